@@ -1,0 +1,327 @@
+"""Untrusted bytes to a picture, a picture to planes, and back: the only place where Pillow and arrays meet.
+
+Pixels are uint8 sRGB, planes are float32 in [0, 1]. Formats, limits and what each odd file gets are decided here.
+"""
+
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, TiffTags
+
+from residae.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+Plane = NDArray[np.float32]
+
+MAX_FILE_BYTES = 30 * 10**6
+MAX_PIXELS = 64 * 10**6
+MAX_SIDE = 65_500
+MAX_PROFILE_BYTES = 4 * 2**20  # the tables of a printing profile take up to 3 MB
+BAND_PIXELS = 2**20  # wide arithmetic goes over a band of rows at a time, never over a copy of the picture
+
+WHITE = np.float32(255)
+NEUTRAL = np.float32(128 / 255)  # Cb and Cr of a gray
+KR, KG, KB = np.float32(0.299), np.float32(0.587), np.float32(0.114)  # BT.601: Y = KR R + KG G + KB B
+CB_RANGE, CR_RANGE = 2 - 2 * KB, 2 - 2 * KR  # B - Y and R - Y reach half of this either side of 0
+
+FORMATS = {  # Pillow's name: (the reader's name, how such a file begins)
+    "PNG": ("PNG", rb"\x89PNG\r\n\x1a\n"),
+    "JPEG": ("JPEG", rb"\xff\xd8\xff"),
+    "WEBP": ("WebP", rb"RIFF....WEBP"),
+    "GIF": ("GIF", rb"GIF8[79]a"),
+    "BMP": ("BMP", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),  # with its header's size: a text may begin with BM
+    "TIFF": ("TIFF", rb"II[*+]\0|MM\0[*+]"),
+    "AVIF": ("AVIF", rb"....ftyp.{0,64}?avi[fs]"),  # anywhere among the brands: HEIC shares the first, "mif1"
+    "JPEG2000": ("JPEG 2000", rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture: upright, opaque, 8 bits."""
+
+    pixels: Pixels  # (H, W, 3) sRGB, or (H, W) where the source has no colour
+    notices: tuple[str, ...]  # sentences on what the pixels do not show as the file has it
+    file_bytes: int  # size of the source file
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+
+def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:
+    """Decode a file's bytes, or the file at a path, as a viewer would show it.
+
+    Turned upright by EXIF, shown on white where transparent, taken to sRGB by a sound ICC profile, scaled (never
+    clipped) to 8 bits, and the first frame only. ImageError if it is not a picture in one of FORMATS, is damaged or
+    cut short, or is over MAX_FILE_BYTES, MAX_PIXELS or MAX_SIDE; the size is judged before any pixel is decoded.
+    """
+    data = _read(source)
+    kind = _kind(data)
+    notices: list[str] = []
+    with _explained(FORMATS[kind][0]):
+        image = _open(data, kind)
+        if _has_frames(image):
+            notices.append("Only the first frame is used.")
+        _load_upright(image)
+        decode = _deep_pixels if image.mode.startswith(("I", "F")) else _pixels
+        pixels = decode(image, notices)
+    return Picture(pixels, tuple(notices), len(data))
+
+
+def fit(picture: Picture, long_side: int) -> Picture:
+    """The picture with its longer side at most `long_side` pixels (Lanczos); itself if it is no larger."""
+    if max(picture.width, picture.height) <= long_side:
+        return picture
+    image = Image.fromarray(picture.pixels)
+    image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return replace(picture, pixels=np.asarray(image))
+
+
+def to_gray(picture: Picture) -> Pixels:
+    """(H, W) luma, exactly that of Pillow's convert("L"), on which PSNR is defined."""
+    if picture.pixels.ndim == 2:
+        return picture.pixels
+    return np.asarray(Image.fromarray(picture.pixels).convert("L"))
+
+
+def to_planes(picture: Picture, color: bool) -> tuple[Plane, ...]:
+    """(luma,) of (H, W), or (Y, Cb, Cr) with chroma of (ceil(H/2), ceil(W/2)); float32 in [0, 1].
+
+    Gray is `to_gray` / 255. Colour is BT.601 full range (JFIF), luma unrounded, chroma the mean of 2 x 2 pixels.
+    """
+    if not color:
+        return (to_gray(picture).astype(np.float32) / WHITE,)
+    if picture.pixels.ndim == 2:
+        half = ((picture.height + 1) // 2, (picture.width + 1) // 2)
+        return *to_planes(picture, color=False), np.full(half, NEUTRAL), np.full(half, NEUTRAL)
+    image = Image.fromarray(picture.pixels)
+    luma = np.asarray(image.convert("F"), np.float32) / WHITE  # (299 R + 587 G + 114 B) / 1000, not rounded
+    r, g, b = (np.asarray(band.convert("F").reduce(2), np.float32) / WHITE for band in image.split())
+    y = KR * r + KG * g + KB * b
+    # Pure blue and pure red come out half a level above 255, and are clipped as in JPEG.
+    cb, cr = (np.clip(d + NEUTRAL, 0, 1) for d in ((b - y) / CB_RANGE, (r - y) / CR_RANGE))
+    return luma, cb, cr
+
+
+def from_planes(planes: Sequence[Plane]) -> Pixels:
+    """The inverse of `to_planes`, rounded: (luma,) -> (H, W); (Y, Cb, Cr) -> (H, W, 3), chroma upsampled bilinearly."""
+    if len(planes) == 1:
+        return _rounded(planes[0])
+    luma, *chroma = planes
+    height, width = luma.shape
+    halves = [Image.fromarray(plane) for plane in chroma]
+    pixels = np.empty((height, width, 3), np.uint8)
+    for rows in _bands(height, width):
+        size = (width, rows.stop - rows.start)
+        box = (0, rows.start / 2, width / 2, rows.stop / 2)  # pixel centres of both grids stay aligned at odd sizes too
+        cb, cr = (np.asarray(half.resize(size, Image.Resampling.BILINEAR, box)) - NEUTRAL for half in halves)
+        y = luma[rows]
+        r = y + CR_RANGE * cr
+        b = y + CB_RANGE * cb
+        g = (y - KR * r - KB * b) / KG
+        for channel, values in enumerate((r, g, b)):
+            pixels[rows, :, channel] = _rounded(values)
+    return pixels
+
+
+def write_png(pixels: Pixels) -> bytes:
+    """Lossless PNG of (H, W) or (H, W, 3) uint8."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _read(source: bytes | str | os.PathLike[str]) -> bytes:
+    if isinstance(source, bytes):
+        data = source
+    else:
+        try:
+            with Path(source).open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise ImageError("The file cannot be read: it is missing, is a folder, or may not be opened.") from error
+    if not data:
+        raise ImageError("The file is empty.")
+    if len(data) > MAX_FILE_BYTES:
+        raise ImageError(f"The file is larger than the limit of {MAX_FILE_BYTES // 10**6} MB.")
+    return data
+
+
+def _kind(data: bytes) -> str:
+    for kind, (_, start) in FORMATS.items():
+        if re.match(start, data, re.DOTALL):
+            return kind
+    *names, last = (name for name, _ in FORMATS.values())
+    raise ImageError(f"The file is not a picture in one of the formats that work: {', '.join(names)} and {last}.")
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Pillow's decoders meet damage with almost any exception: here each becomes an ImageError."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's limit, above ours
+        raise _too_many_pixels() from error
+    except MemoryError as error:
+        raise ImageError("Opening the picture takes more memory than there is.") from error
+    except Exception as error:
+        raise ImageError(f"The {name} file is damaged, cut short, or of a rare kind that cannot be read.") from error
+
+
+def _too_many_pixels() -> ImageError:
+    return ImageError(f"The picture is larger than the limit of {MAX_PIXELS // 10**6} megapixels.")
+
+
+def _open(data: bytes, kind: str) -> Image.Image:
+    """Read the header, and hold its size against the limits."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=[kind])
+    except Exception:
+        bare = _without_metadata(data, kind)
+        if bare == data:
+            raise
+        image = Image.open(io.BytesIO(bare), formats=[kind])
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_many_pixels()
+    if max(image.size) > MAX_SIDE:
+        raise ImageError(f"The picture has a side longer than the limit of {MAX_SIDE:,} pixels.")
+    if kind == "PNG":
+        _check_png(data, image)
+    return image
+
+
+def _without_metadata(data: bytes, kind: str) -> bytes:
+    """The file less the metadata for which a decoder would refuse a good picture: broken, or a profile over 1 MB."""
+    if kind == "PNG" and (name := data.find(b"iCCP")) > 0:
+        length = int.from_bytes(data[name - 4 : name], "big")
+        return data[: name - 4] + data[name + 4 + length + 4 :]  # a chunk is its length, name, content and CRC
+    if kind == "AVIF":
+        return data.replace(b"Exif", b"skip")
+    if kind == "JPEG":
+        return data.replace(b"MPF\0", b"skip")  # the directory of further pictures
+    return data
+
+
+def _check_png(data: bytes, image: Image.Image) -> None:
+    """Refuse a second header, of which Pillow takes the last, and bring the transparent colour to Pillow's 8 bits."""
+    if data[: data.index(b"IDAT")].count(b"\0\0\0\rIHDR") > 1:
+        raise ValueError("two headers")
+    depth = data[24]  # 8 bytes of signature, then length, name, width and height of 4 each
+    key = image.info.get("transparency")
+    if key is not None and image.mode == "L":
+        image.info["transparency"] = key * 255 // (2**depth - 1)
+    if key is not None and image.mode == "RGB" and depth == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
+def _has_frames(image: Image.Image) -> bool:
+    if image.format == "MPO":  # a camera's JPEG that carries its own previews: what is used is the picture
+        return False
+    with suppress(Exception):  # to know of a second frame, GIF goes to its place and meets whatever is there
+        return bool(getattr(image, "is_animated", False))
+    return False
+
+
+def _load_upright(image: Image.Image) -> None:
+    """Decode the pixels, and turn them by EXIF where it makes sense."""
+    if image.format == "TIFF":  # Pillow turns a TIFF while loading it, and would fail over these, if broken
+        image.info.pop("xmp", None)
+        with suppress(Exception):  # a second reading, in load(), does not raise
+            exif = image.getexif()
+            for tag in exif.keys() & TiffTags.TAGS_V2_GROUPS:
+                del exif[tag]
+    image.load()
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def _pixels(image: Image.Image, notices: list[str]) -> Pixels:
+    """(H, W) or (H, W, 3) of any mode of at most 8 bits, in sRGB and on white."""
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert(mode + "A")
+        alpha = image.getchannel("A")
+    if image.mode != "CMYK":  # CMYK waits for its profile, which knows the inks
+        image = _converted(image, mode)
+    image = _converted(_profiled(image), mode)
+    if alpha is not None and alpha.getextrema() != (255, 255):
+        notices.append("Transparency is shown on white.")
+        opaque, image = image, Image.new(mode, image.size, "white")
+        image.paste(opaque, mask=alpha)
+    return np.asarray(image)
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # convert() copies even where there is nothing to do
+
+
+def _profiled(image: Image.Image) -> Image.Image:
+    """RGB by the embedded ICC profile; the image itself where there is none, or none that is sound and of its space."""
+    icc = image.info.get("icc_profile")
+    with suppress(Exception):  # a profile of another space, too, is refused by the colour engine
+        if icc and len(icc) <= MAX_PROFILE_BYTES:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+            return ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB") or image
+    return image
+
+
+def _deep_pixels(image: Image.Image, notices: list[str]) -> Pixels:
+    """(H, W) of 16 bits by their full range, or of 32-bit integers or floats by the range of their finite values."""
+    values = np.asarray(image)
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    if image.mode.startswith("I;16"):
+        bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]  # a TIFF may hold 12 in 16
+        pixels = _scaled(values, 0, 2**bits - 1)
+        if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero: Pillow sees to it up to 8 bits
+            pixels = ~pixels
+        transparent = values == image.info.get("transparency", -1)
+        if transparent.any():
+            notices.append("Transparency is shown on white.")
+            pixels[transparent] = 255
+        return pixels
+    if image.mode == "I" and tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,)) == (1,):
+        values = values.view(np.uint32)  # which Pillow keeps in signed integers
+    finite = values[np.isfinite(values)]
+    if finite.size < values.size:
+        notices.append("Values that are infinite or not a number are shown as black.")
+    if not finite.size:
+        return np.zeros(values.shape, np.uint8)
+    low, high = float(finite.min()), float(finite.max())
+    notices.append(f"Values {low:.4g} to {high:.4g} were scaled to black to white.")
+    return _scaled(values, low, high)
+
+
+def _scaled(values: NDArray[np.generic], low: float, high: float) -> Pixels:
+    """`low` to `high` -> 0 to 255, and 0 for what is not finite."""
+    gain = 255 / (high - low) if high > low else 0.0
+    pixels = np.empty(values.shape, np.uint8)
+    for rows in _bands(*values.shape):
+        band = values[rows].astype(np.float64)
+        pixels[rows] = np.rint((np.where(np.isfinite(band), band, low) - low) * gain)
+    return pixels
+
+
+def _bands(height: int, width: int) -> Iterator[slice]:
+    step = max(1, BAND_PIXELS // width)
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))
+
+
+def _rounded(plane: Plane) -> Pixels:
+    return np.rint(np.clip(plane, 0, 1) * 255).astype(np.uint8)
