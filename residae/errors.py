@@ -9,8 +9,16 @@ class ImageError(ResidaeError):
     """The input is not a picture that can be opened, or is over a limit."""
 
 
+class OutOfMemoryError(ResidaeError):
+    """The work takes more memory than there is."""
+
+
 class CheckpointError(ResidaeError):
     """The weights cannot be found, or do not fit the network they claim to be for."""
+
+
+class TrainingError(ResidaeError):
+    """A training run cannot start, go on or end as it was asked to."""
 
 
 class CodecError(ResidaeError):

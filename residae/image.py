@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, TiffTags
 
 from residae.errors import ImageError
+from residae.limits import MAX_PIXELS, MAX_SIDE
 
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 
 MAX_FILE_BYTES = 30 * 10**6
-MAX_PIXELS = 64 * 10**6
-MAX_SIDE = 65_500
 MAX_PROFILE_BYTES = 4 * 2**20  # the tables of a printing profile take up to 3 MB
 BAND_PIXELS = 2**20  # wide arithmetic goes over a band of rows at a time, never over a copy of the picture
 

@@ -1,0 +1,297 @@
+"""A `.rae` file gives back its symbols, is as small as it says, and tells whatever is wrong with it."""
+
+import copy
+import struct
+import tracemalloc
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from residae import codec as module
+from residae import entropy, model
+from residae.checkpoint import ResidualAutoencoder
+from residae.codec import Codec, Latent, inspect
+from residae.engine import Engine
+from residae.entropy import ONE, Tables
+from residae.errors import CheckpointError, CodecError
+from residae.train.tables import fit, sensitivity
+
+CODEC = Codec(Tables.default(2), bytes(range(8)), "residae-16x")
+PREAMBLE = 20 + 11  # bytes before the planes of a gray picture: the header and "residae-16x"
+CRC = 4
+
+
+def _latents(height: int, width: int, planes: int, seed: int = 0, scale: float = 20) -> list[Latent]:
+    """Of 2 channels, correlated in space and between channels, as those of pictures are."""
+    rng = np.random.default_rng(seed)
+    latents = []
+    for kind in range(planes):
+        h, w = (-(-(-(-side // 2) if kind else side) // 16) for side in (height, width))
+        noise = rng.laplace(0, scale, (2, h + 3, w + 3))
+        smooth = np.sum([noise[:, y : y + h, x : x + w] for y in range(4) for x in range(4)], 0) / 4
+        smooth[1] += smooth[0]
+        latents.append(np.asarray(smooth, np.float32))
+    return latents
+
+
+def _sealed(body: bytes) -> bytes:
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(1, 200),
+    st.integers(1, 200),
+    st.sampled_from([1, 3]),
+    st.integers(0, 10_000),
+    st.integers(0, 2**32),
+    st.sampled_from([1e-3, 20, 1e12]),
+)
+def test_round_trip(height: int, width: int, planes: int, level: int, seed: int, scale: float) -> None:
+    latents = _latents(height, width, planes, seed, scale)
+    made = CODEC.compress(latents, height, width, level / 100)
+    found = CODEC.decompress(made.data)
+    for kind, latent in enumerate(latents):
+        assert np.array_equal(found.symbols[kind], made.symbols[kind])
+        assert np.array_equal(found.latents[kind], module.dequantise(made.symbols[kind], kind, level, CODEC.tables))
+        if scale < 1e12:  # beyond, symbols end at 32 bits
+            gain = module._gain(kind, level, CODEC.tables)
+            assert (np.abs(found.latents[kind] - latent) <= 0.501 / gain).all()
+    info = inspect(made.data)
+    assert info == found.info
+    assert (info.width, info.height, info.quality, info.color) == (width, height, level / 100, planes == 3)
+    assert (info.name, info.fingerprint) == ("residae-16x", "0001020304050607")
+    assert sum(info.plane_bytes) + PREAMBLE + 4 * (planes - 1) + CRC == info.file_bytes == len(made.data)
+    assert info.bits_per_pixel == 8 * len(made.data) / (width * height)
+    bits = CODEC.channel_bits(made.symbols, level / 100)
+    assert bits.shape == (planes, 2)
+    assert len(made.data) <= 1.01 * bits.sum() / 8 + 40 + 9 * (planes - 1)
+
+
+def test_the_overhead_is_at_most_40_bytes() -> None:
+    named = replace(CODEC, name="a name that is longer than its place")
+    data = named.compress(_latents(16, 16, 1), 16, 16, 0).data
+    assert len(data) - inspect(data).plane_bytes[0] == 36
+    assert inspect(data).name == "a name that "
+
+
+def test_a_name_is_never_cut_within_a_character() -> None:
+    data = replace(CODEC, name="elf Bytes: ü").compress(_latents(16, 16, 1), 16, 16, 0).data
+    assert inspect(data).name == "elf Bytes: "
+
+
+def test_the_format_stays() -> None:
+    """Fixed bytes: change them, and every file there is becomes unreadable."""
+    latents = [np.full((2, 2, 3), 40.25, np.float32), *(np.full((2, 1, 2), x, np.float32) for x in (-8.25, 3e9))]
+    latents[0][1] *= -3
+    latents[0][0, 1, 1] = 7
+    made = CODEC.compress(latents, 31, 37, 87.5)  # a knot: steps of 2
+    assert made.symbols[0].tolist() == [[[20, 20, 20], [20, 4, 20]], [[-60] * 3] * 2]
+    assert made.data.hex() == GOLDEN
+    assert np.array_equal(CODEC.decompress(made.data).symbols[2], np.full((2, 1, 2), 1_500_000_000))
+
+
+def test_prefixes_flips_and_tails_are_refused() -> None:
+    data = CODEC.compress(_latents(70, 90, 3), 70, 90, 80).data
+    rng = np.random.default_rng(0)
+    cases = [data[:length] for length in range(len(data))]
+    for bit in rng.integers(8 * len(data), size=2000).tolist():
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        cases.append(bytes(flipped))
+    cases += [data + rng.bytes(int(rng.integers(1, 50))) for _ in range(500)]
+    for case in cases:
+        with pytest.raises(CodecError, match=r"^The file .*\.$"):
+            CODEC.decompress(case)
+        with pytest.raises(CodecError):
+            inspect(case)
+
+
+def test_damage_under_a_true_checksum_is_refused_or_decoded() -> None:
+    data = CODEC.compress(_latents(70, 90, 3), 70, 90, 80).data
+    rng = np.random.default_rng(1)
+    told = 0
+    for bit in [*range(8 * 43), *rng.integers(8 * 43, 8 * (len(data) - CRC), size=100).tolist()]:
+        body = bytearray(data[:-CRC])
+        body[bit // 8] ^= 1 << bit % 8
+        try:
+            found = CODEC.decompress(_sealed(bytes(body)))
+        except CodecError:
+            told += 1
+        else:
+            assert len(found.latents) in (1, 3)
+    assert told > 200
+
+
+def _with(data: bytes, **changes: int) -> bytes:
+    """The file with fields of its header changed, under a true checksum."""
+    names = ("magic", "version", "fingerprint", "width", "height", "level", "planes", "name")
+    fields = dict(zip(names, module.HEADER.unpack_from(data), strict=True)) | changes
+    return _sealed(module.HEADER.pack(*fields.values()) + data[module.HEADER.size : -CRC])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"width": 60_000, "height": 60_000}, "claims 60,000 x 60,000 pixels; the limits are 64 megapixels"),
+        ({"width": 65_501}, "65,501 x 70 pixels; .* a side of 65,500"),
+        ({"width": 0}, "claims 0 x 70"),
+        ({"height": 0}, "claims 90 x 0"),
+        ({"planes": 0}, "header makes no sense"),
+        ({"planes": 2}, "header makes no sense"),
+        ({"planes": 255}, "header makes no sense"),
+        ({"planes": 3}, "planes are longer than the file"),
+        ({"name": 13}, "header makes no sense"),
+        ({"level": 10_001}, "header makes no sense"),
+        ({"version": 2}, "version that this program does not know"),
+    ],
+)
+def test_a_header_that_lies_is_refused_before_anything_is_allocated(changes: dict[str, int], words: str) -> None:
+    data = _with(CODEC.compress(_latents(70, 90, 1), 70, 90, 80).data, **changes)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CodecError, match=words):
+            CODEC.decompress(data)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_no_rae_file_is_told_so() -> None:
+    for data in (b"", b"RA", b"\x89PNG\r\n\x1a\n" + bytes(100)):
+        with pytest.raises(CodecError, match=r"not a \.rae file"):
+            inspect(data)
+
+
+def test_a_file_of_another_checkpoint_names_both() -> None:
+    data = CODEC.compress(_latents(20, 20, 1), 20, 20, 50).data
+    other = Codec(CODEC.tables, b"otherone", "residae-8x")
+    with pytest.raises(CodecError, match=r"checkpoint residae-16x \(0001.*cannot be opened with residae-8x \(6f74"):
+        other.decompress(data)
+    assert inspect(data).name == "residae-16x"  # for which no checkpoint is needed
+
+
+def test_bytes_and_error_are_monotone_in_quality() -> None:
+    latents = _latents(512, 768, 1, scale=150)
+    sizes, errors = [], []
+    for quality in np.linspace(0, 100, 41):
+        made = CODEC.compress(latents, 512, 768, float(quality))
+        sizes.append(len(made.data))
+        errors.append(float(np.square(CODEC.decompress(made.data).latents[0] - latents[0]).mean()))
+    assert sizes == sorted(sizes)
+    assert errors == sorted(errors, reverse=True)
+    assert sizes[-1] > 5 * sizes[0]
+
+
+def test_to_target_takes_the_best_that_fits() -> None:
+    latents = _latents(200, 300, 3, scale=500)
+    for target in (600, 777, 1500):
+        made = CODEC.to_target(latents, 200, 300, target)
+        assert len(made.data) <= target
+        assert len(CODEC.compress(latents, 200, 300, made.quality + 0.01).data) > target
+    assert CODEC.to_target(latents, 200, 300, 10**9).quality == 100
+    least = len(CODEC.compress(latents, 200, 300, 0).data)
+    assert CODEC.to_target(latents, 200, 300, least).data
+    with pytest.raises(CodecError, match=f"at least {least} bytes, more than the {least - 1} asked for"):
+        CODEC.to_target(latents, 200, 300, least - 1)
+
+
+def test_wrong_arguments() -> None:
+    latents = _latents(20, 20, 1)
+    for quality in (-0.01, 100.01, float("nan")):
+        with pytest.raises(ValueError, match="quality is 0 to 100"):
+            CODEC.compress(latents, 20, 20, quality)
+    with pytest.raises(ValueError, match=r"\(2, 3, 2\)"):
+        CODEC.compress(latents, 40, 20, 50)
+    with pytest.raises(ValueError, match="1 or 3 planes"):
+        CODEC.compress(latents * 2, 20, 20, 50)
+    with pytest.raises(ValueError, match="NaN"):
+        CODEC.compress([latents[0] * np.float32("nan")], 20, 20, 50)
+    with pytest.raises(ValueError, match="8 bytes"):
+        Codec(CODEC.tables, b"short")
+
+
+def test_a_cell_is_the_stride_of_the_network() -> None:
+    assert module.CELL == model.STRIDE
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Tables:
+    pictures = [tuple(_latents(160, 240, 3, seed)) for seed in range(12)]
+    return fit(pictures, np.array([0.01, 0.04]))
+
+
+def test_fitted_tables_beat_static_ones(fitted: Tables) -> None:
+    """On other latents than they were fitted to, at low, middle and high rate."""
+    latents = [_latents(160, 240, 1, seed)[0] for seed in range(100, 112)]
+    for level in (4000, 7000, 10_000):
+        symbols = [module.quantise(latent, 0, level, fitted) for latent in latents]
+        ideal = sum(entropy.ideal_bits(plane, 0, level, fitted).sum() for plane in symbols)
+        assert ideal < 0.9 * entropy.static_bits(symbols)
+
+
+def test_fitted_gains_follow_the_sensitivity(fitted: Tables) -> None:
+    ratio = fitted.gains[:, :, 1] / fitted.gains[:, :, 0]
+    assert np.allclose(ratio, 2)  # the root of 0.04 / 0.01
+    assert np.allclose(fitted.gains[1:] / fitted.gains[:-1], 2, rtol=1e-3)  # 6.02 dB
+    assert np.abs(fitted.means).max() < 20  # the latents' deviation is 57
+
+
+def test_sensitivity_is_that_of_the_decoder(network: ResidualAutoencoder) -> None:
+    """A channel that the decoder does not look at costs nothing, the others something."""
+    deaf = copy.deepcopy(network)
+    with torch.no_grad():
+        deaf.decoder.stages[0][1].weight[:, 2] = 0  # type: ignore[index]
+    latent = np.random.default_rng(0).standard_normal((4, 3, 3)).astype(np.float32)
+    cost = sensitivity(Engine(deaf, "cpu"), [latent])
+    assert cost[2] == 0
+    assert (cost[[0, 1, 3]] > 0).all()
+
+
+def test_tables_live_in_the_checkpoint(network: ResidualAutoencoder, tmp_path: Path) -> None:
+    own = copy.deepcopy(network)
+    plain = own.fingerprint()
+    own.tables = Tables.default(4)
+    assert own.fingerprint() == plain  # as these are the ones that are used where there are none
+    spread = own.tables.spread_weights.copy()
+    spread[0, 0, 0, 0, 0] = ONE
+    own.tables = replace(own.tables, spread_weights=spread)
+    own.save_pretrained(tmp_path)
+    loaded = ResidualAutoencoder.from_pretrained(tmp_path)
+    assert loaded.tables is not None
+    for name, array in own.tables.arrays().items():
+        assert np.array_equal(array, loaded.tables.arrays()[name]), name
+    assert len(plain) == 8
+    assert loaded.fingerprint() == own.fingerprint() != plain
+    with torch.no_grad():
+        next(loaded.decoder.parameters())[0] += 1
+    assert loaded.fingerprint() != own.fingerprint()
+
+    network.save_pretrained(tmp_path)  # other weights: the old tables go
+    assert ResidualAutoencoder.from_pretrained(tmp_path).tables is None
+
+
+def test_tables_of_a_checkpoint_are_checked(network: ResidualAutoencoder, tmp_path: Path) -> None:
+    own = copy.deepcopy(network)
+    own.tables = Tables.default(3)
+    own.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="is for 3 latent channels, the network has 4"):
+        ResidualAutoencoder.from_pretrained(tmp_path)
+    (tmp_path / "codec.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(CheckpointError, match=r"codec\.safetensors is damaged"):
+        ResidualAutoencoder.from_pretrained(tmp_path)
+    (tmp_path / "codec.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match="must hold the arrays of the codec's tables"):
+        ResidualAutoencoder.from_pretrained(tmp_path)
+
+
+GOLDEN = (
+    "52414501000102030405060725001f002e22030b726573696461652d3136781000000004000000a05b45fe5d79db7fdb67ef"
+    "32087d53961852aeac59ffffffd198d5660116ec399ebb172d7ed8281a0020d2e393a6c2c0"
+)
