@@ -1,0 +1,261 @@
+"""The engine computes the network's function: on any size, in tiles, fused, and in the precision it was asked for."""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from residae import engine as module
+from residae.engine import DECODER_HALO, ENCODER_HALO, STRIDE, Engine, latent_shape, preferred_dtype
+from residae.errors import OutOfMemoryError
+from residae.model import ResidualAutoencoder
+
+Array = NDArray[np.float32]
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # of float32 that is summed in another order
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def _plane(height: int, width: int) -> Array:
+    return np.random.default_rng(0).random((height, width), np.float32)
+
+
+def _latent(height: int, width: int) -> Array:
+    return np.random.default_rng(0).standard_normal((4, *latent_shape(height, width)), np.float32)
+
+
+@pytest.fixture(scope="module")
+def engine(network: ResidualAutoencoder) -> Engine:
+    return Engine(network, "cpu", torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("size", "cells"),
+    [((1, 1), (1, 1)), ((16, 17), (1, 2)), ((256, 256), (16, 16)), ((255, 257), (16, 17))],
+)
+def test_latent_shape(size: tuple[int, int], cells: tuple[int, int]) -> None:
+    assert latent_shape(*size) == cells
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 200), (200, 1), (15, 33), (48, 64), (131, 77)])
+def test_engine_is_the_padded_network(network: ResidualAutoencoder, engine: Engine, height: int, width: int) -> None:
+    plane, latent = _plane(height, width), _latent(height, width)
+    cells = latent_shape(height, width)
+    padded = np.pad(plane, ((0, cells[0] * STRIDE - height), (0, cells[1] * STRIDE - width)), mode="edge")
+    with torch.inference_mode():
+        expected_latent = network.encode(torch.from_numpy(padded)[None, None])[0].numpy()
+        expected_plane = network.decode(torch.from_numpy(latent)[None])[0, 0].numpy()[:height, :width]
+    np.testing.assert_allclose(engine.encode(plane), expected_latent, **CLOSE)
+    np.testing.assert_allclose(engine.decode(latent, height, width), expected_plane, **CLOSE)
+    assert expected_latent.std() > 0.1  # else closeness would say little
+    assert expected_plane.std() > 0.01 or height * width == 1
+
+
+def test_results_are_float32_planes(engine: Engine) -> None:
+    latent = engine.encode(_plane(20, 30))
+    plane = engine.decode(latent, 20, 30)
+    assert (latent.dtype, latent.shape) == (np.float32, (4, 2, 2))
+    assert (plane.dtype, plane.shape) == (np.float32, (20, 30))
+    assert 0 <= plane.min() < plane.max() <= 1
+
+
+@pytest.mark.parametrize("tile", [1, 3, 8])
+def test_tiled_is_whole(network: ResidualAutoencoder, engine: Engine, tile: int) -> None:
+    height, width = 117, 333  # 8 x 21 cells
+    plane, latent = _plane(height, width), _latent(height, width)
+    tiled = Engine(network, "cpu", torch.float32, tile)
+    np.testing.assert_allclose(tiled.encode(plane), engine.encode(plane), **CLOSE)
+    np.testing.assert_allclose(tiled.decode(latent, height, width), engine.decode(latent, height, width), **CLOSE)
+
+
+@pytest.mark.parametrize("tile", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("length", [1, 2, 5, 13, 64, 65, 200])
+def test_tiles_cover_each_cell_once_and_are_no_larger_than_asked(length: int, tile: int) -> None:
+    spans = module._spans(length, tile, halo=5)
+    assert [i for span in spans for i in range(length)[span.core()]] == list(range(length))
+    assert max(span.core_stop - span.core_start for span in spans) <= tile
+    assert len(spans) == math.ceil(length / tile)
+    for span in spans:
+        assert span.outer() == slice(max(span.core_start - 5, 0), min(span.core_stop + 5, length))
+        assert list(range(length))[span.outer()][span.inner()] == list(range(length))[span.core()]
+
+
+def _all_alive(network: ResidualAutoencoder) -> ResidualAutoencoder:
+    """Positive weights and inputs keep every ReLU open: whatever can have an influence, has one."""
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5)
+    return network.double().eval()
+
+
+def _reach(influence: Tensor, start: int, stop: int) -> list[int]:
+    """How far the non-zero part of a (H, W) influence reaches beyond start..stop: up, down, left and right."""
+    rows, columns = influence.any(1).nonzero(), influence.any(0).nonzero()
+    return [x for line in (rows, columns) for x in (start - int(line.min()), int(line.max()) + 1 - stop)]
+
+
+def test_a_cell_sees_108_pixels_and_no_more() -> None:
+    network = _all_alive(ResidualAutoencoder(base_channels=2, latent_channels=2))
+    size, cell = 20, 10
+    x = torch.rand(1, 1, size * STRIDE, size * STRIDE, dtype=torch.float64, requires_grad=True)
+    network.encode(x)[0, :, cell, cell].sum().backward()
+    reach = _reach(x.grad[0, 0], cell * STRIDE, (cell + 1) * STRIDE)
+    assert reach == [108, 93, 108, 93]  # a stride keeps the first of each two: 108 of the cell's first pixel
+    assert (ENCODER_HALO - 1) * STRIDE < max(reach) <= ENCODER_HALO * STRIDE
+
+
+def test_a_pixel_sees_five_cells_and_no_more() -> None:
+    network = _all_alive(ResidualAutoencoder(base_channels=2, latent_channels=2))
+    size, cell = 17, 8
+    z = torch.rand(1, 2, size, size, dtype=torch.float64, requires_grad=True)
+    logits = network.decoder.out(network.decoder.stages(z))  # the sigmoid would be flat there
+    logits[..., cell * STRIDE : (cell + 1) * STRIDE, cell * STRIDE : (cell + 1) * STRIDE].sum().backward()
+    assert _reach(z.grad[0].sum(0), cell, cell + 1) == [DECODER_HALO] * 4
+
+
+def test_beyond_the_halo_nothing_changes_at_all(engine: Engine) -> None:
+    """The whole picture in one tile: what changes is the network's doing."""
+    size = 20
+    plane, latent = _plane(size * STRIDE, size * STRIDE), _latent(size * STRIDE, size * STRIDE)
+    pixel, cell = 9 * STRIDE, 10
+    changed_plane, changed_latent = plane.copy(), latent.copy()
+    changed_plane[pixel, pixel] += 100
+    changed_latent[:, cell, cell] += 100
+    cells = np.abs(engine.encode(changed_plane) - engine.encode(plane)).max(0)
+    pixels = np.abs(engine.decode(changed_latent, *plane.shape) - engine.decode(latent, *plane.shape))
+    near = slice(pixel // STRIDE - ENCODER_HALO, pixel // STRIDE + ENCODER_HALO + 1)
+    assert cells[near, near].max() > 0.1
+    cells[near, near] = 0
+    assert not cells.any()
+    near = slice((cell - DECODER_HALO) * STRIDE, (cell + DECODER_HALO + 1) * STRIDE)
+    assert pixels[near, near].max() > 0.01
+    pixels[near, near] = 0
+    assert not pixels.any()
+
+
+def test_bfloat16_is_close(network: ResidualAutoencoder, engine: Engine) -> None:
+    coarse = Engine(network, "cpu", torch.bfloat16)
+    assert coarse.description == "CPU, bfloat16"
+    plane = _plane(64, 80)
+    latent = engine.encode(plane)
+    error = coarse.encode(plane) - latent
+    assert 0 < np.abs(error).mean() < 0.02 * latent.std()  # not zero: else it is not bfloat16
+    error = coarse.decode(latent, 64, 80) - engine.decode(latent, 64, 80)
+    assert 0 < np.abs(error).mean() < 0.5 / 255
+    assert np.abs(error).max() < 0.05
+
+
+def test_pixels_of_a_bfloat16_network_are_not_coarse(network: ResidualAutoencoder) -> None:
+    """Eight bits of mantissa leave 128 values between a half and one; the last layer is float32 and has more."""
+    plane = Engine(network, "cpu", torch.bfloat16).decode(_latent(96, 96), 96, 96)
+    assert (torch.from_numpy(plane) != torch.from_numpy(plane).bfloat16().float()).float().mean() > 0.9
+
+
+def test_the_network_itself_is_left_alone(network: ResidualAutoencoder) -> None:
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    network.train()
+    try:
+        Engine(network, "cpu", torch.bfloat16).encode(_plane(16, 16))
+        assert network.training
+    finally:
+        network.eval()
+    after = network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in after)
+
+
+def test_input_is_left_alone(engine: Engine) -> None:
+    plane, latent = _plane(16, 16), _latent(16, 16)
+    engine.encode(plane)
+    engine.decode(latent, 16, 16)
+    assert np.array_equal(plane, _plane(16, 16))
+    assert np.array_equal(latent, _latent(16, 16))
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 3), (4, 3, 2), (3, 2, 2), (2, 2), (1, 4, 2, 2)])
+def test_latent_of_another_shape(engine: Engine, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="a 20 x 30 plane has no latent of shape"):
+        engine.decode(np.zeros(shape, np.float32), 20, 30)
+
+
+@pytest.mark.parametrize("tile", [2, 64])
+@pytest.mark.parametrize("way", ["encode", "decode"])
+def test_progress_rises_to_one(network: ResidualAutoencoder, tile: int, way: str) -> None:
+    engine, shares = Engine(network, "cpu", torch.float32, tile), []
+    _work(engine, way, shares.append)
+    assert all(a < b for a, b in itertools.pairwise([0.0, *shares]))
+    assert shares[-1] == 1
+    assert len(shares) >= 9 * (6 if tile == 2 else 1)  # some for each of 2 x 3 tiles
+
+
+def _work(engine: Engine, way: str, progress: Callable[[float], None]) -> None:
+    if way == "encode":
+        engine.encode(_plane(50, 90), progress)
+    else:
+        engine.decode(_latent(50, 90), 50, 90, progress)
+
+
+@pytest.mark.parametrize("way", ["encode", "decode"])
+def test_progress_may_stop_the_work(engine: Engine, way: str) -> None:
+    told = []
+
+    def stop(share: float) -> None:
+        told.append(share)
+        if share > 0.3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        _work(engine, way, stop)
+    assert told[-1] < 0.5  # and nothing was done after
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), OutOfMemoryError),
+        (torch.OutOfMemoryError("CUDA out of memory."), OutOfMemoryError),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), OutOfMemoryError),
+        (RuntimeError("another"), RuntimeError),
+    ],
+)
+def test_memory_that_runs_out(network: ResidualAutoencoder, error: Exception, kind: type[Exception]) -> None:
+    def fail(_: float) -> None:
+        raise error
+
+    with pytest.raises(kind) as raised:
+        Engine(network, "cpu", torch.float32).encode(_plane(16, 16), fail)
+    assert type(raised.value) is kind
+
+
+def test_preferred_dtype_of_the_cpu(network: ResidualAutoencoder) -> None:
+    dtype = preferred_dtype(torch.device("cpu"))
+    assert dtype in (torch.bfloat16, torch.float32)
+    assert Engine(network, "cpu").dtype == dtype == preferred_dtype(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("built_in", [True, False])
+def test_a_cpu_without_bfloat16(built_in: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its instructions, or the library that would use them, are missing."""
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: built_in)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: not built_in)
+    assert module._cpu_prefers_bfloat16.__wrapped__() is False
+
+
+@pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_preferred_dtype_of_a_gpu(supported: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
+    assert preferred_dtype(torch.device("cuda")) == dtype
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_gpu_agrees_with_the_cpu(network: ResidualAutoencoder, engine: Engine) -> None:
+    plane = _plane(151, 333)
+    for dtype, tolerance in ((torch.float32, 1e-3), (torch.bfloat16, 0.05)):
+        gpu = Engine(network, "cuda", dtype, tile=5)
+        latent = gpu.encode(plane)
+        assert np.abs(latent - engine.encode(plane)).mean() < tolerance * latent.std()
+        assert np.abs(gpu.decode(latent, 151, 333) - engine.decode(latent, 151, 333)).mean() < tolerance

@@ -1,0 +1,192 @@
+"""A laboratory encodes once, decodes as often as one likes, and says what it did."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from residae import checkpoint as checkpoint_module
+from residae import session
+from residae.errors import CodecError
+from residae.image import Picture, from_planes, to_gray, to_planes
+from residae.metrics import psnr, ssim
+from residae.model import ResidualAutoencoder
+from residae.session import Laboratory, between, reference
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def gray(picture: Picture) -> Picture:
+    return dataclasses.replace(picture, pixels=to_gray(picture))
+
+
+def test_latents_of_luma_alone(laboratory: Laboratory, picture: Picture) -> None:
+    encoding = laboratory.encode(picture, color=False)
+    assert (encoding.height, encoding.width) == (53, 75)
+    assert encoding.seconds > 0
+    (latent,) = encoding.latents
+    np.testing.assert_array_equal(latent, laboratory.engine.encode(*to_planes(picture, color=False)))
+    assert laboratory.ratio == 64
+
+
+def test_latents_in_colour(laboratory: Laboratory, picture: Picture) -> None:
+    encoding = laboratory.encode(picture, color=True)
+    assert [latent.shape for latent in encoding.latents] == [(4, 4, 5), (4, 2, 3), (4, 2, 3)]
+    for latent, plane in zip(encoding.latents, to_planes(picture, color=True), strict=True):
+        np.testing.assert_array_equal(latent, laboratory.engine.encode(plane))
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_decoding_is_that_of_each_plane(laboratory: Laboratory, picture: Picture, color: bool) -> None:
+    encoding = laboratory.encode(picture, color)
+    decoding = laboratory.decode(encoding.latents, 53, 75)
+    sizes = [(53, 75), (27, 38), (27, 38)]
+    planes = [laboratory.engine.decode(z, *size) for z, size in zip(encoding.latents, sizes, strict=False)]
+    np.testing.assert_array_equal(decoding.pixels, from_planes(planes))
+    assert decoding.pixels.shape == ((53, 75, 3) if color else (53, 75))
+    assert decoding.seconds > 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (1, 40), (17, 16)])
+@pytest.mark.parametrize("color", [False, True])
+def test_size_comes_back_exactly(laboratory: Laboratory, size: tuple[int, int], color: bool) -> None:
+    picture = Picture(np.full((*size, 3), 99, np.uint8), (), 0)
+    report = laboratory.examine(picture, color)
+    assert report.decoding.pixels.shape == report.original.shape == (size + (3,) * color)
+
+
+def test_an_edited_latent_decodes_to_another_picture(laboratory: Laboratory, picture: Picture) -> None:
+    encoding = laboratory.encode(picture, color=False)
+    before = laboratory.decode(encoding.latents, 53, 75).pixels
+    (latent,) = encoding.latents
+    edited = latent.copy()
+    edited[2] = 0
+    after = laboratory.decode([edited], 53, 75).pixels
+    assert (before != after).any()
+    np.testing.assert_array_equal(
+        laboratory.decode(encoding.latents, 53, 75).pixels, before
+    )  # the encoding itself is as it was
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_report(laboratory: Laboratory, picture: Picture, color: bool) -> None:
+    report = laboratory.examine(picture, color)
+    rebuilt = laboratory.decode(laboratory.encode(picture, color).latents, 53, 75).pixels
+    np.testing.assert_array_equal(report.original, picture.pixels if color else to_gray(picture))
+    np.testing.assert_array_equal(report.decoding.pixels, rebuilt)
+    assert report.psnr == psnr(report.original, rebuilt)
+    assert report.ssim == ssim(report.original, rebuilt)
+    assert report.notices == ("A notice.",)
+    assert report.file_bytes == 1000
+    assert report.compressed is None
+    for value in (report, report.encoding, report.decoding):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            value.seconds = 0.0
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_report_from_a_file(laboratory: Laboratory, picture: Picture, color: bool) -> None:
+    """What is shown is what the file gives, and not what the encoder had."""
+    report = laboratory.examine(picture, color, quality=30)
+    assert report.compressed
+    assert report.compressed.data == laboratory.compress(laboratory.encode(picture, color), 30).data
+    info, decoding = laboratory.decompress(report.compressed.data)
+    assert (info.height, info.width, info.color, info.name) == (53, 75, color, "tiny")
+    np.testing.assert_array_equal(report.decoding.pixels, decoding.pixels)
+    assert (decoding.pixels != laboratory.examine(picture, color).decoding.pixels).any()
+    assert report.psnr == psnr(report.original, decoding.pixels)
+
+
+def test_file_within_a_size(laboratory: Laboratory, picture: Picture) -> None:
+    encoding = laboratory.encode(picture, color=False)
+    least, most = (len(laboratory.compress(encoding, quality).data) for quality in (0, 100))
+    compressed = laboratory.compress_within(encoding, (least + most) // 2)
+    assert least < len(compressed.data) <= (least + most) // 2
+    with pytest.raises(CodecError):
+        laboratory.compress_within(encoding, least - 1)
+
+
+def test_a_gray_picture_in_colour_is_measured_in_colour(laboratory: Laboratory, gray: Picture) -> None:
+    original = laboratory.examine(gray, color=True).original
+    assert original.shape == (53, 75, 3)
+    for channel in range(3):
+        np.testing.assert_array_equal(original[..., channel], gray.pixels)
+    np.testing.assert_array_equal(reference(gray, color=False), gray.pixels)
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_progress_rises_to_one(laboratory: Laboratory, picture: Picture, color: bool) -> None:
+    shares: list[float] = []
+    laboratory.examine(picture, color, progress=shares.append)
+    assert all(a < b for a, b in itertools.pairwise([0.0, *shares]))
+    assert shares[-1] == pytest.approx(1)
+    assert max(b - a for a, b in itertools.pairwise(shares)) < 0.1
+    assert any(share == pytest.approx(session.ENCODE_SHARE) for share in shares)
+
+
+def test_progress_may_stop_the_work(laboratory: Laboratory, picture: Picture) -> None:
+    shares: list[float] = []
+
+    def stop(share: float) -> None:
+        shares.append(share)
+        if share > 0.5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        laboratory.examine(picture, color=True, progress=stop)
+    assert shares[-1] < 0.7
+
+
+def test_between() -> None:
+    shares: list[float] = []
+    tell = between(shares.append, 0.25, 0.75)
+    assert tell
+    for share in (0, 0.5, 1):
+        tell(share)
+    assert shares == [0.25, 0.5, 0.75]
+    assert between(None, 0, 1) is None
+
+
+def test_share_of_encoding_is_that_of_the_arithmetic() -> None:
+    """51.996 and 80.958 GFLOP for one 256 x 256 picture, at 2 per multiply-add."""
+    with torch.device("meta"):
+        network = ResidualAutoencoder()
+        x = torch.empty(1, 1, 256, 256)
+    flops = []
+    for work, argument in ((network.encode, x), (network.decode, network.encode(x))):
+        with FlopCounterMode(display=False) as counter:
+            work(argument)
+        flops.append(counter.get_total_flops() / 1e9)
+    assert flops == pytest.approx([51.996, 80.958], abs=0.001)
+    assert flops[0] / sum(flops) == pytest.approx(session.ENCODE_SHARE, abs=0.005)
+
+
+def test_open_takes_the_argument_then_the_environment_then_the_project(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def from_pretrained(source: str | Path) -> checkpoint_module.ResidualAutoencoder:
+        opened.append(Path(source))
+        return checkpoint_module.ResidualAutoencoder(2, 2)
+
+    monkeypatch.setattr(session.ResidualAutoencoder, "from_pretrained", from_pretrained)
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", "owner/variable")
+    assert Laboratory.open(checkpoint, "cpu").name == "tiny"
+    assert Laboratory.open(device="cpu").name == "variable"
+    monkeypatch.delenv("RESIDAE_CHECKPOINT")
+    project = Path(__file__).resolve().parent.parent / "checkpoints" / "residae-16x"
+    assert Laboratory.open(device="cpu").name == "residae-16x"
+    assert opened == [checkpoint, Path("owner/variable"), project]
+
+
+def test_open_loads_the_weights(checkpoint: Path, laboratory: Laboratory, picture: Picture) -> None:
+    opened = Laboratory.open(checkpoint, "cpu")
+    assert opened.engine.device == torch.device("cpu")
+    ours, theirs = (lab.encode(picture, color=False).latents[0] for lab in (opened, laboratory))
+    np.testing.assert_allclose(ours, theirs, atol=0.02 * theirs.std())  # kernels were stored in half precision
