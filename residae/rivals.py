@@ -1,0 +1,91 @@
+"""The codecs that everybody has, at a byte budget: JPEG, WebP, AVIF and JPEG 2000 as Pillow encodes them, in memory."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]  # (H, W) or (H, W, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """What one codec made of a picture, as near to its budget as it comes from below."""
+
+    data: bytes
+    pixels: Pixels
+    setting: float  # quality, or for JPEG 2000 the ratio asked of it
+
+
+def _jpeg(image: Image.Image, quality: int) -> dict[str, Any]:
+    return {"format": "JPEG", "quality": quality, "optimize": True, "progressive": True}
+
+
+def _webp(image: Image.Image, quality: int) -> dict[str, Any]:
+    return {"format": "WEBP", "quality": quality, "method": 6}
+
+
+def _avif(image: Image.Image, quality: int) -> dict[str, Any]:
+    subsampling = "4:0:0" if image.mode == "L" else "4:2:0"
+    return {"format": "AVIF", "quality": quality, "speed": 6, "subsampling": subsampling}
+
+
+def _jpeg2000(image: Image.Image, step: int) -> dict[str, Any]:
+    return {
+        "format": "JPEG2000",
+        "irreversible": True,
+        "quality_layers": [_ratio(step)],
+        "num_resolutions": _levels(image),
+    }
+
+
+# name: (options at a setting, the lowest setting, the highest)
+CODECS: dict[str, tuple[Callable[[Image.Image, int], dict[str, Any]], int, int]] = {
+    "JPEG": (_jpeg, 1, 95),  # above 95 JPEG only grows
+    "WebP": (_webp, 0, 100),
+    "AVIF": (_avif, 0, 100),
+    "JPEG 2000": (_jpeg2000, 0, 600),
+}
+
+
+def compress_within(pixels: Pixels, codec: str, max_bytes: int) -> Rival | None:
+    """The best that `codec`, a key of CODECS, does with at most `max_bytes`; None if it cannot go so low.
+
+    `pixels` is (H, W) or (H, W, 3) uint8. The setting is bisected, taking size to grow with it.
+    """
+    options, low, high = CODECS[codec]
+    image = Image.fromarray(pixels)
+    best: tuple[int, bytes] | None = None
+    while low <= high:
+        setting = (low + high) // 2
+        data = _encoded(image, options(image, setting))
+        if len(data) <= max_bytes:
+            best, low = (setting, data), setting + 1
+        else:
+            high = setting - 1
+    if best is None:
+        return None
+    setting, data = best
+    with Image.open(io.BytesIO(data)) as decoded:
+        rebuilt = np.asarray(decoded.convert(image.mode))
+    return Rival(data, rebuilt, _ratio(setting) if codec == "JPEG 2000" else setting)
+
+
+def _encoded(image: Image.Image, options: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    return buffer.getvalue()
+
+
+def _ratio(step: int) -> float:
+    """JPEG 2000 is asked for a ratio to the raw size, not for a quality: from 1,000 at step 0 to 1 at step 600."""
+    return float(1000 * 10 ** (-step / 200))
+
+
+def _levels(image: Image.Image) -> int:
+    """Wavelet levels plus one; the usual 6 need a side of 32 pixels."""
+    return min(6, min(image.size).bit_length())

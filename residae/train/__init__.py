@@ -1,0 +1,1 @@
+"""Training: `python -m residae train`, or `accelerate launch -m residae.train` for many GPUs."""

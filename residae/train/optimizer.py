@@ -1,0 +1,46 @@
+"""Muon for the convolution kernels, AdamW for everything else."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon
+
+
+class KernelMuon(Muon):
+    """`torch.optim.Muon` over convolution kernels, each seen as the matrix (out, in * k * k).
+
+    Muon (Jordan et al. 2024) orthogonalises the momentum of matrices, and PyTorch's takes nothing else. The matrices
+    here are views that share the kernels' memory, so a step on the one is a step on the other.
+    """
+
+    def __init__(self, kernels: list[nn.Parameter], lr: float) -> None:
+        self.kernels = kernels
+        self.matrices = [kernel.detach().view(len(kernel), -1) for kernel in kernels]
+        super().__init__(self.matrices, lr=lr, momentum=0.9, weight_decay=0.0)
+
+    def step(self, closure: Any = None) -> Any:
+        for kernel, matrix in zip(self.kernels, self.matrices, strict=True):
+            matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
+        return super().step(closure)  # type: ignore[no-untyped-call]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for parameter in (*self.kernels, *self.matrices):
+            parameter.grad = None
+
+
+def build_optimizers(network: nn.Module, kernel_lr: float, other_lr: float) -> dict[str, torch.optim.Optimizer]:
+    """Muon at `kernel_lr` for kernels between feature maps; AdamW at `other_lr` for the kernels that touch pixels
+    (one channel in or out, where a matrix step makes no sense), BatchNorm and biases."""
+    kernels: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in network.parameters():
+        (kernels if _is_inner_kernel(parameter) else others).append(parameter)
+    return {
+        "muon": KernelMuon(kernels, lr=kernel_lr),
+        "adamw": AdamW(others, lr=other_lr, betas=(0.9, 0.99), weight_decay=0.0),
+    }
+
+
+def _is_inner_kernel(parameter: Tensor) -> bool:
+    return parameter.ndim == 4 and parameter.shape[0] > 1 and parameter.shape[1] > 1

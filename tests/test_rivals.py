@@ -1,0 +1,52 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from residae.metrics import psnr
+from residae.rivals import CODECS, compress_within
+
+
+@pytest.fixture(scope="module")
+def photograph() -> np.ndarray:
+    """Smooth shapes and a little noise, (96, 160, 3)."""
+    y, x = np.mgrid[:96, :160]
+    waves = np.stack([np.sin(x / 11 + c) + np.cos(y / (7 + c)) for c in range(3)], axis=-1)
+    noise = np.random.default_rng(0).normal(0, 4, waves.shape)
+    return (127 + 50 * waves + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("color", [False, True], ids=["gray", "colour"])
+def test_more_bytes_buy_a_better_picture_within_the_budget(codec: str, color: bool, photograph: np.ndarray) -> None:
+    pixels = photograph if color else photograph[..., 0]
+    small, large = compress_within(pixels, codec, 1800), compress_within(pixels, codec, 5400)
+    assert small
+    assert large
+    assert len(small.data) <= 1800 < len(large.data) <= 5400
+    assert small.pixels.shape == large.pixels.shape == pixels.shape
+    assert psnr(pixels, small.pixels) + 0.3 < psnr(pixels, large.pixels)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_what_is_returned_is_the_file_that_was_counted(codec: str, photograph: np.ndarray) -> None:
+    rival = compress_within(photograph, codec, 4000)
+    assert rival
+    with Image.open(io.BytesIO(rival.data)) as image:
+        assert image.format == {"WebP": "WEBP", "JPEG 2000": "JPEG2000"}.get(codec, codec)
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), rival.pixels)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_budget_below_any_file_gives_nothing(codec: str, photograph: np.ndarray) -> None:
+    assert compress_within(photograph, codec, 10) is None
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (17, 40, 3)])
+def test_any_size_comes_back(codec: str, shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    rival = compress_within(pixels, codec, 100_000)
+    assert rival
+    assert rival.pixels.shape == shape

@@ -1,0 +1,542 @@
+"""Training learns, resumes as if nothing had happened, and stops before it spoils what it has."""
+
+import copy
+import csv
+import itertools
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from residae.checkpoint import ResidualAutoencoder
+from residae.entropy import Tables
+from residae.errors import CheckpointError, ImageError, TrainingError
+from residae.evaluate import mean_psnr
+from residae.image import Pixels, write_png
+from residae.session import Laboratory
+from residae.train import __main__ as command
+from residae.train import loop
+from residae.train.data import Crops
+from residae.train.loop import STATE, Training, initialise, train
+from residae.train.optimizer import KernelMuon, build_optimizers
+from residae.train.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# ---- crops ----
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _symmetries(square: NDArray[Any]) -> list[bytes]:
+    """A square turned and mirrored in all eight ways."""
+    return [np.rot90(side, turns).tobytes() for side in (square, square.T) for turns in range(4)]
+
+
+def test_crops_are_windows_of_the_plane_in_all_eight_symmetries() -> None:
+    plane = np.arange(12 * 20, dtype=np.uint8).reshape(12, 20)  # each value once
+    crops = Crops([(plane, True)]).draw(400, 8, 0, _generator())
+    assert crops.shape == (400, 1, 8, 8)
+    assert crops.dtype == torch.float32
+    found = set()
+    for crop in np.rint(crops[:, 0].numpy() * 255).astype(np.uint8):
+        top, left = divmod(int(crop.min()), 20)
+        found.add((top, left, _symmetries(plane[top : top + 8, left : left + 8]).index(crop.tobytes())))
+    assert {place[:2] for place in found} == set(itertools.product(range(5), range(13)))
+    assert {place[2] for place in found} == set(range(8))
+
+
+def test_a_small_plane_is_continued_by_reflection() -> None:
+    plane = np.random.default_rng(0).integers(0, 256, (3, 7), np.uint8)
+    expected = _symmetries(np.pad(plane, ((0, 13), (0, 9)), mode="symmetric"))
+    crops = Crops([(plane, True)]).draw(64, 16, 0, _generator())
+    seen = {np.rint(crop.numpy() * 255).astype(np.uint8).tobytes() for crop in crops[:, 0]}
+    assert seen == set(expected)
+
+
+def _flat(value: int, height: int, width: int) -> Pixels:
+    return np.full((height, width), value, np.uint8)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_share_of_chroma(share: float) -> None:
+    """Whatever its area."""
+    crops = Crops([(_flat(10, 64, 64), True), (_flat(200, 20, 20), False)])
+    values = crops.draw(2000, 16, share, _generator())[:, 0, 0, 0] * 255
+    assert (values > 100).double().mean() == pytest.approx(share, abs=0.04 if 0 < share < 1 else 0)
+
+
+def test_luma_stands_in_for_chroma_that_is_not_there() -> None:
+    crops = Crops([(_flat(10, 16, 16), True)])
+    assert (crops.draw(8, 16, 1.0, _generator()) == 10 / 255).all()
+
+
+def test_planes_are_drawn_by_their_area() -> None:
+    crops = Crops([(_flat(10, 16, 16), True), (_flat(200, 16, 48), True)])
+    values = crops.draw(2000, 16, 0, _generator())[:, 0, 0, 0] * 255
+    assert (values > 100).double().mean() == pytest.approx(3 / 4, abs=0.04)
+
+
+def test_the_generator_alone_decides() -> None:
+    plane = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
+    crops = Crops([(plane, True), (plane[:20, :20], False)])
+    torch.manual_seed(1)
+    first = crops.draw(8, 16, 0.5, _generator(7))
+    torch.manual_seed(2)
+    assert torch.equal(crops.draw(8, 16, 0.5, _generator(7)), first)
+    assert not torch.equal(crops.draw(8, 16, 0.5, _generator(8)), first)
+
+
+def test_planes_of_a_folder(folder: Path) -> None:
+    """Found in all its folders; a gray picture has no chroma, and what is no picture is passed over."""
+    crops = Crops.from_folder(folder)
+    shapes = list(zip(crops.height.tolist(), crops.width.tolist(), crops.luma.tolist(), strict=True))
+    colour = [(48, 64, True), (24, 32, False), (24, 32, False), (20, 20, True), (10, 10, False), (10, 10, False)]
+    assert shapes == [(40, 52, True), *colour]
+    assert crops.pixels.numel() == sum(height * width for height, width, _ in shapes)
+    assert crops.pixels.dtype == torch.uint8
+
+
+def test_folder_without_pictures(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("no picture")
+    with pytest.raises(ImageError, match="no picture to train on"):
+        Crops.from_folder(tmp_path)
+
+
+# ---- optimisers ----
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 3, 3), (40, 4, 1, 1), (3, 8, 3, 3)])
+def test_muon_steps_by_an_orthogonal_matrix(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    kernel = nn.Parameter(torch.randn(shape))
+    before = kernel.detach().clone()
+    kernel.grad = 1e-6 * torch.randn(shape)  # its size does not matter
+    KernelMuon([kernel], lr=0.1).step()
+    step = (before - kernel.detach()).flatten(1)
+    scale = 0.1 * math.sqrt(max(1, step.shape[0] / step.shape[1]))
+    singular = torch.linalg.svdvals(step) / scale
+    assert singular.min() > 0.5  # five Newton-Schulz steps bring them near 1, not to it
+    assert singular.max() < 1.5
+    assert (step * kernel.grad.flatten(1)).sum() > 0  # downhill
+
+
+def test_zero_grad_clears_the_kernels() -> None:
+    kernel = nn.Parameter(torch.randn(4, 4, 3, 3, generator=_generator()))
+    muon = KernelMuon([kernel], lr=0.1)
+    kernel.grad = torch.ones_like(kernel)
+    muon.step()
+    muon.zero_grad()
+    assert [parameter.grad for parameter in (kernel, *muon.matrices)] == [None, None]
+    after = kernel.detach().clone()
+    muon.step()  # without a gradient nothing moves
+    assert torch.equal(kernel, after)
+
+
+def test_a_kernel_that_cannot_be_shared_is_refused() -> None:
+    """A matrix that is a copy would leave the kernel where it is, and say nothing."""
+    kernel = nn.Parameter(torch.randn(4, 4, 3, 3).to(memory_format=torch.channels_last))
+    with pytest.raises(RuntimeError, match="view"):
+        KernelMuon([kernel], lr=0.1)
+
+
+def test_each_parameter_has_one_optimiser(network: ResidualAutoencoder) -> None:
+    optimizers = build_optimizers(network, 0.02, 0.003)
+    muon = {id(kernel) for kernel in optimizers["muon"].kernels}
+    adamw = {id(parameter) for parameter in optimizers["adamw"].param_groups[0]["params"]}
+    assert not muon & adamw
+    assert muon | adamw == {id(parameter) for parameter in network.parameters()}
+    by_hand = {id(m.weight) for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (7, 7)}
+    assert muon == by_hand
+
+
+# ---- recipe ----
+
+
+def test_learning_rate_rises_stays_and_falls() -> None:
+    recipe = Recipe(minutes=60, warmup_minutes=2, decay_minutes=10)
+    assert recipe.stable_until == 50
+    assert 0 < recipe.rate_factor(0) < 0.01  # the first step is not lost
+    assert recipe.rate_factor(1) == pytest.approx(0.5, abs=0.01)
+    assert [recipe.rate_factor(minute) for minute in (2, 30, 50)] == [1, 1, 1]
+    assert recipe.rate_factor(55) == pytest.approx(0.5)
+    assert [recipe.rate_factor(minute) for minute in (60, 61)] == [0, 0]
+
+
+def test_a_recipe_without_warm_up_and_decay() -> None:
+    recipe = Recipe(minutes=1, warmup_minutes=0, decay_minutes=0)
+    assert [recipe.rate_factor(minute) for minute in (0, 0.5, 0.999)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("option", [{"crop": 40}, {"crop": 0}, {"batch": 0}, {"average_steps": 0}, {"minutes": 12.9}])
+def test_a_recipe_that_cannot_be_followed(option: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError):
+        Recipe(**option)
+
+
+def test_a_recipe_does_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Recipe().minutes = 5
+
+
+# ---- one step ----
+
+
+@pytest.fixture
+def training() -> Training:
+    torch.manual_seed(0)
+    recipe = Recipe(warmup_minutes=2, learn_statistics_minutes=5, kernel_lr=0.02, other_lr=0.003, average_steps=2)
+    return Training(initialise(ResidualAutoencoder(2, 2)), recipe)
+
+
+def _step(training: Training) -> None:
+    training.prepare()
+    x = torch.rand(2, 1, 32, 32, generator=_generator(training.step))
+    x_hat, _ = training.network(x)
+    nn.functional.mse_loss(x_hat, x).backward()
+    training.update()
+
+
+def test_rates_follow_the_recipe(training: Training) -> None:
+    training.minutes = 1
+    training.prepare()
+    factor = training.recipe.rate_factor(1)
+    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in training.optimizers.items()}
+    assert rates == {"muon": 0.02 * factor, "adamw": 0.003 * factor}
+
+
+@pytest.mark.parametrize(("minute", "learning"), [(0, True), (4.99, True), (5, False), (59, False)])
+def test_statistics_are_learned_then_kept(training: Training, minute: float, learning: bool) -> None:
+    training.minutes = minute
+    before = training.network.encoder.stem[1].running_mean.clone()
+    _step(training)
+    assert torch.equal(training.network.encoder.stem[1].running_mean, before) != learning
+    assert training.network.training
+
+
+def test_a_step_moves_every_parameter_and_leaves_no_gradient(training: Training) -> None:
+    before = [parameter.detach().clone() for parameter in training.network.parameters()]
+    _step(training)
+    assert training.step == 1
+    for old, (name, new) in zip(before, training.network.named_parameters(), strict=True):
+        assert not torch.equal(old, new), name
+        assert new.grad is None, name
+
+
+def test_the_average_moves_along(training: Training) -> None:
+    """With a memory of two steps, and none before the first."""
+    expected: dict[str, Tensor] = {}
+    for _ in range(3):
+        _step(training)
+        for name, new in training.network.state_dict().items():
+            expected[name] = (expected[name] + new) / 2 if name in expected else new.clone()
+    for name, average in training.average.state_dict().items():
+        if average.is_floating_point():
+            torch.testing.assert_close(average, expected[name])
+    assert not training.average.training
+
+
+@torch.no_grad()
+def test_training_starts_calm() -> None:
+    torch.manual_seed(0)
+    network = initialise(ResidualAutoencoder(16, 4))
+    block = network.decoder.stages[0][3]
+    he = math.sqrt(2 / block.conv1.weight[0].numel())
+    assert block.conv1.weight.std() == pytest.approx(he, rel=0.05)
+    assert block.conv2.weight.std() == pytest.approx(0.2 * he, rel=0.05)
+    out = network.decoder.out.weight
+    assert out.std() == pytest.approx(0.1 * math.sqrt(2 / out[0].numel()), rel=0.1)
+
+
+# ---- runs ----
+
+SHORT = {  # minutes of a clock that ticks 15 seconds each step
+    "minutes": 5.0,  # 20 steps
+    "warmup_minutes": 0.5,
+    "decay_minutes": 1.5,
+    "learn_statistics_minutes": 2.5,
+    "crop": 32,
+    "batch": 4,
+    "average_steps": 4,
+    "save_minutes": 1.5,
+}
+RECIPE = Recipe(**SHORT)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "preferred_dtype", lambda _: torch.float32)
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Time that passes with training steps and with nothing else, and may end in a kill."""
+    clock = SimpleNamespace(seconds=1000.0, steps=0, kill_at=None)
+    update = Training.update
+
+    def tick(training: Training) -> None:
+        if training.step == clock.kill_at:
+            raise KeyboardInterrupt
+        update(training)
+        clock.steps += 1
+        clock.seconds += 15
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    monkeypatch.setattr(Training, "update", tick)
+    return clock
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of first weights."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("start")
+    initialise(ResidualAutoencoder(4, 4)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("smooth")
+    for seed in range(3):
+        (folder / f"{seed}.png").write_bytes(write_png(smooth(64, 64, seed)))
+    return folder
+
+
+def _progress(run: Path) -> dict[str, float]:
+    with safe_open(run / STATE, "pt") as file:
+        return json.loads(file.metadata()["progress"])
+
+
+def _weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def _rows(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_learns(clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path) -> None:
+    recipe = Recipe(**SHORT | {"minutes": 15.0, "validate_minutes": 7.5})
+    before = mean_psnr(Laboratory.open(start, "cpu"), pictures)
+    train(pictures, tmp_path / "run", tmp_path / "output", recipe, start, pictures)
+    after = mean_psnr(Laboratory.open(tmp_path / "output", "cpu"), pictures)
+    assert after > before + 6
+
+    rows = _rows(tmp_path / "run")
+    assert [row["step"] for row in rows] == ["20", "40", "60", "60"]
+    assert [row["minutes"] for row in rows[:2]] == ["4.75", "9.75"]  # when the step began
+    assert [bool(row["validation_psnr"]) for row in rows] == [False, True, False, True]
+    assert float(rows[-1]["validation_psnr"]) == pytest.approx(after, abs=0.05)
+    train_psnr = [float(row["train_psnr"]) for row in rows[:-1]]
+    assert train_psnr[-1] > train_psnr[0] + 3
+
+
+def test_a_killed_run_ends_as_if_nothing_had_happened(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path
+) -> None:
+    train(pictures, tmp_path / "whole", tmp_path / "expected", RECIPE, start)
+    assert clock.steps == 20
+
+    clock.kill_at = 13
+    with pytest.raises(KeyboardInterrupt):
+        train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start)
+    assert not (tmp_path / "output").exists()
+    assert _progress(tmp_path / "run") == {"step": 12, "minutes": 3.0}
+    clock.kill_at = None
+    clock.seconds += 12345  # while nothing ran
+    train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start)
+    assert clock.steps == 20 + 13 + (20 - 12)
+    assert _weights(tmp_path / "output") == _weights(tmp_path / "expected")
+    assert (tmp_path / "run" / STATE).read_bytes() == (tmp_path / "whole" / STATE).read_bytes()
+
+
+def test_a_finished_run_can_be_prolonged(clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path) -> None:
+    """From where its decay began."""
+    run, output = tmp_path / "run", tmp_path / "output"
+    train(pictures, run, output, RECIPE, start)
+    assert _progress(run) == {"step": 14, "minutes": 3.5}
+    first = _weights(output)
+    train(pictures, run, output, Recipe(**SHORT | {"minutes": 6.0}), start)
+    assert clock.steps == 20 + (24 - 14)
+    assert _progress(run) == {"step": 18, "minutes": 4.5}
+    assert _weights(output) != first
+
+
+@pytest.mark.parametrize("from_start", [True, False])
+def test_the_seed_decides(
+    from_start: bool,
+    clock: SimpleNamespace,
+    start: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not from_start:
+        monkeypatch.setattr(loop, "ResidualAutoencoder", lambda: ResidualAutoencoder(2, 2))
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        recipe = Recipe(**SHORT | {"minutes": 2.5, "seed": seed})
+        train(pictures, tmp_path / f"run-{name}", tmp_path / name, recipe, start if from_start else None)
+    assert _weights(tmp_path / "a") == _weights(tmp_path / "b") != _weights(tmp_path / "c")
+
+
+def test_the_checkpoint_is_the_average(clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path) -> None:
+    recipe = Recipe(**SHORT | {"minutes": 2.5, "decay_minutes": 0.0})  # without a decay, the last state is saved
+    train(pictures, tmp_path / "run", tmp_path / "output", recipe, start)
+    state = load_file(tmp_path / "run" / STATE)
+    exported = ResidualAutoencoder.from_pretrained(tmp_path / "output").state_dict()
+    for name, tensor in exported.items():
+        average = state[f"average.{name}"]
+        assert torch.equal(tensor, average.half().float() if tensor.ndim == 4 else average), name
+    assert not torch.equal(state["average.decoder.out.bias"], state["network.decoder.out.bias"])
+
+
+def test_tables_fitted_to_other_weights_are_not_handed_on(
+    clock: SimpleNamespace, network: ResidualAutoencoder, pictures: Path, tmp_path: Path
+) -> None:
+    start = copy.deepcopy(network)
+    start.tables = Tables.default(4)
+    start.save_pretrained(tmp_path / "start")
+    train(pictures, tmp_path / "run", tmp_path / "output", Recipe(**SHORT | {"minutes": 2.5}), tmp_path / "start")
+    assert ResidualAutoencoder.from_pretrained(tmp_path / "start").tables is not None
+    assert ResidualAutoencoder.from_pretrained(tmp_path / "output").tables is None
+
+
+def test_a_save_that_fails_leaves_the_last_one(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.save(tmp_path / STATE)
+    before = (tmp_path / STATE).read_bytes()
+    _step(training)
+
+    def fail(_: object, path: Path, *__: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(loop, "save_file", fail)
+    with pytest.raises(OSError, match="no space left"):
+        training.save(tmp_path / STATE)
+    assert (tmp_path / STATE).read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign"])
+def test_a_state_that_does_not_fit(training: Training, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / STATE
+    if damage == "foreign":
+        Training(ResidualAutoencoder(4, 2), training.recipe).save(path)
+    else:
+        training.save(path)
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(TrainingError, match="is damaged, or is the state of another network"):
+        training.load(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"minutes": 3.0}, 6),  # found when the state is to be saved
+        ({"minutes": 8.0, "save_minutes": 100.0}, 20),  # at the first row of the log
+        ({"minutes": 1.5, "warmup_minutes": 0.0}, 6),  # at the end, as all of it is decay
+    ],
+)
+def test_divergence_reaches_neither_state_nor_checkpoint(
+    options: dict[str, float], steps: int, clock: SimpleNamespace, pictures: Path, tmp_path: Path
+) -> None:
+    network = initialise(ResidualAutoencoder(2, 2))
+    nn.init.constant_(network.decoder.out.bias, math.nan)
+    network.save_pretrained(tmp_path / "start")
+    with pytest.raises(TrainingError, match="diverged"):
+        train(pictures, tmp_path / "run", tmp_path / "output", Recipe(**SHORT | options), tmp_path / "start")
+    assert not (tmp_path / "output").exists()
+    assert not (tmp_path / "run" / STATE).exists()
+    assert clock.steps == steps
+
+
+def test_a_wrong_folder_for_validation_is_known_at_once(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ImageError, match=r"There is no picture in .*nowhere"):
+        train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start, tmp_path / "nowhere")
+    assert clock.steps == 0
+
+
+def test_a_wrong_start(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="There is no checkpoint folder nowhere"):
+        train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, "nowhere")
+
+
+def test_mixed_precision_where_bfloat16_is_preferred(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "preferred_dtype", lambda _: torch.bfloat16)
+    convolve = nn.Conv2d.forward
+    dtypes = set()
+
+    def watch(self: nn.Conv2d, x: Tensor) -> Tensor:
+        y = convolve(self, x)
+        dtypes.add(y.dtype)
+        return y
+
+    monkeypatch.setattr(nn.Conv2d, "forward", watch)
+    train(pictures, tmp_path / "run", tmp_path / "output", Recipe(**SHORT | {"minutes": 2.5}), start)
+    assert dtypes == {torch.bfloat16}
+    tensors = ResidualAutoencoder.from_pretrained(tmp_path / "output").state_dict().values()
+    assert all(tensor.isfinite().all() for tensor in tensors)
+
+
+# ---- the command ----
+
+
+def _arguments(pictures: Path, start: Path, tmp_path: Path, **options: float) -> list[str]:
+    folders = {"--run": tmp_path / "run", "--output": tmp_path / "output", "--start": start, "--validate": pictures}
+    options = {"--" + name.replace("_", "-"): value for name, value in options.items()}
+    return [str(pictures), *(str(x) for pair in (folders | options).items() for x in pair)]
+
+
+def test_the_command_trains(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `accelerate launch -m residae.train` starts it."""
+    monkeypatch.setattr(sys, "argv", ["train", *_arguments(pictures, start, tmp_path / "a", **SHORT)])
+    command.main()
+    train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start)
+    assert _weights(tmp_path / "a" / "output") == _weights(tmp_path / "output")
+    assert _rows(tmp_path / "a" / "run")[-1]["validation_psnr"]
+
+
+def test_the_command_has_each_option_of_the_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(loop, "train", lambda *arguments: asked.extend(arguments))
+    options = {option.name: type(option.default)(16 * (i + 1)) for i, option in enumerate(fields(Recipe))}
+    options["minutes"] = 1000.0
+    monkeypatch.setattr(sys, "argv", ["train", *_arguments(tmp_path, tmp_path, tmp_path, **options)])
+    command.main()
+    assert asked == [tmp_path, tmp_path / "run", tmp_path / "output", Recipe(**options), str(tmp_path), tmp_path]
+
+
+def test_the_command_fails_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", *_arguments(tmp_path, tmp_path, tmp_path, crop=33)])
+    with pytest.raises(SystemExit) as leaving:
+        command.main()
+    assert leaving.value.code == 1
+    assert capsys.readouterr().err.startswith("residae: The crop must be a positive multiple of 16")
