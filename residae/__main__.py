@@ -1,0 +1,3 @@
+from residae.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,340 @@
+"""The command line: arguments, one call, print."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from residae.errors import CheckpointError, OutOfMemoryError, ResidaeError
+from residae.train import __main__ as training
+
+if TYPE_CHECKING:
+    from residae.codec import Compressed
+    from residae.engine import Progress
+    from residae.evaluate import Score
+    from residae.session import Encoding, Laboratory
+
+BAD_INPUT, BAD_CHECKPOINT, OUT_OF_MEMORY = 1, 3, 4  # exit codes; argparse itself leaves with 2
+DEFAULT_QUALITY = 50.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="residae", description="A laboratory for one residual autoencoder.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_compress(commands.add_parser("compress", help="pictures to .rae files"))
+    _add_decompress(commands.add_parser("decompress", help=".rae files to PNG pictures"))
+    _add_info(commands.add_parser("info", help="what is in a .rae file"))
+    _add_evaluate(commands.add_parser("evaluate", help="quality and size over a folder of pictures"))
+    _add_fit(commands.add_parser("fit", help="fit the codec tables of a checkpoint to a folder of pictures"))
+    _add_train(commands.add_parser("train", help="train a checkpoint on a folder of pictures"))
+    parsed = parser.parse_args(arguments)
+    try:
+        parsed.command(parsed)
+    except ResidaeError as error:
+        print(f"residae: {error}", file=sys.stderr)
+        return _exit_code(error)
+    return 0
+
+
+def _exit_code(error: ResidaeError) -> int:
+    kinds = {CheckpointError: BAD_CHECKPOINT, OutOfMemoryError: OUT_OF_MEMORY}
+    return next((code for kind, code in kinds.items() if isinstance(error, kind)), BAD_INPUT)
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", help="folder or Hub id (default: $RESIDAE_CHECKPOINT, or the project's own)")
+
+
+def _laboratory(parsed: argparse.Namespace) -> "Laboratory":
+    from residae.session import Laboratory  # imports torch, which takes seconds that --help need not
+
+    return Laboratory.open(parsed.checkpoint)
+
+
+# Files in, files out
+
+
+def _add_conversion(parser: argparse.ArgumentParser, output: str) -> None:
+    parser.add_argument("inputs", type=Path, nargs="+", metavar="IN")
+    parser.add_argument("-o", "--output", type=Path, help=f"{output}, or a folder (default: beside each input)")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    _add_checkpoint(parser)
+
+
+def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "Progress"], tuple[bytes, str]]) -> None:
+    """Write what `convert` makes of each input; a bad one is reported, and does not keep the others from their turn."""
+    several = len(parsed.inputs) > 1 or (parsed.output and parsed.output.is_dir())
+    failure: ResidaeError | None = None
+    with tqdm(total=len(parsed.inputs), disable=None, bar_format="{desc} {percentage:.0f} %|{bar}| {remaining}") as bar:
+        for number, path in enumerate(parsed.inputs):
+            output = path.with_suffix(suffix)
+            if parsed.output:
+                output = parsed.output / output.name if several else parsed.output
+
+            def tell(share: float, number: int = number) -> None:
+                bar.update(number + share - bar.n)
+
+            bar.set_description_str(path.name)
+            try:
+                if output.exists() and not parsed.force:
+                    raise ResidaeError(f"{output} exists already: --force replaces it.")
+                data, words = convert(path, tell)
+                _write(output, data)
+                tqdm.write(f"{path} -> {output}: {words}")
+            except CheckpointError:
+                raise
+            except ResidaeError as error:
+                tqdm.write(f"residae: {path}: {error}", file=sys.stderr)
+                failure = error
+    if failure:
+        raise SystemExit(_exit_code(failure))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write whole or not at all, under a temporary name first."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(partial).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(partial).unlink()
+            raise
+    except OSError as error:
+        raise ResidaeError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _add_compress(parser: argparse.ArgumentParser) -> None:
+    _add_conversion(parser, "the .rae file")
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument("--quality", type=_quality, default=DEFAULT_QUALITY, help="0 to 100 (default: %(default)g)")
+    rate.add_argument("--target-bpp", type=_positive(float), metavar="B", help="the best within so many bits per pixel")
+    rate.add_argument("--max-bytes", type=_positive(int), metavar="N", help="the best within so many bytes")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--gray", dest="color", action="store_false", default=None, help="luma alone")
+    mode.add_argument("--color", action="store_true", default=None, help="(default: as the picture is)")
+    parser.set_defaults(command=_compress)
+
+
+def _compress(parsed: argparse.Namespace) -> None:
+    from residae.image import open_picture
+
+    laboratory = _laboratory(parsed)
+
+    def convert(path: Path, progress: "Progress") -> tuple[bytes, str]:
+        picture = open_picture(path)
+        color = picture.pixels.ndim == 3 if parsed.color is None else parsed.color
+        encoding = laboratory.encode(picture, color, progress)
+        compressed = _within_rate(parsed, laboratory, encoding)
+        size, pixels = len(compressed.data), picture.width * picture.height
+        return (
+            compressed.data,
+            f"{size:,} bytes, {8 * size / pixels:.3f} bits per pixel, quality {compressed.quality:g}",
+        )
+
+    _convert(parsed, ".rae", convert)
+
+
+def _within_rate(parsed: argparse.Namespace, laboratory: "Laboratory", encoding: "Encoding") -> "Compressed":
+    max_bytes = parsed.max_bytes
+    if parsed.target_bpp:
+        max_bytes = int(parsed.target_bpp * encoding.width * encoding.height / 8)
+    if max_bytes is not None:
+        return laboratory.compress_within(encoding, max_bytes)
+    return laboratory.compress(encoding, parsed.quality)
+
+
+def _add_decompress(parser: argparse.ArgumentParser) -> None:
+    _add_conversion(parser, "the PNG")
+    parser.set_defaults(command=_decompress)
+
+
+def _decompress(parsed: argparse.Namespace) -> None:
+    from residae.image import write_png
+
+    laboratory = _laboratory(parsed)
+
+    def convert(path: Path, progress: "Progress") -> tuple[bytes, str]:
+        info, decoding = laboratory.decompress(_read(path), progress)
+        return write_png(decoding.pixels), f"{info.width} x {info.height}, {'colour' if info.color else 'gray'}"
+
+    _convert(parsed, ".png", convert)
+
+
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE.rae")
+    _add_checkpoint(parser)
+    parser.set_defaults(command=_info)
+
+
+def _info(parsed: argparse.Namespace) -> None:
+    from residae.codec import inspect
+    from residae.entropy import PLANES
+
+    data = _read(parsed.file)
+    info = inspect(data)
+    print(f"picture     {info.width} x {info.height}, {'colour' if info.color else 'gray'}")
+    print(f"file        {info.file_bytes:,} bytes, {info.bits_per_pixel:.3f} bits per pixel, quality {info.quality:g}")
+    print(f"checkpoint  {info.name} ({info.fingerprint})")
+    codec = _laboratory(parsed).codec
+    if codec.fingerprint.hex() != info.fingerprint:
+        print(f"            not that at hand, {codec.name} ({codec.fingerprint.hex()}): channels cannot be told")
+    for number, size in enumerate(info.plane_bytes):
+        print(f"{PLANES[number]:<12}{size:,} bytes")
+    if codec.fingerprint.hex() == info.fingerprint:
+        bits = codec.channel_bits(codec.decompress(data).symbols, info.quality)
+        print("channel     " + "".join(f"{name:>9}" for name in PLANES[: len(bits)]) + "  bytes")
+        for channel, row in enumerate(bits.T / 8, start=1):
+            print(f"{channel:>7}     " + "".join(f"{value:>9.1f}" for value in row))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ResidaeError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+# Measures
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--quality", type=_list(_quality), default=[], metavar="Q,...", help="from files of quality Q")
+    parser.add_argument(
+        "--target-bpp",
+        type=_list(_positive(float)),
+        default=[],
+        metavar="B,...",
+        help="from files within B bits per pixel",
+    )
+    parser.add_argument("--against", type=_list(str), default=[], metavar="jpeg,...", help="rivals at the same bytes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, too")
+    _add_checkpoint(parser)
+    parser.set_defaults(command=_evaluate)
+
+
+def _evaluate(parsed: argparse.Namespace) -> None:
+    from residae.evaluate import evaluate
+    from residae.rivals import CODECS
+
+    names = {name.lower().replace(" ", ""): name for name in CODECS}
+    unknown = ", ".join(name for name in parsed.against if name not in names)
+    if unknown:
+        raise ResidaeError(f"There is no codec {unknown} among the rivals: {', '.join(names)}.")
+    rivals = [names[name] for name in parsed.against]
+    settings = [f"quality {q:g}" for q in parsed.quality] + [f"{rate:g} bpp" for rate in parsed.target_bpp]
+    settings = settings or ["unquantised"]
+
+    laboratory = _laboratory(parsed)
+    print(f"{laboratory.name} on {laboratory.engine.description}; luma; PSNR in dB, network in s, coding in ms")
+    columns = ("bytes", "bpp", "PSNR", "SSIM", *rivals, "encode", "decode", "coding", "parsing")
+    print(f"{'picture':<12}{'setting':<13}" + "".join(f"{column:>{_width(column)}}" for column in columns))
+    scores: list[Score] = []
+    for score in evaluate(laboratory, parsed.folder, parsed.quality, parsed.target_bpp, rivals):
+        setting = settings[len(scores) % len(settings)]
+        scores.append(score)
+        print(f"{score.name[:11]:<12}{setting:<13}" + _cells(columns, _figures(score)), flush=True)
+    for offset, setting in enumerate(settings):
+        rows = [_figures(score) for score in scores[offset :: len(settings)]]
+        print(f"{f'mean of {len(rows)}':<12}{setting:<13}" + _cells(columns, _means(rows)))
+        _print_overhead(scores[offset :: len(settings)])
+    if parsed.json:
+        _write(parsed.json, json.dumps([_figures(score) | {"name": score.name} for score in scores]).encode())
+
+
+def _figures(score: "Score") -> dict[str, float]:
+    """What the table shows of a score, by column; without what it does not have."""
+    figures = {"PSNR": score.psnr, "SSIM": score.ssim, "encode": score.encoding, "decode": score.decoding}
+    if score.file:
+        figures |= {"bytes": score.file.bytes, "bpp": score.bits_per_pixel}
+        figures |= {"coding": 1000 * score.file.coding, "parsing": 1000 * score.file.parsing}
+    return figures | {name: point.psnr for name, point in score.rivals.items() if point}
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Of what every row has: a rival that failed with one picture has no mean to be compared with."""
+    return {name: fmean(row[name] for row in rows) for name in rows[0] if all(name in row for row in rows)}
+
+
+def _cells(columns: Iterable[str], figures: dict[str, float]) -> str:
+    digits = {"bytes": 0, "bpp": 4, "SSIM": 4, "coding": 1, "parsing": 1}
+    cells = (f"{figures[name]:,.{digits.get(name, 2)}f}" if name in figures else "-" for name in columns)
+    return "".join(f"{cell:>{_width(name)}}" for name, cell in zip(columns, cells, strict=True))
+
+
+def _width(column: str) -> int:
+    return max(8, len(column) + 2)
+
+
+def _print_overhead(scores: Sequence["Score"]) -> None:
+    """What the container and the contexts are worth, over all files."""
+    from residae.entropy import static_bits
+
+    files = [score.file for score in scores if score.file]
+    if not files:
+        return
+    total, ideal = sum(file.bytes for file in files), sum(file.ideal_bytes for file in files)
+    static = static_bits([file.luma for file in files]) / 8
+    print(f"  {total:,} bytes in all; the tables' ideal is {ideal:,.0f} (+{100 * (total / ideal - 1):.2f} %), and one")
+    print(f"  static table per channel would take {static:,.0f}: contexts save {100 * (1 - ideal / static):.1f} %")
+
+
+# Making checkpoints
+
+
+def _add_fit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="pictures to learn from: the training data")
+    parser.add_argument(
+        "--pictures", type=_positive(int), default=64, help="how many, drawn evenly (default: %(default)s)"
+    )
+    parser.add_argument("--checkpoint", required=True, type=Path, help="folder of the checkpoint that gets the tables")
+    parser.set_defaults(command=_fit)
+
+
+def _fit(parsed: argparse.Namespace) -> None:
+    from residae.train.tables import fit_checkpoint
+
+    with tqdm(total=1.0, disable=None, bar_format="{percentage:.0f} %|{bar}| {remaining}") as bar:
+        fit_checkpoint(parsed.checkpoint, parsed.folder, parsed.pictures, lambda share: bar.update(share - bar.n))
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    training.add_arguments(parser)
+    parser.set_defaults(command=training.run)
+
+
+# Types of arguments
+
+
+def _quality(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"quality is 0 to 100, not {text}")
+    return value
+
+
+def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    return parse
+
+
+def _list(kind: Callable[[str], object]) -> Callable[[str], list[object]]:
+    return lambda text: [kind(part) for part in text.split(",")]

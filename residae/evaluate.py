@@ -1,0 +1,130 @@
+"""Measure a checkpoint on a folder of pictures: the tables of the README and the model card."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+from residae.codec import Compressed
+from residae.entropy import Symbols
+from residae.errors import ImageError
+from residae.image import Picture, open_picture
+from residae.metrics import bits_per_pixel, psnr, ssim
+from residae.rivals import compress_within
+from residae.session import Laboratory, Report
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a codec lands with one picture."""
+
+    bits_per_pixel: float
+    psnr: float  # dB
+    ssim: float
+
+
+@dataclass(frozen=True)
+class File:
+    """A picture's `.rae` file, what it cost to make and to read, and what its tables would take at best."""
+
+    quality: float
+    bytes: int
+    ideal_bytes: float
+    coding: float  # seconds, without the network's, as are those of parsing
+    parsing: float
+    luma: Symbols = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One picture's luma, rebuilt from its file or from the unquantised latent, against its 8-bit original."""
+
+    name: str
+    width: int
+    height: int
+    psnr: float  # dB
+    ssim: float
+    encoding: float  # seconds in the network
+    decoding: float
+    file: File | None = None
+    rivals: dict[str, Point | None] = field(default_factory=dict)  # None where one cannot go so low
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Of the whole file; not a number without one."""
+        return bits_per_pixel(self.file.bytes, self.width, self.height) if self.file else float("nan")
+
+
+def evaluate(
+    laboratory: Laboratory,
+    folder: str | Path,
+    qualities: Sequence[float] = (),
+    rates: Sequence[float] = (),
+    rivals: Sequence[str] = (),
+) -> Iterator[Score]:
+    """Score each picture directly in `folder`, in order of name. ImageError when there is none.
+
+    Each is encoded once, and scored at each of `qualities` (0 to 100), then at each of `rates` (the best file within
+    so many bits per pixel); or from its unquantised latent, where there are neither. `rivals`, keys of
+    `residae.rivals.CODECS`, get no more bytes than our file takes.
+    """
+    for name, picture in open_pictures(folder):
+        encoding = laboratory.encode(picture, color=False)
+        if not qualities and not rates:
+            yield _score(name, laboratory.judge(picture, encoding, None))
+        pixels = picture.width * picture.height
+        coders: list[Callable[[], Compressed]] = [partial(laboratory.compress, encoding, q) for q in qualities]
+        coders += [partial(laboratory.compress_within, encoding, int(rate * pixels / 8)) for rate in rates]
+        for coder in coders:
+            compressed = coder()
+            report = laboratory.judge(picture, encoding, compressed)
+            yield _score(name, report, _file(laboratory, report, compressed), rivals)
+
+
+def open_pictures(folder: str | Path) -> Iterator[tuple[str, Picture]]:
+    """Name and content of each picture directly in `folder`, in order of name. ImageError when there is none."""
+    found = False
+    for path in sorted(Path(folder).glob("*")):
+        try:
+            picture = open_picture(path)
+        except ImageError:
+            continue  # a folder of pictures may hold a text about them
+        found = True
+        yield path.stem, picture
+    if not found:
+        raise ImageError(f"There is no picture in {folder}.")
+
+
+def mean_psnr(laboratory: Laboratory, folder: str | Path) -> float:
+    """Mean PSNR in dB of the unquantised latents of the pictures in `folder`."""
+    return fmean(score.psnr for score in evaluate(laboratory, folder))
+
+
+def _score(name: str, report: Report, file: File | None = None, rivals: Sequence[str] = ()) -> Score:
+    height, width = report.original.shape
+    points = {rival: _rival(report, rival, file.bytes) for rival in rivals} if file else {}
+    seconds = report.encoding.seconds, report.decoding.seconds
+    return Score(name, width, height, report.psnr, report.ssim, *seconds, file, points)
+
+
+def _file(laboratory: Laboratory, report: Report, compressed: Compressed) -> File:
+    """Make and read the file once more, for the time that it takes."""
+    start = time.perf_counter()
+    laboratory.compress(report.encoding, compressed.quality)
+    middle = time.perf_counter()
+    laboratory.codec.decompress(compressed.data)
+    end = time.perf_counter()
+    ideal = laboratory.codec.channel_bits(compressed.symbols, compressed.quality).sum() / 8
+    size = len(compressed.data)
+    return File(compressed.quality, size, float(ideal), middle - start, end - middle, compressed.symbols[0])
+
+
+def _rival(report: Report, codec: str, max_bytes: int) -> Point | None:
+    rival = compress_within(report.original, codec, max_bytes)
+    if rival is None:
+        return None
+    height, width = report.original.shape
+    rate = bits_per_pixel(len(rival.data), width, height)
+    return Point(rate, psnr(report.original, rival.pixels), ssim(report.original, rival.pixels))

@@ -1,0 +1,132 @@
+"""Arrows point one way: each module imports only what lies below it, and each library has its place."""
+
+import ast
+import functools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+LAYERS = (  # lowest first; a module may import what is in the layers below its own
+    {"residae.errors", "residae.limits", "residae.examples", "residae.examples.draw"},
+    {"residae.model", "residae.image", "residae.entropy", "residae.metrics", "residae.views"},
+    {"residae.checkpoint", "residae.engine", "residae.codec", "residae.rivals"},
+    {"residae"},  # the package itself hands out the network of `checkpoint`
+    {"residae.session"},
+    {"residae.evaluate"},
+    {"residae.bench", "residae.train"},
+    {"residae.train.recipe", "residae.train.data", "residae.train.optimizer", "residae.train.tables"},
+    {"residae.train.loop"},
+    {"residae.train.__main__"},
+    {"residae.cli"},
+    {"residae.__main__"},
+    {"app"},
+)
+RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
+
+PLACES = {  # where a library may be imported; Gradio is the page's alone
+    "PIL": ("residae.image", "residae.rivals", "residae.examples"),
+    "torch": (
+        "residae.model",
+        "residae.checkpoint",
+        "residae.engine",
+        "residae.codec",
+        "residae.session",
+        "residae.train",
+        "residae.bench",
+    ),
+    "numpy": ("residae",),
+    "constriction": ("residae.entropy",),
+    "huggingface_hub": ("residae.checkpoint",),
+    "safetensors": ("residae.checkpoint", "residae.train.loop"),
+    "accelerate": ("residae.train",),
+    "argparse": ("residae.cli", "residae.train.__main__", "residae.examples.draw", "residae.bench"),
+    "gradio": ("app",),
+    "pickle": (),
+}
+
+
+def _modules() -> dict[str, Path]:
+    """Name -> file of each module of the project."""
+    modules = {}
+    for path in sorted((ROOT / "residae").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        modules[".".join(parts).removesuffix(".__init__")] = path
+    return modules | {"app": ROOT / "app.py"}
+
+
+MODULES = _modules()
+
+
+@functools.cache
+def _imports(path: Path) -> set[str]:
+    """Dotted names that the file imports anywhere; a module of ours for `from package import module`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                names.add(whole if whole in MODULES else str(node.module))
+    return names
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module: str) -> None:
+    assert module in RANK, "a new module needs its place in LAYERS"
+    ours = {name for name in _imports(MODULES[module]) if name.split(".")[0] in ("residae", "app")}
+    assert {name for name in ours if RANK[name] >= RANK[module]} == set()
+
+
+@pytest.mark.parametrize("library", PLACES)
+def test_each_library_has_its_place(library: str) -> None:
+    users = {name for name, path in MODULES.items() if library in {i.split(".")[0] for i in _imports(path)}}
+    assert {
+        user for user in users if not f"{user}.".startswith(tuple(f"{place}." for place in PLACES[library]))
+    } == set()
+
+
+def test_the_rules_see_what_they_forbid(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(
+        "import PIL.Image\nfrom residae import image, __version__\n"
+        "def f():\n    from residae.session import Laboratory\n    import numpy as np\n"
+    )
+    assert _imports(tmp_path / "module.py") == {"PIL.Image", "residae.image", "residae", "residae.session", "numpy"}
+
+
+def test_there_is_no_drawer_for_everything() -> None:
+    assert not {name.rsplit(".", 1)[-1] for name in MODULES} & {"utils", "util", "helpers", "common", "misc"}
+
+
+def test_the_top_level_holds_only_the_house() -> None:
+    allowed = {
+        "app.py",
+        "requirements.txt",
+        "README.md",
+        "residae",
+        "checkpoints",
+        "tests",
+        "LICENSE",
+        "pyproject.toml",
+    }
+    here = {path.name for path in ROOT.iterdir() if not path.name.startswith((".", "__pycache__"))}
+    assert here - allowed == set()
+
+
+def test_importing_does_nothing(tmp_path: Path) -> None:
+    """No file is made, nothing is printed, and nobody is called, even where there is neither home nor cache."""
+    modules = [name for name in MODULES if name != "app" and not name.endswith("__main__")]
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+    code += "import socket; socket.socket.connect = socket.getaddrinfo = None\n"
+    code += "".join(f"import {name}\n" for name in modules)
+    environment = {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hub"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []

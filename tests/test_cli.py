@@ -1,0 +1,110 @@
+"""The command line: what it prints, and how it leaves."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from residae.cli import main
+from residae.errors import CheckpointError, OutOfMemoryError, ResidaeError, TrainingError
+from residae.evaluate import evaluate
+from residae.session import Laboratory
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_evaluate_prints_each_picture_and_the_mean(
+    checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(folder), "--checkpoint", str(checkpoint)]) == 0
+    printed = capsys.readouterr()
+    title, head, *rows = printed.out.splitlines()
+    laboratory = Laboratory.open(checkpoint)
+    assert title.startswith(f"tiny on {laboratory.engine.description}; luma")
+    assert head.split()[:6] == ["picture", "setting", "bytes", "bpp", "PSNR", "SSIM"]
+    a, b = evaluate(laboratory, folder)
+    assert [row.split()[:-4] for row in rows] == [  # less the times
+        ["a", "unquantised", "-", "-", f"{a.psnr:.2f}", f"{a.ssim:.4f}"],
+        ["b", "unquantised", "-", "-", f"{b.psnr:.2f}", f"{b.ssim:.4f}"],
+        ["mean", "of", "2", "unquantised", "-", "-", f"{(a.psnr + b.psnr) / 2:.2f}", f"{(a.ssim + b.ssim) / 2:.4f}"],
+    ]
+    assert len({len(line) for line in (head, *rows)}) == 1  # columns line up
+    assert printed.err == ""
+
+
+def test_evaluate_takes_the_checkpoint_of_the_environment(
+    checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+    assert main(["evaluate", str(folder)]) == 0
+    assert capsys.readouterr().out.startswith("tiny on ")
+
+
+def test_folder_without_pictures(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(tmp_path), "--checkpoint", str(checkpoint)]) == 1
+    assert capsys.readouterr().err == f"residae: There is no picture in {tmp_path}.\n"
+
+
+def test_absent_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(folder), "--checkpoint", "nowhere"]) == 3
+    assert capsys.readouterr().err == "residae: There is no checkpoint folder nowhere.\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--crop", "100"], "The crop must be a positive multiple of 16"),
+        (["--minutes", "1"], "Warm-up and decay must fit into the minutes of the run."),
+        ([], "There is no picture to train on in this folder."),
+    ],
+)
+def test_training_that_cannot_start(
+    options: list[str], sentence: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [str(tmp_path), "--run", str(tmp_path / "run"), "--output", str(tmp_path / "output")]
+    assert main(["train", *folders, "--start", str(checkpoint), *options]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"residae: {sentence}")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("kind", "code"), [(CheckpointError, 3), (OutOfMemoryError, 4), (TrainingError, 1)])
+def test_exit_codes(
+    kind: type[ResidaeError], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise kind("It does not work.")
+
+    monkeypatch.setattr("residae.train.loop.train", fail)
+    assert main(["train", "pictures", "--run", "run", "--output", "output"]) == code
+    assert capsys.readouterr().err == "residae: It does not work.\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["paint"], ["evaluate"], ["train", "folder"], ["evaluate", "x", "--what"]])
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(arguments)
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: residae")
+
+
+@pytest.mark.parametrize("command", [[], ["evaluate"], ["train"]])
+def test_help_is_there_at_once(command: list[str]) -> None:
+    """Importing torch would take seconds."""
+    code = "import sys; from residae.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    arguments = [sys.executable, "-c", code, *command, "--help"]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
+    text, modules = done.stdout.rsplit("\n", 2)[:2]
+    assert text.startswith(" ".join(["usage: residae", *command]))
+    assert not set(modules.split()) & {"torch", "numpy", "PIL", "huggingface_hub", "accelerate"}
+    if command == ["train"]:
+        assert re.search(r"--decay-minutes DECAY_MINUTES\s+learning rate falls to 0 at the end \(default 12.0\)", text)
+
+
+def test_the_package_runs_as_a_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "residae"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "COMMAND" in done.stderr
