@@ -38,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_train(commands.add_parser("train", help="train a checkpoint on a folder of pictures"))
     parsed = parser.parse_args(arguments)
     try:
-        parsed.command(parsed)
+        code: int | None = parsed.command(parsed)
+        return code or 0
     except ResidaeError as error:
         print(f"residae: {error}", file=sys.stderr)
         return _exit_code(error)
-    return 0
 
 
 def _exit_code(error: ResidaeError) -> int:
@@ -70,8 +70,11 @@ def _add_conversion(parser: argparse.ArgumentParser, output: str) -> None:
     _add_checkpoint(parser)
 
 
-def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "Progress"], tuple[bytes, str]]) -> None:
-    """Write what `convert` makes of each input; a bad one is reported, and does not keep the others from their turn."""
+def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "Progress"], tuple[bytes, str]]) -> int:
+    """Write what `convert` makes of each input; a bad one is reported, and does not keep the others from their turn.
+
+    Returns the exit code.
+    """
     several = len(parsed.inputs) > 1 or (parsed.output and parsed.output.is_dir())
     failure: ResidaeError | None = None
     with tqdm(total=len(parsed.inputs), disable=None, bar_format="{desc} {percentage:.0f} %|{bar}| {remaining}") as bar:
@@ -95,8 +98,7 @@ def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "
             except ResidaeError as error:
                 tqdm.write(f"residae: {path}: {error}", file=sys.stderr)
                 failure = error
-    if failure:
-        raise SystemExit(_exit_code(failure))
+    return _exit_code(failure) if failure else 0
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -128,7 +130,7 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_compress)
 
 
-def _compress(parsed: argparse.Namespace) -> None:
+def _compress(parsed: argparse.Namespace) -> int:
     from residae.image import open_picture
 
     laboratory = _laboratory(parsed)
@@ -144,7 +146,7 @@ def _compress(parsed: argparse.Namespace) -> None:
             f"{size:,} bytes, {8 * size / pixels:.3f} bits per pixel, quality {compressed.quality:g}",
         )
 
-    _convert(parsed, ".rae", convert)
+    return _convert(parsed, ".rae", convert)
 
 
 def _within_rate(parsed: argparse.Namespace, laboratory: "Laboratory", encoding: "Encoding") -> "Compressed":
@@ -161,7 +163,7 @@ def _add_decompress(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_decompress)
 
 
-def _decompress(parsed: argparse.Namespace) -> None:
+def _decompress(parsed: argparse.Namespace) -> int:
     from residae.image import write_png
 
     laboratory = _laboratory(parsed)
@@ -170,7 +172,7 @@ def _decompress(parsed: argparse.Namespace) -> None:
         info, decoding = laboratory.decompress(_read(path), progress)
         return write_png(decoding.pixels), f"{info.width} x {info.height}, {'colour' if info.color else 'gray'}"
 
-    _convert(parsed, ".png", convert)
+    return _convert(parsed, ".png", convert)
 
 
 def _add_info(parser: argparse.ArgumentParser) -> None:

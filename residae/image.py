@@ -80,12 +80,13 @@ def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:
 
 
 def fit(picture: Picture, long_side: int) -> Picture:
-    """The picture with its longer side at most `long_side` pixels (Lanczos); itself if it is no larger."""
+    """The picture with its longer side at most `long_side` pixels (Lanczos) and a notice; itself if it is no larger."""
     if max(picture.width, picture.height) <= long_side:
         return picture
     image = Image.fromarray(picture.pixels)
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return replace(picture, pixels=np.asarray(image))
+    size = f"{image.width:,} x {image.height:,} of {picture.width:,} x {picture.height:,} pixels"
+    return replace(picture, pixels=np.asarray(image), notices=(*picture.notices, f"Worked on at {size}."))
 
 
 def to_gray(picture: Picture) -> Pixels:

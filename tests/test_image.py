@@ -672,7 +672,9 @@ def test_fit_only_ever_makes_smaller(size: tuple[int, int], channels: tuple[int,
     assert max(fitted.width, fitted.height) == long_side
     assert min(fitted.pixels.shape[:2]) == max(1, round(min(size) * long_side / max(size)))
     assert fitted.pixels.shape[2:] == channels
-    assert (fitted.notices, fitted.file_bytes) == (picture.notices, picture.file_bytes)
+    sizes = f"{fitted.width:,} x {fitted.height:,} of {picture.width:,} x {picture.height:,} pixels"
+    assert fitted.notices == (ON_WHITE, f"Worked on at {sizes}.")
+    assert fitted.file_bytes == picture.file_bytes
 
 
 def test_fit_keeps_the_mean() -> None:

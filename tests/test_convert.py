@@ -1,0 +1,168 @@
+"""Files in, files out: compress, decompress, info and fit on the command line."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from residae import entropy
+from residae.checkpoint import ResidualAutoencoder
+from residae.cli import main
+from residae.codec import inspect
+from residae.errors import OutOfMemoryError
+from residae.image import open_picture
+from residae.session import Laboratory
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def fitted(checkpoint: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network with an output that depends strongly on its latents, and tables that suit them."""
+    copy = tmp_path_factory.mktemp("fitted") / "tiny"
+    network = ResidualAutoencoder.from_pretrained(checkpoint)
+    network.decoder.out.weight.data *= 100
+    network.save_pretrained(copy)
+    assert main(["fit", str(folder), "--checkpoint", str(copy)]) == 0
+    return copy
+
+
+@pytest.fixture(autouse=True)
+def environment(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(fitted))
+
+
+@pytest.fixture
+def photograph(folder: Path, tmp_path: Path) -> Path:
+    """A colour picture in a folder of its own."""
+    return Path(shutil.copy(folder / "b.png", tmp_path / "photograph.png"))
+
+
+def test_a_picture_survives_the_way_there_and_back(photograph: Path, capsys: Capture) -> None:
+    assert main(["compress", str(photograph), "--quality", "80"]) == 0
+    file = photograph.with_suffix(".rae")
+    info = inspect(file.read_bytes())
+    assert (info.width, info.height, info.color, info.quality) == (64, 48, True, 80)
+    assert f"{info.file_bytes:,} bytes, {info.bits_per_pixel:.3f} bits per pixel, quality 80" in capsys.readouterr().out
+
+    assert main(["decompress", str(file), "-o", str(photograph.with_name("back.png"))]) == 0
+    expected = Laboratory.open().examine(open_picture(photograph), color=True, quality=80).decoding.pixels
+    np.testing.assert_array_equal(open_picture(photograph.with_name("back.png")).pixels, expected)
+
+
+def test_a_gray_picture_makes_a_gray_file_unless_told_otherwise(folder: Path, photograph: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.rae"
+    for picture, options, color in [
+        (folder / "a.png", [], False),
+        (folder / "a.png", ["--color"], True),
+        (photograph, ["--gray"], False),
+    ]:
+        assert main(["compress", str(picture), "-o", str(output), "--force", *options]) == 0
+        assert inspect(output.read_bytes()).color is color
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"), [(["--max-bytes", "50"], 50), (["--target-bpp", "0.125"], 0.125 * 64 * 48 / 8)]
+)
+def test_the_best_file_within_a_budget(options: list[str], limit: float, photograph: Path) -> None:
+    assert main(["compress", str(photograph), "--gray", *options]) == 0
+    size = photograph.with_suffix(".rae").stat().st_size
+    assert 0.8 * limit < size <= limit
+
+
+def test_a_budget_that_no_file_meets(photograph: Path, capsys: Capture) -> None:
+    assert main(["compress", str(photograph), "--max-bytes", "20"]) == 1
+    assert "at least" in capsys.readouterr().err
+    assert not photograph.with_suffix(".rae").exists()
+
+
+def test_nothing_is_overwritten_without_force(photograph: Path, capsys: Capture) -> None:
+    kept = photograph.with_suffix(".rae")
+    kept.write_bytes(b"mine")
+    assert main(["compress", str(photograph)]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert kept.read_bytes() == b"mine"
+    assert main(["compress", str(photograph), "--force"]) == 0
+    assert kept.read_bytes() != b"mine"
+
+
+def test_one_bad_input_does_not_keep_the_others_from_their_turn(
+    photograph: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    inputs = [str(tmp_path / "text.png"), str(photograph), str(tmp_path / "absent.png")]
+    assert main(["compress", *inputs, "-o", str(tmp_path / "new" / "folder")]) == 1
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["photograph.rae"]
+    errors = capsys.readouterr().err
+    assert "text.png: The file is not a picture" in errors
+    assert "absent.png: " in errors
+
+
+def test_a_full_disk_leaves_no_half_file(photograph: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    assert main(["compress", str(photograph)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert [path.name for path in photograph.parent.iterdir()] == ["photograph.png"]
+
+
+def test_memory_that_runs_out_has_its_own_exit_code(photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OutOfMemoryError("The picture takes more memory than there is.")
+
+    monkeypatch.setattr(Laboratory, "encode", fail)
+    assert main(["compress", str(photograph)]) == 4
+
+
+def test_a_damaged_file_and_that_of_another_checkpoint(photograph: Path, tmp_path: Path, capsys: Capture) -> None:
+    main(["compress", str(photograph)])
+    file = photograph.with_suffix(".rae")
+    cut = tmp_path / "cut.rae"
+    cut.write_bytes(file.read_bytes()[:-5])
+    assert main(["decompress", str(cut)]) == 1
+    assert "damaged or cut short" in capsys.readouterr().err
+
+    other = Laboratory.open().codec
+    foreign = tmp_path / "foreign.rae"
+    renamed = type(other)(other.tables, bytes(8), "stranger")
+    latents = [np.zeros((4, 3, 4), np.float32)]
+    foreign.write_bytes(renamed.compress(latents, 48, 64, 50).data)
+    assert main(["decompress", str(foreign)]) == 1
+    assert "stranger" in capsys.readouterr().err
+    assert main(["info", str(foreign)]) == 0
+    assert "not that at hand, tiny" in capsys.readouterr().out
+
+
+def test_info_tells_where_the_bytes_went(photograph: Path, capsys: Capture) -> None:
+    main(["compress", str(photograph), "--quality", "70"])
+    capsys.readouterr()
+    assert main(["info", str(photograph.with_suffix(".rae"))]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    info = inspect(photograph.with_suffix(".rae").read_bytes())
+    assert lines[0] == "picture     64 x 48, colour"
+    assert f"{info.file_bytes:,} bytes" in lines[1]
+    assert [line.split()[1] for line in lines[3:6]] == [f"{size:,}" for size in info.plane_bytes]
+    channels = np.array([[float(value) for value in line.split()[1:]] for line in lines[7:]])
+    assert channels.shape == (4, 3)
+    assert np.all(channels.sum(0) <= np.array(info.plane_bytes) + 0.2)  # ideal code lengths, printed to 0.1
+
+
+def test_fitted_tables_make_another_checkpoint_and_smaller_files(fitted: Path, folder: Path) -> None:
+    network = ResidualAutoencoder.from_pretrained(fitted)
+    after = Laboratory(network, "after").codec
+    network.tables = None
+    laboratory = Laboratory(network, "before")
+    assert laboratory.codec.fingerprint != after.fingerprint
+    encoding = laboratory.encode(open_picture(folder / "b.png"), color=False)
+    symbols = after.compress(encoding.latents, encoding.height, encoding.width, 80).symbols
+    sizes = [entropy.ideal_bits(symbols[0], 0, 8000, codec.tables).sum() for codec in (laboratory.codec, after)]
+    assert sizes[1] < 0.9 * sizes[0]
+
+
+def test_fit_needs_pictures(checkpoint: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["fit", str(tmp_path), "--checkpoint", str(checkpoint)]) == 1
+    assert "no picture" in capsys.readouterr().err
