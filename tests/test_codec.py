@@ -20,7 +20,7 @@ from residae.codec import Codec, Latent, inspect
 from residae.engine import Engine
 from residae.entropy import ONE, Tables
 from residae.errors import CheckpointError, CodecError
-from residae.train.tables import fit, sensitivity
+from residae.train.tables import NOISE_PSNR, fit, sensitivity
 
 CODEC = Codec(Tables.default(2), bytes(range(8)), "residae-16x")
 PREAMBLE = 20 + 11  # bytes before the planes of a gray picture: the header and "residae-16x"
@@ -239,7 +239,8 @@ def test_fitted_tables_beat_static_ones(fitted: Tables) -> None:
 def test_fitted_gains_follow_the_sensitivity(fitted: Tables) -> None:
     ratio = fitted.gains[:, :, 1] / fitted.gains[:, :, 0]
     assert np.allclose(ratio, 2)  # the root of 0.04 / 0.01
-    assert np.allclose(fitted.gains[1:] / fitted.gains[:-1], 2, rtol=1e-3)  # 6.02 dB
+    decibels = 20 * np.log10(fitted.gains[1:] / fitted.gains[:-1])
+    assert np.allclose(decibels, np.diff(NOISE_PSNR)[:, None, None], atol=1e-3)
     assert np.abs(fitted.means).max() < 20  # the latents' deviation is 57
 
 
