@@ -2,12 +2,14 @@
 
 import functools
 import html
+import math
 import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
@@ -26,15 +28,23 @@ EXAMPLES = residae.examples.paths()
 CPU_SIDE, NO_LIMIT = 1024, 0  # pixels on the long side that are worked on
 SIZES = [("Up to 1,024 px", CPU_SIDE), ("Full size", NO_LIMIT)]
 PLANES = ("Luma", "Blue chroma", "Red chroma")
-SIZE_NOTE = (
-    "Larger pictures are worked on at 1,024 px along their long side, which takes seconds; full size may take minutes."
-)
+SIZE_NOTE = "Along the long side. A CPU takes seconds for 1,024 px, and minutes for pictures of many megapixels."
 LATENT_NOTE = (
     "Each square is one cell of 16 × 16 pixels. All channels share one scale, centred on each one's mean: "
     "the vivid ones vary most. Choose one to see it on its own scale."
 )
 
 LOCK = threading.Lock()
+KEPT: dict[Any, Report] = {}  # on our own pictures, so that they are one click away; a megabyte or two each
+MOST_KEPT = 40
+
+
+class Shown(NamedTuple):
+    """What the page shows now, from which another rate of it is decoded."""
+
+    path: str
+    side: int
+    encoding: Encoding
 
 
 @functools.cache
@@ -43,9 +53,14 @@ def _open_laboratory() -> Laboratory:
 
 
 def laboratory() -> Laboratory:
-    """The one checkpoint in memory, loaded when it is first needed."""
+    """The one checkpoint in memory, loaded when it is first needed, and once."""
     with LOCK:
         return _open_laboratory()
+
+
+def warm_up() -> None:
+    with suppress(ResidaeError):  # whoever asks next is told
+        laboratory()
 
 
 def open_fitted(path: str, side: int) -> Picture:
@@ -53,13 +68,14 @@ def open_fitted(path: str, side: int) -> Picture:
     return fit(picture, side or max(picture.width, picture.height))
 
 
-def examine(path: str, color: bool, side: int, quality: float | None, progress: Progress | None = None) -> Report:
-    return laboratory().examine(open_fitted(path, side), color, quality, progress)
-
-
-@functools.lru_cache(maxsize=8 * len(EXAMPLES))
-def examine_example(path: str, color: bool, side: int, quality: float | None) -> Report:
-    return examine(path, color, side, quality)
+def examine(path: str, color: bool, side: int, quality: float | None, progress: Progress) -> Report:
+    settings = path, color, side, quality
+    report = KEPT.pop(settings, None) or laboratory().examine(open_fitted(path, side), color, quality, progress)
+    if path in EXAMPLES:
+        KEPT[settings] = report  # the latest last
+        while len(KEPT) > MOST_KEPT:
+            del KEPT[next(iter(KEPT))]
+    return report
 
 
 # Words and numbers
@@ -73,17 +89,18 @@ def numbers(report: Report) -> str:
     """The panel of figures, as a list that can be selected and copied."""
     encoding, compressed = report.encoding, report.compressed
     shape = " × ".join(str(length) for length in encoding.latents[0].shape)
-    rows = {"PSNR": f"{report.psnr:.2f} dB", "SSIM": f"{report.ssim:.4f}"}
+    rows = {"PSNR": f"{report.psnr:.2f} dB", "SSIM": "–" if math.isnan(report.ssim) else f"{report.ssim:.4f}"}
     if compressed:
         size = len(compressed.data)
         rows |= {
             "File": kilobytes(size),
             "Rate": f"{8 * size / (encoding.width * encoding.height):.3f} bpp",
-            "Raw pixels": f"{report.original.size / size:.0f}× larger",
-            "Your file": f"{report.file_bytes / size:.1f}× larger",
+            "Raw pixels": ratio(report.original.size, size),
         }
+        if report.file_bytes:
+            rows["Your file"] = ratio(report.file_bytes, size)
     rows |= {
-        "Numbers": f"{laboratory().ratio:.1f}× fewer",
+        "Numbers": f"{laboratory().ratio:.1f}× fewer" + (" per plane" if len(encoding.latents) > 1 else ""),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
         "Latent": shape if len(encoding.latents) == 1 else f"{shape}, chroma at half size",
         "Encoding": f"{encoding.seconds:.1f} s",
@@ -93,7 +110,11 @@ def numbers(report: Report) -> str:
 
 
 def kilobytes(size: int) -> str:
-    return f"{size / 1000:,.1f} kB"
+    return f"{size / 1000:,.1f} kB" if size >= 1000 else f"{size} bytes"
+
+
+def ratio(size: int, ours: int) -> str:
+    return f"{size / ours:.3g} : 1" if size < 100 * ours else f"{size / ours:,.0f} : 1"
 
 
 def definition_list(rows: dict[str, str]) -> str:
@@ -121,8 +142,9 @@ def sentences(report: Report) -> str:
     words = [views.where_error(report.original, report.decoding.pixels), *report.notices]
     if report.compressed:
         size = len(report.compressed.data)
-        cost = f"{kilobytes(size)}, {report.original.size / size:.0f} times less than its pixels"
-        words.insert(0, f"This picture costs {cost}.")
+        words.insert(
+            0, f"This picture costs {kilobytes(size)}; its pixels are to that as {ratio(report.original.size, size)}."
+        )
     return f"<p>{html.escape(' '.join(words))}</p>"
 
 
@@ -165,31 +187,38 @@ def show(
     """Put a picture through the network and fill the page with what came out."""
     if not path:
         return {status: ""}
-    settings = path, color, side, None if exact else quality
     try:
-        report = examine_example(*settings) if path in EXAMPLES else examine(*settings, told(progress))
+        report = examine(path, color, side, None if exact else quality, told(progress))
     except ResidaeError as error:
         return {status: alert(error)}
-    return filled(report)
+    planes = PLANES[: len(report.encoding.latents)]
+    return {
+        header: heading(f"{laboratory().name} · {laboratory().engine.description}"),
+        before: report.original,
+        shown: Shown(path, side, report.encoding),
+        plane: gr.Radio(planes, value=planes[0], visible=len(planes) > 1),
+        latents: tiles(report.encoding, planes[0]),
+        **enlarged(report.encoding, planes[0], 0),
+        **rated(report),
+    }
 
 
 def show_rate(
-    path: str | None,
-    side: int,
+    shown_now: Shown | None,
     quality: float,
     exact: bool,
-    encoding: Encoding | None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> dict[Any, Any]:
-    """The same picture at another rate: decoded again, not encoded again."""
-    if not path or not encoding:
+    """The picture that is shown at another rate: decoded again, not encoded again."""
+    if not shown_now:
         return {status: ""}
     try:
-        compressed = None if exact else laboratory().compress(encoding, quality)
-        report = laboratory().judge(open_fitted(path, side), encoding, compressed, told(progress))
+        compressed = None if exact else laboratory().compress(shown_now.encoding, quality)
+        picture = open_fitted(shown_now.path, shown_now.side)
+        report = laboratory().judge(picture, shown_now.encoding, compressed, told(progress))
     except ResidaeError as error:
         return {status: alert(error)}
-    return filled(report)
+    return rated(report)
 
 
 def open_file(path: str, progress: gr.Progress = gr.Progress()) -> dict[Any, Any]:  # noqa: B008
@@ -201,12 +230,12 @@ def open_file(path: str, progress: gr.Progress = gr.Progress()) -> dict[Any, Any
     return {rae: None, opened: decoding.pixels, opened_figures: contents(info)}
 
 
-def filled(report: Report) -> dict[Any, Any]:
+def rated(report: Report) -> dict[Any, Any]:
+    """What changes with the rate: the reconstruction, and all that is measured on it."""
     original, rebuilt = report.original, report.decoding.pixels
     scale = views.error_scale(original, rebuilt)
     return {
         compare: (original, rebuilt),
-        before: original,
         after: rebuilt,
         absolute: views.error_map(original, rebuilt, signed=False, scale=scale),
         absolute_bar: views.color_bar(scale, signed=False),
@@ -215,14 +244,7 @@ def filled(report: Report) -> dict[Any, Any]:
         histogram: views.error_histogram(original, rebuilt),
         figures: numbers(report),
         status: sentences(report),
-        header: heading(f"{laboratory().name} · {laboratory().engine.description}"),
-        encoding: report.encoding,
         download: file_to_keep(report),
-        plane: gr.Radio(
-            PLANES[: len(report.encoding.latents)], value=PLANES[0], visible=len(report.encoding.latents) > 1
-        ),
-        latents: tiles(report.encoding, PLANES[0]),
-        **enlarged(report.encoding, PLANES[0], 0),
     }
 
 
@@ -243,12 +265,12 @@ def enlarged(encoding: Encoding, name: str, index: int) -> dict[Any, Any]:
     return {channel: views.latent_channel(values), channel_figures: channel_numbers(index, values)}
 
 
-def show_plane(encoding: Encoding | None, name: str) -> dict[Any, Any]:
-    return {latents: tiles(encoding, name), **enlarged(encoding, name, 0)} if encoding else {}
+def show_plane(shown_now: Shown | None, name: str) -> dict[Any, Any]:
+    return {latents: tiles(shown_now.encoding, name), **enlarged(shown_now.encoding, name, 0)} if shown_now else {}
 
 
-def show_channel(encoding: Encoding, name: str, event: gr.SelectData) -> dict[Any, Any]:
-    return enlarged(encoding, name, event.index)
+def show_channel(shown_now: Shown, name: str, event: gr.SelectData) -> dict[Any, Any]:
+    return enlarged(shown_now.encoding, name, int(event.index))
 
 
 def take(path: str) -> dict[Any, Any]:
@@ -261,7 +283,10 @@ def pick_example(event: gr.SelectData) -> str:
 
 
 def first_visit() -> tuple[str, int]:
-    return EXAMPLES[0], NO_LIMIT if laboratory().engine.on_gpu else CPU_SIDE
+    on_gpu = False
+    with suppress(ResidaeError):  # the example will meet the same error, and show it
+        on_gpu = laboratory().engine.on_gpu
+    return EXAMPLES[0], NO_LIMIT if on_gpu else CPU_SIDE
 
 
 # Layout
@@ -292,6 +317,7 @@ THEME = gr.themes.Base(
 CSS = """
 .gradio-container { max-width: 1560px !important; margin: 0 auto; font-variant-numeric: tabular-nums; }
 .gradio-container { --surround: #e4e4e4; }
+.gradio-container > .main { padding: 16px clamp(12px, 3vw, 32px) !important; }
 .dark .gradio-container, .gradio-container.dark { --surround: #101010; }
 header { display: flex; align-items: baseline; flex-wrap: wrap; gap: 0 14px; }
 header h1 { font-size: 1.5rem; font-weight: 650; letter-spacing: -0.01em; margin: 0; }
@@ -321,7 +347,7 @@ header .device { margin-left: auto; }
   #bench { flex-direction: column; }
   #stage { order: -1; }
   #controls { position: static; width: 100%; }
-  .numbers { display: grid; grid-template-columns: 1fr 1fr; }
+  .numbers { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .numbers dd { white-space: normal; }
 }
 """
@@ -338,16 +364,21 @@ document.addEventListener("paste", (event) => {
   input.dispatchEvent(new Event("change", { bubbles: true }));
 });
 // Gradio tells of a slider's release by pointer only: let the keyboard and the number beside it count as well.
-document.addEventListener("change", (event) => {
+const release = (event) => {
   const range = event.target.closest("#quality")?.querySelector("input[type=range]");
-  if (range) setTimeout(() => range.dispatchEvent(new PointerEvent("pointerup", { bubbles: true })));
-});
+  const typed = event.type === "change" && event.target.type === "number";
+  const arrow = event.type === "keyup" && event.target === range;
+  const pointer = new PointerEvent("pointerup", { bubbles: true });
+  if (range && (typed || arrow)) setTimeout(() => range.dispatchEvent(pointer));
+};
+document.addEventListener("change", release);
+document.addEventListener("keyup", release);
 </script>
 """
 
 with gr.Blocks(title="Residae", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
     source = gr.State()
-    encoding = gr.State()
+    shown = gr.State()
     header = gr.HTML(heading())
     with gr.Row(elem_id="bench"):
         with gr.Column(scale=0, min_width=320, elem_id="controls"):
@@ -420,16 +451,16 @@ with gr.Blocks(title="Residae", analytics_enabled=False, delete_cache=(600, 3600
 
     # Wiring
 
-    pictures = [status, compare, before, after, absolute, absolute_bar, signed, signed_bar, histogram]
-    results = [*pictures, header, figures, encoding, download, plane, latents, channel, channel_figures]
-    work = {"outputs": results, "show_progress_on": status, "concurrency_id": "model"}
-    anew = {"fn": show, "inputs": [source, color, side, quality, exact], **work}
+    measured = [status, compare, after, absolute, absolute_bar, signed, signed_bar, histogram, figures, download]
+    encoded = [header, before, shown, plane, latents, channel, channel_figures]
+    # The last of several requests counts: none is dropped while another is worked on.
+    work = {"show_progress_on": status, "concurrency_id": "model", "trigger_mode": "always_last"}
+    anew = {"fn": show, "inputs": [source, color, side, quality, exact], "outputs": [*measured, *encoded], **work}
     upload.upload(take, upload, [upload, source], queue=False).then(**anew)
     examples.select(pick_example, outputs=source, queue=False).then(**anew)
     demo.load(first_visit, outputs=[source, side], queue=False).then(**anew)
-    gr.on([color.input, side.input], trigger_mode="always_last", **anew)
-    rate = [source, side, quality, exact, encoding]
-    gr.on([quality.release, exact.input], show_rate, rate, trigger_mode="always_last", **work)
+    gr.on([color.input, side.input], **anew)
+    gr.on([quality.release, exact.input], show_rate, [shown, quality, exact], measured, **work)
     rae.upload(open_file, rae, [rae, opened, opened_figures], show_progress_on=opened_figures, concurrency_id="model")
     kind.input(
         lambda kind: (gr.Column(visible=kind == "Absolute"), gr.Column(visible=kind == "Signed")),
@@ -437,12 +468,12 @@ with gr.Blocks(title="Residae", analytics_enabled=False, delete_cache=(600, 3600
         [absolute_view, signed_view],
         queue=False,
     )
-    plane.input(show_plane, [encoding, plane], [latents, channel, channel_figures])
-    latents.select(show_channel, [encoding, plane], [channel, channel_figures])
+    plane.input(show_plane, [shown, plane], [latents, channel, channel_figures])
+    latents.select(show_channel, [shown, plane], [channel, channel_figures])
 
 
 def main() -> None:
-    threading.Thread(target=laboratory, daemon=True).start()  # the page answers while the weights load
+    threading.Thread(target=warm_up, daemon=True).start()  # the page answers while the weights load
     demo.queue(max_size=20).launch(
         theme=THEME, css=CSS, head=HEAD, max_file_size=MAX_FILE_BYTES, ssr_mode=False, footer_links=["api", "gradio"]
     )

@@ -56,19 +56,32 @@ class ResidualAutoencoder(model.ResidualAutoencoder):
         return network.eval()
 
     def save_pretrained(self, folder: str | Path, max_shard_size: str = "100MB") -> None:
-        """Write the network to `folder`, made if need be; other files there, such as a model card, stay."""
+        """Write the network to `folder`, made if need be; other files there, such as a model card, stay.
+
+        All is written aside first, so that a full disk costs nothing of what the folder held before.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         arguments = {name: getattr(self, name) for name in ARGUMENTS}
-        (folder / CONFIG).write_text(json.dumps(arguments, indent=2) + "\n", encoding="utf-8")
-        for old in folder.glob(WEIGHTS):
-            old.unlink()
         tensors = {name: _to_storage(tensor) for name, tensor in self.state_dict().items()}
-        save_torch_state_dict(tensors, folder, max_shard_size=max_shard_size)
-        if self.tables:
-            numpy.save_file(self.tables.arrays(), folder / TABLES)
-        else:
-            (folder / TABLES).unlink(missing_ok=True)  # tables of other weights would compress badly
+        with TemporaryDirectory(dir=folder, prefix=".saving-") as aside:
+            (Path(aside) / CONFIG).write_text(json.dumps(arguments, indent=2) + "\n", encoding="utf-8")
+            save_torch_state_dict(tensors, aside, max_shard_size=max_shard_size)
+            if self.tables:
+                numpy.save_file(self.tables.arrays(), Path(aside) / TABLES)
+            for old in (*folder.glob(f"{WEIGHTS}*"), folder / TABLES):
+                old.unlink(missing_ok=True)  # shards of other weights, or tables that would suit these badly
+            for new in Path(aside).iterdir():
+                new.chmod(0o644)
+                new.replace(folder / new.name)
+
+    def save_tables(self, folder: str | Path) -> None:
+        """Write the codec's tables beside the weights that are in `folder` already."""
+        assert self.tables, "no tables to save"
+        with TemporaryDirectory(dir=folder, prefix=".saving-") as aside:
+            numpy.save_file(self.tables.arrays(), Path(aside) / TABLES)
+            (Path(aside) / TABLES).chmod(0o644)
+            (Path(aside) / TABLES).replace(Path(folder) / TABLES)
 
     def fingerprint(self) -> bytes:
         """8 bytes that tell checkpoints apart in compressed files; the same before saving and after loading.

@@ -2,11 +2,10 @@
 
 import argparse
 import json
+import math
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -77,6 +76,7 @@ def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "
     """
     several = len(parsed.inputs) > 1 or (parsed.output and parsed.output.is_dir())
     failure: ResidaeError | None = None
+    written: set[Path] = set()
     with tqdm(total=len(parsed.inputs), disable=None, bar_format="{desc} {percentage:.0f} %|{bar}| {remaining}") as bar:
         for number, path in enumerate(parsed.inputs):
             output = path.with_suffix(suffix)
@@ -88,34 +88,38 @@ def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "
 
             bar.set_description_str(path.name)
             try:
-                if output.exists() and not parsed.force:
-                    raise ResidaeError(f"{output} exists already: --force replaces it.")
+                _refuse_to_overwrite(output, parsed.force)
+                if output in written:
+                    raise ResidaeError(f"{output} is what another input has just become: give it another name.")
                 data, words = convert(path, tell)
                 _write(output, data)
+                written.add(output)
                 tqdm.write(f"{path} -> {output}: {words}")
             except CheckpointError:
                 raise
             except ResidaeError as error:
                 tqdm.write(f"residae: {path}: {error}", file=sys.stderr)
-                failure = error
+                failure = failure or error
     return _exit_code(failure) if failure else 0
 
 
 def _write(path: Path, data: bytes) -> None:
     """Write whole or not at all, under a temporary name first."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(partial).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(partial).unlink()
-            raise
+            partial.write_bytes(data)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise ResidaeError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _refuse_to_overwrite(path: Path, force: bool) -> None:
+    if path.exists() and not force:
+        raise ResidaeError(f"{path} exists already: --force replaces it.")
 
 
 def _add_compress(parser: argparse.ArgumentParser) -> None:
@@ -224,6 +228,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--against", type=_list(str), default=[], metavar="jpeg,...", help="rivals at the same bytes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, too")
+    parser.add_argument("--force", action="store_true", help="replace that file if it exists")
     _add_checkpoint(parser)
     parser.set_defaults(command=_evaluate)
 
@@ -236,6 +241,10 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     unknown = ", ".join(name for name in parsed.against if name not in names)
     if unknown:
         raise ResidaeError(f"There is no codec {unknown} among the rivals: {', '.join(names)}.")
+    if parsed.against and not parsed.quality and not parsed.target_bpp:
+        raise ResidaeError("Rivals are measured at the bytes of our files: give --quality or --target-bpp.")
+    if parsed.json:
+        _refuse_to_overwrite(parsed.json, parsed.force)
     rivals = [names[name] for name in parsed.against]
     settings = [f"quality {q:g}" for q in parsed.quality] + [f"{rate:g} bpp" for rate in parsed.target_bpp]
     settings = settings or ["unquantised"]
@@ -336,8 +345,8 @@ def _quality(text: str) -> float:
 def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     def parse(text: str) -> float:
         value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
         return value
 
     return parse

@@ -48,7 +48,7 @@ class Picture:
 
     pixels: Pixels  # (H, W, 3) sRGB, or (H, W) where the source has no colour
     notices: tuple[str, ...]  # sentences on what the pixels do not show as the file has it
-    file_bytes: int  # size of the source file
+    file_bytes: int | None  # size of the source file; None once its pixels are no longer all there
 
     @property
     def width(self) -> int:
@@ -86,7 +86,8 @@ def fit(picture: Picture, long_side: int) -> Picture:
     image = Image.fromarray(picture.pixels)
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
     size = f"{image.width:,} x {image.height:,} of {picture.width:,} x {picture.height:,} pixels"
-    return replace(picture, pixels=np.asarray(image), notices=(*picture.notices, f"Worked on at {size}."))
+    notices = *picture.notices, f"Worked on at {size}."
+    return replace(picture, pixels=np.asarray(image), notices=notices, file_bytes=None)
 
 
 def to_gray(picture: Picture) -> Pixels:

@@ -50,7 +50,7 @@ class Report:
     decoding: Decoding
     psnr: float  # dB
     ssim: float
-    file_bytes: int  # of the file that the picture came in
+    file_bytes: int | None  # of the file that the picture came in; None where it held more pixels
     notices: tuple[str, ...]  # about the picture, as sentences
 
 
@@ -120,7 +120,9 @@ class Laboratory:
         """Rebuild the picture from the file, or from its unquantised latents where there is none, and measure it."""
         latents = self.codec.decompress(compressed.data).latents if compressed else encoding.latents
         decoding = self.decode(latents, encoding.height, encoding.width, progress)
-        original, rebuilt = reference(picture, color=len(latents) == 3), decoding.pixels
+        color = len(latents) == 3
+        original, rebuilt = reference(picture, color), decoding.pixels
+        dropped = picture.pixels.ndim == 3 and not color
         return Report(
             original,
             encoding,
@@ -129,7 +131,7 @@ class Laboratory:
             psnr=psnr(original, rebuilt),
             ssim=ssim(original, rebuilt),
             file_bytes=picture.file_bytes,
-            notices=picture.notices,
+            notices=(*picture.notices, *(["Only its luma is kept; choose Colour to keep more."] if dropped else [])),
         )
 
 

@@ -1,5 +1,6 @@
 """Files in, files out: compress, decompress, info and fit on the command line."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -165,4 +166,29 @@ def test_fitted_tables_make_another_checkpoint_and_smaller_files(fitted: Path, f
 
 def test_fit_needs_pictures(checkpoint: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(["fit", str(tmp_path), "--checkpoint", str(checkpoint)]) == 1
-    assert "no picture" in capsys.readouterr().err
+    assert "no colour picture" in capsys.readouterr().err
+
+
+def test_scores_go_to_a_file_that_is_not_replaced_unasked(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    scores = tmp_path / "scores.json"
+    arguments = ["evaluate", str(folder), "--quality", "50", "--against", "jpeg,jpeg2000", "--json", str(scores)]
+    assert main(arguments) == 0
+    head = capsys.readouterr().out.splitlines()[1].split()
+    assert head[6:9] == ["JPEG", "JPEG", "2000"]
+    kept = scores.read_text()
+    assert [row["name"] for row in json.loads(kept)] == ["a", "b"]
+    assert {"bytes", "bpp", "PSNR", "SSIM", "coding", "parsing"} <= set(json.loads(kept)[0])
+    assert main(arguments) == 1
+    assert scores.read_text() == kept
+    assert main([*arguments, "--force"]) == 0
+
+
+@pytest.mark.parametrize("rivals", [["--against", "jpeg"], ["--quality", "50", "--against", "bpg"]])
+def test_rivals_that_cannot_be_had(rivals: list[str], folder: Path) -> None:
+    assert main(["evaluate", str(folder), *rivals]) == 1
+
+
+def test_two_inputs_of_one_name_do_not_become_one_file(photograph: Path, tmp_path: Path) -> None:
+    twin = Path(shutil.copy(photograph, tmp_path / "photograph.webp"))  # judged by its content: a PNG
+    assert main(["compress", str(photograph), str(twin), "--force", "-o", str(tmp_path / "out")]) == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photograph.rae"]

@@ -81,7 +81,8 @@ def test_report(laboratory: Laboratory, picture: Picture, color: bool) -> None:
     np.testing.assert_array_equal(report.decoding.pixels, rebuilt)
     assert report.psnr == psnr(report.original, rebuilt)
     assert report.ssim == ssim(report.original, rebuilt)
-    assert report.notices == ("A notice.",)
+    assert report.notices[0] == "A notice."
+    assert ("Only its luma is kept; choose Colour to keep more." in report.notices) is not color
     assert report.file_bytes == 1000
     assert report.compressed is None
     for value in (report, report.encoding, report.decoding):

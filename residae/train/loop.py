@@ -175,7 +175,7 @@ class Training:
             tensors = load_file(path)
             self.network.load_state_dict(_below("network.", tensors))
             self.average.load_state_dict(_below("average.", tensors))
-        except (SafetensorError, RuntimeError) as error:
+        except (SafetensorError, RuntimeError, TypeError, KeyError) as error:
             raise TrainingError(f"{path} is damaged, or is the state of another network.") from error
         self.step, self.minutes = progress["step"], progress["minutes"]
         for kind, optimizer in self.optimizers.items():

@@ -4,7 +4,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon
+from torch.optim import AdamW
+
+from residae.errors import TrainingError
+
+try:
+    from torch.optim import Muon
+except ImportError as error:
+    raise TrainingError("Training needs PyTorch 2.9 or newer, which brings Muon.") from error
 
 
 class KernelMuon(Muon):

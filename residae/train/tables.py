@@ -147,7 +147,7 @@ def _least_squares(features: Floats, values: Floats, weights: Floats) -> Floats:
 def fit_checkpoint(checkpoint: Path, folder: Path, pictures: int, progress: Progress | None = None) -> None:
     """Fit tables to `pictures` of the pictures below `folder`, drawn evenly, and save them in the checkpoint's folder.
 
-    ImageError where `folder` holds no picture, CheckpointError as `from_pretrained`.
+    ImageError where `folder` holds no colour picture, CheckpointError as `from_pretrained`.
     """
     network = ResidualAutoencoder.from_pretrained(checkpoint)
     laboratory = Laboratory(network, checkpoint.name)
@@ -156,13 +156,15 @@ def fit_checkpoint(checkpoint: Path, folder: Path, pictures: int, progress: Prog
     latents = []
     for done, path in enumerate(chosen, start=1):
         with suppress(ImageError):
-            latents.append(laboratory.encode(open_picture(path), color=True).latents)
+            picture = open_picture(path)
+            if picture.pixels.ndim == 3:  # a gray one has no chroma to learn from
+                latents.append(laboratory.encode(picture, color=True).latents)
         if progress:
             progress(0.9 * done / len(chosen))
     if not latents:
-        raise ImageError(f"There is no picture in {folder}.")
+        raise ImageError(f"There is no colour picture in {folder}.")
     cost = sensitivity(laboratory.engine, [luma[:, :16, :16] for luma, *_ in latents[:SENSITIVITY_PICTURES]])
     network.tables = fit(latents, cost)
-    network.save_pretrained(checkpoint)
+    network.save_tables(checkpoint)
     if progress:
         progress(1)
