@@ -26,6 +26,7 @@ from residae.session import Encoding, Laboratory, Report
 
 EXAMPLES = residae.examples.paths()
 CPU_SIDE, NO_LIMIT = 1024, 0  # pixels on the long side that are worked on
+QUALITY = 80
 SIZES = [("Up to 1,024 px", CPU_SIDE), ("Full size", NO_LIMIT)]
 PLANES = ("Luma", "Blue chroma", "Red chroma")
 SIZE_NOTE = "Along the long side. A CPU takes seconds for 1,024 px, and minutes for pictures of many megapixels."
@@ -59,8 +60,9 @@ def laboratory() -> Laboratory:
 
 
 def warm_up() -> None:
+    """Load the weights, and have the first visitor's picture ready."""
     with suppress(ResidaeError):  # whoever asks next is told
-        laboratory()
+        examine(EXAMPLES[0], True, CPU_SIDE, QUALITY, lambda share: None)
 
 
 def open_fitted(path: str, side: int) -> Picture:
@@ -142,9 +144,9 @@ def sentences(report: Report) -> str:
     words = [views.where_error(report.original, report.decoding.pixels), *report.notices]
     if report.compressed:
         size = len(report.compressed.data)
-        words.insert(
-            0, f"This picture costs {kilobytes(size)}; its pixels are to that as {ratio(report.original.size, size)}."
-        )
+        times = report.original.size / size
+        than = f", {times:,.0f} times less than its pixels" if times >= 1 else ""
+        words.insert(0, f"This picture costs {kilobytes(size)}{than}.")
     return f"<p>{html.escape(' '.join(words))}</p>"
 
 
@@ -394,8 +396,8 @@ with gr.Blocks(title="Residae", analytics_enabled=False, delete_cache=(600, 3600
                 buttons=[],
                 elem_id="examples",
             )
-            color = gr.Radio([("Gray", False), ("Colour", True)], value=False, label="Work in", elem_id="color")
-            quality = gr.Slider(0, 100, value=50, step=1, label="Quality of the file", elem_id="quality")
+            color = gr.Radio([("Colour", True), ("Gray", False)], value=True, label="Work in", elem_id="color")
+            quality = gr.Slider(0, 100, value=QUALITY, step=1, label="Quality of the file", elem_id="quality")
             exact = gr.Checkbox(label="Skip the file: decode the unquantised latent", elem_id="exact")
             download = gr.DownloadButton("Download .rae", interactive=False, elem_id="download")
             side = gr.Radio(SIZES, value=CPU_SIDE, label="Working size", info=SIZE_NOTE, elem_id="side")
@@ -442,7 +444,7 @@ with gr.Blocks(title="Residae", analytics_enabled=False, delete_cache=(600, 3600
                             channel_figures = gr.HTML(elem_id="channel-figures")
                             gr.HTML(f'<p class="note">{LATENT_NOTE}</p>')
                 with gr.Tab("Open a file"):
-                    rae = gr.File(label="Drop or choose a .rae file", elem_id="rae", height=110)
+                    rae = gr.File(label="Drop or choose a .rae file", elem_id="rae", height=130)
                     opened_figures = gr.HTML(elem_id="opened-figures")
                     opened = picture(
                         "opened", "Picture in the file", "The picture in the file", ("fullscreen", "download")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from residae.session import Encoding, Laboratory
 
 BAD_INPUT, BAD_CHECKPOINT, OUT_OF_MEMORY = 1, 3, 4  # exit codes; argparse itself leaves with 2
-DEFAULT_QUALITY = 50.0
+DEFAULT_QUALITY = 80.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

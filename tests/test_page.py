@@ -92,7 +92,7 @@ def laboratory() -> Laboratory:
 @pytest.fixture(scope="module")
 def report(laboratory: Laboratory) -> Report:
     """What the package itself makes of the photograph."""
-    return laboratory.examine(open_picture(PHOTOGRAPH), color=False, quality=50)
+    return laboratory.examine(open_picture(PHOTOGRAPH), color=False, quality=80)
 
 
 def figure(page: Page, name: str) -> Locator:
@@ -113,9 +113,11 @@ def test_first_visit_shows_an_example_already_worked_on(page: Page) -> None:
     expect(page.locator("#after img")).to_have_attribute("alt", "The picture rebuilt from its latent")
     expect(page.locator("header .device")).to_contain_text("residae-16x")
     expect(page.locator("#examples img")).to_have_count(5)
+    expect(figure(page, "Latent")).to_contain_text("chroma at half size")
 
 
 def test_a_photograph_comes_back_as_itself(page: Page, report: Report) -> None:
+    page.get_by_label("Gray", exact=True).check()
     page.set_input_files("#upload input[type=file]", PHOTOGRAPH)
     expect(figure(page, "PSNR")).to_have_text(f"{report.psnr:.2f} dB", timeout=PATIENCE)
     expect(figure(page, "SSIM")).to_have_text(f"{report.ssim:.4f}")
@@ -134,7 +136,9 @@ def test_a_photograph_comes_back_as_itself(page: Page, report: Report) -> None:
     expect(figure(page, "File")).to_have_text(f"{size / 1000:.1f} kB")
     expect(figure(page, "Rate")).to_have_text(f"{8 * size / (width * height):.3f} bpp")
     expect(figure(page, "Raw pixels")).to_have_text(f"{height * width / size:.3g} : 1")
-    expect(page.locator("#status")).to_contain_text(f"This picture costs {size / 1000:.1f} kB")
+    expect(page.locator("#status")).to_contain_text(
+        f"This picture costs {size / 1000:.1f} kB, {height * width / size:.0f} times less"
+    )
 
 
 def test_error_maps_have_a_key_in_grey_levels(page: Page, report: Report) -> None:
