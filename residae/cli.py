@@ -254,10 +254,14 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     columns = ("bytes", "bpp", "PSNR", "SSIM", *rivals, "encode", "decode", "coding", "parsing")
     print(f"{'picture':<12}{'setting':<13}" + "".join(f"{column:>{_width(column)}}" for column in columns))
     scores: list[Score] = []
-    for score in evaluate(laboratory, parsed.folder, parsed.quality, parsed.target_bpp, rivals):
-        setting = settings[len(scores) % len(settings)]
-        scores.append(score)
-        print(f"{score.name[:11]:<12}{setting:<13}" + _cells(columns, _figures(score)), flush=True)
+    total = len(settings) * sum(path.is_file() for path in parsed.folder.glob("*"))
+    with tqdm(total=total, disable=None, bar_format="{percentage:.0f} %|{bar}| {remaining}") as bar:
+        for score in evaluate(laboratory, parsed.folder, parsed.quality, parsed.target_bpp, rivals):
+            setting = settings[len(scores) % len(settings)]
+            scores.append(score)
+            tqdm.write(f"{score.name[:11]:<12}{setting:<13}" + _cells(columns, _figures(score)))
+            sys.stdout.flush()
+            bar.update()
     for offset, setting in enumerate(settings):
         rows = [_figures(score) for score in scores[offset :: len(settings)]]
         print(f"{f'mean of {len(rows)}':<12}{setting:<13}" + _cells(columns, _means(rows)))
