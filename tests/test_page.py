@@ -221,6 +221,20 @@ def test_what_is_no_picture_gets_one_sentence_and_harms_nothing(
     expect(page.locator("#status [role=alert]")).to_have_count(0)
 
 
+def test_a_picture_can_be_pasted(page: Page) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(0, 250, 5, np.uint8), (20, 1))).save(buffer, "PNG")
+    page.evaluate(
+        """(bytes) => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(bytes)], "clipboard.png", { type: "image/png" }));
+          document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+        }""",
+        list(buffer.getvalue()),
+    )
+    expect(figure(page, "Picture")).to_have_text("50 × 20 px", timeout=PATIENCE)
+
+
 def test_colour_has_three_planes(page: Page) -> None:
     page.get_by_label("Colour", exact=True).check()
     expect(figure(page, "Latent")).to_contain_text("chroma at half size", timeout=PATIENCE)
