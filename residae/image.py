@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, TiffTags
 
-from residae.errors import ImageError
+from residae.errors import ImageError, OutOfMemoryError
 from residae.limits import MAX_PIXELS, MAX_SIDE
 
 Pixels = NDArray[np.uint8]
@@ -178,7 +178,7 @@ def _explained(name: str) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's limit, above ours
         raise _too_many_pixels() from error
     except MemoryError as error:
-        raise ImageError("Opening the picture takes more memory than there is.") from error
+        raise OutOfMemoryError("Opening the picture takes more memory than there is.") from error
     except Exception as error:
         raise ImageError(f"The {name} file is damaged, cut short, or of a rare kind that cannot be read.") from error
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from residae.errors import ImageError
+from residae.errors import ImageError, OutOfMemoryError
 from residae.image import (
     FORMATS,
     MAX_FILE_BYTES,
@@ -302,7 +302,7 @@ def test_flipped_bytes_give_a_picture_or_an_image_error_and_the_same_each_time(k
         assert outcomes[0] == outcomes[1]
 
 
-@pytest.mark.parametrize("error", [MemoryError, RecursionError, KeyError, OverflowError, EOFError, struct.error])
+@pytest.mark.parametrize("error", [RecursionError, KeyError, OverflowError, EOFError, struct.error])
 def test_whatever_a_decoder_raises_is_an_image_error(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Image.Image) -> None:
         raise error("inner words")
@@ -311,6 +311,15 @@ def test_whatever_a_decoder_raises_is_an_image_error(error: type[Exception], mon
     with pytest.raises(ImageError) as caught:
         open_picture(PLAIN_PNG)
     assert "inner words" not in str(caught.value)
+
+
+def test_memory_that_runs_out_is_not_the_picture_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", fail)
+    with pytest.raises(OutOfMemoryError):
+        open_picture(PLAIN_PNG)
 
 
 # --- Orientation ---
