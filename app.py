@@ -31,7 +31,7 @@ SIZES = [("Up to 1,024 px", CPU_SIDE), ("Full size", NO_LIMIT)]
 PLANES = ("Luma", "Blue chroma", "Red chroma")
 SIZE_NOTE = "Along the long side. A CPU takes seconds for 1,024 px, and minutes for pictures of many megapixels."
 LATENT_NOTE = (
-    "Each square is one cell of 16 × 16 pixels. All channels share one scale, centred on each one's mean: "
+    "Each square is one cell of 16 × 16 pixels of its plane. All channels share one scale, centred on each one's mean: "
     "the vivid ones vary most. Choose one to see it on its own scale."
 )
 
