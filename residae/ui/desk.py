@@ -1,0 +1,74 @@
+"""What the page works with: the one checkpoint in memory, pictures at their working size, and results that are kept."""
+
+import functools
+import threading
+import time
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+import residae.examples
+from residae.engine import Progress
+from residae.errors import ResidaeError
+from residae.image import Picture, fit, open_picture
+from residae.session import Encoding, Laboratory, Report
+
+EXAMPLES = residae.examples.paths()
+CPU_SIDE, NO_LIMIT = 1024, 0  # pixels on the long side that are worked on
+QUALITY = 80
+
+LOCK = threading.Lock()
+KEPT: dict[Any, Report] = {}  # on our own pictures, so that they are one click away; a megabyte or two each
+MOST_KEPT = 40
+
+
+class Shown(NamedTuple):
+    """What the page shows now, from which another rate of it is decoded."""
+
+    path: str
+    side: int
+    encoding: Encoding
+
+
+@functools.cache
+def _open_laboratory() -> Laboratory:
+    return Laboratory.open()
+
+
+def laboratory() -> Laboratory:
+    """The one checkpoint in memory, loaded when it is first needed, and once."""
+    with LOCK:
+        return _open_laboratory()
+
+
+def warm_up() -> None:
+    """Load the weights, and have the first visitor's picture ready."""
+    with suppress(ResidaeError):  # whoever asks next is told
+        examine(EXAMPLES[0], True, CPU_SIDE, QUALITY, lambda share: None)
+
+
+def open_fitted(path: str, side: int) -> Picture:
+    picture = open_picture(path)
+    return fit(picture, side or max(picture.width, picture.height))
+
+
+def examine(path: str, color: bool, side: int, quality: float | None, progress: Progress) -> Report:
+    settings = path, color, side, quality
+    report = KEPT.pop(settings, None) or laboratory().examine(open_fitted(path, side), color, quality, progress)
+    if path in EXAMPLES:
+        KEPT[settings] = report  # the latest last
+        while len(KEPT) > MOST_KEPT:
+            del KEPT[next(iter(KEPT))]
+    return report
+
+
+def told(progress: gr.Progress) -> Progress:
+    """Tell the page how far the work is and how long it will take."""
+    start = time.monotonic()
+
+    def tell(share: float) -> None:
+        left = (time.monotonic() - start) * (1 - share) / share
+        progress(share, desc=f"About {left:.0f} s left")
+
+    return tell
