@@ -22,17 +22,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from residae.checkpoint import ResidualAutoencoder
-from residae.entropy import Tables
+from residae.codec import Codec, dequantise, quantise
+from residae.entropy import Tables, ideal_bits
 from residae.errors import CheckpointError, ImageError, TrainingError
 from residae.evaluate import mean_psnr
-from residae.image import Pixels, write_png
+from residae.image import Pixels, open_picture, write_png
 from residae.session import Laboratory
 from residae.train import __main__ as command
 from residae.train import loop
 from residae.train.data import Crops
-from residae.train.loop import STATE, Training, initialise, train
+from residae.train.loop import DECAY, STATE, Training, initialise, train
 from residae.train.optimizer import KernelMuon, build_optimizers
+from residae.train.rate import LAMBDA, RateDistortion, RateModel, laplace_bits, relative
 from residae.train.recipe import Recipe
+from residae.train.tables import KNOTS, fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,6 +47,11 @@ def _generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def _draw(crops: Crops, count: int, size: int, chroma_share: float = 0, seed: int = 0) -> Tensor:
+    generator = _generator(seed)
+    return crops.draw(crops.draw_kinds(count, chroma_share, generator), size, generator)
+
+
 def _symmetries(square: NDArray[Any]) -> list[bytes]:
     """A square turned and mirrored in all eight ways."""
     return [np.rot90(side, turns).tobytes() for side in (square, square.T) for turns in range(4)]
@@ -51,8 +59,8 @@ def _symmetries(square: NDArray[Any]) -> list[bytes]:
 
 def test_crops_are_windows_of_the_plane_in_all_eight_symmetries() -> None:
     plane = np.arange(12 * 20, dtype=np.uint8).reshape(12, 20)  # each value once
-    crops = Crops([(plane, True)]).draw(400, 8, 0, _generator())
-    assert crops.shape == (400, 1, 8, 8)
+    crops = _draw(Crops([(plane, 0)]), 600, 8)
+    assert crops.shape == (600, 1, 8, 8)
     assert crops.dtype == torch.float32
     found = set()
     for crop in np.rint(crops[:, 0].numpy() * 255).astype(np.uint8):
@@ -65,7 +73,7 @@ def test_crops_are_windows_of_the_plane_in_all_eight_symmetries() -> None:
 def test_a_small_plane_is_continued_by_reflection() -> None:
     plane = np.random.default_rng(0).integers(0, 256, (3, 7), np.uint8)
     expected = _symmetries(np.pad(plane, ((0, 13), (0, 9)), mode="symmetric"))
-    crops = Crops([(plane, True)]).draw(64, 16, 0, _generator())
+    crops = _draw(Crops([(plane, 0)]), 64, 16)
     seen = {np.rint(crop.numpy() * 255).astype(np.uint8).tobytes() for crop in crops[:, 0]}
     assert seen == set(expected)
 
@@ -76,39 +84,42 @@ def _flat(value: int, height: int, width: int) -> Pixels:
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_share_of_chroma(share: float) -> None:
-    """Whatever its area."""
-    crops = Crops([(_flat(10, 64, 64), True), (_flat(200, 20, 20), False)])
-    values = crops.draw(2000, 16, share, _generator())[:, 0, 0, 0] * 255
-    assert (values > 100).double().mean() == pytest.approx(share, abs=0.04 if 0 < share < 1 else 0)
+    """Whatever its area, half of it of each kind."""
+    crops = Crops([(_flat(10, 64, 64), 0), (_flat(100, 20, 20), 1), (_flat(200, 20, 20), 2)])
+    generator = _generator()
+    kinds = crops.draw_kinds(2000, share, generator)
+    for kind in (1, 2):
+        assert (kinds == kind).double().mean() == pytest.approx(share / 2, abs=0.04 if share else 0)
+    values = 255 * crops.draw(kinds, 16, generator)[:, 0, 0, 0]
+    assert torch.equal(values.round(), torch.tensor([10.0, 100.0, 200.0])[kinds])
 
 
 def test_luma_stands_in_for_chroma_that_is_not_there() -> None:
-    crops = Crops([(_flat(10, 16, 16), True)])
-    assert (crops.draw(8, 16, 1.0, _generator()) == 10 / 255).all()
+    assert (_draw(Crops([(_flat(10, 16, 16), 0)]), 8, 16, 1.0) == 10 / 255).all()
 
 
 def test_planes_are_drawn_by_their_area() -> None:
-    crops = Crops([(_flat(10, 16, 16), True), (_flat(200, 16, 48), True)])
-    values = crops.draw(2000, 16, 0, _generator())[:, 0, 0, 0] * 255
+    crops = Crops([(_flat(10, 16, 16), 0), (_flat(200, 16, 48), 0)])
+    values = _draw(crops, 2000, 16)[:, 0, 0, 0] * 255
     assert (values > 100).double().mean() == pytest.approx(3 / 4, abs=0.04)
 
 
 def test_the_generator_alone_decides() -> None:
     plane = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
-    crops = Crops([(plane, True), (plane[:20, :20], False)])
+    crops = Crops([(plane, 0), (plane[:20, :20], 1)])
     torch.manual_seed(1)
-    first = crops.draw(8, 16, 0.5, _generator(7))
+    first = _draw(crops, 8, 16, 0.5, 7)
     torch.manual_seed(2)
-    assert torch.equal(crops.draw(8, 16, 0.5, _generator(7)), first)
-    assert not torch.equal(crops.draw(8, 16, 0.5, _generator(8)), first)
+    assert torch.equal(_draw(crops, 8, 16, 0.5, 7), first)
+    assert not torch.equal(_draw(crops, 8, 16, 0.5, 8), first)
 
 
 def test_planes_of_a_folder(folder: Path) -> None:
     """Found in all its folders; a gray picture has no chroma, and what is no picture is passed over."""
     crops = Crops.from_folder(folder)
-    shapes = list(zip(crops.height.tolist(), crops.width.tolist(), crops.luma.tolist(), strict=True))
-    colour = [(48, 64, True), (24, 32, False), (24, 32, False), (20, 20, True), (10, 10, False), (10, 10, False)]
-    assert shapes == [(40, 52, True), *colour]
+    shapes = list(zip(crops.height.tolist(), crops.width.tolist(), crops.kind.tolist(), strict=True))
+    colour = [(48, 64, 0), (24, 32, 1), (24, 32, 2), (20, 20, 0), (10, 10, 1), (10, 10, 2)]
+    assert shapes == [(40, 52, 0), *colour]
     assert crops.pixels.numel() == sum(height * width for height, width, _ in shapes)
     assert crops.pixels.dtype == torch.uint8
 
@@ -122,12 +133,13 @@ def test_folder_without_pictures(tmp_path: Path) -> None:
 # ---- optimisers ----
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", [(6, 4, 3, 3), (40, 4, 1, 1), (3, 8, 3, 3)])
-def test_muon_steps_by_an_orthogonal_matrix(shape: tuple[int, ...]) -> None:
+def test_muon_steps_by_an_orthogonal_matrix(shape: tuple[int, ...], layout: torch.memory_format) -> None:
     torch.manual_seed(0)
-    kernel = nn.Parameter(torch.randn(shape))
+    kernel = nn.Parameter(torch.randn(shape).contiguous(memory_format=layout))
     before = kernel.detach().clone()
-    kernel.grad = 1e-6 * torch.randn(shape)  # its size does not matter
+    kernel.grad = (1e-6 * torch.randn(shape)).contiguous(memory_format=layout)  # its size does not matter
     KernelMuon([kernel], lr=0.1).step()
     step = (before - kernel.detach()).flatten(1)
     scale = 0.1 * math.sqrt(max(1, step.shape[0] / step.shape[1]))
@@ -151,19 +163,26 @@ def test_zero_grad_clears_the_kernels() -> None:
 
 def test_a_kernel_that_cannot_be_shared_is_refused() -> None:
     """A matrix that is a copy would leave the kernel where it is, and say nothing."""
-    kernel = nn.Parameter(torch.randn(4, 4, 3, 3).to(memory_format=torch.channels_last))
+    kernel = nn.Parameter(torch.randn(8, 4, 3, 3)[::2, ..., ::2])
     with pytest.raises(RuntimeError, match="view"):
         KernelMuon([kernel], lr=0.1)
 
 
 def test_each_parameter_has_one_optimiser(network: ResidualAutoencoder) -> None:
-    optimizers = build_optimizers(network, 0.02, 0.003)
+    model = RateDistortion(network)
+    optimizers = build_optimizers(model, Recipe())
     muon = {id(kernel) for kernel in optimizers["muon"].kernels}
     adamw = {id(parameter) for parameter in optimizers["adamw"].param_groups[0]["params"]}
     assert not muon & adamw
-    assert muon | adamw == {id(parameter) for parameter in network.parameters()}
+    assert muon | adamw == {id(parameter) for parameter in model.parameters()}
     by_hand = {id(m.weight) for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (7, 7)}
     assert muon == by_hand
+
+
+def test_adamw_alone(network: ResidualAutoencoder) -> None:
+    optimizers = build_optimizers(network, Recipe(optimizer="adamw"))
+    assert list(optimizers) == ["adamw"]
+    assert len(optimizers["adamw"].param_groups[0]["params"]) == len(list(network.parameters()))
 
 
 # ---- recipe ----
@@ -172,19 +191,30 @@ def test_each_parameter_has_one_optimiser(network: ResidualAutoencoder) -> None:
 def test_learning_rate_rises_stays_and_falls() -> None:
     recipe = Recipe(minutes=60, warmup_minutes=2, decay_minutes=10)
     assert recipe.stable_until == 50
-    assert 0 < recipe.rate_factor(0) < 0.01  # the first step is not lost
-    assert recipe.rate_factor(1) == pytest.approx(0.5, abs=0.01)
-    assert [recipe.rate_factor(minute) for minute in (2, 30, 50)] == [1, 1, 1]
-    assert recipe.rate_factor(55) == pytest.approx(0.5)
-    assert [recipe.rate_factor(minute) for minute in (60, 61)] == [0, 0]
+    assert 0 < recipe.lr_factor(0) < 0.01  # the first step is not lost
+    assert recipe.lr_factor(1) == pytest.approx(0.5, abs=0.01)
+    assert [recipe.lr_factor(minute) for minute in (2, 30, 50)] == [1, 1, 1]
+    assert recipe.lr_factor(55) == pytest.approx(0.5)
+    assert [recipe.lr_factor(minute) for minute in (60, 61)] == [0, 0]
 
 
 def test_a_recipe_without_warm_up_and_decay() -> None:
     recipe = Recipe(minutes=1, warmup_minutes=0, decay_minutes=0)
-    assert [recipe.rate_factor(minute) for minute in (0, 0.5, 0.999)] == [1, 1, 1]
+    assert [recipe.lr_factor(minute) for minute in (0, 0.5, 0.999)] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("option", [{"crop": 40}, {"crop": 0}, {"batch": 0}, {"average_steps": 0}, {"minutes": 12.9}])
+def test_bits_count_late_and_by_and_by() -> None:
+    recipe = Recipe(minutes=60, warmup_minutes=2, rate_minutes=10)
+    assert [recipe.rate_factor(minute) for minute in (0, 9.99)] == [0, 0]
+    assert 0 < recipe.rate_factor(10) < 0.01
+    assert recipe.rate_factor(11) == pytest.approx(0.5, abs=0.01)
+    assert [recipe.rate_factor(minute) for minute in (12, 60)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"crop": 40}, {"crop": 0}, {"batch": 0}, {"average_steps": 0}, {"minutes": 20.9}, {"optimizer": "sgd"}],
+)
 def test_a_recipe_that_cannot_be_followed(option: dict[str, Any]) -> None:
     with pytest.raises(TrainingError):
         Recipe(**option)
@@ -195,6 +225,93 @@ def test_a_recipe_does_not_change() -> None:
         Recipe().minutes = 5
 
 
+# ---- rate ----
+
+
+def _latents(count: int, seed: int) -> list[NDArray[np.float32]]:
+    """(2, 24, 24) each, whose channels and cells resemble their neighbours."""
+    rng = np.random.default_rng(seed)
+    slow = rng.normal(size=(count, 1, 8, 8)).repeat(3, 2).repeat(3, 3)
+    return list((slow * [[[[3.0]], [[1.0]]]] + rng.normal(size=(count, 2, 24, 24))).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    gains = np.geomspace(0.2, 8, KNOTS)[:, None, None] * np.array([[1.0, 0.5]] * 3)
+    return fit([_latents(12, 0)] * 3, np.array([[1.0, -2.0]] * 3), gains)
+
+
+def _rate_model(tables: Tables) -> RateModel:
+    rate = RateModel(tables.channels)
+    rate.take(tables)
+    return rate
+
+
+def test_a_rate_model_holds_the_tables(tables: Tables) -> None:
+    back = _rate_model(tables).tables()
+    np.testing.assert_array_equal(back.means, tables.means)
+    np.testing.assert_allclose(back.gains, tables.gains, rtol=1e-5)
+    np.testing.assert_array_equal(back.mean_weights, tables.mean_weights)
+    np.testing.assert_array_equal(back.spread_weights, tables.spread_weights)
+
+
+@pytest.mark.parametrize("quality", [0, 35, 70, 100])
+@pytest.mark.parametrize("kind", [0, 2])
+def test_a_rate_model_speaks_for_the_codec(
+    tables: Tables, kind: int, quality: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rounded latent, and for whole symbols about as many bits, from the same predictions."""
+    rate = _rate_model(tables)
+    codec = Codec(rate.tables(), bytes(8))
+    latent = _latents(1, 1)[0][:, :17, :22]
+    symbols = quantise(latent, kind, round(100 * quality), codec.tables)
+    rounded = torch.from_numpy(dequantise(symbols, kind, round(100 * quality), codec.tables))[None]
+
+    monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.5))  # without the noise
+    place = torch.tensor([kind]), torch.tensor([quality / 100 * (KNOTS - 1)])
+    torch.testing.assert_close(rate(torch.from_numpy(latent)[None], *place)[0], rounded, atol=1e-4, rtol=1e-4)
+    bits = ideal_bits(symbols, kind, round(100 * quality), codec.tables).sum()
+    assert rate(rounded, *place)[1].item() == pytest.approx(bits, rel=0.08)
+
+
+def test_bits_of_a_laplace_distribution() -> None:
+    """All unit intervals together hold everything, and far out each has its few bits."""
+    spread = torch.tensor([0.05, 0.3, 1.0, 7.0, 90.0])[:, None]
+    distance = torch.arange(-2000, 2001) + 0.3
+    mass = torch.exp2(-laplace_bits(distance, spread).double())
+    torch.testing.assert_close(mass.sum(1), torch.ones(5, dtype=torch.float64), atol=1e-4, rtol=0)
+    torch.testing.assert_close(laplace_bits(-distance, spread), laplace_bits(distance, spread))
+    assert (laplace_bits(distance, spread) <= 56).all()
+
+
+def test_gradients_pass_rounding_and_reach_each_part(tables: Tables) -> None:
+    rate = _rate_model(tables)
+    z = torch.randn(4, 2, 6, 6, generator=_generator()).requires_grad_()
+    rounded, bits = rate(z, torch.tensor([0, 0, 1, 2]), torch.tensor([0.0, 1.5, 3.2, 5.0]))
+    torch.testing.assert_close(torch.autograd.grad(rounded.sum(), z, retain_graph=True)[0], torch.ones_like(z))
+    bits.sum().backward()
+    for name, parameter in rate.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+def test_exact_crops_cost_nothing_and_easy_ones_count_as_much(network: ResidualAutoencoder) -> None:
+    model = RateDistortion(network)
+    x = torch.rand(2, 1, 32, 32, generator=_generator())
+    kind, position, exact = torch.tensor([0, 1]), torch.tensor([1.0, 2.0]), torch.tensor([True, False])
+    error, rate, cost = model(x, kind, position, exact)
+    mse = (network(x)[0][0] - x[0]).square().mean() * 255**2
+    assert error[0].item() == pytest.approx(mse.item(), rel=1e-4)
+    assert (cost > 0).tolist() == [False, True]
+    assert cost[1].item() == pytest.approx(rate[1].item() / LAMBDA[2])
+
+    hard = torch.tensor([1000.0], requires_grad=True)
+    easy = torch.tensor([100.0], requires_grad=True)
+    for error in (hard, easy):
+        relative(error, error.detach()).backward()
+    assert hard.grad * 1000 == pytest.approx(easy.grad * 100, rel=0.3)
+
+
 # ---- one step ----
 
 
@@ -202,21 +319,22 @@ def test_a_recipe_does_not_change() -> None:
 def training() -> Training:
     torch.manual_seed(0)
     recipe = Recipe(warmup_minutes=2, learn_statistics_minutes=5, kernel_lr=0.02, other_lr=0.003, average_steps=2)
-    return Training(initialise(ResidualAutoencoder(2, 2)), recipe)
+    return Training(RateDistortion(initialise(ResidualAutoencoder(2, 2))), recipe)
 
 
 def _step(training: Training) -> None:
     training.prepare()
     x = torch.rand(2, 1, 32, 32, generator=_generator(training.step))
-    x_hat, _ = training.network(x)
-    nn.functional.mse_loss(x_hat, x).backward()
+    kinds = torch.zeros(2, dtype=torch.int64)
+    error, _, cost = training.model(x, *training.draw_rates(kinds, _generator(training.step)))
+    relative(error, cost).backward()
     training.update()
 
 
 def test_rates_follow_the_recipe(training: Training) -> None:
     training.minutes = 1
     training.prepare()
-    factor = training.recipe.rate_factor(1)
+    factor = training.recipe.lr_factor(1)
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in training.optimizers.items()}
     assert rates == {"muon": 0.02 * factor, "adamw": 0.003 * factor}
 
@@ -224,17 +342,17 @@ def test_rates_follow_the_recipe(training: Training) -> None:
 @pytest.mark.parametrize(("minute", "learning"), [(0, True), (4.99, True), (5, False), (59, False)])
 def test_statistics_are_learned_then_kept(training: Training, minute: float, learning: bool) -> None:
     training.minutes = minute
-    before = training.network.encoder.stem[1].running_mean.clone()
+    before = training.model.network.encoder.stem[1].running_mean.clone()
     _step(training)
-    assert torch.equal(training.network.encoder.stem[1].running_mean, before) != learning
-    assert training.network.training
+    assert torch.equal(training.model.network.encoder.stem[1].running_mean, before) != learning
+    assert training.model.training
 
 
 def test_a_step_moves_every_parameter_and_leaves_no_gradient(training: Training) -> None:
-    before = [parameter.detach().clone() for parameter in training.network.parameters()]
+    before = [parameter.detach().clone() for parameter in training.model.network.parameters()]  # bits do not count yet
     _step(training)
     assert training.step == 1
-    for old, (name, new) in zip(before, training.network.named_parameters(), strict=True):
+    for old, (name, new) in zip(before, training.model.network.named_parameters(), strict=True):
         assert not torch.equal(old, new), name
         assert new.grad is None, name
 
@@ -244,7 +362,7 @@ def test_the_average_moves_along(training: Training) -> None:
     expected: dict[str, Tensor] = {}
     for _ in range(3):
         _step(training)
-        for name, new in training.network.state_dict().items():
+        for name, new in training.model.state_dict().items():
             expected[name] = (expected[name] + new) / 2 if name in expected else new.clone()
     for name, average in training.average.state_dict().items():
         if average.is_floating_point():
@@ -274,9 +392,10 @@ SHORT = {  # minutes of a clock that ticks 15 seconds each step
     "crop": 32,
     "batch": 4,
     "average_steps": 4,
-    "save_minutes": 1.5,
+    "save_minutes": 0.75,
 }
-RECIPE = Recipe(**SHORT)
+SHORT_RATE = SHORT | {"rate_minutes": 2.0}
+RECIPE = Recipe(**SHORT_RATE)
 
 
 @pytest.fixture(autouse=True)
@@ -360,24 +479,30 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(
     with pytest.raises(KeyboardInterrupt):
         train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start)
     assert not (tmp_path / "output").exists()
-    assert _progress(tmp_path / "run") == {"step": 12, "minutes": 3.0}
+    assert _progress(tmp_path / "run") == {"step": 12, "minutes": 3.0, "until": 5.0}
     clock.kill_at = None
     clock.seconds += 12345  # while nothing ran
     train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start)
     assert clock.steps == 20 + 13 + (20 - 12)
     assert _weights(tmp_path / "output") == _weights(tmp_path / "expected")
-    assert (tmp_path / "run" / STATE).read_bytes() == (tmp_path / "whole" / STATE).read_bytes()
+    for state in (STATE, DECAY):
+        assert (tmp_path / "run" / state).read_bytes() == (tmp_path / "whole" / state).read_bytes()
+
+    (tmp_path / "output" / "model.safetensors").unlink()
+    train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start)  # killed once more, before it ended
+    assert clock.steps == 20 + 13 + (20 - 12)
+    assert _weights(tmp_path / "output") == _weights(tmp_path / "expected")
 
 
 def test_a_finished_run_can_be_prolonged(clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path) -> None:
     """From where its decay began."""
     run, output = tmp_path / "run", tmp_path / "output"
     train(pictures, run, output, RECIPE, start)
-    assert _progress(run) == {"step": 14, "minutes": 3.5}
+    assert _progress(run) == {"step": 14, "minutes": 3.5, "until": 5.0}
     first = _weights(output)
-    train(pictures, run, output, Recipe(**SHORT | {"minutes": 6.0}), start)
+    train(pictures, run, output, Recipe(**SHORT_RATE | {"minutes": 6.0}), start)
     assert clock.steps == 20 + (24 - 14)
-    assert _progress(run) == {"step": 18, "minutes": 4.5}
+    assert _progress(run) == {"step": 18, "minutes": 4.5, "until": 6.0}
     assert _weights(output) != first
 
 
@@ -404,20 +529,41 @@ def test_the_checkpoint_is_the_average(clock: SimpleNamespace, start: Path, pict
     state = load_file(tmp_path / "run" / STATE)
     exported = ResidualAutoencoder.from_pretrained(tmp_path / "output").state_dict()
     for name, tensor in exported.items():
-        average = state[f"average.{name}"]
+        average = state[f"average.network.{name}"]
         assert torch.equal(tensor, average.half().float() if tensor.ndim == 4 else average), name
-    assert not torch.equal(state["average.decoder.out.bias"], state["network.decoder.out.bias"])
+    assert not torch.equal(state["average.network.decoder.out.bias"], state["model.network.decoder.out.bias"])
 
 
-def test_tables_fitted_to_other_weights_are_not_handed_on(
+def test_gains_are_learned(clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path) -> None:
+    """Those of the checkpoint are not those that the run began with, its predictions are fitted about them, and the
+    same bytes buy no worse a picture than with gains that were not trained."""
+    recipe = Recipe(**SHORT | {"minutes": 20.0, "other_lr": 0.02}, rate_minutes=3.0)
+    train(pictures, tmp_path / "run", tmp_path / "output", recipe, start, pictures)
+    learned = ResidualAutoencoder.from_pretrained(tmp_path / "output")
+    state = load_file(tmp_path / "run" / DECAY)
+    np.testing.assert_allclose(learned.tables.means, state["average.rate.means"], atol=0.2)
+    rows = [row for row in _rows(tmp_path / "run") if row["train_bpp"]]
+    assert float(rows[-1]["train_bpp"]) < float(rows[0]["train_bpp"])
+    last = _rows(tmp_path / "run")[-1]
+    assert 0 < float(last["bpp_20"]) < float(last["bpp_60"])
+    assert float(last["psnr_20"]) < float(last["psnr_80"]) + 0.2
+    assert open_picture(tmp_path / "run" / "step-80.png").pixels.shape == (
+        3 * 256,
+        6 * 256,
+    )  # original, unquantised, four qualities
+
+
+def test_a_start_keeps_its_gains(
     clock: SimpleNamespace, network: ResidualAutoencoder, pictures: Path, tmp_path: Path
 ) -> None:
+    """Where bits do not count."""
     start = copy.deepcopy(network)
     start.tables = Tables.default(4)
     start.save_pretrained(tmp_path / "start")
     train(pictures, tmp_path / "run", tmp_path / "output", Recipe(**SHORT | {"minutes": 2.5}), tmp_path / "start")
-    assert ResidualAutoencoder.from_pretrained(tmp_path / "start").tables is not None
-    assert ResidualAutoencoder.from_pretrained(tmp_path / "output").tables is None
+    tables = ResidualAutoencoder.from_pretrained(tmp_path / "output").tables
+    np.testing.assert_array_equal(tables.gains, start.tables.gains)
+    assert (tables.counts != start.tables.counts).any()  # fitted to these latents
 
 
 def test_a_save_that_fails_leaves_the_last_one(
@@ -441,7 +587,7 @@ def test_a_save_that_fails_leaves_the_last_one(
 def test_a_state_that_does_not_fit(training: Training, tmp_path: Path, damage: str) -> None:
     path = tmp_path / STATE
     if damage == "foreign":
-        Training(ResidualAutoencoder(4, 2), training.recipe).save(path)
+        Training(RateDistortion(ResidualAutoencoder(4, 2)), training.recipe).save(path)
     else:
         training.save(path)
         path.write_bytes(path.read_bytes()[:-100])
@@ -452,9 +598,9 @@ def test_a_state_that_does_not_fit(training: Training, tmp_path: Path, damage: s
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
-        ({"minutes": 3.0}, 6),  # found when the state is to be saved
+        ({"minutes": 3.0}, 3),  # found when the state is to be saved
         ({"minutes": 8.0, "save_minutes": 100.0}, 20),  # at the first row of the log
-        ({"minutes": 1.5, "warmup_minutes": 0.0}, 6),  # at the end, as all of it is decay
+        ({"minutes": 1.5, "warmup_minutes": 0.0, "save_minutes": 100.0}, 6),  # at the end
     ],
 )
 def test_divergence_reaches_neither_state_nor_checkpoint(
@@ -492,7 +638,8 @@ def test_mixed_precision_where_bfloat16_is_preferred(
 
     def watch(self: nn.Conv2d, x: Tensor) -> Tensor:
         y = convolve(self, x)
-        dtypes.add(y.dtype)
+        if torch.is_grad_enabled():
+            dtypes.add(y.dtype)
         return y
 
     monkeypatch.setattr(nn.Conv2d, "forward", watch)
@@ -505,7 +652,7 @@ def test_mixed_precision_where_bfloat16_is_preferred(
 # ---- the command ----
 
 
-def _arguments(pictures: Path, start: Path, tmp_path: Path, **options: float) -> list[str]:
+def _arguments(pictures: Path, start: Path, tmp_path: Path, **options: Any) -> list[str]:
     folders = {"--run": tmp_path / "run", "--output": tmp_path / "output", "--start": start, "--validate": pictures}
     options = {"--" + name.replace("_", "-"): value for name, value in options.items()}
     return [str(pictures), *(str(x) for pair in (folders | options).items() for x in pair)]
@@ -515,7 +662,7 @@ def test_the_command_trains(
     clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `accelerate launch -m residae.train` starts it."""
-    monkeypatch.setattr(sys, "argv", ["train", *_arguments(pictures, start, tmp_path / "a", **SHORT)])
+    monkeypatch.setattr(sys, "argv", ["train", *_arguments(pictures, start, tmp_path / "a", **SHORT_RATE)])
     command.main()
     train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start)
     assert _weights(tmp_path / "a" / "output") == _weights(tmp_path / "output")
@@ -526,7 +673,7 @@ def test_the_command_has_each_option_of_the_recipe(monkeypatch: pytest.MonkeyPat
     asked: list[Any] = []
     monkeypatch.setattr(loop, "train", lambda *arguments: asked.extend(arguments))
     options = {option.name: type(option.default)(16 * (i + 1)) for i, option in enumerate(fields(Recipe))}
-    options["minutes"] = 1000.0
+    options |= {"minutes": 1000.0, "optimizer": "adamw"}
     monkeypatch.setattr(sys, "argv", ["train", *_arguments(tmp_path, tmp_path, tmp_path, **options)])
     command.main()
     assert asked == [tmp_path, tmp_path / "run", tmp_path / "output", Recipe(**options), str(tmp_path), tmp_path]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from residae.entropy import PLANES
 from residae.errors import ImageError
 from residae.image import open_picture, to_planes
 
@@ -14,42 +15,49 @@ from residae.image import open_picture, to_planes
 class Crops:
     """Luma and chroma planes of a folder of pictures, as one flat run of bytes.
 
-    pixels: (N,) uint8, every plane row by row; start, height, width: (P,) int64 of each plane.
+    pixels: (N,) uint8, every plane row by row; start, height, width, kind: (P,) int64 of each plane.
     """
 
-    def __init__(self, planes: Iterable[tuple[np.ndarray, bool]], device: torch.device | str = "cpu") -> None:
-        """`planes` are pairs of an (H, W) uint8 array and whether it is luma."""
-        pixels, shapes, luma = [], [], []
-        for plane, is_luma in planes:
+    def __init__(self, planes: Iterable[tuple[np.ndarray, int]], device: torch.device | str = "cpu") -> None:
+        """`planes` are pairs of an (H, W) uint8 array and its kind, an index of `residae.entropy.PLANES`."""
+        pixels, shapes, kinds = [], [], []
+        for plane, kind in planes:
             pixels.append(plane.reshape(-1))
             shapes.append(plane.shape)
-            luma.append(is_luma)
-        if not any(luma):
+            kinds.append(kind)
+        if 0 not in kinds:
             raise ImageError("There is no picture to train on in this folder.")
         sizes = torch.tensor(shapes, device=device)
         self.pixels = torch.from_numpy(np.concatenate(pixels)).to(device)
         self.height, self.width = sizes.unbind(1)
         self.start = torch.cat([sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]])
-        self.luma = torch.tensor(luma, device=device)
+        self.kind = torch.tensor(kinds)
+        area = self.height.double().cpu() * self.width.cpu()
+        luma, *chroma = (area * (self.kind == kind) for kind in range(len(PLANES)))
+        self._areas = [luma, *(areas if areas.any() else luma for areas in chroma)]
 
     @classmethod
     def from_folder(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Crops":
         """Read every picture below `folder`; files that are no picture are passed over."""
         return cls(_read_planes(Path(folder)), device)
 
-    def draw(self, count: int, size: int, chroma_share: float, generator: torch.Generator) -> Tensor:
-        """(count, 1, size, size) float32 in [0, 1]: random places, mirrored and transposed at random.
+    def draw_kinds(self, count: int, chroma_share: float, generator: torch.Generator) -> Tensor:
+        """(count,) int64 kinds of planes, `chroma_share` of them Cb or Cr."""
+        chroma = torch.rand(count, generator=generator) < chroma_share
+        kinds = torch.randint(1, len(PLANES), (count,), generator=generator)
+        return torch.where(chroma, kinds, 0)
 
-        Planes are drawn in proportion to their area, `chroma_share` of them from chroma. Where a plane is smaller
-        than a crop it is continued by reflection. `generator` is a CPU generator, so that every device draws alike.
+    def draw(self, kinds: Tensor, size: int, generator: torch.Generator) -> Tensor:
+        """(B, 1, size, size) float32 in [0, 1] of planes of `kinds` (B,): random places, mirrored and transposed at
+        random.
+
+        Planes of a kind are drawn in proportion to their area; luma stands in for chroma that is not there. Where one
+        is smaller than a crop it is continued by reflection. `generator` is a CPU generator, so that every device draws
+        alike.
         """
-        area = (self.height * self.width).double().cpu()
-        luma = self.luma.cpu()
-        wanted = torch.rand(count, generator=generator) >= chroma_share
-        if luma.all():
-            wanted[:] = True
+        count = len(kinds)
         which = torch.stack(
-            [torch.multinomial(area * (luma == kind), 1, generator=generator)[0] for kind in wanted.tolist()]
+            [torch.multinomial(self._areas[kind], 1, generator=generator)[0] for kind in kinds.tolist()]
         )
         place = torch.rand(count, 2, generator=generator, dtype=torch.float64)
         flips = torch.randint(2, (count, 3), generator=generator, dtype=torch.bool)
@@ -73,7 +81,7 @@ def _reflected(place: Tensor, length: Tensor, size: int, flip: Tensor) -> Tensor
     return torch.minimum(position, 2 * length[:, None] - 1 - position)
 
 
-def _read_planes(folder: Path) -> Iterable[tuple[np.ndarray, bool]]:
+def _read_planes(folder: Path) -> Iterable[tuple[np.ndarray, int]]:
     for path in sorted(folder.rglob("*")):
         if not path.is_file():
             continue
@@ -82,5 +90,5 @@ def _read_planes(folder: Path) -> Iterable[tuple[np.ndarray, bool]]:
         except ImageError:
             continue
         planes = to_planes(picture, color=picture.pixels.ndim == 3)  # the chroma of a gray picture teaches nothing
-        for plane, is_luma in zip(planes, (True, False, False), strict=False):
-            yield np.rint(plane * 255).astype(np.uint8), is_luma
+        for kind, plane in enumerate(planes):
+            yield np.rint(plane * 255).astype(np.uint8), kind

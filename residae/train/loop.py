@@ -4,9 +4,13 @@ import copy
 import csv
 import json
 import math
+import sys
 import time
 from pathlib import Path
+from statistics import fmean
+from typing import cast
 
+import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast
@@ -15,17 +19,32 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from residae.checkpoint import ResidualAutoencoder
-from residae.engine import preferred_dtype
+from residae.codec import dequantise, quantise
+from residae.engine import Engine, preferred_dtype
+from residae.entropy import PLANES
 from residae.errors import TrainingError
-from residae.evaluate import mean_psnr, open_pictures
-from residae.session import Laboratory
+from residae.evaluate import open_pictures
+from residae.image import write_png
+from residae.metrics import psnr
+from residae.session import Laboratory, reference
 from residae.train.data import Crops
 from residae.train.optimizer import build_optimizers
+from residae.train.rate import RateDistortion, relative
 from residae.train.recipe import Recipe
+from residae.train.tables import KNOTS, fit_network, refit
 
-STATE = "state.safetensors"
+STATE = "state.safetensors"  # of the stable phase
+DECAY = "decay.safetensors"  # of the decay that follows
 LOG = "log.csv"
 LOG_STEPS = 20  # steps per row of the log
+QUALITIES = (20, 40, 60, 80)  # at which validation looks
+COLUMNS = (
+    *("step", "minutes", "memory_gb", "train_psnr", "train_bpp", "validation_psnr"),
+    *(f"{name}_{quality}" for quality in QUALITIES for name in ("bpp", "psnr")),
+)
+FIT_CROPS, FIT_SIDE = 48, 256  # of each kind of plane, from which the rate model begins
+TABLE_PICTURES = 96  # to which the final tables are fitted
+STRIP_SIDE, STRIP_ROWS = 256, 6  # pixels and pictures of a validation's strip
 
 
 def train(
@@ -36,103 +55,146 @@ def train(
     start: str | Path | None = None,
     validate: str | Path | None = None,
 ) -> None:
-    """Train on the pictures below `folder`, keep all that resuming needs in `run`, write the checkpoint to `output`.
+    """Train on the pictures below `folder`, keep all that resuming needs in `run`, write the checkpoint to `output`,
+    with codec tables fitted to it.
 
     A run that finds its own state in `run` goes on from there: killed at any moment, it repeats the steps since the
-    last save and ends as if nothing had happened. State is saved in the stable phase only, so that a finished run can
-    be prolonged by giving it more minutes. `start` is a checkpoint (folder or Hub id) to begin with; without it weights
-    are random. With `validate`, the mean PSNR of the averaged weights on that folder's pictures is logged.
+    last save and ends as if nothing had happened. The state in which the stable phase ended is kept beside that of the
+    decay, so that a finished run can be prolonged by giving it more minutes. `start` is a checkpoint (folder or Hub id)
+    to begin with, gains included; without it weights are random. With `validate`, the averaged weights are measured on
+    that folder's pictures now and then, and some of what they make of them is kept in `run` as a picture.
 
     Under `accelerate launch` each process draws its own crops, and gradients are averaged over processes.
     ImageError where a folder holds no picture, CheckpointError as `from_pretrained`, TrainingError where the state
     does not fit or training diverges.
     """
+    folder, run = Path(folder), Path(run)
     if validate:
         next(open_pictures(validate))  # a wrong folder is better known now than after half an hour
     device = PartialState().device
     mixed = preferred_dtype(device) == torch.bfloat16
     accelerator = Accelerator(mixed_precision="bf16" if mixed else "no")
-    run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    network = ResidualAutoencoder.from_pretrained(start) if start else initialise(ResidualAutoencoder())
-    network.tables = None  # those of the start fit its weights, not the ones to come
-    training = Training(network.to(device), recipe)
-    if (run / STATE).exists():
-        training.load(run / STATE)
+    if start:
+        network = ResidualAutoencoder.from_pretrained(start)
+    else:
+        network = initialise(ResidualAutoencoder(), recipe.branch_scale)
+    # Kernels, too, or every bfloat16 convolution on a CPU reorders what it gets, at twice the time. In float32 there is
+    # nothing to gain, and oneDNN's gradients of narrow layers crash.
+    layout = torch.channels_last if mixed else torch.contiguous_format
+    network.to(memory_format=layout)  # type: ignore[call-overload]
+    training = Training(RateDistortion(network).to(device), recipe)
+    training.resume(run)
     crops = Crops.from_folder(folder, device)
-    wrapped = accelerator.prepare(training.network)
+    wrapped = accelerator.prepare(training.model)
     generator = torch.Generator()
-    losses: list[Tensor] = []
+    figures: list[Tensor] = []
     saved = validated = training.minutes
     started = time.monotonic() - 60 * training.minutes
-    accelerator.print(f"{crops.pixels.numel() / 1e6:.0f} megapixels on {accelerator.device}, step {training.step}")
+    precision = "bfloat16" if mixed else "float32"
+    megapixels = crops.pixels.numel() / 1e6
+    accelerator.print(f"{megapixels:.0f} megapixels on {accelerator.device}, {precision}, step {training.step}")
 
     while True:
         clock = torch.tensor((time.monotonic() - started) / 60, dtype=torch.float64, device=accelerator.device)
         training.minutes = broadcast(clock).item()  # that of the first process, so that all stop at the same step
-        if saved < recipe.stable_until and training.minutes >= min(saved + recipe.save_minutes, recipe.stable_until):
+        stable = saved < recipe.stable_until  # then its end is not missed
+        if training.minutes >= min(saved + recipe.save_minutes, recipe.stable_until if stable else math.inf):
             saved = training.minutes
             training.check()
             if accelerator.is_main_process:
-                training.save(run / STATE)
+                training.save(run / (STATE if stable else DECAY))
         if training.minutes >= recipe.minutes:
             break
+        if recipe.rate_factor(training.minutes) and not training.model.rate.begun:
+            training.begin_rate(crops)
+            broadcast(list(training.model.rate.parameters()))
 
-        generator.manual_seed(hash((recipe.seed, training.step, accelerator.process_index)) % 2**63)
-        x = crops.draw(recipe.batch, recipe.crop, recipe.chroma_share, generator)
+        seed = hash((recipe.seed, training.step, accelerator.process_index)) % 2**63
+        generator.manual_seed(seed)
+        torch.manual_seed(seed)  # of the noise that stands for rounding
+        kinds = crops.draw_kinds(recipe.batch, recipe.chroma_share, generator)
+        x = crops.draw(kinds, recipe.crop, generator).contiguous(memory_format=layout)
         training.prepare()
-        x_hat, _ = wrapped(x.contiguous(memory_format=torch.channels_last))
-        loss = nn.functional.mse_loss(x_hat.float(), x)
-        accelerator.backward(loss)
+        error, bits, cost = wrapped(x, *training.draw_rates(kinds, generator))
+        accelerator.backward(relative(error, cost * recipe.rate_factor(training.minutes)))
         training.update()
 
-        losses.append(loss.detach())
-        if len(losses) < LOG_STEPS:
+        figures.append(torch.stack((error.detach().mean(), bits.detach().mean())))
+        if len(figures) < LOG_STEPS:
             continue
-        mse = torch.stack(losses).mean().item()
-        losses.clear()
+        row = training.row(*torch.stack(figures).mean(0).tolist())
+        figures.clear()
         training.check()
         if accelerator.is_main_process:
-            row = training.row(mse)
             if validate and training.minutes - validated >= recipe.validate_minutes:
                 validated = training.minutes
-                laboratory = Laboratory(training.average, "average", accelerator.device)
-                row["validation_psnr"] = f"{mean_psnr(laboratory, validate):.3f}"
+                network = copy.deepcopy(training.average.network)
+                network.tables = training.average.rate.tables()
+                row |= examine(network, accelerator.device, Path(validate), run / f"step-{training.step}.png")
             append(run / LOG, row)
 
     training.check()
     if accelerator.is_main_process:
-        training.average.save_pretrained(output)
+        network = training.average.network
+        if training.average.rate.begun:
+            network.tables = training.average.rate.tables()
+        fit_network(network, folder, TABLE_PICTURES)
+        network.save_pretrained(output)
         if validate:
-            psnr = mean_psnr(Laboratory.open(output, accelerator.device), validate)
-            append(run / LOG, {"step": training.step, "minutes": recipe.minutes, "validation_psnr": f"{psnr:.3f}"})
+            row = {"step": str(training.step), "minutes": f"{recipe.minutes:.2f}"}
+            row |= examine(network, accelerator.device, Path(validate), run / f"step-{training.step}.png")
+            append(run / LOG, row)
 
 
 class Training:
     """What a run changes and must keep: weights, their moving average, both optimisers, and how far it has come."""
 
-    def __init__(self, network: ResidualAutoencoder, recipe: Recipe) -> None:
-        self.network = network
-        self.average = copy.deepcopy(network).requires_grad_(False).eval()
+    def __init__(self, model: RateDistortion, recipe: Recipe) -> None:
+        self.model = model
+        self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.recipe = recipe
-        self.optimizers = build_optimizers(network, recipe.kernel_lr, recipe.other_lr)
-        self.rates = {"muon": recipe.kernel_lr, "adamw": recipe.other_lr}
+        self.optimizers = build_optimizers(model, recipe)
+        self.lrs = {"muon": recipe.kernel_lr, "adamw": recipe.other_lr}
         self.step = 0
         self.minutes = 0.0
+
+    def begin_rate(self, crops: Crops) -> None:
+        """Set gains and predictions to suit the latents of today's average; training goes on from there."""
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        engine = Engine(self.average.network, crops.pixels.device)
+        planes = [
+            [engine.encode(crop.numpy()) for crop in crops.draw(kinds, FIT_SIDE, generator)[:, 0].cpu()]
+            for kinds in (torch.full((FIT_CROPS,), kind) for kind in range(len(PLANES)))
+        ]
+        tables = self.average.network.tables
+        tables = refit(engine, planes, tables if tables and len(tables.gains) == KNOTS else None)
+        for model in (self.model, self.average):
+            model.rate.take(tables)
 
     def prepare(self) -> None:
         """Set learning rates and BatchNorm for the step to come. Frozen statistics are those of inference: what is
         trained is then what is used."""
-        factor = self.recipe.rate_factor(self.minutes)
+        factor = self.recipe.lr_factor(self.minutes)
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = self.rates[name] * factor
-        self.network.train()
+                group["lr"] = self.lrs[name] * factor
+        self.model.train()
         if self.minutes >= self.recipe.learn_statistics_minutes:
-            for module in self.network.modules():
+            for module in self.model.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+
+    def draw_rates(self, kinds: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """What `RateDistortion` is to do with crops of `kinds` (B,): these, their places on the knots, and which are
+        to stay exact, as all are before bits count."""
+        count, device = len(kinds), self.model.weights.device
+        position = (KNOTS - 1) * torch.rand(count, generator=generator)
+        exact = torch.rand(count, generator=generator) < self.recipe.exact_share
+        if not self.model.rate.begun:
+            exact[:] = True
+        return kinds.to(device), position.to(device), exact.to(device)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -142,48 +204,104 @@ class Training:
             optimizer.zero_grad()
         self.step += 1
         weight = 1 / min(self.step, self.recipe.average_steps)
-        for old, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+        for old, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
             if old.is_floating_point():
                 old.lerp_(new, weight)
 
     def check(self) -> None:
         """TrainingError if training has diverged, before the state or a checkpoint takes that up."""
-        if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
+        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
             raise TrainingError("Training has diverged: lower the learning rates and resume.")
 
-    def row(self, mse: float) -> dict[str, float | str]:
-        """A row of the log."""
-        return {"step": self.step, "minutes": f"{self.minutes:.2f}", "train_psnr": f"{-10 * math.log10(mse):.3f}"}
+    def row(self, error: float, bits: float) -> dict[str, str]:
+        """A row of the log, from the mean error in grey levels^2 and bits per pixel of the last steps."""
+        row = {
+            "step": str(self.step),
+            "minutes": f"{self.minutes:.2f}",
+            "train_psnr": f"{10 * math.log10(255**2 / error):.3f}",
+            "memory_gb": f"{_peak_memory(self.model.weights.device) / 1e9:.2f}",
+        }
+        return row | ({"train_bpp": f"{bits:.4f}"} if self.model.rate.begun else {})
 
     def save(self, path: Path) -> None:
         """Write the state to `path`, whole or not at all."""
-        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
         for kind, optimizer in self.optimizers.items():
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"{kind}.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
         partial = path.with_suffix(".partial")
-        progress = {"progress": json.dumps({"step": self.step, "minutes": self.minutes})}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, progress)
+        progress = {"step": self.step, "minutes": self.minutes, "until": self.recipe.minutes}
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(tensors, partial, {"progress": json.dumps(progress)})
         partial.replace(path)
+
+    def resume(self, run: Path) -> None:
+        """Take up the last state in `run`, if there is one; that of a decay only if it was to end when ours does."""
+        if (run / DECAY).exists() and _progress(run / DECAY)["until"] == self.recipe.minutes:
+            self.load(run / DECAY)
+        elif (run / STATE).exists():
+            self.load(run / STATE)
 
     def load(self, path: Path) -> None:
         """Take up the state in `path`. TrainingError if it is damaged or another network's."""
+        progress = _progress(path)
         try:
-            with safe_open(path, "pt") as file:
-                progress = json.loads(file.metadata()["progress"])
             tensors = load_file(path)
-            self.network.load_state_dict(_below("network.", tensors))
+            self.model.load_state_dict(_below("model.", tensors))
             self.average.load_state_dict(_below("average.", tensors))
-        except (SafetensorError, RuntimeError, TypeError, KeyError) as error:
-            raise TrainingError(f"{path} is damaged, or is the state of another network.") from error
-        self.step, self.minutes = progress["step"], progress["minutes"]
+        except (SafetensorError, RuntimeError) as error:
+            raise _misfit(path) from error
+        self.step, self.minutes = int(progress["step"]), progress["minutes"]
         for kind, optimizer in self.optimizers.items():
             states: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _below(f"{kind}.", tensors).items():
                 index, key = name.split(".")
                 states.setdefault(int(index), {})[key] = tensor
             optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
+
+
+def examine(network: ResidualAutoencoder, device: torch.device, folder: Path, strip: Path) -> dict[str, str]:
+    """Measure `network` on the luma of the pictures in `folder`, unquantised and at QUALITIES by its tables' own code
+    lengths: means by column of the log. Writes `strip`, of each picture's middle and what is made of it."""
+    laboratory = Laboratory(network, "average", device)
+    columns: dict[str, list[float]] = {}
+    rows = []
+    for _, picture in open_pictures(folder):
+        encoding = laboratory.encode(picture, color=False)
+        original = reference(picture, color=False)
+        shown = [original]
+        for quality in (None, *QUALITIES):
+            latent = encoding.latents[0]
+            if quality is not None:
+                symbols = quantise(latent, 0, quality * 100, laboratory.codec.tables)
+                bits = laboratory.codec.channel_bits([symbols], quality).sum()
+                latent = dequantise(symbols, 0, quality * 100, laboratory.codec.tables)
+                columns.setdefault(f"bpp_{quality}", []).append(bits / original.size)
+            rebuilt = laboratory.decode([latent], encoding.height, encoding.width).pixels
+            name = "validation_psnr" if quality is None else f"psnr_{quality}"
+            columns.setdefault(name, []).append(psnr(original, rebuilt))
+            shown.append(rebuilt)
+        top, left = (max(0, (length - STRIP_SIDE) // 2) for length in original.shape)
+        row = np.full((STRIP_SIDE, STRIP_SIDE * len(shown)), 128, np.uint8)
+        for index, pixels in enumerate(shown):
+            part = pixels[top : top + STRIP_SIDE, left : left + STRIP_SIDE]
+            row[: part.shape[0], index * STRIP_SIDE : index * STRIP_SIDE + part.shape[1]] = part
+        rows.append(row)
+    strip.write_bytes(write_png(np.concatenate(rows[:STRIP_ROWS])))
+    return {name: f"{fmean(values):.4f}" for name, values in columns.items()}
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Most bytes so far: of a GPU what tensors took, of a CPU all that the process did."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return 0
+    import resource  # is not there on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def initialise(
@@ -199,15 +317,27 @@ def initialise(
     return network
 
 
-def append(path: Path, row: dict[str, float | str]) -> None:
+def append(path: Path, row: dict[str, str]) -> None:
     """Add a row to a CSV file, and print it."""
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ("step", "minutes", "train_psnr", "validation_psnr"))
+        writer = csv.DictWriter(file, COLUMNS)
         if is_new:
             writer.writeheader()
         writer.writerow(row)
     print(*(f"{name} {value}" for name, value in row.items()), sep="  ", flush=True)
+
+
+def _progress(path: Path) -> dict[str, float]:
+    try:
+        with safe_open(path, "pt") as file:
+            return cast(dict[str, float], json.loads(file.metadata()["progress"]))
+    except (SafetensorError, TypeError, KeyError) as error:
+        raise _misfit(path) from error
+
+
+def _misfit(path: Path) -> TrainingError:
+    return TrainingError(f"{path} is damaged, or is the state of another network.")
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

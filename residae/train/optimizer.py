@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from residae.errors import TrainingError
+from residae.train.recipe import Recipe
 
 try:
     from torch.optim import Muon
@@ -18,17 +19,18 @@ class KernelMuon(Muon):
     """`torch.optim.Muon` over convolution kernels, each seen as the matrix (out, in * k * k).
 
     Muon (Jordan et al. 2024) orthogonalises the momentum of matrices, and PyTorch's takes nothing else. The matrices
-    here are views that share the kernels' memory, so a step on the one is a step on the other.
+    here are views that share the kernels' memory, so a step on the one is a step on the other. Where kernels are in
+    channels_last their columns come in another order, which does not matter.
     """
 
     def __init__(self, kernels: list[nn.Parameter], lr: float) -> None:
         self.kernels = kernels
-        self.matrices = [kernel.detach().view(len(kernel), -1) for kernel in kernels]
+        self.matrices = [_as_matrix(kernel.detach(), kernel) for kernel in kernels]
         super().__init__(self.matrices, lr=lr, momentum=0.9, weight_decay=0.0)
 
     def step(self, closure: Any = None) -> Any:
         for kernel, matrix in zip(self.kernels, self.matrices, strict=True):
-            matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
+            matrix.grad = None if kernel.grad is None else _as_matrix(kernel.grad, kernel)
         return super().step(closure)  # type: ignore[no-untyped-call]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -36,17 +38,21 @@ class KernelMuon(Muon):
             parameter.grad = None
 
 
-def build_optimizers(network: nn.Module, kernel_lr: float, other_lr: float) -> dict[str, torch.optim.Optimizer]:
-    """Muon at `kernel_lr` for kernels between feature maps; AdamW at `other_lr` for the kernels that touch pixels
-    (one channel in or out, where a matrix step makes no sense), BatchNorm and biases."""
+def build_optimizers(module: nn.Module, recipe: Recipe) -> dict[str, torch.optim.Optimizer]:
+    """Muon for kernels between feature maps; AdamW for the kernels that touch pixels (one channel in or out, where a
+    matrix step makes no sense), for BatchNorm, biases and the rate model. Or AdamW for all, if the recipe says so."""
+    muon = recipe.optimizer == "muon"
     kernels: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
-    for parameter in network.parameters():
-        (kernels if _is_inner_kernel(parameter) else others).append(parameter)
-    return {
-        "muon": KernelMuon(kernels, lr=kernel_lr),
-        "adamw": AdamW(others, lr=other_lr, betas=(0.9, 0.99), weight_decay=0.0),
-    }
+    for parameter in module.parameters():
+        (kernels if muon and _is_inner_kernel(parameter) else others).append(parameter)
+    adamw = AdamW(others, lr=recipe.other_lr, betas=(0.9, 0.99), weight_decay=0.0)
+    return ({"muon": KernelMuon(kernels, lr=recipe.kernel_lr)} if muon else {}) | {"adamw": adamw}
+
+
+def _as_matrix(tensor: Tensor, kernel: Tensor) -> Tensor:
+    """A view of `tensor`, shaped and laid out like `kernel`, one row for each of its outputs."""
+    return (tensor if kernel.is_contiguous() else tensor.permute(0, 2, 3, 1)).view(len(kernel), -1)
 
 
 def _is_inner_kernel(parameter: Tensor) -> bool:

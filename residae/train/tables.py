@@ -36,6 +36,7 @@ Floats = NDArray[np.float64]
 # PSNR in dB that rounding alone would leave at each knot. Below 20 little of a picture is left; above 42 the network's
 # own error, 15 dB larger, hides what finer steps would bring.
 NOISE_PSNR = (20, 24.4, 28.8, 33.2, 37.6, 42)
+KNOTS = len(NOISE_PSNR)
 # Error of RGB per pixel that unit errors of chroma cost, each over 2 x 2 pixels, relative to luma (BT.601):
 # Cb: 4 (0.344^2 + 1.772^2) / 3, Cr: 4 (1.402^2 + 0.714^2) / 3
 PLANE_WEIGHTS = (1.0, 4.34, 3.30)
@@ -65,23 +66,29 @@ def sensitivity(engine: Engine, latents: Iterable[Latent], seed: int = 0) -> Flo
     return np.asarray(np.mean(costs, axis=0))
 
 
-def fit(pictures: Sequence[tuple[Latent, ...]], cost: Floats) -> Tables:
-    """Tables for latents like those of `pictures`, each (Y, Cb, Cr) of (C, h, w); `cost` (C,) is their `sensitivity`.
-
-    Gains give every channel the same noise in the picture; means are the latents' own; the predictions are least
-    squares, and the expected distances from them least squares weighted as a Laplace distribution asks for.
-    """
-    planes = [[picture[kind] for picture in pictures] for kind in range(len(PLANES))]
-    channels, knots = len(cost), len(NOISE_PSNR)
+def balanced(cost: Floats, planes: Sequence[Sequence[Latent]]) -> tuple[Floats, Floats]:
+    """Means (3, C) of the latents `planes`, of Y, Cb and Cr, and gains (K, 3, C) that give every channel the same noise
+    in the picture; `cost` (C,) is the channels' `sensitivity`. What training by gradient begins with."""
+    channels = len(cost)
     cost = np.maximum(cost, cost.mean() / 1000)  # a channel that the decoder ignores
     means = np.array([np.concatenate([p.reshape(channels, -1) for p in group], 1).mean(1) for group in planes])
     noise = 255**2 / 10 ** (np.array(NOISE_PSNR) / 10)
     steps = np.sqrt(12 * noise[:, None, None] / (channels * cost * np.array(PLANE_WEIGHTS)[:, None]))
+    return means, 1 / steps
+
+
+def fit(planes: Sequence[Sequence[Latent]], means: Floats, gains: Floats) -> Tables:
+    """Tables for latents (C, h, w) like those of `planes`, of Y, Cb and Cr, at `means` (3, C) and `gains` (K, 3, C).
+
+    The predictions are least squares, and the expected distances from them least squares weighted as a Laplace
+    distribution asks for.
+    """
+    knots, _, channels = gains.shape
     shape = (knots, len(PLANES), channels, 2, 1 + 2 * channels)
     mean_weights, spread_weights = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     tables = Tables(
         means.astype(np.float32),
-        (1 / steps).astype(np.float32),
+        gains.astype(np.float32),
         mean_weights,
         spread_weights,
         laplace_counts(),
@@ -96,6 +103,15 @@ def fit(pictures: Sequence[tuple[Latent, ...]], cost: Floats) -> Tables:
                 np.add.at(seen, coded(plane, kind, quality, tables), 1)
     prior = (PRIOR * tables.counts.astype(np.int64)) >> 14  # 2^10 for each symbol
     return replace(tables, counts=normalised((seen.reshape(prior.shape) << 10) + prior))
+
+
+def refit(engine: Engine, planes: Sequence[Sequence[Latent]], old: Tables | None) -> Tables:
+    """Tables for latents like those of `planes`: contexts fitted anew about the means and gains of `old`, or about
+    `balanced` ones where there are none."""
+    if old:
+        return fit(planes, old.means.astype(np.float64), old.gains.astype(np.float64))
+    cost = sensitivity(engine, [luma[:, :16, :16] for luma in planes[0][:SENSITIVITY_PICTURES]])
+    return fit(planes, *balanced(cost, planes))
 
 
 def _weights(planes: Sequence[Symbols]) -> tuple[Integers, Integers]:
@@ -145,26 +161,32 @@ def _least_squares(features: Floats, values: Floats, weights: Floats) -> Floats:
 
 
 def fit_checkpoint(checkpoint: Path, folder: Path, pictures: int, progress: Progress | None = None) -> None:
-    """Fit tables to `pictures` of the pictures below `folder`, drawn evenly, and save them in the checkpoint's folder.
+    """Fit tables to pictures below `folder`, and save them in the checkpoint's folder; gains that it has are kept.
 
-    ImageError where `folder` holds no colour picture, CheckpointError as `from_pretrained`.
+    ImageError where `folder` holds no picture, CheckpointError as `from_pretrained`.
     """
     network = ResidualAutoencoder.from_pretrained(checkpoint)
-    laboratory = Laboratory(network, checkpoint.name)
+    fit_network(network, folder, pictures, progress)
+    network.save_tables(checkpoint)
+
+
+def fit_network(network: ResidualAutoencoder, folder: Path, pictures: int, progress: Progress | None = None) -> None:
+    """Give `network` tables fitted to `pictures` of the pictures below `folder`, drawn evenly; gains that it has are
+    kept. Luma stands in for chroma where no picture has any. ImageError where `folder` holds no picture."""
+    laboratory = Laboratory(network, "")
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     chosen = paths[:: max(1, len(paths) // pictures)][:pictures]
-    latents = []
+    planes: tuple[list[Latent], ...] = ([], [], [])
     for done, path in enumerate(chosen, start=1):
         with suppress(ImageError):
             picture = open_picture(path)
-            if picture.pixels.ndim == 3:  # a gray one has no chroma to learn from
-                latents.append(laboratory.encode(picture, color=True).latents)
+            latents = laboratory.encode(picture, color=picture.pixels.ndim == 3).latents
+            for group, latent in zip(planes, latents, strict=False):  # a gray one has no chroma
+                group.append(latent)
         if progress:
             progress(0.9 * done / len(chosen))
-    if not latents:
-        raise ImageError(f"There is no colour picture in {folder}.")
-    cost = sensitivity(laboratory.engine, [luma[:, :16, :16] for luma, *_ in latents[:SENSITIVITY_PICTURES]])
-    network.tables = fit(latents, cost)
-    network.save_tables(checkpoint)
+    if not planes[0]:
+        raise ImageError(f"There is no picture in {folder}.")
+    network.tables = refit(laboratory.engine, [group or planes[0] for group in planes], network.tables)
     if progress:
         progress(1)
