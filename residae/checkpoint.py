@@ -14,8 +14,13 @@ from tempfile import TemporaryDirectory
 from typing import Self, cast
 
 import torch
-from huggingface_hub import HfApi, save_torch_state_dict, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import HfApi, constants, save_torch_state_dict, snapshot_download
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is httpx's, or httpx2's
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+)
 from safetensors import SafetensorError, numpy
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -43,8 +48,9 @@ class ResidualAutoencoder(model.ResidualAutoencoder):
     def from_pretrained(cls, source: str | Path) -> Self:
         """Load from a folder, or from the Hub as `owner/name` or `owner/name@revision`; in eval mode, on the CPU.
 
-        What the Hub sent once is kept in its cache and used when there is no network. CheckpointError, naming the
-        cause, when nothing is there or when any tensor is missing, unexpected or misshapen.
+        A folder of that name comes first. What the Hub sent once is kept in its cache and used when there is no
+        network. CheckpointError, naming the cause, when nothing is there or when any tensor is missing, unexpected or
+        misshapen.
         """
         folder = _folder(source)
         try:
@@ -121,16 +127,31 @@ def _folder(source: str | Path) -> Path:
     try:
         if repo_id.count("/") != 1:
             raise HFValidationError("a Hub id is owner/name")
-        found = snapshot_download(repo_id, revision=revision or None, allow_patterns=[CONFIG, WEIGHTS, TABLES])
+        return _snapshot(repo_id, revision or None)
     except HFValidationError as error:
         raise CheckpointError(f"There is no checkpoint folder {source}.") from error
     except LocalEntryNotFoundError as error:
-        raise CheckpointError(f"{source} is not in the cache, and the Hub cannot be reached to fetch it.") from error
-    except (HfHubHTTPError, OSError) as error:
         raise CheckpointError(
-            f"The Hub does not give out {source}: check the name, and that you may read it."
+            f"{source} is no folder here and not in the cache, and the Hub cannot be reached to fetch it."
         ) from error
-    return Path(found)
+    except HfHubHTTPError as error:
+        raise CheckpointError(
+            f"{source} is no folder here, and the Hub does not give it out: check the name, and that you may read it."
+        ) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(f"{source} cannot be kept in the cache, {constants.HF_HUB_CACHE}: {reason}.") from error
+
+
+def _snapshot(repo_id: str, revision: str | None) -> Path:
+    """The folder in the Hub's cache, fetched where it is not there or not the latest, and the Hub answers."""
+    wanted = [CONFIG, WEIGHTS, TABLES]
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted))
+    except HfHubHTTPError:
+        raise
+    except HTTPError:  # a dead proxy or a connection cut in the middle, for which the client does not try its cache
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted, local_files_only=True))
 
 
 def _read_config(path: Path) -> dict[str, int]:

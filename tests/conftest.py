@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hub import TOKEN, Hub
+from huggingface_hub import close_session
 from torch import nn
 
 from residae.checkpoint import ResidualAutoencoder
@@ -83,6 +85,24 @@ def folder(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest.T
     (folder / "more").mkdir()
     (folder / "more" / "c.png").write_bytes(write_png(smooth(20, 20, 3)))
     return folder
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A stand-in for the Hub that the real client talks to, with an empty cache and a token that may write."""
+    settings = {"HF_TOKEN": TOKEN, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
+    settings |= {"HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    with Hub.running() as hub:
+        for name, value in ({"HF_ENDPOINT": hub.address} | settings).items():
+            monkeypatch.setenv(name, value)  # for the processes that a test starts
+        template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", settings["HF_HUB_CACHE"])
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        close_session()
+        yield hub
+    close_session()
 
 
 @pytest.fixture(scope="session")

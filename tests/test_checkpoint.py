@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import HfApi
-from huggingface_hub.errors import LocalEntryNotFoundError
+from hub import Hub
+from huggingface_hub import HfApi, close_session
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from residae import checkpoint as module
 from residae.checkpoint import ResidualAutoencoder
 from residae.errors import CheckpointError
+from residae.session import Laboratory
 
 WEIGHTS = "model.safetensors"
 
@@ -172,77 +172,99 @@ def _unreachable(*_: Any, **__: Any) -> None:
     pytest.fail("the network was asked")
 
 
-@pytest.mark.parametrize(("source", "revision"), [("owner/name", None), ("owner/name@v2", "v2")])
-def test_from_the_hub(
-    source: str,
-    revision: str | None,
-    network: ResidualAutoencoder,
-    checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_from_the_hub_once_and_from_the_cache_ever_after(
+    network: ResidualAutoencoder, checkpoint: Path, hub: Hub
 ) -> None:
-    asked = {}
+    more = {"README.md": b"# A model card", "pytorch_model.bin": b"a pickle", "examples/picture.png": b"not asked for"}
+    hub.add("model", "owner/name", _files(checkpoint) | more)
+    _assert_same(ResidualAutoencoder.from_pretrained("owner/name"), network)
+    fetched = [path.rsplit("/", 1)[-1] for method, path in hub.calls if method == "GET" and "/resolve/" in path]
+    assert sorted(fetched) == ["config.json", WEIGHTS]
 
-    def snapshot_download(repo_id: str, **options: Any) -> str:
-        asked.update(options, repo_id=repo_id)
-        return str(checkpoint)
+    hub.calls.clear()
+    _assert_same(ResidualAutoencoder.from_pretrained("owner/name"), network)
+    assert not [path for _, path in hub.calls if "/resolve/" in path]
 
-    monkeypatch.setattr(module, "snapshot_download", snapshot_download)
-    _assert_same(ResidualAutoencoder.from_pretrained(source), network)
-    assert asked["repo_id"] == "owner/name"
-    assert asked["revision"] == revision
-    assert {"config.json", "model*.safetensors"} <= set(asked["allow_patterns"])
-    assert not any("*" in pattern and not pattern.endswith(".safetensors") for pattern in asked["allow_patterns"])
+    hub.stop()
+    _assert_same(ResidualAutoencoder.from_pretrained("owner/name"), network)
 
 
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (LocalEntryNotFoundError("offline"), "owner/name is not in the cache, and the Hub cannot be reached"),
-        (OSError("404"), "The Hub does not give out owner/name: check the name"),
-    ],
-)
-def test_hub_that_does_not_deliver(error: Exception, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def snapshot_download(*_: Any, **__: Any) -> str:
-        raise error
+def test_a_revision_is_a_branch_a_tag_or_a_commit(network: ResidualAutoencoder, checkpoint: Path, hub: Hub) -> None:
+    repository = hub.add("model", "owner/name", _files(checkpoint))
+    first = repository.resolve("main")
+    repository.tags["v1"] = str(first)
+    repository.commit({"README.md": b"The weights are gone."})
+    with pytest.raises(CheckpointError, match="has no config"):
+        ResidualAutoencoder.from_pretrained("owner/name")
+    for revision in ("v1", first):
+        _assert_same(ResidualAutoencoder.from_pretrained(f"owner/name@{revision}"), network)
+    with pytest.raises(CheckpointError, match="owner/name@v2 is no folder here, and the Hub does not give it out"):
+        ResidualAutoencoder.from_pretrained("owner/name@v2")
 
-    monkeypatch.setattr(module, "snapshot_download", snapshot_download)
-    with pytest.raises(CheckpointError, match=sentence):
+
+def test_what_the_hub_does_not_have(hub: Hub) -> None:
+    with pytest.raises(CheckpointError, match="owner/name is no folder here, and the Hub does not give it out"):
         ResidualAutoencoder.from_pretrained("owner/name")
 
 
-def test_offline_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the Hub's own client, which is told that there is no network."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(CheckpointError, match="is not in the cache, and the Hub cannot be reached"):
+@pytest.mark.parametrize("cause", ["down", "offline", "proxy"])
+def test_neither_cache_nor_network(cause: str, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    _cut_off(cause, hub, monkeypatch)
+    with pytest.raises(CheckpointError, match="is no folder here and not in the cache, and the Hub cannot be reached"):
         ResidualAutoencoder.from_pretrained("owner/name")
 
 
-def test_push_to_hub(network: ResidualAutoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+@pytest.mark.parametrize("cause", ["down", "offline", "proxy"])
+def test_the_cache_without_network(
+    cause: str, network: ResidualAutoencoder, checkpoint: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("model", "owner/name", _files(checkpoint))
+    ResidualAutoencoder.from_pretrained("owner/name")
+    _cut_off(cause, hub, monkeypatch)
+    _assert_same(ResidualAutoencoder.from_pretrained("owner/name"), network)
 
-    class FakeApi:
-        def __init__(self, token: str | None) -> None:
-            calls.append(("login", token))
 
-        def create_repo(self, repo_id: str, **options: Any) -> None:
-            calls.append(("create", repo_id, options))
+def _cut_off(cause: str, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    if cause == "down":
+        hub.stop()
+    elif cause == "offline":
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    else:  # a proxy that does not let us through: the stand-in refuses to CONNECT
+        monkeypatch.setenv("HTTPS_PROXY", hub.address)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://hub.invalid")
+    close_session()
 
-        def upload_folder(self, *, repo_id: str, folder_path: str, **options: Any) -> str:
-            Path(folder_path).rename(tmp_path / "uploaded")
-            Path(folder_path).mkdir()
-            calls.append(("upload", repo_id, options["delete_patterns"]))
-            return "https://hub/owner/name/commit/1"
 
-    monkeypatch.setattr(module, "HfApi", FakeApi)
-    assert network.push_to_hub("owner/name", private=True, token="secret") == "https://hub/owner/name/commit/1"
-    assert calls == [
-        ("login", "secret"),
-        ("create", "owner/name", {"private": True, "exist_ok": True}),
-        ("upload", "owner/name", ["model*.safetensors*", "codec.safetensors"]),
-    ]
-    assert {path.name for path in (tmp_path / "uploaded").iterdir()} == {"config.json", WEIGHTS}
-    _assert_same(ResidualAutoencoder.from_pretrained(tmp_path / "uploaded"), network)
+def test_a_cache_that_cannot_be_written(
+    checkpoint: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("model", "owner/name", _files(checkpoint))
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file"))
+    with pytest.raises(CheckpointError, match=rf"cannot be kept in the cache, {tmp_path}/file: Not a directory\.$"):
+        ResidualAutoencoder.from_pretrained("owner/name")
+
+
+def test_the_environment_names_a_repository(
+    network: ResidualAutoencoder, checkpoint: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("model", "owner/tiny", _files(checkpoint))
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", "owner/tiny")
+    laboratory = Laboratory.open(device="cpu")
+    assert (laboratory.name, laboratory.codec.fingerprint) == ("tiny", network.fingerprint())
+
+
+def test_push_to_hub(network: ResidualAutoencoder, hub: Hub) -> None:
+    hub.add("model", "owner/name", {"model-00001-of-00002.safetensors": b"would be loaded too", "README.md": b"A card"})
+    address = network.push_to_hub("owner/name", private=True)
+    repository = hub.repositories["model", "owner/name"]
+    assert address == f"{hub.address}/owner/name/commit/{repository.resolve('main')}"
+    assert set(repository.files) == {"config.json", WEIGHTS, "README.md"}
+    _assert_same(ResidualAutoencoder.from_pretrained("owner/name"), network)
 
 
 def test_tensors_have_the_shapes_of_the_first_weights(shared: Path) -> None:
