@@ -1,12 +1,15 @@
 """The page, built and launched. All of it is in `residae.ui`."""
 
 import os
-import threading
+from contextlib import suppress
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
+with suppress(ImportError):
+    import spaces  # noqa: F401  # on ZeroGPU it has to be there before torch; see residae.ui.zero
+
 from residae.image import MAX_FILE_BYTES
-from residae.ui.desk import warm_up
+from residae.ui.desk import get_ready
 from residae.ui.page import build
 from residae.ui.style import CSS, HEAD, THEME
 
@@ -14,7 +17,7 @@ demo = build()
 
 
 def main() -> None:
-    threading.Thread(target=warm_up, daemon=True).start()  # the page answers while the weights load
+    get_ready()
     demo.queue(max_size=20).launch(
         theme=THEME, css=CSS, head=HEAD, max_file_size=MAX_FILE_BYTES, ssr_mode=False, footer_links=["api", "gradio"]
     )

@@ -24,7 +24,8 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.cli"},
     {"residae.__main__"},
     {"residae.ui"},
-    {"residae.ui.style", "residae.ui.widgets", "residae.ui.desk"},
+    {"residae.ui.style", "residae.ui.widgets", "residae.ui.zero"},
+    {"residae.ui.desk"},
     {"residae.ui.words"},
     {"residae.ui.compare", "residae.ui.error", "residae.ui.latent", "residae.ui.files"},
     {"residae.ui.page"},
@@ -50,6 +51,7 @@ PLACES = {  # where a library may be imported; Gradio is the page's alone
     "accelerate": ("residae.train",),
     "argparse": ("residae.cli", "residae.train.__main__", "residae.examples.draw", "residae.bench"),
     "gradio": ("app", "residae.ui"),
+    "spaces": ("app", "residae.ui.zero"),
     "pickle": (),
 }
 

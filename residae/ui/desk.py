@@ -13,6 +13,7 @@ from residae.engine import Progress
 from residae.errors import ResidaeError
 from residae.image import Picture, fit, open_picture
 from residae.session import Encoding, Laboratory, Report
+from residae.ui import zero
 
 EXAMPLES = residae.examples.paths()
 CPU_SIDE, NO_LIMIT = 1024, 0  # pixels on the long side that are worked on
@@ -33,13 +34,21 @@ class Shown(NamedTuple):
 
 @functools.cache
 def _open_laboratory() -> Laboratory:
-    return Laboratory.open()
+    return zero.LentLaboratory.open() if zero.LENT else Laboratory.open()
 
 
 def laboratory() -> Laboratory:
     """The one checkpoint in memory, loaded when it is first needed, and once."""
     with LOCK:
         return _open_laboratory()
+
+
+def get_ready() -> None:
+    """Before the page is launched: load the weights, in the background where that may be."""
+    if zero.LENT:
+        laboratory()  # the only time at which they can be placed; and the first GPU is lent to a visitor
+    else:
+        threading.Thread(target=warm_up, daemon=True).start()  # the page answers meanwhile
 
 
 def warm_up() -> None:

@@ -1,0 +1,68 @@
+"""On a ZeroGPU Space, a GPU is lent for one call at a time, to a process that is forked for it.
+
+Weights are placed before the first fork, by the main thread; the package `spaces` stands in for CUDA until then. What
+crosses over is pickled, so arguments and results are arrays on the CPU. Everywhere else none of this is used.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar, cast
+
+from residae.checkpoint import ResidualAutoencoder
+from residae.engine import Latent, Progress
+from residae.errors import ResidaeError
+from residae.image import Picture
+from residae.session import Decoding, Encoding, Laboratory
+
+try:
+    from spaces import GPU
+except ImportError:  # not on a Space, so nothing calls it
+    GPU = None
+
+LENT = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as `spaces` itself reads it
+
+# What is asked for decides a visitor's place in the queue. The network takes 2.03 MFLOP a pixel, both ways: at a
+# careful 20 TFLOP/s, and half as many pixels again for chroma, 6.6 million pixels a second. The rest is for the start.
+START_SECONDS = 10
+PIXELS_PER_SECOND = 5e6
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class LentLaboratory(Laboratory):
+    """A laboratory whose network runs only while a GPU is lent to it. Open it on the main thread, before any call."""
+
+    def __init__(self, network: ResidualAutoencoder, name: str, device: object = None) -> None:
+        super().__init__(network, name, "cuda")
+        self._encode = _lent(super().encode, lambda picture, color: seconds(picture.height, picture.width))
+        self._decode = _lent(super().decode, lambda latents, height, width: seconds(height, width))
+
+    def encode(self, picture: Picture, color: bool, progress: Progress | None = None) -> Encoding:
+        return self._encode(picture, color)  # without progress, which cannot be pickled: it takes a second or two
+
+    def decode(self, latents: Sequence[Latent], height: int, width: int, progress: Progress | None = None) -> Decoding:
+        return self._decode(latents, height, width)
+
+
+def seconds(height: int, width: int) -> int:
+    """How long a GPU is asked for, at most, to send a picture of so many pixels through the network."""
+    return START_SECONDS + round(height * width / PIXELS_PER_SECOND)
+
+
+def _lent(work: Callable[Arguments, Result], duration: Callable[..., int]) -> Callable[Arguments, Result]:
+    def try_to_work(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result | ResidaeError:
+        try:
+            return work(*arguments, **named)
+        except ResidaeError as error:  # returned, since of what is raised there only the name of its class comes back
+            return error
+
+    on_gpu = GPU(duration=duration)(try_to_work)
+
+    def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        result = on_gpu(*arguments, **named)
+        if isinstance(result, ResidaeError):
+            raise result
+        return cast(Result, result)
+
+    return call

@@ -1,0 +1,152 @@
+"""ZeroGPU: the page runs under a stand-in for it that forks, and forbids all that ZeroGPU forbids.
+
+That proves the pattern of calls. The speed of a real GPU, and CUDA itself, are beyond it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from residae.checkpoint import ResidualAutoencoder
+from residae.engine import Engine
+from residae.image import MAX_PIXELS, open_picture, write_png
+from residae.session import Laboratory
+from residae.ui import zero
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SPACE = """
+import json, sys, threading
+import app
+import spaces
+from residae.errors import OutOfMemoryError
+from residae.session import Laboratory
+from residae.ui import desk, zero
+
+refused = []
+
+def attempt(work):
+    try:
+        work()
+    except spaces.Forbidden as error:
+        refused.append(str(error))
+
+thread = threading.Thread(target=attempt, args=[zero.LentLaboratory.open])
+thread.start()
+thread.join()
+app.main()
+attempt(zero.LentLaboratory.open)
+laboratory = desk.laboratory()
+report = desk.examine(sys.argv[1], True, desk.NO_LIMIT, 60, lambda share: None)
+exact = laboratory.judge(desk.open_fitted(sys.argv[1], 0), report.encoding, None)
+info, opened = laboratory.decompress(report.compressed.data)
+facts = spaces.RECORD | {
+    "device": laboratory.engine.description,
+    "file": report.compressed.data.hex(),
+    "psnr": report.psnr,
+    "unquantised": exact.psnr,
+    "opened": opened.pixels.shape,
+    "durations": list(spaces.RECORD["durations"]),
+}
+attempt(lambda: Laboratory.encode(laboratory, desk.open_fitted(sys.argv[1], 0), True))
+facts["refused"] = refused
+
+def fail(*_):
+    raise OutOfMemoryError("Too large.")
+
+laboratory.engine.decode = fail
+try:
+    laboratory.decompress(report.compressed.data)
+except OutOfMemoryError as error:
+    facts["error"] = str(error)
+print(json.dumps(facts))
+"""
+
+
+@pytest.fixture(scope="module")
+def picture_file(smooth: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("zero") / "picture.png"
+    path.write_bytes(write_png(smooth(53, 75, 0)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def elsewhere(checkpoint: Path) -> Laboratory:
+    """The same checkpoint on the CPU, in the stand-in's precision."""
+    laboratory = Laboratory.open(checkpoint, "cpu")
+    laboratory.engine = Engine(ResidualAutoencoder.from_pretrained(checkpoint), "cpu", torch.float32)
+    return laboratory
+
+
+@pytest.fixture(scope="module")
+def facts(picture_file: Path, checkpoint: Path) -> dict[str, Any]:
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "zero_gpu")]),
+        "SPACES_ZERO_GPU": "true",
+        "RESIDAE_CHECKPOINT": str(checkpoint),
+        "OMP_NUM_THREADS": "1",  # a pool of threads does not outlive a fork
+    }
+    command = [sys.executable, "-c", SPACE, str(picture_file)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return facts
+
+
+def test_spaces_is_imported_before_torch(facts: dict[str, Any]) -> None:
+    assert facts["imported first"]
+
+
+def test_weights_are_placed_before_the_launch(facts: dict[str, Any], elsewhere: Laboratory) -> None:
+    engine = elsewhere.engine
+    weights = [weight for layer in (*engine._encoder, *engine._decoder) for weight in layer.state_dict()]
+    assert facts["placed"] >= len(weights)
+    assert facts["launched with"] == 2  # decorated functions: ZeroGPU does not start without any
+    assert facts["device"] == "a GPU that is lent, float32"
+
+
+def test_each_call_borrows_once(facts: dict[str, Any]) -> None:
+    """To encode, to decode for the report, to decode without the file, to open the file."""
+    assert facts["durations"] == [zero.seconds(53, 75)] * 4
+
+
+def test_results_are_those_of_any_other_machine(
+    facts: dict[str, Any], elsewhere: Laboratory, picture_file: Path
+) -> None:
+    picture = open_picture(picture_file)
+    report = elsewhere.examine(picture, color=True, quality=60)
+    assert report.compressed
+    assert facts["psnr"] == pytest.approx(report.psnr, abs=1e-3)
+    assert facts["unquantised"] == pytest.approx(elsewhere.examine(picture, color=True).psnr, abs=1e-3)
+    assert facts["opened"] == [53, 75, 3]
+    assert elsewhere.codec.decompress(bytes.fromhex(facts["file"])).info.quality == 60
+
+
+def test_the_stand_in_does_refuse(facts: dict[str, Any]) -> None:
+    """Weights placed by a thread, as other machines do; weights placed after the launch; work without a GPU."""
+    assert facts["refused"] == ["only the main thread places tensors, and only before the launch"] * 3
+
+
+def test_an_error_keeps_its_sentence(facts: dict[str, Any]) -> None:
+    assert facts["error"] == "Too large."
+
+
+def test_time_is_asked_for_by_the_size_of_the_picture() -> None:
+    sides = np.array([16, 1024, 4096, 8000])
+    asked = [zero.seconds(side, side) for side in sides]
+    assert asked == sorted(asked)
+    assert asked[0] < 15  # a small picture is not put behind those who ask for a minute
+    assert sides[-1] ** 2 == MAX_PIXELS
+    assert asked[-1] < 60  # what a visitor is given without asking
+
+
+def test_elsewhere_nothing_is_lent() -> None:
+    assert not zero.LENT

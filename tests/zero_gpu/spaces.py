@@ -1,0 +1,107 @@
+"""A stand-in for the package `spaces` of a ZeroGPU Space, for a machine without any GPU.
+
+As there: CUDA seems to be present from the start, the main thread can place weights on it until the page is launched,
+and from then on nothing reaches it but from a decorated function, which runs in a forked process and is handed
+pickles. Whatever a real ZeroGPU Space would die of raises `Forbidden` here. `RECORD` holds what happened.
+"""
+
+import io
+import multiprocessing
+import pickle
+import sys
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+IMPORTED_FIRST = not {"torch", "gradio"} & sys.modules.keys()
+
+import gradio as gr  # noqa: E402
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+
+RECORD: dict[str, Any] = {"imported first": IMPORTED_FIRST, "placed": 0, "launched with": None, "durations": []}
+_to = torch.Tensor.to
+_lent = False  # True only in a forked process
+
+
+class Forbidden(Exception):  # noqa: N818  # what it says to the reader
+    pass
+
+
+def GPU(*, duration: Callable[..., int]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: N802
+    def decorate(task: Callable[..., Any]) -> Callable[..., Any]:
+        if RECORD["launched with"] is not None:
+            raise Forbidden("decorated after the launch")
+        RECORD["decorated"] = RECORD.get("decorated", 0) + 1
+
+        @wraps(task)
+        def call(*arguments: Any, **named: Any) -> Any:
+            RECORD["durations"].append(duration(*arguments, **named))
+            ours, theirs = multiprocessing.Pipe()
+            worker = multiprocessing.get_context("fork").Process(target=_work, args=(task, theirs))
+            worker.start()
+            theirs.close()
+            ours.send_bytes(_pickled((arguments, named)))
+            result, error = pickle.loads(ours.recv_bytes())
+            worker.join()
+            if error:
+                raise gr.Error(error)  # the name of its class, which is all that ZeroGPU tells
+            return result
+
+        return call
+
+    return decorate
+
+
+def _work(task: Callable[..., Any], connection: Any) -> None:
+    global _lent
+    _lent = True
+    arguments, named = pickle.loads(connection.recv_bytes())
+    try:
+        answer = _pickled((task(*arguments, **named), None))
+    except Exception as error:
+        answer = _pickled((None, type(error).__name__))
+    connection.send_bytes(answer)
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, thing: object) -> Any:
+        if isinstance(thing, torch.Tensor | nn.Module):
+            raise Forbidden("only what lies on the CPU, as arrays, crosses between the processes")
+        return NotImplemented
+
+
+def _pickled(thing: object) -> bytes:
+    stream = io.BytesIO()
+    _Pickler(stream).dump(thing)
+    return stream.getvalue()
+
+
+def _to_emulated(tensor: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
+    """`Tensor.to` where the GPU is a figure of speech: the tensor stays, and it is noted who moved it, and when."""
+    devices = [value for value in (*arguments, *named.values()) if isinstance(value, str | torch.device)]
+    cuda = any(torch.device(device).type == "cuda" for device in devices)
+    arguments = tuple("cpu" if cuda and value in devices else value for value in arguments)
+    moved = _to(tensor, *arguments, **named)
+    if cuda and not _lent:
+        if threading.current_thread() is not threading.main_thread() or RECORD["launched with"] is not None:
+            raise Forbidden("only the main thread places tensors, and only before the launch")
+        RECORD["placed"] += 1
+    return moved
+
+
+def _no_cuda() -> None:
+    raise Forbidden("CUDA has been initialised")
+
+
+def _launch(blocks: gr.Blocks, **_: object) -> None:
+    RECORD["launched with"] = RECORD.get("decorated", 0)
+
+
+gr.Blocks.launch = _launch
+torch.Tensor.to = _to_emulated
+torch._C._cuda_init = _no_cuda
+torch.cuda.is_available = lambda: True
+torch.cuda.is_bf16_supported = lambda including_emulation=True: False
+torch.cuda.get_device_name = lambda device=None: "a GPU that is lent"
