@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_evaluate(commands.add_parser("evaluate", help="quality and size over a folder of pictures"))
     _add_fit(commands.add_parser("fit", help="fit the codec tables of a checkpoint to a folder of pictures"))
     _add_train(commands.add_parser("train", help="train a checkpoint on a folder of pictures"))
+    _add_deploy(commands.add_parser("deploy", help="create or update a Space on the Hugging Face Hub"))
     parsed = parser.parse_args(arguments)
     try:
         code: int | None = parsed.command(parsed)
@@ -334,6 +335,31 @@ def _fit(parsed: argparse.Namespace) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     training.add_arguments(parser)
     parser.set_defaults(command=training.run)
+
+
+# Sending it to the Hub
+
+
+def _add_deploy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("repository", metavar="OWNER/NAME", help="the Space, which then holds the project and no more")
+    parser.add_argument("--model", action="store_true", help="the weights as well, to the model of the same name")
+    parser.add_argument("--hardware", help="such as cpu-basic, zero-a10g (ZeroGPU) or t4-small (default: as it was)")
+    parser.add_argument("--private", action="store_true", default=None, help="for the owner's eyes, if it is new")
+    parser.add_argument("--dry-run", action="store_true", help="list what would be sent, and send nothing")
+    parser.set_defaults(command=_deploy)
+
+
+def _deploy(parsed: argparse.Namespace) -> None:
+    from residae.deploy import send, shipments
+
+    for shipment in shipments(parsed.repository, parsed.model):
+        sizes = shipment.sizes()
+        print(f"{shipment.kind} {shipment.repository}: {len(sizes)} files, {sum(sizes.values()):,} bytes")
+        if parsed.dry_run:
+            for path, size in sizes.items():
+                print(f"{size:>12,}  {path}")
+        else:
+            print(send(shipment, parsed.hardware, parsed.private))
 
 
 # Types of arguments

@@ -15,7 +15,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.model", "residae.image", "residae.entropy", "residae.metrics", "residae.views"},
     {"residae.checkpoint", "residae.engine", "residae.codec", "residae.rivals"},
     {"residae"},  # the package itself hands out the network of `checkpoint`
-    {"residae.session"},
+    {"residae.session", "residae.deploy"},
     {"residae.evaluate"},
     {"residae.bench", "residae.train"},
     {"residae.train.recipe", "residae.train.data", "residae.train.optimizer", "residae.train.tables"},
@@ -46,7 +46,7 @@ PLACES = {  # where a library may be imported; Gradio is the page's alone
     ),
     "numpy": ("residae",),  # but the page: see below
     "constriction": ("residae.entropy",),
-    "huggingface_hub": ("residae.checkpoint",),
+    "huggingface_hub": ("residae.checkpoint", "residae.deploy"),
     "safetensors": ("residae.checkpoint", "residae.train.loop"),
     "accelerate": ("residae.train",),
     "argparse": ("residae.cli", "residae.train.__main__", "residae.examples.draw", "residae.bench"),

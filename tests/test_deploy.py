@@ -1,0 +1,201 @@
+"""Deployment, by the command line and with the Hub's real client, to a stand-in for the Hub."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hub import Hub, RefusalError
+
+from residae import deploy
+from residae.checkpoint import ResidualAutoencoder
+from residae.cli import main
+from residae.deploy import send, shipments
+from residae.errors import ResidaeError
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "someone/residae"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small project, with a tiny network and much that is nobody's business."""
+    root = tmp_path / "checkout"
+    files = {
+        "README.md": "---\ntitle: Residae\nsdk: gradio\n---\n![The page](.github/page.jpg) [Its tests](tests/)\n",
+        ".github/page.jpg": "\0 a picture",
+        ".github/workflow.yml": "",
+        "app.py": "print('the page')",
+        "requirements.txt": "gradio",
+        "pyproject.toml": "",
+        "LICENSE": "Apache-2.0",
+        "residae/__init__.py": "",
+        "residae/ui/page.py": "",
+        "residae/ui/__pycache__/page.cpython-311.pyc": "",
+        "residae/.mypy_cache/x.json": "",
+        "checkpoints/residae-16x/README.md": "# Weights\n`pip install git+https://huggingface.co/spaces/OWNER/NAME`\n",
+        "checkpoints/residae-16x/.saving-x/model.safetensors": "",
+        "tests/test_app.py": "",
+        ".env": "HF_TOKEN=secret",
+        ".git/config": "",
+        "run/state.pt": "",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    for path in checkpoint.iterdir():
+        (root / "checkpoints" / "residae-16x" / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(deploy, "ROOT", root)
+    return root
+
+
+SENT = {
+    ".github/page.jpg",
+    "LICENSE",
+    "README.md",
+    "app.py",
+    "checkpoints/residae-16x/README.md",
+    "checkpoints/residae-16x/config.json",
+    "checkpoints/residae-16x/model.safetensors",
+    "pyproject.toml",
+    "requirements.txt",
+    "residae/__init__.py",
+    "residae/ui/page.py",
+}
+
+
+def test_a_new_space_holds_the_project_and_nothing_else(checkout: Path, hub: Hub) -> None:
+    assert main(["deploy", NAME, "--hardware", "zero-a10g"]) == 0
+    assert set(hub.repositories) == {("space", NAME)}
+    space = hub.repositories["space", NAME]
+    assert set(space.files) == SENT | {".gitattributes"}
+    for path in SENT:
+        assert space.files[path] == (checkout / path).read_bytes()
+    assert space.settings["sdk"] == "gradio"
+    assert space.settings["hardware"] == "zero-a10g"
+    assert len(space.commits) == 2  # the Hub's own, and ours
+    assert not [path for _, path in hub.calls if path.endswith("/hardware")]  # it was created with it
+    large = {space.files[path] for path in (".github/page.jpg", "checkpoints/residae-16x/model.safetensors")}
+    assert set(hub.large.values()) == large
+
+
+def test_an_update_removes_what_is_gone_and_asks_for_hardware(checkout: Path, hub: Hub) -> None:
+    main(["deploy", NAME])
+    space = hub.repositories["space", NAME]
+    assert "hardware" not in space.settings
+    uploads = len([path for method, path in hub.calls if method == "PUT"])
+    (checkout / "residae" / "ui" / "page.py").unlink()
+    (checkout / "residae" / "ui" / "tab.py").write_text("new")
+    assert main(["deploy", NAME, "--hardware", "cpu-upgrade"]) == 0
+    assert set(space.files) == SENT - {"residae/ui/page.py"} | {"residae/ui/tab.py", ".gitattributes"}
+    assert space.settings["hardware"] == "cpu-upgrade"
+    assert len([path for method, path in hub.calls if method == "PUT"]) == uploads  # large files were there
+
+
+def test_the_model_is_usable_in_two_lines(checkout: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy", NAME, "--model", "--private"]) == 0
+    model, space = hub.repositories["model", NAME], hub.repositories["space", NAME]
+    assert set(model.files) == {".gitattributes", "README.md", "config.json", "model.safetensors"}
+    assert f"spaces/{NAME}`".encode() in model.files["README.md"]
+    assert ResidualAutoencoder.from_pretrained(NAME).base_channels == 4
+    head = yaml.safe_load(space.files["README.md"].split(b"---\n")[1])
+    assert head == {"title": "Residae", "sdk": "gradio", "models": [NAME]}
+    assert "hardware" not in model.settings
+    for repository in (model, space):
+        assert repository.settings.get("private") or repository.settings.get("visibility") == "private"
+    printed = capsys.readouterr().out
+    assert f"{hub.address}/{NAME}\n" in printed
+    assert f"{hub.address}/spaces/{NAME}\n" in printed
+
+
+@pytest.mark.parametrize("model", [[], ["--model"]])
+def test_a_dry_run_lists_what_is_sent_and_sends_nothing(
+    model: list[str], checkout: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["deploy", NAME, *model, "--dry-run"]) == 0
+    assert hub.calls == []
+    listed: dict[tuple[str, str], dict[str, int]] = {}
+    for line in capsys.readouterr().out.splitlines():
+        if match := re.fullmatch(rf"(space|model) ({NAME}): (\d+) files, ([\d,]+) bytes", line):
+            sizes = listed[match[1], match[2]] = {}
+        else:
+            size, path = line.split(maxsplit=1)
+            sizes[path] = int(size.replace(",", ""))
+    assert main(["deploy", NAME, *model]) == 0
+    sent = {
+        key: {path: len(data) for path, data in repository.files.items() if path != ".gitattributes"}
+        for key, repository in hub.repositories.items()
+    }
+    assert listed == sent
+
+
+def test_from_a_process_of_its_own(hub: Hub) -> None:
+    """This very project, as a person sends it."""
+    command = [sys.executable, "-m", "residae", "deploy", NAME]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{hub.address}/spaces/{NAME}"
+    files = hub.repositories["space", NAME].files
+    assert files["app.py"] == (ROOT / "app.py").read_bytes()
+    assert not [path for path in files if path.startswith(("tests", ".git/", ".ci")) or "__pycache__" in path]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "sentence"),
+    [
+        (RefusalError(401, "Invalid username or password."), "sign in with `hf auth login`, or set HF_TOKEN."),
+        (RefusalError(403, "You don't have the rights."), "sign in with `hf auth login`, or set HF_TOKEN."),
+        (RefusalError(402, "Subscribe to PRO to host it."), "not take the space someone/residae: Subscribe to PRO to"),
+        (RefusalError(400, "Unknown hardware."), "does not take the space someone/residae: Unknown hardware."),
+    ],
+)
+def test_a_refusal_is_one_sentence(
+    refusal: RefusalError, sentence: str, checkout: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.refusal = refusal
+    assert main(["deploy", NAME, "--hardware", "t5"]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_no_token(checkout: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(checkout / "no-token"))
+    with pytest.raises(ResidaeError, match="The Hub does not let you write to the space someone/residae"):
+        send(shipments(NAME, model=False)[0])
+
+
+def test_nobody_answers(checkout: Path, hub: Hub) -> None:
+    hub.stop()
+    with pytest.raises(ResidaeError, match="The Hub cannot be reached, so the space someone/residae is not sent"):
+        send(shipments(NAME, model=False)[0])
+
+
+@pytest.mark.parametrize("name", ["residae", "a/b/c", "some one/residae", "/residae", "someone/"])
+def test_a_name_that_is_none(name: str, checkout: Path) -> None:
+    with pytest.raises(ResidaeError, match=f"{name} is no name on the Hub: it must be OWNER/NAME"):
+        shipments(name, model=False)
+
+
+def test_an_upload_that_breaks_off(checkout: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sent,) = shipments(NAME, model=False)
+    send(sent)
+    (checkout / "checkpoints" / "residae-16x" / "model.safetensors").write_bytes(b"\0 other weights")
+    monkeypatch.setattr(hub, "large", _Full(hub.large))
+    with pytest.raises(ResidaeError, match="The space someone/residae broke off on its way"):
+        send(shipments(NAME, model=False)[0])
+    assert len(hub.repositories["space", NAME].commits) == 2
+
+
+class _Full(dict[str, bytes]):
+    def __setitem__(self, oid: str, data: bytes) -> None:
+        raise RefusalError(403, "No space left.")
+
+
+def test_without_a_checkout(tmp_path: Path) -> None:
+    with pytest.raises(ResidaeError, match="Only a checkout of the project can be deployed"):
+        shipments(NAME, model=False, root=tmp_path)
