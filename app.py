@@ -1,27 +1,6 @@
-"""The page, built and launched. All of it is in `residae.ui`."""
+"""The page, as a Space runs it. All of it is in `residae.ui`."""
 
-import os
-from contextlib import suppress
-
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
-
-with suppress(ImportError):
-    import spaces  # noqa: F401  # on ZeroGPU it has to be there before torch; see residae.ui.zero
-
-from residae.image import MAX_FILE_BYTES
-from residae.ui.desk import get_ready
-from residae.ui.page import build
-from residae.ui.style import CSS, HEAD, THEME
-
-demo = build()
-
-
-def main() -> None:
-    get_ready()
-    demo.queue(max_size=20).launch(
-        theme=THEME, css=CSS, head=HEAD, max_file_size=MAX_FILE_BYTES, ssr_mode=False, footer_links=["api", "gradio"]
-    )
-
+from residae.ui.launch import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,7 @@
 """The command line: arguments, one call, print."""
 
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_evaluate(commands.add_parser("evaluate", help="quality and size over a folder of pictures"))
     _add_fit(commands.add_parser("fit", help="fit the codec tables of a checkpoint to a folder of pictures"))
     _add_train(commands.add_parser("train", help="train a checkpoint on a folder of pictures"))
+    _add_page(commands.add_parser("page", help="the page in the browser, as app.py serves it"))
     _add_deploy(commands.add_parser("deploy", help="create or update a Space on the Hugging Face Hub"))
     parsed = parser.parse_args(arguments)
     try:
@@ -337,7 +339,19 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=training.run)
 
 
-# Sending it to the Hub
+# The page, here and on the Hub
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_page)
+
+
+def _page(parsed: argparse.Namespace) -> None:
+    if not importlib.util.find_spec("gradio"):
+        raise ResidaeError("The page needs Gradio: install residae with its extra, as residae[ui].")
+    from residae.ui.launch import main
+
+    main()
 
 
 def _add_deploy(parser: argparse.ArgumentParser) -> None:

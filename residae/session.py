@@ -15,6 +15,7 @@ from residae.checkpoint import ResidualAutoencoder
 from residae.codec import Codec, Compressed
 from residae.engine import Engine, Latent, Progress
 from residae.entropy import Tables
+from residae.errors import CheckpointError
 from residae.image import Picture, Pixels, from_planes, to_gray, to_planes
 from residae.metrics import psnr, ssim
 
@@ -68,9 +69,15 @@ class Laboratory:
     def open(cls, checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Self:
         """From a folder or a Hub id, on a device such as `cpu` or `cuda`. CheckpointError as `from_pretrained`.
 
-        Without `checkpoint`, the one that the environment names in RESIDAE_CHECKPOINT, else the project's own.
+        Without `checkpoint`, the one that the environment names in RESIDAE_CHECKPOINT, else the project's own, which
+        lies in a checkout beside the package.
         """
         checkpoint = checkpoint or os.environ.get("RESIDAE_CHECKPOINT") or CHECKPOINTS / "residae-16x"
+        if checkpoint == CHECKPOINTS / "residae-16x" and not CHECKPOINTS.is_dir():
+            raise CheckpointError(
+                "This package was installed without weights: name a folder with them, or a model on the Hub as "
+                "OWNER/NAME, with --checkpoint or in RESIDAE_CHECKPOINT."
+            )
         return cls(ResidualAutoencoder.from_pretrained(checkpoint), Path(checkpoint).name, device)
 
     def encode(self, picture: Picture, color: bool, progress: Progress | None = None) -> Encoding:

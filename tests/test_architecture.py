@@ -21,15 +21,15 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.train.recipe", "residae.train.data", "residae.train.optimizer", "residae.train.tables"},
     {"residae.train.loop"},
     {"residae.train.__main__"},
-    {"residae.cli"},
-    {"residae.__main__"},
     {"residae.ui"},
     {"residae.ui.style", "residae.ui.widgets", "residae.ui.zero"},
     {"residae.ui.desk"},
     {"residae.ui.words"},
     {"residae.ui.compare", "residae.ui.error", "residae.ui.latent", "residae.ui.files"},
     {"residae.ui.page"},
-    {"app"},
+    {"residae.ui.launch"},
+    {"residae.cli", "app"},
+    {"residae.__main__"},
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
@@ -50,8 +50,8 @@ PLACES = {  # where a library may be imported; Gradio is the page's alone
     "safetensors": ("residae.checkpoint", "residae.train.loop"),
     "accelerate": ("residae.train",),
     "argparse": ("residae.cli", "residae.train.__main__", "residae.examples.draw", "residae.bench"),
-    "gradio": ("app", "residae.ui"),
-    "spaces": ("app", "residae.ui.zero"),
+    "gradio": ("residae.ui",),
+    "spaces": ("residae.ui.launch", "residae.ui.zero"),
     "pickle": (),
 }
 

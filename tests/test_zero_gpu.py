@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPACE = """
 import json, sys, threading
-import app
+from app import main
 import spaces
 from residae.errors import OutOfMemoryError
 from residae.session import Laboratory
@@ -42,7 +42,7 @@ def attempt(work):
 thread = threading.Thread(target=attempt, args=[zero.LentLaboratory.open])
 thread.start()
 thread.join()
-app.main()
+main()
 attempt(zero.LentLaboratory.open)
 laboratory = desk.laboratory()
 report = desk.examine(sys.argv[1], True, desk.NO_LIMIT, 60, lambda share: None)
