@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from residae.deploy import shipments
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SPACE = yaml.safe_load(README.split("---\n")[1])
@@ -29,6 +31,15 @@ def test_every_requirement_is_bounded() -> None:
     assert "torch>=2.8,<=2.13.0" in lines
     for line in lines:
         assert re.fullmatch(r"[a-z_]+(==[\d.]+|>=[\d.]+,<=?[\d.]+)", line), line
+
+
+def test_everything_is_within_a_space_s_limits() -> None:
+    (space,) = shipments("owner/name", model=False)
+    assert sum(space.sizes().values()) < 10**9  # of a repository there
+    assert SPACE["python_version"] == "3.12"  # one of the two that ZeroGPU has
+    assert SPACE["emoji"].encode().isascii() is False
+    colors = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {SPACE["colorFrom"], SPACE["colorTo"]} <= colors
 
 
 def test_the_commands_name_files_that_exist() -> None:

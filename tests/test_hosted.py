@@ -1,0 +1,127 @@
+"""The project runs where a Space does: without root, without a network, and with a code folder that it cannot write."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+from residae.deploy import shipments
+from residae.image import Picture, Pixels
+from residae.session import Laboratory
+
+GUARD = """
+import os, socket
+real_connect, real_lookup = socket.socket.connect, socket.getaddrinfo
+
+def tell(address):
+    with open(os.environ["WHO_WAS_CALLED"], "a") as file:
+        print(address, file=file)
+    raise OSError("there is no network")
+
+def connect(self, address):
+    local = self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1")
+    return real_connect(self, address) if local else tell(address)
+
+def lookup(host, *more, **named):
+    return real_lookup(host, *more, **named) if host in (None, "127.0.0.1", "localhost") else tell(host)
+
+socket.socket.connect, socket.getaddrinfo = connect, lookup
+"""
+
+
+READ_ALL = "+dac_read_search"  # the interpreter may lie in a folder that only root can look into
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that any user can look into, unlike those of pytest."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def space(place: Path) -> Iterator[tuple[str, int]]:
+    """Address and process of a Space as it would be sent, in a code folder that cannot be written, HOME elsewhere."""
+    code, home, guard = place / "code", place / "home", place / "guard"
+    (shipment,) = shipments("owner/name", model=False)
+    for name, content in shipment.files.items():
+        (code / name).parent.mkdir(parents=True, exist_ok=True)
+        (code / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    for path in (code, *code.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    home.mkdir()
+    guard.mkdir()
+    (guard / "sitecustomize.py").write_text(GUARD)
+    command = [sys.executable, "app.py"]
+    if os.getuid() == 0:  # else we are an ordinary user already
+        home.chmod(0o777)
+        capabilities = ["--bounding-set=-all," + READ_ALL, f"--inh-caps=-all,{READ_ALL}", f"--ambient-caps={READ_ALL}"]
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *capabilities, *command]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "PYTHONPATH": str(guard),
+        "WHO_WAS_CALLED": str(home / "called"),
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_PORT": str(port),
+    }
+    with (place / "log").open("w") as log:
+        app = subprocess.Popen(command, cwd=code, env=environment, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(480):
+            assert app.poll() is None, (place / "log").read_text()
+            try:
+                urllib.request.urlopen(address, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.25)
+        else:
+            pytest.fail(f"the Space does not answer: {(place / 'log').read_text()}")
+        yield address, app.pid
+    finally:
+        app.terminate()
+        app.wait(30)
+
+
+def _tree(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a Space is a Linux machine")
+def test_a_space_needs_neither_root_nor_network_and_writes_at_home_alone(
+    space: tuple[str, int], place: Path, smooth: Callable[[int, int, int], Pixels], tmp_path: Path
+) -> None:
+    address, process = space
+    before = _tree(place / "code")
+    assert Path(f"/proc/{process}").stat().st_uid != 0
+
+    report = Laboratory.open().examine(Picture(smooth(48, 64, 0), (), None), color=True, quality=80)
+    assert report.compressed
+    (tmp_path / "picture.rae").write_bytes(report.compressed.data)
+    client = Client(address, download_files=str(tmp_path / "answers"), verbose=False, analytics_enabled=False)
+    _, opened, _ = client.predict(handle_file(tmp_path / "picture.rae"), api_name="/open")
+    with Image.open(opened) as picture:
+        off = np.abs(np.asarray(picture, np.int16) - report.decoding.pixels)
+    assert off.max() <= 1
+
+    assert not (place / "home" / "called").exists(), (place / "home" / "called").read_text()
+    assert _tree(place / "code") == before
+    assert "Traceback" not in (place / "log").read_text()
