@@ -1,0 +1,82 @@
+"""README.md says nothing that does not work."""
+
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from residae.cli import main
+from residae.image import Pixels, open_picture
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CARD = (ROOT / "checkpoints" / "residae-16x" / "README.md").read_text(encoding="utf-8")
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def _commands() -> list[list[str]]:
+    """Each call of our command line in README.md and in the model card, as a list of words."""
+    shell = "".join(_blocks(README, "sh") + _blocks(CARD.replace("\n   ", "\n"), "sh")).replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in shell.splitlines()]
+    return [words[3:] for words in lines if words[:3] == ["python", "-m", "residae"]]
+
+
+def test_every_command_exists_with_its_options() -> None:
+    commands = _commands()
+    assert {command for command, *_ in commands} >= {
+        "compress",
+        "decompress",
+        "info",
+        "evaluate",
+        "train",
+        "fit",
+        "deploy",
+    }
+    for command, *words in commands:
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
+            main([command, "--help"])
+        known = set(re.findall(r"--[a-z-]+", output.getvalue()))
+        assert {word for word in words if word.startswith("--")} <= known, command
+
+
+def test_the_python_runs_as_it_stands(
+    checkpoint: Path, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a tiny network in the place of the project's own."""
+    Image.fromarray(smooth(45, 70, 0)).save(tmp_path / "photo.jpg")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "residae-16x").symlink_to(checkpoint)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+    names: dict[str, object] = {}
+    module, files = _blocks(README, "python")
+    exec(module, names)
+    assert names["reconstruction"].shape == (1, 1, 256, 256)
+    assert names["latent"].shape[2:] == (16, 16)
+    exec(files, names)
+    assert open_picture("photo.png").pixels.shape == (45, 70, 3)
+    assert names["info"].width == 70
+
+
+def test_figures_agree_with_the_model_card() -> None:
+    """The table of README.md is that of the model card, without the row that has no file."""
+    rows = [line.removeprefix("| at most ") for line in README.splitlines() if line.startswith("| at most ")]
+    assert rows
+    assert all(f"| {row}" in CARD for row in rows)
+
+
+def test_links_within_lead_somewhere() -> None:
+    for text, folder in ((README, ROOT), (CARD, ROOT / "checkpoints" / "residae-16x")):
+        for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
+            assert (folder / link).exists(), link
