@@ -31,6 +31,8 @@ TILE = 1024 // STRIDE  # cells along each side of a tile, without its halo
 Plane = NDArray[np.float32]  # (H, W) in [0, 1]
 Latent = NDArray[np.float32]  # (C, H/16, W/16)
 Progress = Callable[[float], None]  # is told the share of the work done, in (0, 1]
+Region = tuple[slice, slice]  # rows and columns, in pixels
+WHOLE: Region = (slice(None), slice(None))
 
 
 class Engine:
@@ -74,26 +76,34 @@ class Engine:
         cells = latent_shape(height, width)
         padded = np.pad(plane, ((0, cells[0] * STRIDE - height), (0, cells[1] * STRIDE - width)), mode="edge")
         latent = np.empty((self.latent_channels, *cells), np.float32)
-        tiles = list(_tiles(*cells, self.tile, ENCODER_HALO))
+        tiles = list(_tiles(range(cells[0]), range(cells[1]), cells, self.tile, ENCODER_HALO))
         for done, tile in enumerate(tiles):
             part = padded[tile.rows.outer(STRIDE), tile.columns.outer(STRIDE)]
             result = self._run(self._encoder, part[None], _share(progress, done, len(tiles)))
             latent[:, tile.rows.core(), tile.columns.core()] = result[:, tile.rows.inner(), tile.columns.inner()]
         return latent
 
-    def decode(self, latent: Latent, height: int, width: int, progress: Progress | None = None) -> Plane:
-        """Latent (C, ceil(height/16), ceil(width/16)) -> plane (height, width) float32 in [0, 1]."""
+    def decode(
+        self, latent: Latent, height: int, width: int, progress: Progress | None = None, region: Region = WHOLE
+    ) -> Plane:
+        """Latent (C, ceil(height/16), ceil(width/16)) -> plane (height, width) float32 in [0, 1].
+
+        With a region, those rows and columns of that plane alone, from no more cells than they depend on.
+        """
         cells = latent_shape(height, width)
         if latent.shape != (self.latent_channels, *cells):
             raise ValueError(f"a {height} x {width} plane has no latent of shape {latent.shape}")
-        plane = np.empty((cells[0] * STRIDE, cells[1] * STRIDE), np.float32)
-        tiles = list(_tiles(*cells, self.tile, DECODER_HALO))
+        rows, columns = _pixels(region[0], height), _pixels(region[1], width)
+        covering_rows, covering_columns = _covering(rows), _covering(columns)
+        plane = np.empty((len(covering_rows) * STRIDE, len(covering_columns) * STRIDE), np.float32)
+        top, left = covering_rows.start * STRIDE, covering_columns.start * STRIDE
+        tiles = list(_tiles(covering_rows, covering_columns, cells, self.tile, DECODER_HALO))
         for done, tile in enumerate(tiles):
             part = latent[:, tile.rows.outer(), tile.columns.outer()]
             result = self._run(self._decoder, part, _share(progress, done, len(tiles)))
-            rows, columns = tile.rows.inner(STRIDE), tile.columns.inner(STRIDE)
-            plane[tile.rows.core(STRIDE), tile.columns.core(STRIDE)] = result[0, rows, columns]
-        return plane[:height, :width]
+            target = plane[tile.rows.core(STRIDE, top), tile.columns.core(STRIDE, left)]
+            target[:] = result[0, tile.rows.inner(STRIDE), tile.columns.inner(STRIDE)]
+        return plane[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
 
     @torch.inference_mode()
     def _run(
@@ -220,9 +230,9 @@ class _Span:
     outer_start: int
     outer_stop: int
 
-    def core(self, scale: int = 1) -> slice:
-        """Where the result goes."""
-        return slice(self.core_start * scale, self.core_stop * scale)
+    def core(self, scale: int = 1, origin: int = 0) -> slice:
+        """Where the result goes, in an array that begins at `origin`."""
+        return slice(self.core_start * scale - origin, self.core_stop * scale - origin)
 
     def outer(self, scale: int = 1) -> slice:
         """What goes into the network."""
@@ -239,17 +249,30 @@ class _Tile:
     columns: _Span
 
 
-def _spans(length: int, tile: int, halo: int) -> list[_Span]:
-    """Near-equal pieces of at most `tile` cells; halos end where the picture ends."""
-    count = -(-length // tile)
-    cuts = [round(i * length / count) for i in range(count + 1)]
+def _spans(wanted: range, length: int, tile: int, halo: int) -> list[_Span]:
+    """Near-equal pieces of the wanted cells, each of at most `tile`; halos end where the picture, of `length`, ends."""
+    count = -(-len(wanted) // tile)
+    cuts = [wanted.start + round(i * len(wanted) / count) for i in range(count + 1)]
     return [_Span(a, b, max(a - halo, 0), min(b + halo, length)) for a, b in itertools.pairwise(cuts)]
 
 
-def _tiles(height: int, width: int, tile: int, halo: int) -> Iterator[_Tile]:
-    for rows in _spans(height, tile, halo):
-        for columns in _spans(width, tile, halo):
-            yield _Tile(rows, columns)
+def _tiles(rows: range, columns: range, cells: tuple[int, int], tile: int, halo: int) -> Iterator[_Tile]:
+    for row_span in _spans(rows, cells[0], tile, halo):
+        for column_span in _spans(columns, cells[1], tile, halo):
+            yield _Tile(row_span, column_span)
+
+
+def _pixels(part: slice, length: int) -> range:
+    """The stretch of one axis that a region asks for. ValueError where it is empty or has gaps."""
+    pixels = range(length)[part]
+    if not pixels or pixels.step != 1:
+        raise ValueError(f"{part} is no stretch of {length} pixels")
+    return pixels
+
+
+def _covering(pixels: range) -> range:
+    """The cells that hold these pixels."""
+    return range(pixels.start // STRIDE, -(-pixels.stop // STRIDE))
 
 
 def _share(progress: Progress | None, done: int, total: int) -> Progress | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from residae import engine as module
-from residae.engine import DECODER_HALO, ENCODER_HALO, STRIDE, Engine, latent_shape, preferred_dtype
+from residae.engine import DECODER_HALO, ENCODER_HALO, STRIDE, Engine, Region, latent_shape, preferred_dtype
 from residae.errors import OutOfMemoryError
 from residae.model import ResidualAutoencoder
 
@@ -73,15 +73,55 @@ def test_tiled_is_whole(network: ResidualAutoencoder, engine: Engine, tile: int)
 
 
 @pytest.mark.parametrize("tile", [1, 2, 3, 7, 64])
-@pytest.mark.parametrize("length", [1, 2, 5, 13, 64, 65, 200])
-def test_tiles_cover_each_cell_once_and_are_no_larger_than_asked(length: int, tile: int) -> None:
-    spans = module._spans(length, tile, halo=5)
-    assert [i for span in spans for i in range(length)[span.core()]] == list(range(length))
+@pytest.mark.parametrize("wanted", [range(1), range(2), range(5), range(64), range(65), range(3, 17), range(80, 199)])
+def test_tiles_cover_each_cell_once_and_are_no_larger_than_asked(wanted: range, tile: int) -> None:
+    length = max(wanted.stop, 70)
+    spans = module._spans(wanted, length, tile, halo=5)
+    assert [i for span in spans for i in range(length)[span.core()]] == list(wanted)
     assert max(span.core_stop - span.core_start for span in spans) <= tile
-    assert len(spans) == math.ceil(length / tile)
+    assert len(spans) == math.ceil(len(wanted) / tile)
     for span in spans:
         assert span.outer() == slice(max(span.core_start - 5, 0), min(span.core_stop + 5, length))
         assert list(range(length))[span.outer()][span.inner()] == list(range(length))[span.core()]
+
+
+@pytest.mark.parametrize("tile", [2, 64])
+@pytest.mark.parametrize(
+    "region",
+    [
+        (slice(0, 1), slice(0, 1)),
+        (slice(100, 117), slice(300, 333)),
+        (slice(31, 33), slice(95, 97)),
+        (slice(40, 41), slice(None)),
+        (slice(-20, None), slice(17, 160)),
+    ],
+)
+def test_a_region_is_the_crop_of_the_whole(
+    network: ResidualAutoencoder, engine: Engine, region: Region, tile: int
+) -> None:
+    height, width = 117, 333
+    latent = _latent(height, width)
+    crop = engine.decode(latent, height, width)[region]
+    part = Engine(network, "cpu", torch.float32, tile).decode(latent, height, width, region=region)
+    np.testing.assert_allclose(part, crop, **CLOSE)
+
+
+def test_a_region_costs_only_the_cells_that_it_depends_on(engine: Engine) -> None:
+    height = width = 40 * STRIDE
+    latent = _latent(height, width)
+    region = slice(320, 336), slice(300, 340)  # cell 20 down, cells 18 to 21 across
+    inside = np.full_like(latent, np.nan)
+    inside[:, 15:26, 13:27] = latent[:, 15:26, 13:27]  # with five cells around them
+    np.testing.assert_array_equal(
+        engine.decode(inside, height, width, region=region), engine.decode(latent, height, width, region=region)
+    )
+
+
+@pytest.mark.parametrize("part", [slice(5, 5), slice(20, None), slice(0, 10, 2), slice(None, None, -1)])
+def test_a_region_with_nothing_in_it_or_with_gaps(engine: Engine, part: slice) -> None:
+    for region in ((part, slice(None)), (slice(None), part)):
+        with pytest.raises(ValueError, match="is no stretch of 20 pixels"):
+            engine.decode(_latent(20, 20), 20, 20, region=region)
 
 
 def _all_alive(network: ResidualAutoencoder) -> ResidualAutoencoder:
