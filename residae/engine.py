@@ -2,19 +2,22 @@
 
 In inference everything is local. A latent cell sees at most 108 pixels around its own 16 x 16, a pixel at most 5 cells
 around its own. Tiles cut on multiples of 16 with that much context around them therefore give the answer of the whole
-picture, to float rounding, and need no blending.
+picture, to float rounding, and need no blending. The same holds of each stage, with a few pixels of context: on a CPU a
+tile is cut once more at each stage, so that the widest layers fit into the cache and take little memory.
 """
 
 import copy
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isqrt
 from typing import cast
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -22,25 +25,28 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from residae.errors import OutOfMemoryError
-from residae.model import STRIDE, ResidualAutoencoder
+from residae.model import STRIDE, PreActResidualBlock, PreActResidualDecoder, PreActResidualEncoder, ResidualAutoencoder
 
 ENCODER_HALO = 112 // STRIDE  # cells; 108 pixels rounded up to whole cells
 DECODER_HALO = 5  # cells
-TILE = 1024 // STRIDE  # cells along each side of a tile, without its halo
+CPU_MEMORY = 750 * 2**20  # bytes that a tile may take between two stages: 4 times that would be no faster
+CPU_COLUMNS = 240  # that a stage works on at once: beyond 250, oneDNN's bfloat16 is slower, three times at its worst
+CPU_BYTES = 28 * 10**6  # of one of its tensors: 32 MiB and more come fresh from the system each time, page by page
 
 Plane = NDArray[np.float32]  # (H, W) in [0, 1]
 Latent = NDArray[np.float32]  # (C, H/16, W/16)
 Progress = Callable[[float], None]  # is told the share of the work done, in (0, 1]
 Region = tuple[slice, slice]  # rows and columns, in pixels
 WHOLE: Region = (slice(None), slice(None))
+Layer = Callable[[Tensor], Tensor]
 
 
 class Engine:
     """The inference form of one network on one device.
 
     `device` is CUDA where there is one, else the CPU. `dtype` is the precision of the convolutions: bfloat16 where the
-    device is faster in it, else float32. `tile` is the side of a tile in latent cells of 16 x 16 pixels. A progress
-    callback may raise to stop the work.
+    device is faster in it, else float32. `tile` is the side of a tile in latent cells of 16 x 16 pixels; without it,
+    tiles are as large as the free memory of the device allows. A progress callback may raise to stop the work.
     """
 
     def __init__(
@@ -48,14 +54,17 @@ class Engine:
         network: ResidualAutoencoder,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        tile: int = TILE,
+        tile: int | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = dtype or preferred_dtype(self.device)
         self.tile = tile
         self.latent_channels = network.latent_channels
-        self._encoder = [_prepared(layer, self.device, self.dtype) for layer in _encoder_layers(network)]
-        self._decoder = [_prepared(layer, self.device, self.dtype) for layer in _decoder_layers(network)]
+        self._width = network.base_channels
+        network = copy.deepcopy(network).eval()
+        with torch.inference_mode():
+            self._encoder = _encoder(network.encoder, self.device, self.dtype)
+            self._decoder = _decoder(network.decoder, self.device, self.dtype)
 
     @property
     def on_gpu(self) -> bool:
@@ -72,15 +81,16 @@ class Engine:
 
         The plane is continued to a multiple of 16 by repeating its last row and column.
         """
-        height, width = plane.shape
-        cells = latent_shape(height, width)
-        padded = np.pad(plane, ((0, cells[0] * STRIDE - height), (0, cells[1] * STRIDE - width)), mode="edge")
+        cells = latent_shape(*plane.shape)
         latent = np.empty((self.latent_channels, *cells), np.float32)
-        tiles = list(_tiles(range(cells[0]), range(cells[1]), cells, self.tile, ENCODER_HALO))
-        for done, tile in enumerate(tiles):
-            part = padded[tile.rows.outer(STRIDE), tile.columns.outer(STRIDE)]
-            result = self._run(self._encoder, part[None], _share(progress, done, len(tiles)))
-            latent[:, tile.rows.core(), tile.columns.core()] = result[:, tile.rows.inner(), tile.columns.inner()]
+
+        def compute(tile: _Tile, told: Progress | None) -> None:
+            part = plane[tile.outer(STRIDE)]
+            missing = [(0, -length % STRIDE) for length in part.shape]  # only where the picture ends within a cell
+            padded = np.pad(part, missing, mode="edge")
+            latent[:, *tile.core()] = self._run(self._encoder, padded[None], told)[:, *tile.inner()]
+
+        self._in_tiles(compute, _Tile(range(cells[0]), range(cells[1]), cells, ENCODER_HALO), progress)
         return latent
 
     def decode(
@@ -94,30 +104,60 @@ class Engine:
         if latent.shape != (self.latent_channels, *cells):
             raise ValueError(f"a {height} x {width} plane has no latent of shape {latent.shape}")
         rows, columns = _pixels(region[0], height), _pixels(region[1], width)
-        covering_rows, covering_columns = _covering(rows), _covering(columns)
-        plane = np.empty((len(covering_rows) * STRIDE, len(covering_columns) * STRIDE), np.float32)
-        top, left = covering_rows.start * STRIDE, covering_columns.start * STRIDE
-        tiles = list(_tiles(covering_rows, covering_columns, cells, self.tile, DECODER_HALO))
-        for done, tile in enumerate(tiles):
-            part = latent[:, tile.rows.outer(), tile.columns.outer()]
-            result = self._run(self._decoder, part, _share(progress, done, len(tiles)))
-            target = plane[tile.rows.core(STRIDE, top), tile.columns.core(STRIDE, left)]
-            target[:] = result[0, tile.rows.inner(STRIDE), tile.columns.inner(STRIDE)]
+        whole = _Tile(_covering(rows), _covering(columns), cells, DECODER_HALO)
+        top, left = whole.rows.start * STRIDE, whole.columns.start * STRIDE
+        plane = np.empty((len(whole.rows) * STRIDE, len(whole.columns) * STRIDE), np.float32)
+
+        def compute(tile: _Tile, told: Progress | None) -> None:
+            result = self._run(self._decoder, latent[:, *tile.outer()], told)
+            plane[tile.core(STRIDE, (top, left))] = result[0, *tile.inner(STRIDE)]
+
+        self._in_tiles(compute, whole, progress)
         return plane[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+
+    def _in_tiles(
+        self, compute: Callable[["_Tile", Progress | None], None], whole: "_Tile", progress: Progress | None
+    ) -> None:
+        """`compute` each tile of the whole. Where a GPU's memory does not suffice, go on with tiles half as large."""
+        side = self.tile or self._side()
+        waiting = list(whole.split(side, side))
+        done, total = 0, len(whole.rows) * len(whole.columns)
+        while waiting:
+            tile = waiting[0]
+            cells = len(tile.rows) * len(tile.columns)
+            try:
+                with _memory_watched():
+                    compute(tile, _between(progress, done / total, (done + cells) / total))
+            except OutOfMemoryError:
+                side = min(side, max(len(tile.rows), len(tile.columns))) // 2
+                if not self.on_gpu or not side:
+                    raise
+            else:
+                waiting, done = waiting[1:], done + cells
+                continue
+            torch.cuda.empty_cache()  # not in the handler: there the exception still holds the tensors
+            waiting = [part for tile in waiting for part in tile.split(side, side)]
+
+    def _side(self) -> int:
+        """Cells along each side of the largest tile for which there is memory now."""
+        values = 192 * self._width  # of the two largest tensors between stages, for each cell: the encoder's first two
+        if self.on_gpu:
+            reserved = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            memory = 0.8 * (torch.cuda.mem_get_info(self.device)[0] + reserved)
+            values += 4 * STRIDE**2 * self._width  # the widest layer, what it makes, and what its kernels need
+        else:
+            memory = min(CPU_MEMORY, psutil.virtual_memory().available / 3)
+        return max(1, isqrt(int(memory / (values * self.dtype.itemsize))))
 
     @torch.inference_mode()
     def _run(
-        self, layers: list[nn.Module], array: NDArray[np.float32], progress: Progress | None
+        self, stages: list["_Stage"], array: NDArray[np.float32], progress: Progress | None
     ) -> NDArray[np.float32]:
-        """(C, H, W) through `layers`, one after the other."""
-        with _memory_watched():
-            x = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None].to(self.device, self.dtype)
-            x = x.contiguous(memory_format=torch.channels_last)
-            for done, layer in enumerate(layers, start=1):
-                x = layer(x)
-                if progress:
-                    progress(done / len(layers))
-            return cast(NDArray[np.float32], x[0].float().cpu().numpy())
+        """(C, H, W) through `stages`, one after the other."""
+        x = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None]
+        for done, stage in enumerate(stages):
+            x = stage(x, _between(progress, done / len(stages), (done + 1) / len(stages)))
+        return cast(NDArray[np.float32], x[0].float().cpu().numpy())
 
 
 @contextmanager
@@ -149,8 +189,7 @@ def preferred_dtype(device: torch.device) -> torch.dtype:
 def _cpu_prefers_bfloat16() -> bool:
     """With AMX, bfloat16 is several times faster than float32. Without, it is measured, since having the instructions
     does not tell: with AVX512-BF16 alone it can be half as fast."""
-    built_in: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # not so on a Mac
-    if not built_in or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not _has_onednn(torch.bfloat16):
         return False
     if hasattr(torch.cpu, "get_capabilities") and torch.cpu.get_capabilities().get("amx_bf16"):  # not in 2.8
         return True
@@ -169,97 +208,244 @@ def _cpu_prefers_bfloat16() -> bool:
         return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
 
 
-def _encoder_layers(network: ResidualAutoencoder) -> list[nn.Module]:
-    encoder = copy.deepcopy(network.encoder).eval()
-    convolution, norm, relu = encoder.stem
-    blocks = [_fused_block(block) for stage in encoder.stages for block in cast(nn.Sequential, stage)]
-    return [nn.Sequential(_fused(convolution, norm), relu), *blocks]
+def _has_onednn(dtype: torch.dtype) -> bool:
+    """Whether torch has the CPU's library of convolutions, which a Mac has not, and in this precision."""
+    built_in: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return built_in and (dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
-def _decoder_layers(network: ResidualAutoencoder) -> list[nn.Module]:
-    """The 1x1 convolution goes before the upsampling: they commute, and it has a quarter of the pixels there."""
-    decoder = copy.deepcopy(network.decoder).eval()
-    layers: list[nn.Module] = []
-    for stage in decoder.stages:
-        upsample, convolution, norm, *blocks = cast(nn.Sequential, stage)
-        first, *rest = (_fused_block(block) for block in blocks)
-        layers += [nn.Sequential(_fused(convolution, norm), upsample, first), *rest]
-    return [*layers, nn.Sequential(_InFloat32(decoder.out), nn.Sigmoid())]
+# Layers
 
 
-def _fused_block(block: nn.Module) -> nn.Module:
-    """Fold the second BatchNorm into the convolution before it. The first stays: the shortcut needs its raw input."""
-    block.conv1 = _fused(cast(nn.Module, block.conv1), cast(nn.Module, block.bn2))
-    block.bn2 = nn.Identity()
-    block.relu = nn.ReLU(inplace=True)
-    return block
+def _encoder(network: PreActResidualEncoder, device: torch.device, dtype: torch.dtype) -> list["_Stage"]:
+    """Four stages, each halving height and width; the stem belongs to the first."""
+    convolution, norm, _ = network.stem
+    stem = functools.partial(_Convolution(_folded(convolution, norm), device, dtype), relu=True)
+    stages: list[list[Layer]] = [
+        [_Block(block, device, dtype) for block in cast(nn.Sequential, stage)] for stage in network.stages
+    ]
+    stages[0].insert(0, stem)
+    width = cast(nn.Conv2d, convolution).out_channels
+    # 7 of the pixels that a stage is given matter on each side of one that it makes, 10 with the stem.
+    return [
+        _Stage(layers, width << i, device, dtype, source=2, target=1, halo=4 if i else 5)
+        for i, layers in enumerate(stages)
+    ]
 
 
-def _fused(convolution: nn.Module, norm: nn.Module) -> nn.Conv2d:
+def _decoder(network: PreActResidualDecoder, device: torch.device, dtype: torch.dtype) -> list["_Stage"]:
+    """Four stages, each doubling height and width; the output belongs to the last.
+
+    The 1x1 convolution goes before the upsampling: they commute, and it has a quarter of the pixels there. From there
+    it goes on to the end of the stage before, which then has less to hand over.
+    """
+    convolutions: list[Layer] = []
+    stages: list[list[Layer]] = []
+    for stage in network.stages:
+        _, convolution, norm, *blocks = list[nn.Module](cast(nn.Sequential, stage))
+        convolutions.append(_Convolution(_folded(convolution, norm), device, dtype))
+        stages.append([_upsample, *(_Block(block, device, dtype) for block in blocks)])
+    first, *ends = convolutions
+    stages[0].insert(0, first)
+    for layers, end in zip(stages, [*ends, cast(Layer, _Output(network.out, device, dtype))], strict=True):
+        layers.append(end)
+    *rest, last = stages
+    width = network.out.in_channels
+    # 4 of the pixels that a stage makes matter on each side of one, 7 before the output.
+    return [
+        *(_Stage(layers, width << 3 - i, device, dtype, source=1, target=2, halo=3) for i, layers in enumerate(rest)),
+        _Stage(last, width, device, dtype, source=2, target=4, halo=2),
+    ]
+
+
+class _Convolution:
+    """A convolution and what comes after it, in one pass over memory where the device's library can do that.
+
+    That library is oneDNN. torch reaches its fused forms through operators that torch.compile uses as well; they also
+    take kernels in oneDNN's own layout, into which it would otherwise bring them at each call.
+    """
+
+    def __init__(self, layer: nn.Conv2d, device: torch.device, dtype: torch.dtype) -> None:
+        self.onednn = device.type == "cpu" and _has_onednn(dtype)
+        self.weight = layer.weight.to(device, dtype, memory_format=torch.channels_last)
+        self.bias = None if layer.bias is None else layer.bias.to(device, dtype)
+        self.options = layer.padding, layer.stride, layer.dilation, layer.groups
+        if self.onednn:
+            self.weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(self.weight.to_mkldnn(), *self.options)
+
+    def __call__(self, x: Tensor, relu: bool = False) -> Tensor:
+        if self.onednn:
+            then = "relu" if relu else "none"
+            result = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self.options, then, [], None)
+        else:
+            padding, stride, dilation, groups = self.options
+            result = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+            result = F.relu_(result) if relu else result
+        return cast(Tensor, result)
+
+    def onto(self, total: Tensor, x: Tensor) -> Tensor:
+        """`total` plus the convolution of `x`, in the place of `total`."""
+        if not self.onednn:
+            return total.add_(self(x))
+        return cast(
+            Tensor,
+            torch.ops.mkldnn._convolution_pointwise_.binary(
+                total, x, self.weight, self.bias, *self.options, "add", None, None, [], None
+            ),
+        )
+
+
+class _Block:
+    """A residual block, with its second BatchNorm folded into the convolution before it. It may overwrite its input."""
+
+    def __init__(self, block: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        block = cast(PreActResidualBlock, block)
+        self.activation = _activation(block.bn1, device, dtype)
+        self.first = _Convolution(_folded(block.conv1, block.bn2), device, dtype)
+        self.second = _Convolution(block.conv2, device, dtype)
+        shortcut = block.shortcut
+        self.shortcut = _Convolution(shortcut, device, dtype) if isinstance(shortcut, nn.Conv2d) else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = self.first(self.activation(x), relu=True)
+        return self.second.onto(self.shortcut(x) if self.shortcut else x, y)
+
+
+class _Output:
+    """The last convolution and the sigmoid, for a block of 4 x 4 pixels at a time: (1, C, H, W) -> (1, 1, H, W).
+
+    Sixteen results are what vector units are made for; one would leave most of them idle. H and W are multiples of 4.
+    """
+
+    side = 4
+
+    def __init__(self, layer: nn.Conv2d, device: torch.device, dtype: torch.dtype) -> None:
+        size, side = layer.kernel_size[0], self.side
+        block = nn.Conv2d(layer.in_channels, side * side, size + side - 1, stride=side, padding=size // 2)
+        kernels = torch.zeros_like(block.weight)
+        for y, x in itertools.product(range(side), repeat=2):
+            kernels[side * y + x, :, y : y + size, x : x + size] = layer.weight[0]
+        block.weight.copy_(kernels)
+        cast(Tensor, block.bias).fill_(cast(Tensor, layer.bias).item())
+        self.convolution = _Convolution(block, device, dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.convolution(x).float(), self.side).sigmoid_()
+
+
+def _activation(norm: nn.BatchNorm2d, device: torch.device, dtype: torch.dtype) -> Layer:
+    """BatchNorm and ReLU. To oneDNN they are a convolution of each channel with one number, in one pass."""
+    if device.type == "cpu" and _has_onednn(dtype):
+        channels = norm.num_features
+        identity = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
+        nn.init.ones_(identity.weight)
+        return functools.partial(_Convolution(_folded(identity.eval(), norm), device, dtype), relu=True)
+    norm = norm.to(device)
+    return lambda x: F.relu_(norm(x))
+
+
+def _upsample(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _folded(convolution: nn.Module, norm: nn.Module) -> nn.Conv2d:
     return fuse_conv_bn_eval(cast(nn.Conv2d, convolution), cast(nn.BatchNorm2d, norm))
 
 
-class _InFloat32(nn.Module):
-    """The last convolution in float32: bfloat16 would leave 8 bits for the pixel before it is even rounded."""
-
-    def __init__(self, layer: nn.Conv2d) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.layer(x.float()))
-
-
-def _prepared(layer: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """On the device; convolutions in `dtype`, BatchNorm and the output layer in float32."""
-    layer = layer.to(device)
-    exempt = {id(m) for outer in layer.modules() if isinstance(outer, _InFloat32) for m in outer.modules()}
-    for module in layer.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(dtype if id(module) not in exempt else torch.float32)
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
-    return layer
+# Tiles
 
 
 @dataclass(frozen=True)
-class _Span:
-    """One axis of a tile, in cells: its core, and the outer stretch that the network is shown."""
+class _Stage:
+    """Layers that take `source` pixels for each `target` that they make, and look `halo` times as many further."""
 
-    core_start: int
-    core_stop: int
-    outer_start: int
-    outer_stop: int
+    layers: Sequence[Layer]
+    channels: int  # at the higher of its two resolutions
+    device: torch.device
+    dtype: torch.dtype
+    source: int
+    target: int
+    halo: int
 
-    def core(self, scale: int = 1, origin: int = 0) -> slice:
-        """Where the result goes, in an array that begins at `origin`."""
-        return slice(self.core_start * scale - origin, self.core_stop * scale - origin)
+    def __call__(self, x: Tensor, progress: Progress | None) -> Tensor:
+        """(1, C, H, W) on any device and in any precision -> (1, C', H', W')."""
+        height, width = x.shape[2] // self.source, x.shape[3] // self.source
+        whole = _Tile(range(height), range(width), (height, width), self.halo)
+        tiles = list(whole.split(*self._sides())) if self.device.type == "cpu" else [whole]
+        result: Tensor | None = None
+        for number, tile in enumerate(tiles):
+            part = x[:, :, *tile.outer(self.source)].to(self.device, self.dtype, memory_format=torch.channels_last)
+            part = part.contiguous(memory_format=torch.channels_last)
+            for done, layer in enumerate(self.layers, start=1):
+                part = layer(part)
+                if progress:
+                    progress((number + done / len(self.layers)) / len(tiles))
+            if len(tiles) == 1:
+                return part
+            if result is None:
+                shape = 1, part.shape[1], height * self.target, width * self.target
+                result = torch.empty(shape, dtype=part.dtype, memory_format=torch.channels_last)
+            result[:, :, *tile.core(self.target)] = part[:, :, *tile.inner(self.target)]
+        return cast(Tensor, result)
 
-    def outer(self, scale: int = 1) -> slice:
-        """What goes into the network."""
-        return slice(self.outer_start * scale, self.outer_stop * scale)
-
-    def inner(self, scale: int = 1) -> slice:
-        """Where the core lies in the network's output."""
-        return slice((self.core_start - self.outer_start) * scale, (self.core_stop - self.outer_start) * scale)
+    def _sides(self) -> tuple[int, int]:
+        """Rows and columns of the tiles that suit a CPU, in units."""
+        unit = max(self.source, self.target)  # at the higher of the two resolutions
+        pixels = CPU_BYTES // (self.channels * self.dtype.itemsize)
+        columns = min(CPU_COLUMNS, isqrt(pixels))
+        rows = pixels // columns
+        return max(1, rows // unit - 2 * self.halo), max(1, columns // unit - 2 * self.halo)
 
 
 @dataclass(frozen=True)
 class _Tile:
-    rows: _Span
-    columns: _Span
+    """A part of a picture, in units of one or more pixels: what is wanted, and the halo that is needed for it.
+
+    The halo ends where the picture does, of which `bounds` are height and width.
+    """
+
+    rows: range
+    columns: range
+    bounds: tuple[int, int]
+    halo: int
+
+    def core(self, scale: int = 1, origin: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
+        """Where the result goes, in an array that begins at `origin`, with `scale` pixels to a unit."""
+        return _scaled(self.rows, scale, origin[0]), _scaled(self.columns, scale, origin[1])
+
+    def outer(self, scale: int = 1) -> tuple[slice, slice]:
+        """What goes into the network."""
+        rows, columns = self._outer()
+        return _scaled(rows, scale), _scaled(columns, scale)
+
+    def inner(self, scale: int = 1) -> tuple[slice, slice]:
+        """Where the core lies in the network's output."""
+        rows, columns = self._outer()
+        return self.core(scale, (rows.start * scale, columns.start * scale))
+
+    def split(self, height: int, width: int) -> Iterator["_Tile"]:
+        """Near-equal parts of at most `height` x `width`."""
+        for rows in _pieces(self.rows, height):
+            for columns in _pieces(self.columns, width):
+                yield replace(self, rows=rows, columns=columns)
+
+    def _outer(self) -> tuple[range, range]:
+        height, width = self.bounds
+        return _widened(self.rows, self.halo, height), _widened(self.columns, self.halo, width)
 
 
-def _spans(wanted: range, length: int, tile: int, halo: int) -> list[_Span]:
-    """Near-equal pieces of the wanted cells, each of at most `tile`; halos end where the picture, of `length`, ends."""
-    count = -(-len(wanted) // tile)
-    cuts = [wanted.start + round(i * len(wanted) / count) for i in range(count + 1)]
-    return [_Span(a, b, max(a - halo, 0), min(b + halo, length)) for a, b in itertools.pairwise(cuts)]
+def _scaled(units: range, scale: int, origin: int = 0) -> slice:
+    return slice(units.start * scale - origin, units.stop * scale - origin)
 
 
-def _tiles(rows: range, columns: range, cells: tuple[int, int], tile: int, halo: int) -> Iterator[_Tile]:
-    for row_span in _spans(rows, cells[0], tile, halo):
-        for column_span in _spans(columns, cells[1], tile, halo):
-            yield _Tile(row_span, column_span)
+def _widened(units: range, halo: int, length: int) -> range:
+    return range(max(units.start - halo, 0), min(units.stop + halo, length))
+
+
+def _pieces(units: range, side: int) -> Iterator[range]:
+    count = -(-len(units) // side)
+    cuts = [units.start + round(i * len(units) / count) for i in range(count + 1)]
+    return (range(a, b) for a, b in itertools.pairwise(cuts))
 
 
 def _pixels(part: slice, length: int) -> range:
@@ -275,8 +461,8 @@ def _covering(pixels: range) -> range:
     return range(pixels.start // STRIDE, -(-pixels.stop // STRIDE))
 
 
-def _share(progress: Progress | None, done: int, total: int) -> Progress | None:
-    """Progress within one of `total` equal parts, as progress of the whole."""
+def _between(progress: Progress | None, start: float, stop: float) -> Progress | None:
+    """Progress of one part of a piece of work, told as progress of the whole."""
     if progress is None:
         return None
-    return lambda share: progress((done + share) / total)
+    return lambda share: progress(start + (stop - start) * share)

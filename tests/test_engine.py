@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,17 +73,37 @@ def test_tiled_is_whole(network: ResidualAutoencoder, engine: Engine, tile: int)
     np.testing.assert_allclose(tiled.decode(latent, height, width), engine.decode(latent, height, width), **CLOSE)
 
 
-@pytest.mark.parametrize("tile", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("side", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("wanted", [range(1), range(2), range(5), range(64), range(65), range(3, 17), range(80, 199)])
-def test_tiles_cover_each_cell_once_and_are_no_larger_than_asked(wanted: range, tile: int) -> None:
+def test_tiles_cover_each_cell_once_and_are_no_larger_than_asked(wanted: range, side: int) -> None:
     length = max(wanted.stop, 70)
-    spans = module._spans(wanted, length, tile, halo=5)
-    assert [i for span in spans for i in range(length)[span.core()]] == list(wanted)
-    assert max(span.core_stop - span.core_start for span in spans) <= tile
-    assert len(spans) == math.ceil(len(wanted) / tile)
-    for span in spans:
-        assert span.outer() == slice(max(span.core_start - 5, 0), min(span.core_stop + 5, length))
-        assert list(range(length))[span.outer()][span.inner()] == list(range(length))[span.core()]
+    tiles = list(module._Tile(wanted, range(9), (length, 9), halo=5).split(side, 9))
+    assert [i for tile in tiles for i in range(length)[tile.core()[0]]] == list(wanted)
+    assert max(len(tile.rows) for tile in tiles) <= side
+    assert len(tiles) == math.ceil(len(wanted) / side)
+    for tile in tiles:
+        assert tile.outer() == (slice(max(tile.rows.start - 5, 0), min(tile.rows.stop + 5, length)), slice(0, 9))
+        for scale in (1, 16):
+            everything = list(range(length * scale))
+            assert everything[tile.outer(scale)[0]][tile.inner(scale)[0]] == everything[tile.core(scale)[0]]
+
+
+@pytest.mark.parametrize("columns", [30, 48, 64, 200])
+def test_stages_cut_into_small_tiles_are_whole(
+    network: ResidualAutoencoder, engine: Engine, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    height, width = 112, 336
+    plane, latent = _plane(height, width), _latent(height, width)
+    with torch.inference_mode():
+        expected_latent = network.encode(torch.from_numpy(plane)[None, None])[0].numpy()
+        expected_plane = network.decode(torch.from_numpy(latent)[None])[0, 0].numpy()
+    monkeypatch.setattr(module, "CPU_COLUMNS", columns)
+    monkeypatch.setattr(module, "CPU_BYTES", 50 * columns * 4 * 4)  # 50 rows of 4 channels of float32
+    steps: list[float] = []
+    np.testing.assert_allclose(engine.encode(plane, steps.append), expected_latent, **CLOSE)
+    np.testing.assert_allclose(engine.decode(latent, height, width, steps.append), expected_plane, **CLOSE)
+    layers = sum(len(stage.layers) for stage in (*engine._encoder, *engine._decoder))
+    assert len(steps) > 2 * layers  # it was cut
 
 
 @pytest.mark.parametrize("tile", [2, 64])
@@ -195,6 +216,18 @@ def test_pixels_of_a_bfloat16_network_are_not_coarse(network: ResidualAutoencode
     assert (torch.from_numpy(plane) != torch.from_numpy(plane).bfloat16().float()).float().mean() > 0.9
 
 
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (48, 80)])
+def test_without_onednn_the_function_is_the_same(
+    network: ResidualAutoencoder, engine: Engine, height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU and on a Mac, torch's public operators do the work."""
+    monkeypatch.setattr(module, "_has_onednn", lambda dtype: False)
+    plain = Engine(network, "cpu", torch.float32)
+    plane, latent = _plane(height, width), _latent(height, width)
+    np.testing.assert_allclose(plain.encode(plane), engine.encode(plane), **CLOSE)
+    np.testing.assert_allclose(plain.decode(latent, height, width), engine.decode(latent, height, width), **CLOSE)
+
+
 def test_the_network_itself_is_left_alone(network: ResidualAutoencoder) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.train()
@@ -269,6 +302,66 @@ def test_memory_that_runs_out(network: ResidualAutoencoder, error: Exception, ki
     with pytest.raises(kind) as raised:
         Engine(network, "cpu", torch.float32).encode(_plane(16, 16), fail)
     assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize("way", ["encode", "decode"])
+def test_memory_of_a_gpu_that_runs_out_halves_the_tile(
+    network: ResidualAutoencoder, engine: Engine, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CPU that says that it is a GPU, and whose memory the first tile just fits into."""
+    height, width = 160, 640
+    plane, latent = _plane(height, width), _latent(height, width)
+    expected = engine.encode(plane) if way == "encode" else engine.decode(latent, height, width)
+    small, tried = Engine(network, "cpu", torch.float32, tile=20), []
+    run = small._run
+
+    def short_of_memory(stages: list[module._Stage], array: Array, progress: None) -> Array:
+        cells = array.shape[1] * array.shape[2] // (STRIDE**2 if way == "encode" else 1)
+        tried.append(cells)
+        if len(tried) > 1 and cells >= tried[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return run(stages, array, progress)
+
+    monkeypatch.setattr(Engine, "on_gpu", True)
+    monkeypatch.setattr(small, "_run", short_of_memory)
+    result = small.encode(plane) if way == "encode" else small.decode(latent, height, width)
+    np.testing.assert_allclose(result, expected, **CLOSE)
+    assert tried[0] == tried[1] > max(tried[2:])
+    assert small.tile == 20  # another picture may come when there is more memory
+
+
+def test_memory_of_a_gpu_that_does_not_suffice_for_one_cell(
+    network: ResidualAutoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, tried = Engine(network, "cpu", torch.float32, tile=8), []
+
+    def no_memory(stages: object, array: Array, progress: object) -> Array:
+        tried.append(array.shape)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Engine, "on_gpu", True)
+    monkeypatch.setattr(engine, "_run", no_memory)
+    with pytest.raises(OutOfMemoryError):
+        engine.encode(_plane(128, 128))
+    assert len(tried) == 4  # 8, 4, 2 and 1
+
+
+def test_tiles_are_sized_from_the_memory_that_is_free(
+    network: ResidualAutoencoder, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def side(free: int) -> int:
+        monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
+        return engine._side()
+
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
+    for on_gpu in (False, True):
+        monkeypatch.setattr(Engine, "on_gpu", on_gpu)
+        assert side(1) == 1
+        assert 1 < side(2**24) < side(2**26) < side(2**28)
+        assert side(2**28) * STRIDE == pytest.approx(2 * side(2**26) * STRIDE, rel=0.1)
+        assert (side(2**36) == side(2**37)) is not on_gpu  # a larger tile is no faster on a CPU
 
 
 def test_preferred_dtype_of_the_cpu(network: ResidualAutoencoder) -> None:
