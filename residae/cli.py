@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_info(commands.add_parser("info", help="what is in a .rae file"))
     _add_evaluate(commands.add_parser("evaluate", help="quality and size over a folder of pictures"))
     _add_fit(commands.add_parser("fit", help="fit the codec tables of a checkpoint to a folder of pictures"))
+    _add_bench(commands.add_parser("bench", help="speed and memory of the network on this machine"))
     _add_train(commands.add_parser("train", help="train a checkpoint on a folder of pictures"))
     _add_page(commands.add_parser("page", help="the page in the browser, as app.py serves it"))
     _add_deploy(commands.add_parser("deploy", help="create or update a Space on the Hugging Face Hub"))
@@ -315,6 +316,54 @@ def _print_overhead(scores: Sequence["Score"]) -> None:
     )
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU where there is one")
+    parser.add_argument(
+        "--sizes", type=_list(_size), metavar="WxH,...", help="rising (default: 256x256,768x512,4096x4096)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--force", action="store_true", help="replace that file if it exists")
+    parser.set_defaults(command=_bench)
+
+
+def _bench(parsed: argparse.Namespace) -> None:
+    from residae.bench import SIZES, bench, startup
+    from residae.model import ResidualAutoencoder
+
+    if parsed.json:
+        _refuse_to_overwrite(parsed.json, parsed.force)
+    print("This takes about a minute, in which nothing else should run on the machine.", flush=True)
+    sizes = parsed.sizes or SIZES
+    measured = bench(ResidualAutoencoder(), parsed.device, sizes)
+    page = startup()
+    print(f"{measured.device}; matrix product {measured.product / 1e9:,.0f} GFLOP/s")
+    print(f"{'picture':<15}{'way':<8}{'s':>8}{'GFLOP/s':>10}{'of product':>12}{'of plain':>10}{'peak MB':>9}")
+    for run in measured.runs:
+        plain = f"{run.ratio:.1f} x" if run.ratio else "-"
+        print(
+            f"{_pixels(run.height, run.width):<15}{run.way:<8}{run.seconds:>8.3f}{run.rate / 1e9:>10,.0f}"
+            f"{100 * run.rate / measured.product:>10.0f} %{plain:>10}{run.memory / 1e6:>9,.0f}"
+        )
+    for size, run in zip(sizes, measured.runs[::2], strict=True):
+        if size != (run.height, run.width):
+            print(f"{_pixels(*size)} would take too long here.")
+    if measured.overhead:
+        print(f"A pixel of the last picture takes {measured.overhead:.2f} times as long as one of the picture before.")
+    print(f"The page answers {page:.1f} s after python app.py." if page else "The page did not answer.")
+    if parsed.json:
+        runs = [
+            {"way": run.way, "height": run.height, "width": run.width, "seconds": run.seconds, "rate": run.rate}
+            | {"ratio": run.ratio, "memory": run.memory}
+            for run in measured.runs
+        ]
+        figures = {"device": measured.device, "product": measured.product, "page": page, "runs": runs}
+        _write(parsed.json, json.dumps(figures).encode())
+
+
+def _pixels(height: int, width: int) -> str:
+    return f"{width:,} x {height:,}"
+
+
 # Making checkpoints
 
 
@@ -394,6 +443,14 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Height and width of `width`x`height`."""
+    width, height = (int(length) for length in text.split("x"))
+    if min(width, height) < 1 or width % 16 or height % 16:
+        raise argparse.ArgumentTypeError(f"{text} is not a width and a height that are multiples of 16")
+    return height, width
 
 
 def _list(kind: Callable[[str], object]) -> Callable[[str], list[object]]:

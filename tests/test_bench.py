@@ -1,0 +1,155 @@
+"""The bench measures what it says: the work of the specification, each way, beside the plain module."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from residae import bench as module
+from residae.bench import Run, bench, startup
+from residae.cli import main
+from residae.model import ResidualAutoencoder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+SERVER = (
+    "import http.server, os; http.server.HTTPServer((os.environ['GRADIO_SERVER_NAME'],"
+    " int(os.environ['GRADIO_SERVER_PORT'])), http.server.SimpleHTTPRequestHandler).serve_forever()"
+)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROUNDS", 2)
+    monkeypatch.setattr(module, "PRODUCTS", (8, 16))
+
+
+def test_work_is_that_of_the_design() -> None:
+    with torch.device("meta"):
+        network = ResidualAutoencoder()
+    encoding, decoding = module._work(network)
+    assert round(encoding * 256**2 / 1e9, 3) == 51.996
+    assert round(decoding * 256**2 / 1e9, 3) == 80.958
+
+
+def test_both_ways_at_each_size(network: ResidualAutoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PLAIN_PIXELS", 32 * 32)
+    measured = bench(network, "cpu", [(32, 16), (48, 64)])
+    assert measured.device.startswith("CPU, ")
+    assert [(run.way, run.height, run.width) for run in measured.runs] == [
+        ("encode", 32, 16),
+        ("decode", 32, 16),
+        ("encode", 48, 64),
+        ("decode", 48, 64),
+    ]
+    encoding, decoding = module._work(network)
+    for run in measured.runs:
+        assert run.work == (encoding if run.way == "encode" else decoding) * run.height * run.width
+        assert 0 < run.seconds < np.inf
+        assert run.rate == run.work / run.seconds
+    assert [run.ratio is not None for run in measured.runs] == [True, True, False, False]
+    assert measured.runs[0].ratio == measured.runs[0].plain_seconds / measured.runs[0].seconds
+    assert measured.product > 0
+    a, b, c, d = (run.seconds / (run.height * run.width) for run in measured.runs)
+    assert measured.overhead == pytest.approx((c + d) / (a + b))
+    assert bench(network, "cpu", [(16, 16)]).overhead is None
+
+
+def test_what_is_timed_is_the_engine_and_the_plain_module(network: ResidualAutoencoder) -> None:
+    """The two agree on what they make, so that their times can be compared."""
+    plane = np.random.default_rng(0).random((32, 48), np.float32)
+    seen = []
+    with torch.inference_mode():
+        seen.append(network.encode(torch.from_numpy(plane)[None, None])[0].numpy())
+    for run in bench(network, "cpu", [(32, 48)]).runs[:1]:
+        assert run.engine.args[0].shape == plane.shape
+        assert run.plain is not None
+        np.testing.assert_array_equal(run.plain.args[2][0], run.engine.args[0])
+        np.testing.assert_array_equal(run.engine.args[0], plane)
+        np.testing.assert_allclose(run.engine(), seen[0], rtol=0.1, atol=0.1 * seen[0].std())
+
+
+def test_a_picture_that_would_take_too_long_is_halved() -> None:
+    def run(seconds: float) -> Run:
+        return Run("encode", 100, 100, 0, list, None, seconds=seconds)
+
+    assert module._affordable((4096, 4096), []) == (4096, 4096)
+    assert module._affordable((4096, 4096), [run(0.001), run(0.001)]) == (4096, 4096)
+    slow = [run(0.1), run(0.1)]  # 20 microseconds for each pixel
+    assert module._affordable((4096, 4096), slow) == (1024, 1024)
+    assert module._affordable((4096, 6000), slow) == (1024, 1488)
+
+
+def test_the_highest_memory_is_seen_even_if_it_is_given_back() -> None:
+    with module._watching(CPU) as highest:
+        before = highest()
+        array = np.ones(2**25)  # 256 MiB
+        deadline = time.monotonic() + 60
+        while highest() < before + 2**27 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        del array
+    assert before + 2**27 < highest() < before + 2**30
+
+
+def test_startup_ends_with_the_first_answer_and_leaves_no_process(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    code = f"import os, pathlib; pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); {SERVER}"
+    seconds = startup([sys.executable, "-c", code])
+    assert seconds is not None
+    assert 0 < seconds < module.STARTUP_LIMIT
+    assert not module.psutil.pid_exists(int(mark.read_text()))
+
+
+def test_an_app_that_ends_has_no_page() -> None:
+    assert startup([sys.executable, "-c", "raise SystemExit(1)"]) is None
+
+
+@pytest.mark.parametrize("page", [1.26, None])
+def test_the_table(
+    network: ResidualAutoencoder,
+    page: float | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(module, "startup", lambda: page)
+    monkeypatch.setattr("residae.model.ResidualAutoencoder", lambda: network)
+    monkeypatch.setattr(module, "_affordable", lambda size, runs: (32, 32) if runs else size)
+    file = tmp_path / "bench.json"
+    arguments = ["bench", "--device", "cpu", "--sizes", "48x16,64x48", "--json", str(file)]
+    assert main(arguments) == 0
+    _, device, head, *rows, shrunk, overhead, last = capsys.readouterr().out.splitlines()
+    figures = json.loads(file.read_text())
+    assert device == f"{figures['device']}; matrix product {figures['product'] / 1e9:,.0f} GFLOP/s"
+    assert [row.split()[:4] for row in rows] == [
+        ["48", "x", "16", "encode"],
+        ["48", "x", "16", "decode"],
+        ["32", "x", "32", "encode"],
+        ["32", "x", "32", "decode"],
+    ]
+    assert len({len(line) for line in (head, *rows)}) == 1  # columns line up
+    for row, run in zip(rows, figures["runs"], strict=True):
+        assert row.split()[4:6] == [f"{run['seconds']:.3f}", f"{run['rate'] / 1e9:,.0f}"]
+    assert shrunk == "64 x 48 would take too long here."
+    assert overhead.startswith("A pixel of the last picture takes ")
+    assert last == ("The page answers 1.3 s after python app.py." if page else "The page did not answer.")
+    assert figures["page"] == page
+    assert main(arguments) == 1  # the file is there
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--device", "cuda"]) == 1
+    assert capsys.readouterr().err == "residae: There is no GPU here that PyTorch can use.\n"
+
+
+@pytest.mark.parametrize("size", ["256", "20x32", "0x16", "16x-16", "axb"])
+def test_sizes_are_multiples_of_16(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["bench", "--sizes", size])
+    assert left.value.code == 2
+    assert "--sizes" in capsys.readouterr().err
