@@ -20,7 +20,7 @@ from residae.codec import Codec, Latent, inspect
 from residae.engine import Engine
 from residae.entropy import ONE, Tables
 from residae.errors import CheckpointError, CodecError
-from residae.train.tables import NOISE_PSNR, fit, sensitivity
+from residae.train.tables import NOISE_PSNR, balanced, fit, refit, sensitivity
 
 CODEC = Codec(Tables.default(2), bytes(range(8)), "residae-16x")
 PREAMBLE = 20 + 11  # bytes before the planes of a gray picture: the header and "residae-16x"
@@ -223,8 +223,8 @@ def test_a_cell_is_the_stride_of_the_network() -> None:
 
 @pytest.fixture(scope="module")
 def fitted() -> Tables:
-    pictures = [tuple(_latents(160, 240, 3, seed)) for seed in range(12)]
-    return fit(pictures, np.array([0.01, 0.04]))
+    planes = list(zip(*(_latents(160, 240, 3, seed) for seed in range(12)), strict=True))
+    return fit(planes, *balanced(np.array([0.01, 0.04]), planes))
 
 
 def test_fitted_tables_beat_static_ones(fitted: Tables) -> None:
@@ -242,6 +242,15 @@ def test_fitted_gains_follow_the_sensitivity(fitted: Tables) -> None:
     decibels = 20 * np.log10(fitted.gains[1:] / fitted.gains[:-1])
     assert np.allclose(decibels, np.diff(NOISE_PSNR)[:, None, None], atol=1e-3)
     assert np.abs(fitted.means).max() < 20  # the latents' deviation is 57
+
+
+def test_gains_that_are_there_are_kept(fitted: Tables, network: ResidualAutoencoder) -> None:
+    """Predictions are fitted anew about them."""
+    planes = [[_latents(64, 64, 1, seed)[0] for seed in range(4)]] * 3
+    again = refit(Engine(network, "cpu"), planes, fitted)
+    assert np.array_equal(again.gains, fitted.gains)
+    assert np.array_equal(again.means, fitted.means)
+    assert not np.array_equal(again.mean_weights, fitted.mean_weights)
 
 
 def test_sensitivity_is_that_of_the_decoder(network: ResidualAutoencoder) -> None:

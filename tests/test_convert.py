@@ -166,7 +166,7 @@ def test_fitted_tables_make_another_checkpoint_and_smaller_files(fitted: Path, f
 
 def test_fit_needs_pictures(checkpoint: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(["fit", str(tmp_path), "--checkpoint", str(checkpoint)]) == 1
-    assert "no colour picture" in capsys.readouterr().err
+    assert "There is no picture in" in capsys.readouterr().err
 
 
 def test_scores_go_to_a_file_that_is_not_replaced_unasked(folder: Path, tmp_path: Path, capsys: Capture) -> None:
