@@ -6,6 +6,7 @@ Pixels are uint8 sRGB, planes are float32 in [0, 1]. Formats, limits and what ea
 import io
 import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -13,10 +14,35 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, TiffTags
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageCms,
+    ImageOps,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    TiffTags,
+    WebPImagePlugin,
+)
 
 from residae.errors import ImageError, OutOfMemoryError
 from residae.limits import MAX_PIXELS, MAX_SIDE
+
+# Pillow's readers of FORMATS. With all of them here it never goes looking for one among those of all its other formats.
+READERS = (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float32]
@@ -40,6 +66,11 @@ FORMATS = {  # Pillow's name: (the reader's name, how such a file begins)
     "AVIF": ("AVIF", rb"....ftyp.{0,64}?avi[fs]"),  # anywhere among the brands: HEIC shares the first, "mif1"
     "JPEG2000": ("JPEG 2000", rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n"),
 }
+
+PNG_PASSES = (  # plain and interlaced: first row and column of each pass, and its steps
+    ((0, 0, 1, 1),),
+    ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +97,7 @@ def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:
     clipped) to 8 bits, and the first frame only. ImageError if it is not a picture in one of FORMATS, is damaged or
     cut short, or is over MAX_FILE_BYTES, MAX_PIXELS or MAX_SIDE; the size is judged before any pixel is decoded.
     """
-    data = _read(source)
+    data = read_picture(source)
     kind = _kind(data)
     notices: list[str] = []
     with _explained(FORMATS[kind][0]):
@@ -144,7 +175,8 @@ def write_png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def _read(source: bytes | str | os.PathLike[str]) -> bytes:
+def read_picture(source: bytes | str | os.PathLike[str]) -> bytes:
+    """A file's bytes, not yet decoded. ImageError unless they begin as one of FORMATS and are within MAX_FILE_BYTES."""
     if isinstance(source, bytes):
         data = source
     else:
@@ -157,6 +189,7 @@ def _read(source: bytes | str | os.PathLike[str]) -> bytes:
         raise ImageError("The file is empty.")
     if len(data) > MAX_FILE_BYTES:
         raise ImageError(f"The file is larger than the limit of {MAX_FILE_BYTES // 10**6} MB.")
+    _kind(data)
     return data
 
 
@@ -195,7 +228,8 @@ def _open(data: bytes, kind: str) -> Image.Image:
         bare = _without_metadata(data, kind)
         if bare == data:
             raise
-        image = Image.open(io.BytesIO(bare), formats=[kind])
+        data = bare
+        image = Image.open(io.BytesIO(data), formats=[kind])
     if image.width * image.height > MAX_PIXELS:
         raise _too_many_pixels()
     if max(image.size) > MAX_SIDE:
@@ -218,15 +252,36 @@ def _without_metadata(data: bytes, kind: str) -> bytes:
 
 
 def _check_png(data: bytes, image: Image.Image) -> None:
-    """Refuse a second header, of which Pillow takes the last, and bring the transparent colour to Pillow's 8 bits."""
-    if data[: data.index(b"IDAT")].count(b"\0\0\0\rIHDR") > 1:
-        raise ValueError("two headers")
-    depth = data[24]  # 8 bytes of signature, then length, name, width and height of 4 each
+    """Refuse what Pillow lets pass: a second header, of which it takes the last, and pixels that end before their time,
+    which it takes to be black. Bring the transparent colour to Pillow's 8 bits."""
+    depth, color, *_, interlaced = data[24:29]  # after 8 bytes of signature, length, name, width and height of 4 each
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
+    sizes = ((-(-(image.height - y) // dy), -(-(image.width - x) // dx)) for y, x, dy, dx in PNG_PASSES[interlaced])
+    missing = sum(height * (1 + -(-width * bits // 8)) for height, width in sizes if width)
+    stream = zlib.decompressobj()
+    headers = 0
+    for name, content in _png_chunks(data):
+        headers += name == b"IHDR"
+        rest: bytes | memoryview = content if name == b"IDAT" else b""
+        while rest and missing > 0:
+            missing -= len(stream.decompress(rest, BAND_PIXELS))
+            rest = stream.unconsumed_tail
+    if missing > 0 or headers > 1:
+        raise ValueError("too few pixels, or two headers")
     key = image.info.get("transparency")
     if key is not None and image.mode == "L":
         image.info["transparency"] = key * 255 // (2**depth - 1)
     if key is not None and image.mode == "RGB" and depth == 16:
         image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Name and content of each chunk, which lie between its length and its CRC."""
+    at, name = 8, b""
+    while at < len(data) and name != b"IEND":
+        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        yield name, memoryview(data)[at + 8 : at + 8 + length]
+        at += length + 12
 
 
 def _has_frames(image: Image.Image) -> bool:
