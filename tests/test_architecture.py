@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (  # lowest first; a module may import what is in the layers below its own
     {"residae.errors", "residae.limits", "residae.examples", "residae.examples.draw"},
     {"residae.model", "residae.image", "residae.entropy", "residae.metrics", "residae.views"},
-    {"residae.checkpoint", "residae.engine", "residae.codec", "residae.rivals"},
+    {"residae.checkpoint", "residae.engine", "residae.codec", "residae.rivals", "residae.sandbox"},
     {"residae"},  # the package itself hands out the network of `checkpoint`
     {"residae.session", "residae.deploy"},
     {"residae.evaluate"},

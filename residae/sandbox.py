@@ -1,0 +1,178 @@
+"""Open a picture from a stranger in a process of its own, with a bound on its time and memory.
+
+A process opens one picture and ends: a decoder that it brings down takes nothing with it, and no process ever holds
+what another person's picture has left in memory. The next is started once one is done, so that nobody waits for it.
+
+It is given the file on its standard input, and answers with a line of JSON and the pixels, of which nothing is believed
+before it is checked. The bound on memory holds on Linux, that on time everywhere.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from residae.errors import ImageError, OutOfMemoryError
+from residae.image import Picture, open_picture, read_picture
+from residae.limits import MAX_PIXELS
+
+SECONDS = 30.0  # lossless JPEG 2000 at the limits of pixels and bytes takes about half of it
+MEMORY = 2 * 2**30  # bytes; WebP with alpha of 64 megapixels, turned and with a profile, takes 1.8 GiB
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAD_BYTES = 2**16  # at most, of an answer before the pixels
+INHERITED = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT")  # and no tokens
+SINGLE = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads lay claim to memory that they do not use
+
+ENDED = "The picture cannot be opened: reading it broke off, over damage in the file or for want of memory."
+
+
+class Sandbox:
+    """Opens pictures one at a time, each within `seconds` of work and `memory` bytes. Several threads may share it.
+
+    Nothing is started before the first picture.
+    """
+
+    def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
+        self.seconds = seconds
+        self.memory = memory
+        self._lock = threading.Lock()
+        self._spare: subprocess.Popen[bytes] | None = None
+
+    def open_picture(self, source: bytes | str | os.PathLike[str]) -> Picture:
+        """As `residae.image.open_picture`; ImageError also where the picture takes too long, too much, or no end well.
+
+        OutOfMemoryError where the machine cannot start another process.
+        """
+        data = read_picture(source)
+        with self._lock:
+            try:
+                with self._take() as process:
+                    return self._ask(process, data)
+            finally:
+                with suppress(OSError):  # the next picture will say so
+                    self._spare = self._start()
+
+    def close(self) -> None:
+        """End the process that waits. The sandbox can still be used: it will start another."""
+        with self._lock:
+            if self._spare:
+                self._spare.kill()
+                self._spare.communicate()
+                self._spare = None
+
+    def _take(self) -> subprocess.Popen[bytes]:
+        spare, self._spare = self._spare, None
+        if spare and spare.poll() is None:
+            return spare
+        if spare:
+            spare.communicate()
+        try:
+            return self._start()
+        except OSError as error:
+            raise OutOfMemoryError("There is no memory left to open the picture with: try again later.") from error
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "residae.sandbox", str(self.memory), str(self.seconds)]
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | SINGLE
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C would reach it too
+        )
+
+    def _ask(self, process: subprocess.Popen[bytes], data: bytes) -> Picture:
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(self.seconds, stop)
+        timer.start()
+        try:
+            assert process.stdin
+            with suppress(OSError), process.stdin as pipe:  # it may have died before it read all
+                pipe.write(data)
+            return self._answer(process, len(data))
+        except ImageError:
+            raise
+        except Exception as error:  # whatever an answer is that is none
+            process.kill()
+            if late.is_set():
+                raise ImageError(f"The picture takes longer to open than the limit of {self.seconds:g} s.") from error
+            error.add_note(f"The process that opened the picture ended with {process.wait()}.")
+            raise ImageError(ENDED) from error
+        finally:
+            timer.cancel()
+            timer.join()
+            process.kill()
+
+    def _answer(self, process: subprocess.Popen[bytes], file_bytes: int) -> Picture:
+        """What the process says, held to the form that it has when all is well. Any exception where it is not."""
+        answer = cast(io.BufferedReader, process.stdout)
+        head = json.loads(answer.readline(HEAD_BYTES))
+        if "error" in head:
+            limit = f"The picture takes more memory to open than the limit of {self.memory / 2**30:.3g} GiB."
+            words = {ImageError.__name__: head["message"], OutOfMemoryError.__name__: limit}
+            refusal = ImageError(words.get(head["error"], ENDED))
+            refusal.add_note(head["trace"])
+            raise refusal
+        height, width, *channels = head["shape"]
+        if min(height, width) <= 0 or height * width > MAX_PIXELS or channels not in ([], [3]):
+            raise ValueError(f"pixels of shape {head['shape']}")
+        pixels = np.empty((height, width, *channels), np.uint8)
+        if answer.readinto(pixels.data.cast("B")) < pixels.size:
+            raise EOFError("fewer pixels than announced")
+        return Picture(pixels, tuple(str(notice) for notice in head["notices"]), file_bytes)
+
+
+def _serve(memory: int, seconds: float) -> None:
+    """Open the picture on standard input."""
+    with os.fdopen(os.dup(1), "wb") as answer:
+        _confine(memory, seconds)
+        for stream in (1, 2):  # what a decoder prints is no answer, and is not to fill a log
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        try:
+            picture = open_picture(sys.stdin.buffer.read())
+            head: dict[str, object] = {"shape": picture.pixels.shape, "notices": picture.notices}
+            pixels = np.ascontiguousarray(picture.pixels).data
+        except Exception as error:
+            trace = traceback.format_exc()[-HEAD_BYTES // 4 :]  # JSON may take two bytes for one, and more
+            head = {"error": type(error).__name__, "message": str(error), "trace": trace}
+            pixels = memoryview(b"")
+        answer.write(json.dumps(head).encode() + b"\n")
+        answer.write(pixels)
+
+
+def _confine(memory: int, seconds: float) -> None:
+    with suppress(OSError):  # where the kernel runs short, it is to end this process rather than another
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    bounds = {
+        "RLIMIT_AS": memory,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_CPU": int(4 * seconds) + 1,  # should nobody be left to end it; threads add up
+        "RLIMIT_FSIZE": 0,
+    }
+    for name, bound in bounds.items():
+        with suppress(OSError, ValueError):  # macOS knows the bound on memory, and refuses it
+            resource.setrlimit(getattr(resource, name), (bound, bound))
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), float(sys.argv[2]))
