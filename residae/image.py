@@ -236,6 +236,10 @@ def _open(data: bytes, kind: str) -> Image.Image:
         raise ImageError(f"The picture has a side longer than the limit of {MAX_SIDE:,} pixels.")
     if kind == "PNG":
         _check_png(data, image)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        ycbcr = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 6
+        if ycbcr and any(tile[0] == "raw" for tile in image.tile):
+            raise ValueError("YCbCr without compression, of which Pillow makes wrong colours")
     return image
 
 

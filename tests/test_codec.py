@@ -27,7 +27,7 @@ PREAMBLE = 20 + 11  # bytes before the planes of a gray picture: the header and 
 CRC = 4
 
 
-def _latents(height: int, width: int, planes: int, seed: int = 0, scale: float = 20) -> list[Latent]:
+def latents_of(height: int, width: int, planes: int, seed: int = 0, scale: float = 20) -> list[Latent]:
     """Of 2 channels, correlated in space and between channels, as those of pictures are."""
     rng = np.random.default_rng(seed)
     latents = []
@@ -40,7 +40,7 @@ def _latents(height: int, width: int, planes: int, seed: int = 0, scale: float =
     return latents
 
 
-def _sealed(body: bytes) -> bytes:
+def sealed(body: bytes) -> bytes:
     return body + struct.pack("<I", zlib.crc32(body))
 
 
@@ -54,7 +54,7 @@ def _sealed(body: bytes) -> bytes:
     st.sampled_from([1e-3, 20, 1e12]),
 )
 def test_round_trip(height: int, width: int, planes: int, level: int, seed: int, scale: float) -> None:
-    latents = _latents(height, width, planes, seed, scale)
+    latents = latents_of(height, width, planes, seed, scale)
     made = CODEC.compress(latents, height, width, level / 100)
     found = CODEC.decompress(made.data)
     for kind, latent in enumerate(latents):
@@ -76,13 +76,13 @@ def test_round_trip(height: int, width: int, planes: int, level: int, seed: int,
 
 def test_the_overhead_is_at_most_40_bytes() -> None:
     named = replace(CODEC, name="a name that is longer than its place")
-    data = named.compress(_latents(16, 16, 1), 16, 16, 0).data
+    data = named.compress(latents_of(16, 16, 1), 16, 16, 0).data
     assert len(data) - inspect(data).plane_bytes[0] == 36
     assert inspect(data).name == "a name that "
 
 
 def test_a_name_is_never_cut_within_a_character() -> None:
-    data = replace(CODEC, name="elf Bytes: ü").compress(_latents(16, 16, 1), 16, 16, 0).data
+    data = replace(CODEC, name="elf Bytes: ü").compress(latents_of(16, 16, 1), 16, 16, 0).data
     assert inspect(data).name == "elf Bytes: "
 
 
@@ -98,10 +98,10 @@ def test_the_format_stays() -> None:
 
 
 def test_prefixes_flips_and_tails_are_refused() -> None:
-    data = CODEC.compress(_latents(70, 90, 3), 70, 90, 80).data
+    data = CODEC.compress(latents_of(70, 90, 3), 70, 90, 80).data
     rng = np.random.default_rng(0)
     cases = [data[:length] for length in range(len(data))]
-    for bit in rng.integers(8 * len(data), size=2000).tolist():
+    for bit in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         cases.append(bytes(flipped))
@@ -114,14 +114,14 @@ def test_prefixes_flips_and_tails_are_refused() -> None:
 
 
 def test_damage_under_a_true_checksum_is_refused_or_decoded() -> None:
-    data = CODEC.compress(_latents(70, 90, 3), 70, 90, 80).data
+    data = CODEC.compress(latents_of(70, 90, 3), 70, 90, 80).data
     rng = np.random.default_rng(1)
     told = 0
     for bit in [*range(8 * 43), *rng.integers(8 * 43, 8 * (len(data) - CRC), size=100).tolist()]:
         body = bytearray(data[:-CRC])
         body[bit // 8] ^= 1 << bit % 8
         try:
-            found = CODEC.decompress(_sealed(bytes(body)))
+            found = CODEC.decompress(sealed(bytes(body)))
         except CodecError:
             told += 1
         else:
@@ -133,7 +133,7 @@ def _with(data: bytes, **changes: int) -> bytes:
     """The file with fields of its header changed, under a true checksum."""
     names = ("magic", "version", "fingerprint", "width", "height", "level", "planes", "name")
     fields = dict(zip(names, module.HEADER.unpack_from(data), strict=True)) | changes
-    return _sealed(module.HEADER.pack(*fields.values()) + data[module.HEADER.size : -CRC])
+    return sealed(module.HEADER.pack(*fields.values()) + data[module.HEADER.size : -CRC])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def _with(data: bytes, **changes: int) -> bytes:
     ],
 )
 def test_a_header_that_lies_is_refused_before_anything_is_allocated(changes: dict[str, int], words: str) -> None:
-    data = _with(CODEC.compress(_latents(70, 90, 1), 70, 90, 80).data, **changes)
+    data = _with(CODEC.compress(latents_of(70, 90, 1), 70, 90, 80).data, **changes)
     tracemalloc.start()
     try:
         with pytest.raises(CodecError, match=words):
@@ -170,7 +170,7 @@ def test_what_is_no_rae_file_is_told_so() -> None:
 
 
 def test_a_file_of_another_checkpoint_names_both() -> None:
-    data = CODEC.compress(_latents(20, 20, 1), 20, 20, 50).data
+    data = CODEC.compress(latents_of(20, 20, 1), 20, 20, 50).data
     other = Codec(CODEC.tables, b"otherone", "residae-8x")
     with pytest.raises(CodecError, match=r"checkpoint residae-16x \(0001.*cannot be opened with residae-8x \(6f74"):
         other.decompress(data)
@@ -178,7 +178,7 @@ def test_a_file_of_another_checkpoint_names_both() -> None:
 
 
 def test_bytes_and_error_are_monotone_in_quality() -> None:
-    latents = _latents(512, 768, 1, scale=150)
+    latents = latents_of(512, 768, 1, scale=150)
     sizes, errors = [], []
     for quality in np.linspace(0, 100, 41):
         made = CODEC.compress(latents, 512, 768, float(quality))
@@ -190,7 +190,7 @@ def test_bytes_and_error_are_monotone_in_quality() -> None:
 
 
 def test_to_target_takes_the_best_that_fits() -> None:
-    latents = _latents(200, 300, 3, scale=500)
+    latents = latents_of(200, 300, 3, scale=500)
     for target in (600, 777, 1500):
         made = CODEC.to_target(latents, 200, 300, target)
         assert len(made.data) <= target
@@ -203,7 +203,7 @@ def test_to_target_takes_the_best_that_fits() -> None:
 
 
 def test_wrong_arguments() -> None:
-    latents = _latents(20, 20, 1)
+    latents = latents_of(20, 20, 1)
     for quality in (-0.01, 100.01, float("nan")):
         with pytest.raises(ValueError, match="quality is 0 to 100"):
             CODEC.compress(latents, 20, 20, quality)
@@ -223,13 +223,13 @@ def test_a_cell_is_the_stride_of_the_network() -> None:
 
 @pytest.fixture(scope="module")
 def fitted() -> Tables:
-    planes = list(zip(*(_latents(160, 240, 3, seed) for seed in range(12)), strict=True))
+    planes = list(zip(*(latents_of(160, 240, 3, seed) for seed in range(12)), strict=True))
     return fit(planes, *balanced(np.array([0.01, 0.04]), planes))
 
 
 def test_fitted_tables_beat_static_ones(fitted: Tables) -> None:
     """On other latents than they were fitted to, at low, middle and high rate."""
-    latents = [_latents(160, 240, 1, seed)[0] for seed in range(100, 112)]
+    latents = [latents_of(160, 240, 1, seed)[0] for seed in range(100, 112)]
     for level in (4000, 7000, 10_000):
         symbols = [module.quantise(latent, 0, level, fitted) for latent in latents]
         ideal = sum(entropy.ideal_bits(plane, 0, level, fitted).sum() for plane in symbols)
@@ -246,7 +246,7 @@ def test_fitted_gains_follow_the_sensitivity(fitted: Tables) -> None:
 
 def test_gains_that_are_there_are_kept(fitted: Tables, network: ResidualAutoencoder) -> None:
     """Predictions are fitted anew about them."""
-    planes = [[_latents(64, 64, 1, seed)[0] for seed in range(4)]] * 3
+    planes = [[latents_of(64, 64, 1, seed)[0] for seed in range(4)]] * 3
     again = refit(Engine(network, "cpu"), planes, fitted)
     assert np.array_equal(again.gains, fitted.gains)
     assert np.array_equal(again.means, fitted.means)

@@ -334,6 +334,7 @@ DAMAGED = {f"{name} signature only": start for name, start in SIGNATURES.items()
     "JPEG of 12 bits": JPEG_HEADER[: JPEG_SIZE_AT - 1] + b"\x0c" + JPEG_HEADER[JPEG_SIZE_AT:],
     "BMP of an odd depth": b"BM" + struct.pack("<IIIIiiHH", 54, 0, 54, 40, 3, 3, 1, 7) + bytes(24),
     "TIFF of an unknown kind": tiff(3, 3, bytes(9), {262: (3, 77)}),
+    "TIFF of uncompressed YCbCr": tiff(2, 2, bytes(400), {258: (3, 8), 262: (3, 6), 277: (3, 3)}),
     "TIFF directory past the end": b"II*\0\xff\xff\0\0",
 }
 
@@ -653,9 +654,10 @@ FLAT = Image.new("RGB", (16, 16), (200, 60, 30))
         saved(FLAT.convert("CMYK"), "JPEG", quality=98),  # inverted, as Adobe writes it
         saved(FLAT.convert("LAB"), "TIFF"),
         saved(FLAT, "TIFF", compression="jpeg", quality=98),  # YCbCr
+        saved(FLAT.convert("YCbCr"), "TIFF", compression="tiff_lzw"),
         saved(FLAT.quantize(4), "PNG"),
     ],
-    ids=["CMYK TIFF", "CMYK JPEG", "LAB TIFF", "YCbCr TIFF", "palette PNG"],
+    ids=["CMYK TIFF", "CMYK JPEG", "LAB TIFF", "YCbCr TIFF", "YCbCr LZW TIFF", "palette PNG"],
 )
 def test_other_colour_spaces_have_the_right_colours(data: bytes) -> None:
     assert np.abs(open_picture(data).pixels.astype(int) - (200, 60, 30)).max() <= 3
