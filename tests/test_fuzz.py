@@ -62,10 +62,10 @@ class Tally:
         )
 
 
-def rounds(test: Callable[[], None], number: int) -> None:
-    """Many rounds of a property, on other files each."""
+def rounds(number: int, prepare: Callable[..., Callable[[], None]], *tallies: Tally) -> None:
+    """Rounds of a property, of other files each."""
     for _ in range(number):
-        settings(max_examples=ROUND, deadline=None, database=None)(test)()
+        settings(max_examples=ROUND, deadline=None, database=None)(prepare(*tallies))()
 
 
 Change = tuple[str, int, int, bytes]
@@ -156,7 +156,7 @@ def test_bent_rae_files() -> None:
 @pytest.mark.long
 def test_100_000_bent_rae_files(capsys: pytest.CaptureFixture[str]) -> None:
     tally = Tally()
-    rounds(rae_property(tally), 100)
+    rounds(100, rae_property, tally)
     with capsys.disabled():
         print(f"\n.rae: {tally}")
     assert tally.bytes < RAE_BYTES
@@ -268,7 +268,7 @@ def test_pictures_of_every_kind_and_bent() -> None:
 @pytest.mark.long
 def test_20_000_pictures_of_every_kind_and_bent(capsys: pytest.CaptureFixture[str]) -> None:
     tally, bent_tally = Tally(), Tally()
-    rounds(picture_property(tally, bent_tally), 20)
+    rounds(20, picture_property, tally, bent_tally)
     with capsys.disabled():
         print(f"\npictures: {tally}\nbent:     {bent_tally}")
     assert tally.refused == 0
