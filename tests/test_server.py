@@ -1,0 +1,296 @@
+"""What the page's server takes from strangers: sizes, kinds of request, names, and nothing fetched on their behalf."""
+
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from service import PATIENCE, Service, serving
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+
+import residae.examples
+from residae.image import MAX_FILE_BYTES, Pixels, write_png
+from residae.ui import server
+from residae.ui.server import HEADERS, JSON_BYTES, LAUNCH, QUEUE, Guard, sweep
+
+DEEP = "[" * 100_000 + "]" * 100_000
+ELSEWHERE = "fetched from elsewhere"
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that gives back what it is sent."""
+    request = Request(scope, receive)
+    await Response(await request.body())(scope, receive, send)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    return TestClient(Guard(echo))
+
+
+# --- The guard ---
+
+
+@pytest.mark.parametrize(
+    "name", ["queue/join", "run/show", "api/show/", "call/show", "call/v2/show", "cancel", "reset"]
+)
+def test_what_is_in_order_arrives_as_it_was(guarded: TestClient, name: str) -> None:
+    body = json.dumps({"data": [{"path": "/tmp/gradio/x.png", "url": "http://here/file=x.png"}, 1, None, "http://x"]})
+    answer = guarded.post(f"/gradio_api/{name}", content=body)
+    assert answer.text == body
+    assert guarded.post(f"/gradio_api/{name}").text == ""
+
+
+def test_every_answer_has_the_headers(guarded: TestClient) -> None:
+    for answer in (guarded.get("/"), guarded.post("/gradio_api/upload"), guarded.post("/login")):
+        assert HEADERS.items() <= dict(answer.headers).items()
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    """A body whose length is not told beforehand."""
+    for _ in range(size // 1000):
+        yield b" " * 1000
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_requests_in_json_are_bounded(guarded: TestClient, told: bool) -> None:
+    picture = '"data:image/png;base64,' + "A" * (JSON_BYTES + 1) + '"'
+    content = f'{{"data": [{{"url": {picture}}}]}}' if told else chunks(JSON_BYTES + 1000)
+    answer = guarded.post("/gradio_api/call/show", content=content)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        413,
+        "The request is larger than the limit of 1 MB: upload files first.",
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"data": [{"path": "http://169.254.169.254/"}]}',
+        '{"data": [[{"a": {"path": "https://example.com/x.png", "meta": {"_type": "gradio.FileData"}}}]]}',
+        '{"data": [{"p\\u0061th": "\\u0068ttp://127.0.0.1/"}]}',
+        '{"data": [], "event_data": {"path": "http://x"}}',
+    ],
+)
+def test_nothing_is_fetched_that_a_request_names(guarded: TestClient, body: str) -> None:
+    answer = guarded.post("/gradio_api/queue/join", content=body)
+    assert answer.status_code == 400
+    assert ELSEWHERE in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["proxy=http://x", "file=http://x", "file=https://x", "deep_link?session_hash=x"])
+def test_nothing_is_fetched_for_a_link(guarded: TestClient, name: str) -> None:
+    assert guarded.get(f"/gradio_api/{name}").status_code == 403
+    assert guarded.head(f"/gradio_api/{name}").status_code == 403
+
+
+@pytest.mark.parametrize("body", ["{", "\xff", '{"data": [NaN, ]}', DEEP])
+def test_what_is_not_json_is_told_so(guarded: TestClient, body: str) -> None:
+    answer = guarded.post("/gradio_api/queue/join", content=body.encode("latin-1"))
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The request is not JSON.")
+
+
+@pytest.mark.parametrize("name", ["component_server", "process_recording", "stream/x", "vibe-edit/", "elsewhere"])
+def test_there_is_no_posting_to_what_the_page_does_not_use(guarded: TestClient, name: str) -> None:
+    assert guarded.post(f"/gradio_api/{name}").status_code == 404
+    assert guarded.post(f"/{name}").status_code == 404
+
+
+def test_nothing_is_taken_while_the_disk_is_full(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=server.FREE_BYTES - 1))
+        for name in ("upload", "queue/join"):
+            answer = guarded.post(f"/gradio_api/{name}")
+            assert (answer.status_code, answer.json()["detail"]) == (507, "The server's disk is full: try again later.")
+        assert guarded.get("/gradio_api/file=x").status_code == 200
+    assert guarded.post("/gradio_api/upload", content=b"x").text == "x"
+
+
+def test_uploads_are_bounded(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "UPLOAD_BYTES", 5000)
+    assert len(guarded.post("/gradio_api/upload", content=chunks(5000)).content) == 5000
+    with pytest.raises(MultiPartException, match="maximum allowed size"):
+        guarded.post("/gradio_api/upload", content=chunks(6000))
+
+
+# --- What is left lying about ---
+
+
+def test_sweeping_takes_what_is_old_and_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "tmpab12").write_bytes(b"half")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "picture.png").write_bytes(b"whole")
+    sweep(tmp_path, 3600)
+    assert len(list(tmp_path.iterdir())) == 3
+    sweep(tmp_path, -1)
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+    sweep(tmp_path / "absent", 0)
+
+
+# --- The real server ---
+
+
+def test_settings_are_explicit() -> None:
+    assert QUEUE == {"max_size": 20, "default_concurrency_limit": 1}
+    off = ("enable_monitoring", "mcp_server", "run_history", "share", "show_error", "ssr_mode")
+    assert {name: LAUNCH[name] for name in off} == dict.fromkeys(off, False)
+    assert LAUNCH["allowed_paths"] == []
+    assert LAUNCH["max_file_size"] == MAX_FILE_BYTES
+    assert server.DELETE_CACHE == (600, 3600)
+
+
+SHORT = "import residae.ui.server as server; server.QUEUE['max_size'] = 2; server.DELETE_CACHE = (1, 3)"
+
+
+@pytest.fixture(scope="module")
+def service(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """With a short queue and a short memory."""
+    with serving(tmp_path_factory.mktemp("service"), checkpoint, f"{SHORT}; import app; app.main()") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.address, timeout=120) as client:
+        yield client
+
+
+def upload(client: httpx.Client, name: str, content: bytes) -> httpx.Response:
+    return client.post("/gradio_api/upload", files={"files": (name, content)})
+
+
+def events(client: httpx.Client, endpoint: str, data: list[Any]) -> str:
+    """All that the server tells of one call."""
+    asked = client.post(f"/gradio_api/call/{endpoint}", json={"data": data}).raise_for_status().json()
+    return client.get(f"/gradio_api/call/{endpoint}/{asked['event_id']}").text
+
+
+def test_the_server_tells_no_one_about_itself(client: httpx.Client) -> None:
+    config = client.get("/config").json()
+    assert config["analytics_enabled"] is False
+    assert config["show_error"] is False
+    assert config["enable_queue"] is True
+    assert config["max_file_size"] == MAX_FILE_BYTES
+    for path in ("/monitoring", "/monitoring/summary", "/gradio_api/runs", "/gradio_api/run-history/buckets"):
+        assert client.get(path).status_code in (403, 404), path
+
+
+def test_headers_are_on_the_page_and_on_refusals(client: httpx.Client) -> None:
+    for path in ("/", "/config", "/gradio_api/proxy=http://x"):
+        assert HEADERS.items() <= dict(client.get(path).headers).items(), path
+
+
+def test_an_upload_over_the_limit_is_refused(service: Service, client: httpx.Client) -> None:
+    assert upload(client, "big.png", bytes(MAX_FILE_BYTES)).status_code == 200
+    answer = upload(client, "big.png", bytes(MAX_FILE_BYTES + 1))
+    assert answer.status_code == 413
+    assert "maximum allowed size" in answer.text
+    many = [("files", (f"{number}.png", bytes(MAX_FILE_BYTES))) for number in range(5)]
+    answer = client.post("/gradio_api/upload", files=many)
+    assert answer.status_code == 413
+    assert "120 MB at once" in answer.text
+    assert not [path for path in service.files.iterdir() if path.is_file()]  # no part of them is left
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../evil.png", "..\\..\\evil.png", "/etc/passwd", "CON", "a\nb.png", "\u202egnp.exe", "x" * 300 + ".png", ".."],
+)
+def test_odd_names_stay_in_their_folder(service: Service, client: httpx.Client, name: str) -> None:
+    answer = upload(client, name, name.encode())
+    if answer.status_code != 200:
+        assert answer.status_code in (400, 500)  # such as a name that is too long for the disk
+        return
+    path = Path(answer.json()[0])
+    assert path.resolve().parent.parent == service.files.resolve()
+    assert path.read_bytes() == name.encode()
+    assert not set(path.name) & set("/\\\n")
+
+
+@pytest.mark.parametrize("name", ["page.html", "script.js", "drawing.svg"])
+def test_uploads_are_never_shown_as_pages(client: httpx.Client, name: str) -> None:
+    (path,) = upload(client, name, b"<script>alert(1)</script>").json()
+    answer = client.get(f"/gradio_api/file={path}")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "app.py", "residae/cli.py", "../README.md", str(Path(__file__))])
+def test_no_other_file_is_given_out_or_opened(client: httpx.Client, path: str) -> None:
+    assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
+    told = events(client, "open", [{"path": path, "meta": {"_type": "gradio.FileData"}}])
+    assert "event: error" in told
+    assert "root:" not in told
+
+
+def test_no_page_is_fetched(service: Service, client: httpx.Client) -> None:
+    asked: list[str] = []
+
+    class Neighbour(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+
+    neighbour = HTTPServer(("127.0.0.1", 0), Neighbour)
+    threading.Thread(target=neighbour.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{neighbour.server_port}/picture.png"
+    try:
+        data = {"data": [{"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}]}
+        assert client.post("/gradio_api/call/open", json=data).status_code == 400
+        assert client.get(f"/gradio_api/file={address}").status_code == 403
+        assert client.get(f"/gradio_api/proxy={address}").status_code == 403
+        by_url = {"path": None, "url": address, "meta": {"_type": "gradio.FileData"}}
+        assert "event: error" in events(client, "open", [by_url])
+    finally:
+        neighbour.shutdown()
+    assert asked == []
+
+
+def test_the_log_has_what_went_wrong_and_the_visitor_has_not(service: Service, client: httpx.Client) -> None:
+    told = events(client, "open", [None])
+    assert "event: error" in told
+    assert "Traceback" not in told
+    assert "TypeError" not in told
+    assert "TypeError" in service.log.read_text()
+
+
+def test_a_full_queue_says_so(
+    client: httpx.Client, smooth: Callable[[int, int, int], Pixels], service: Service
+) -> None:
+    (path,) = upload(client, "picture.png", write_png(smooth(600, 800, 0))).json()
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    answers = [client.post("/gradio_api/call/open", json={"data": [file]}) for _ in range(40)]
+    refused = [answer.json()["detail"] for answer in answers if answer.status_code == 503]
+    assert "Queue is full. Max size is 2 and size is 2." in refused
+    assert {answer.status_code for answer in answers} == {200, 503}
+
+
+def test_files_do_not_outlive_their_age(service: Service, client: httpx.Client) -> None:
+    """Those of visitors who leave in the middle, and those that Gradio does not ask for, among them."""
+    host, port = service.address.removeprefix("http://").split(":")
+    head = "POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+    head += "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    head += 'Content-Disposition: form-data; name="files"; filename="half"\r\n\r\nhalf'
+    with socket.create_connection((host, int(port))) as half:
+        half.sendall(head.encode())
+    client.post("/gradio_api/upload", files={"others": ("x.png", b"unasked")})
+    upload(client, "whole.png", b"whole")
+    ours = {Path(path).name for path in residae.examples.paths()}
+    deadline = time.monotonic() + PATIENCE
+    while left := {path.name for path in service.files.rglob("*") if path.is_file()} - ours:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+    assert any(service.files.rglob("*.png"))  # the examples of the page stay
