@@ -23,7 +23,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.train.loop"},
     {"residae.train.__main__"},
     {"residae.ui"},
-    {"residae.ui.style", "residae.ui.widgets", "residae.ui.zero"},
+    {"residae.ui.style", "residae.ui.widgets", "residae.ui.zero", "residae.ui.server"},
     {"residae.ui.desk"},
     {"residae.ui.words"},
     {"residae.ui.compare", "residae.ui.error", "residae.ui.latent", "residae.ui.files"},

@@ -11,7 +11,8 @@ import gradio as gr
 import residae.examples
 from residae.engine import Progress
 from residae.errors import ResidaeError
-from residae.image import Picture, fit, open_picture
+from residae.image import Picture, fit
+from residae.sandbox import Sandbox
 from residae.session import Encoding, Laboratory, Report
 from residae.ui import zero
 
@@ -19,6 +20,7 @@ EXAMPLES = residae.examples.paths()
 CPU_SIDE, NO_LIMIT = 1024, 0  # pixels on the long side that are worked on
 QUALITY = 80
 
+SANDBOX = Sandbox()  # in which every upload is opened
 LOCK = threading.Lock()
 KEPT: dict[Any, Report] = {}  # on our own pictures, so that they are one click away; a megabyte or two each
 MOST_KEPT = 40
@@ -58,7 +60,7 @@ def warm_up() -> None:
 
 
 def open_fitted(path: str, side: int) -> Picture:
-    picture = open_picture(path)
+    picture = SANDBOX.open_picture(path)
     return fit(picture, side or max(picture.width, picture.height))
 
 

@@ -14,6 +14,7 @@ from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Shown, examin
 from residae.ui.error import Error
 from residae.ui.files import Files
 from residae.ui.latent import Latent
+from residae.ui.server import DELETE_CACHE
 from residae.ui.words import alert, heading, kilobytes, numbers, sentences
 
 SIZES = [("Up to 1,024 px", CPU_SIDE), ("Full size", NO_LIMIT)]
@@ -22,7 +23,7 @@ SIZE_NOTE = "Along the long side. A CPU takes seconds for 1,024 px, and minutes 
 
 def build() -> gr.Blocks:
     """The page, ready to launch."""
-    with gr.Blocks(title="Residae", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as blocks:
+    with gr.Blocks(title="Residae", analytics_enabled=False, delete_cache=DELETE_CACHE, fill_width=True) as blocks:
         Page(blocks)
     return blocks  # type: ignore[no-any-return]
 
