@@ -5,8 +5,10 @@ import importlib.util
 import json
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -23,11 +25,12 @@ if TYPE_CHECKING:
     from residae.session import Encoding, Laboratory
 
 BAD_INPUT, BAD_CHECKPOINT, OUT_OF_MEMORY = 1, 3, 4  # exit codes; argparse itself leaves with 2
+STOPPED = 128  # plus the number of the signal, as shells have it
 DEFAULT_QUALITY = 80.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code. Told to stop, it leaves no unfinished file behind."""
     parser = argparse.ArgumentParser(prog="residae", description="A laboratory for one residual autoencoder.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_compress(commands.add_parser("compress", help="pictures to .rae files"))
@@ -41,11 +44,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_deploy(commands.add_parser("deploy", help="create or update a Space on the Hugging Face Hub"))
     parsed = parser.parse_args(arguments)
     try:
-        code: int | None = parsed.command(parsed)
-        return code or 0
+        with _stopped_by_sigterm():
+            code: int | None = parsed.command(parsed)
+            return code or 0
     except ResidaeError as error:
         print(f"residae: {error}", file=sys.stderr)
         return _exit_code(error)
+    except KeyboardInterrupt:
+        return STOPPED + signal.SIGINT
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """As an exception, that passes every `finally` on its way."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(STOPPED + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _exit_code(error: ResidaeError) -> int:
