@@ -9,6 +9,7 @@ before it is checked. The bound on memory holds on Linux, that on time everywher
 
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -31,6 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAD_BYTES = 2**16  # at most, of an answer before the pixels
 INHERITED = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT")  # and no tokens
 SINGLE = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads lay claim to memory that they do not use
+
+LOG = logging.getLogger(__name__)  # what a user is not told
 
 ENDED = "The picture cannot be opened: reading it broke off, over damage in the file or for want of memory."
 
@@ -57,6 +60,9 @@ class Sandbox:
             try:
                 with self._take() as process:
                     return self._ask(process, data)
+            except ImageError as error:
+                LOG.warning("A picture is refused.", exc_info=error)
+                raise
             finally:
                 with suppress(OSError):  # the next picture will say so
                     self._spare = self._start()
