@@ -1,12 +1,16 @@
 """What the page works with: the one checkpoint in memory, pictures at their working size, and results that are kept."""
 
 import functools
+import hashlib
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 import residae.examples
 from residae.engine import Progress
@@ -72,6 +76,19 @@ def examine(path: str, color: bool, side: int, quality: float | None, progress: 
         while len(KEPT) > MOST_KEPT:
             del KEPT[next(iter(KEPT))]
     return report
+
+
+def saved(data: bytes, name: str) -> str:
+    """A file of that name where the page may fetch it; removed with the uploads.
+
+    Files are kept by content, so it may be there and being read by another visitor: Gradio would write over it, and
+    that one would get half of it. Put in its place, it is whole at every moment, and young again.
+    """
+    folder = Path(get_upload_folder()) / hashlib.sha256(data).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=folder.parent, delete=False) as part:
+        part.write(data)
+    return str(Path(part.name).replace(folder / name))
 
 
 def told(progress: gr.Progress) -> Progress:

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from residae.errors import ResidaeError
 from residae.session import Report
 from residae.ui.compare import Compare
-from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Shown, examine, laboratory, open_fitted, told
+from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Shown, examine, laboratory, open_fitted, saved, told
 from residae.ui.error import Error
 from residae.ui.files import Files
 from residae.ui.latent import Latent
@@ -143,7 +142,7 @@ class Page:
     def file_to_keep(self, report: Report) -> gr.DownloadButton:
         if not report.compressed:
             return gr.DownloadButton("No file of an unquantised latent", value=None, interactive=False)
-        path = save_bytes_to_cache(report.compressed.data, "picture.rae", self.download.GRADIO_CACHE)
+        path = saved(report.compressed.data, "picture.rae")
         label = f"Download .rae, {kilobytes(len(report.compressed.data))}"
         return gr.DownloadButton(label, value=path, interactive=True)
 
