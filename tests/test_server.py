@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 import residae.examples
 from residae.image import MAX_FILE_BYTES, Pixels, write_png
 from residae.ui import server
+from residae.ui.desk import saved
 from residae.ui.server import HEADERS, JSON_BYTES, LAUNCH, QUEUE, Guard, sweep
 
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -141,6 +142,21 @@ def test_sweeping_takes_what_is_old_and_forgotten(tmp_path: Path) -> None:
     sweep(tmp_path / "absent", 0)
 
 
+def test_a_file_that_is_saved_again_stays_whole_for_who_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    data = bytes(100_000)
+    path = Path(saved(data, "picture.png"))
+    with path.open("rb") as reader:
+        first = reader.read(10)
+        before = path.stat()
+        assert saved(data, "picture.png") == str(path)
+        assert first + reader.read() == data
+        assert path.stat().st_ino != before.st_ino  # written elsewhere, and put in its place
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["picture.png"]
+
+
 # --- The real server ---
 
 
@@ -153,13 +169,18 @@ def test_settings_are_explicit() -> None:
     assert server.DELETE_CACHE == (600, 3600)
 
 
-SHORT = "import residae.ui.server as server; server.QUEUE['max_size'] = 2; server.DELETE_CACHE = (1, 3)"
+SHORT = """
+import residae.ui.server as server
+server.QUEUE["max_size"], server.DELETE_CACHE, server.UPLOAD_BYTES = 2, (1, 3), 80_000_000
+import app
+app.main()
+"""
 
 
 @pytest.fixture(scope="module")
 def service(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """With a short queue and a short memory."""
-    with serving(tmp_path_factory.mktemp("service"), checkpoint, f"{SHORT}; import app; app.main()") as service:
+    """With a short queue, a short memory, and room for less at once."""
+    with serving(tmp_path_factory.mktemp("service"), checkpoint, SHORT) as service:
         yield service
 
 
@@ -199,10 +220,10 @@ def test_an_upload_over_the_limit_is_refused(service: Service, client: httpx.Cli
     answer = upload(client, "big.png", bytes(MAX_FILE_BYTES + 1))
     assert answer.status_code == 413
     assert "maximum allowed size" in answer.text
-    many = [("files", (f"{number}.png", bytes(MAX_FILE_BYTES))) for number in range(5)]
+    many = [("files", (f"{number}.png", bytes(MAX_FILE_BYTES))) for number in range(3)]
     answer = client.post("/gradio_api/upload", files=many)
     assert answer.status_code == 413
-    assert "120 MB at once" in answer.text
+    assert "80 MB at once" in answer.text
     assert not [path for path in service.files.iterdir() if path.is_file()]  # no part of them is left
 
 

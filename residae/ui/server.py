@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from residae.image import MAX_FILE_BYTES
 
-UPLOAD_BYTES = 4 * MAX_FILE_BYTES  # of one request, which may bring several files
+UPLOAD_BYTES = 10**9  # of one request, which may bring many files
 JSON_BYTES = 10**6  # of any other: numbers, choices, and the places of what was uploaded
-FREE_BYTES = 10**9  # of disk, below which nothing is taken any more: results take room as well
+FREE_BYTES = 2 * UPLOAD_BYTES  # of disk, below which nothing is taken any more: results take room as well
 QUEUE_LENGTH = 20
 SESSIONS = 200  # whose latents are remembered, the latest; each has up to a megabyte, at full size up to 25
 DELETE_CACHE = (600, 3600)  # s: how often files are deleted, and the age that they reach
