@@ -37,14 +37,14 @@ import app
 faults = Path(os.environ["FAULTS"])
 run, usage, save = Engine._run, shutil.disk_usage, Image.Image.save
 
-def hungry(self, layers, array, progress):
-    def more_than_there_is(x):
+def hungry(self, stages, array, progress):
+    def more_than_there_is(x, progress):
         return torch.empty(2**50)
     try:
         (faults / "memory").unlink()
     except FileNotFoundError:
-        return run(self, layers, array, progress)
-    return run(self, [more_than_there_is, *layers], array, progress)
+        return run(self, stages, array, progress)
+    return run(self, [more_than_there_is, *stages], array, progress)
 
 def full(folder):
     return usage(folder)._replace(free=0) if (faults / "disk").exists() else usage(folder)
