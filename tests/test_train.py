@@ -33,7 +33,7 @@ from residae.train import loop
 from residae.train.data import Crops
 from residae.train.loop import DECAY, STATE, Training, initialise, train
 from residae.train.optimizer import KernelMuon, build_optimizers
-from residae.train.rate import LAMBDA, RateDistortion, RateModel, laplace_bits, relative
+from residae.train.rate import LAMBDA, LOWER, RateDistortion, RateModel, laplace_bits, relative
 from residae.train.recipe import Recipe
 from residae.train.tables import KNOTS, fit
 
@@ -250,9 +250,12 @@ def _rate_model(tables: Tables) -> RateModel:
 def test_a_rate_model_holds_the_tables(tables: Tables) -> None:
     back = _rate_model(tables).tables()
     np.testing.assert_array_equal(back.means, tables.means)
-    np.testing.assert_allclose(back.gains, tables.gains, rtol=1e-5)
-    np.testing.assert_array_equal(back.mean_weights, tables.mean_weights)
-    np.testing.assert_array_equal(back.spread_weights, tables.spread_weights)
+    np.testing.assert_allclose(back.gains[LOWER:], tables.gains, rtol=1e-5)
+    np.testing.assert_array_equal(back.mean_weights[LOWER:], tables.mean_weights)
+    np.testing.assert_array_equal(back.spread_weights[LOWER:], tables.spread_weights)
+    steps = np.diff(np.log(back.gains), axis=0)  # below, qualities that were not trained
+    np.testing.assert_allclose(steps[:LOWER], np.broadcast_to(steps[LOWER], steps[:LOWER].shape), rtol=1e-4)
+    np.testing.assert_allclose(_rate_model(back).tables().gains, back.gains, rtol=1e-5)
 
 
 @pytest.mark.parametrize("quality", [0, 35, 70, 100])
@@ -261,16 +264,17 @@ def test_a_rate_model_speaks_for_the_codec(
     tables: Tables, kind: int, quality: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same rounded latent, and for whole symbols about as many bits, from the same predictions."""
+    level = round(10_000 * (quality / 100 * (KNOTS - 1) + LOWER) / (KNOTS - 1 + LOWER))
     rate = _rate_model(tables)
     codec = Codec(rate.tables(), bytes(8))
     latent = _latents(1, 1)[0][:, :17, :22]
-    symbols = quantise(latent, kind, round(100 * quality), codec.tables)
-    rounded = torch.from_numpy(dequantise(symbols, kind, round(100 * quality), codec.tables))[None]
+    symbols = quantise(latent, kind, level, codec.tables)
+    rounded = torch.from_numpy(dequantise(symbols, kind, level, codec.tables))[None]
 
     monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.5))  # without the noise
-    place = torch.tensor([kind]), torch.tensor([quality / 100 * (KNOTS - 1)])
+    place = torch.tensor([kind]), torch.tensor([level / 10_000 * (KNOTS - 1 + LOWER) - LOWER])
     torch.testing.assert_close(rate(torch.from_numpy(latent)[None], *place)[0], rounded, atol=1e-4, rtol=1e-4)
-    bits = ideal_bits(symbols, kind, round(100 * quality), codec.tables).sum()
+    bits = ideal_bits(symbols, kind, level, codec.tables).sum()
     assert rate(rounded, *place)[1].item() == pytest.approx(bits, rel=0.08)
 
 

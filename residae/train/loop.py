@@ -168,8 +168,8 @@ class Training:
             [engine.encode(crop.numpy()) for crop in crops.draw(kinds, FIT_SIDE, generator)[:, 0].cpu()]
             for kinds in (torch.full((FIT_CROPS,), kind) for kind in range(len(PLANES)))
         ]
-        tables = self.average.network.tables
-        tables = refit(engine, planes, tables if tables and len(tables.gains) == KNOTS else None)
+        old = self.average.network.tables
+        tables = refit(engine, planes, old if old and len(old.gains) >= KNOTS else None)
         for model in (self.model, self.average):
             model.rate.take(tables)
 

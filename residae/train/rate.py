@@ -11,6 +11,7 @@ from residae.checkpoint import ResidualAutoencoder
 from residae.entropy import ONE, PLANES, Tables, laplace_counts
 from residae.train.tables import KNOTS, PLANE_WEIGHTS
 
+LOWER = 2
 # Worth of squared error in bits, at each knot: bits per pixel + LAMBDA * 255^2 * MSE is what the knot minimises.
 LAMBDA = [0.0005 * 2.6**knot for knot in range(KNOTS)]  # 0.0005 .. 0.059
 LEAST_SPREAD = 0.05  # symbols
@@ -46,23 +47,27 @@ class RateModel(nn.Module):
 
     @torch.no_grad()
     def take(self, tables: Tables) -> None:
-        """Go on from `tables` of KNOTS knots."""
+        """Go on from the upper KNOTS of `tables`."""
         self.begun.fill_(True)
-        logs = torch.from_numpy(tables.gains.astype(np.float64)).log()
+        logs = torch.from_numpy(tables.gains[-KNOTS:].astype(np.float64)).log()
         self.means.copy_(torch.from_numpy(tables.means))
         self.first.copy_(logs[0])
         self.growth.copy_(logs.diff(dim=0).expm1().log())  # the inverse of softplus
-        self.mean_weights.copy_(torch.from_numpy(tables.mean_weights) / ONE)
-        self.spread_weights.copy_(torch.from_numpy(tables.spread_weights) / ONE)
+        self.mean_weights.copy_(torch.from_numpy(tables.mean_weights[-KNOTS:]) / ONE)
+        self.spread_weights.copy_(torch.from_numpy(tables.spread_weights[-KNOTS:]) / ONE)
 
     @torch.no_grad()
     def tables(self) -> Tables:
-        """For the codec, with the frequencies of Laplace distributions."""
+        """For the codec, with the frequencies of Laplace distributions. Below the trained qualities are LOWER knots
+        whose gains fall on as from the second to the first: not every picture can be small at the lowest of them."""
+        rows = [0] * LOWER + list(range(KNOTS))
         mean, spread = (
-            (weights * self.known * ONE).round().to("cpu", torch.int32).numpy()
+            (weights[rows] * self.known * ONE).round().to("cpu", torch.int32).numpy()
             for weights in (self.mean_weights, self.spread_weights.clamp(min=0))
         )
-        gains = self.log_gains().exp().cpu().numpy()
+        logs = self.log_gains()
+        below = torch.arange(-LOWER, 0, device=logs.device)[:, None, None] * (logs[1] - logs[0]) + logs[0]
+        gains = torch.cat((below, logs)).exp().cpu().numpy()
         return Tables(self.means.cpu().numpy(), gains, mean, spread, laplace_counts())
 
     def log_gains(self) -> Tensor:
