@@ -43,7 +43,7 @@ SIZES = {"small": (40, 60), "middle": (300, 200), "large": (900, 1300)}
 
 
 def alike(found: Pixels, expected: Pixels) -> bool:
-    """The same but for the precision, of which each process makes its own choice. Others' pictures are far off."""
+    """The same but for the precision, of which each process makes its own choice. Other visitors' have other sizes."""
     return found.shape == expected.shape and bool(np.abs(found.astype(int) - expected).mean() < 2)
 
 
@@ -144,7 +144,8 @@ def bag(
         for name, size in SIZES.items():
             if name == "large" and number % 5:
                 continue
-            data = write_png(smooth(*size, seed=100 * number + size[0]))
+            height, width = size[0] + number, size[1] + 2 * number  # no two visitors share one
+            data = write_png(smooth(height, width, number))
             path = folder / f"{number}-{name}.png"
             path.write_bytes(data)
             report = laboratory.examine(fit(open_picture(data), SIDE), color=True, quality=80)
@@ -163,7 +164,7 @@ def bag(
         page.write_text(f"<html>{number}</html>")
         cases.append(Case(page, words="not a picture in one of the formats"))
         left = folder / f"{number}-left.rae"
-        other = laboratory.encode(Picture(smooth(200, 300, 10_000 + number), (), None), color=True)
+        other = laboratory.encode(Picture(smooth(500 + number, 300, number), (), None), color=True)
         left.write_bytes(laboratory.compress(other, 80).data)
         return cases, left
 
