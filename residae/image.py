@@ -121,6 +121,12 @@ def fit(picture: Picture, long_side: int) -> Picture:
     return replace(picture, pixels=np.asarray(image), notices=notices, file_bytes=None)
 
 
+def cover(picture: Picture, height: int, width: int) -> Picture:
+    """The middle of the picture at just that size, in colour, scaled (Lanczos) so that as little as can be is cut."""
+    image = ImageOps.fit(Image.fromarray(picture.pixels).convert("RGB"), (width, height), Image.Resampling.LANCZOS)
+    return replace(picture, pixels=np.asarray(image), file_bytes=None)
+
+
 def to_gray(picture: Picture) -> Pixels:
     """(H, W) luma, exactly that of Pillow's convert("L"), on which PSNR is defined."""
     if picture.pixels.ndim == 2:
@@ -168,10 +174,10 @@ def from_planes(planes: Sequence[Plane]) -> Pixels:
     return pixels
 
 
-def write_png(pixels: Pixels) -> bytes:
-    """Lossless PNG of (H, W) or (H, W, 3) uint8."""
+def write_png(pixels: Pixels, compress_level: int = 6) -> bytes:
+    """Lossless PNG of (H, W) or (H, W, 3) uint8; at level 1 a few percent larger, in half the time."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=compress_level)
     return buffer.getvalue()
 
 

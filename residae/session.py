@@ -1,14 +1,18 @@
 """The one orchestration: load a checkpoint, encode a picture once, then decode at any rate, look and compare."""
 
 import itertools
+import math
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from residae import codec
 from residae.checkpoint import ResidualAutoencoder
@@ -17,10 +21,14 @@ from residae.engine import Engine, Latent, Progress
 from residae.entropy import Tables
 from residae.errors import CheckpointError
 from residae.image import Picture, Pixels, from_planes, to_gray, to_planes
-from residae.metrics import psnr, ssim
+from residae.metrics import ms_ssim, psnr, ssim
+from residae.rivals import CODECS, compress_within
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+DEFAULT_CHECKPOINT = "residae-16x"
 ENCODE_SHARE = 0.39  # of the work of both ways: 51.996 of 132.95 GFLOP
+CURVE_QUALITIES = (25, 50, 75, 100)  # of our files on the rate-distortion chart, beside the one that is shown
+OURS = "Residae"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +58,61 @@ class Report:
     compressed: Compressed | None  # the file that the picture was rebuilt from; None from the unquantised latent
     decoding: Decoding
     psnr: float  # dB
-    ssim: float
     file_bytes: int | None  # of the file that the picture came in; None where it held more pixels
     notices: tuple[str, ...]  # about the picture, as sentences
+
+    @cached_property
+    def ssim(self) -> float:
+        """Computed when first asked for: it takes longer than all else that is measured."""
+        return ssim(self.original, self.decoding.pixels)
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What is done to a latent before it is decoded. Units are those of a channel's own mean and deviation.
+
+    A channel keeps its mean, which is the tables', and what it deviates from it is multiplied by its gain, rounded to
+    steps and made noisy: gain 0 mutes a channel. The other picture's latent is mixed in before all that.
+    """
+
+    gains: tuple[float, ...] = ()  # one for each channel; none for 1 throughout
+    blend: float = 0.0  # 0 .. 1: how much of the other picture
+    step: float = 0.0  # standard deviations; 0 does not round
+    noise: float = 0.0  # standard deviations of Gaussian noise, the same each time
+
+    def __bool__(self) -> bool:
+        """Whether anything changes."""
+        return bool(self.blend or self.step or self.noise or any(gain != 1 for gain in self.gains))
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """What one codec makes of a picture at a number of bytes; no pixels where it cannot go so low."""
+
+    name: str
+    pixels: Pixels | None
+    bytes: int = 0
+    psnr: float = math.nan  # dB
+    ssim: float = math.nan
+    ms_ssim: float = math.nan
+
+
+@dataclass(frozen=True)
+class Point:
+    """Of a rate-distortion curve."""
+
+    bits_per_pixel: float
+    psnr: float  # dB
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All codecs at the bytes of one file, and as much of their curves as has been measured."""
+
+    original: Pixels
+    contenders: tuple[Contender, ...]  # ours first
+    curves: dict[str, tuple[Point, ...]] = field(default_factory=dict)  # by rising rate
+    done: bool = False
 
 
 class Laboratory:
@@ -61,6 +121,7 @@ class Laboratory:
     def __init__(self, network: ResidualAutoencoder, name: str, device: torch.device | str | None = None) -> None:
         self.name = name
         self.ratio = network.get_compression_ratio()  # pixels per latent number
+        self.base_channels, self.latent_channels = network.base_channels, network.latent_channels
         self.engine = Engine(network, device)
         tables = network.tables or Tables.default(network.latent_channels)
         self.codec = Codec(tables, network.fingerprint(), name)
@@ -72,8 +133,8 @@ class Laboratory:
         Without `checkpoint`, the one that the environment names in RESIDAE_CHECKPOINT, else the project's own, which
         lies in a checkout beside the package.
         """
-        checkpoint = checkpoint or os.environ.get("RESIDAE_CHECKPOINT") or CHECKPOINTS / "residae-16x"
-        if checkpoint == CHECKPOINTS / "residae-16x" and not CHECKPOINTS.is_dir():
+        checkpoint = checkpoint or os.environ.get("RESIDAE_CHECKPOINT") or CHECKPOINTS / DEFAULT_CHECKPOINT
+        if checkpoint == CHECKPOINTS / DEFAULT_CHECKPOINT and not CHECKPOINTS.is_dir():
             raise CheckpointError(
                 "This package was installed without weights: name a folder with them, or a model on the Hub as "
                 "OWNER/NAME, with --checkpoint or in RESIDAE_CHECKPOINT."
@@ -125,21 +186,133 @@ class Laboratory:
         self, picture: Picture, encoding: Encoding, compressed: Compressed | None, progress: Progress | None = None
     ) -> Report:
         """Rebuild the picture from the file, or from its unquantised latents where there is none, and measure it."""
-        latents = self.codec.decompress(compressed.data).latents if compressed else encoding.latents
+        return self._report(picture, encoding, compressed, self.latents(encoding, compressed), progress)
+
+    def latents(self, encoding: Encoding, compressed: Compressed | None) -> tuple[Latent, ...]:
+        """What the decoder gets: the latents in the file, or the unquantised ones where there is none."""
+        return self.codec.decompress(compressed.data).latents if compressed else encoding.latents
+
+    def judge_edited(
+        self,
+        picture: Picture,
+        encoding: Encoding,
+        edits: Edits,
+        other: Encoding | None = None,
+        progress: Progress | None = None,
+    ) -> Report:
+        """Rebuild the picture from its edited latents, and measure it. `other` is blended in; of the same size."""
+        latents = self.edit(encoding.latents, edits, other.latents if other else None)
+        return self._report(picture, encoding, None, latents, progress)
+
+    def edit(
+        self, latents: Sequence[Latent], edits: Edits, others: Sequence[Latent] | None = None
+    ) -> tuple[Latent, ...]:
+        """The latents after the edits; the given ones stay as they are. ValueError where shapes do not fit."""
+        random = np.random.default_rng(0)
+        pairs = zip(latents, others or latents, self.codec.tables.means, strict=False)
+        return tuple(_edit(latent, other, means[:, None, None], edits, random) for latent, other, means in pairs)
+
+    def channel_losses(self, picture: Picture, encoding: Encoding, progress: Progress | None = None) -> Iterator[float]:
+        """For each channel in turn, the PSNR of luma in dB that muting it takes away."""
+        luma, channels = encoding.latents[:1], self.latent_channels
+        parts = [between(progress, i / (channels + 1), (i + 1) / (channels + 1)) for i in range(channels + 1)]
+        original = to_gray(picture)
+
+        def measure(gains: tuple[float, ...], part: Progress | None) -> float:
+            latents = self.edit(luma, Edits(gains))
+            return psnr(original, self.decode(latents, encoding.height, encoding.width, part).pixels)
+
+        whole = measure((), parts[0])
+        for muted, part in enumerate(parts[1:]):
+            yield whole - measure(tuple(float(channel != muted) for channel in range(channels)), part)
+
+    def channel_bits(self, compressed: Compressed) -> NDArray[np.float64]:
+        """(planes, C) bits of the file that went into each channel."""
+        return self.codec.channel_bits(compressed.symbols, compressed.quality)
+
+    def compare(self, report: Report, progress: Progress | None = None) -> Iterator[Comparison]:
+        """The rivals at the bytes of the report's file, then the curves of all, a rate at a time.
+
+        ValueError where the report has no file. Told as yields come, so that the first result can be shown early.
+        """
+        if report.compressed is None:
+            raise ValueError("without a file there are no bytes to compare at")
+        steps = len(CURVE_QUALITIES) + 1
+        size, original, pixels = (
+            len(report.compressed.data),
+            report.original,
+            report.encoding.height * report.encoding.width,
+        )
+        contenders = [_contender(OURS, original, report.decoding.pixels, size)]
+        for number, name in enumerate(CODECS, start=1):
+            rival = compress_within(original, name, size)
+            contenders.append(
+                _contender(name, original, rival.pixels, len(rival.data)) if rival else Contender(name, None)
+            )
+            if progress:
+                progress(number / len(CODECS) / steps)
+        points = {c.name: [Point(8 * c.bytes / pixels, c.psnr)] for c in contenders if c.pixels is not None}
+        yield Comparison(original, tuple(contenders), _curves(points))
+        for step, quality in enumerate(CURVE_QUALITIES, start=1):
+            for name, point in self._points(report, quality, between(progress, step / steps, (step + 1) / steps)):
+                points.setdefault(name, []).append(point)
+            yield Comparison(original, tuple(contenders), _curves(points), done=step == len(CURVE_QUALITIES))
+
+    def _points(self, report: Report, quality: float, progress: Progress | None) -> Iterator[tuple[str, Point]]:
+        """Where each codec lands at the bytes of our file of that quality."""
+        encoding, original = report.encoding, report.original
+        compressed = self.compress(encoding, quality)
+        rebuilt = self.decode(self.latents(encoding, compressed), encoding.height, encoding.width, progress).pixels
+        pixels, size = encoding.height * encoding.width, len(compressed.data)
+        yield OURS, Point(8 * size / pixels, psnr(original, rebuilt))
+        for name in CODECS:
+            rival = compress_within(original, name, size)
+            if rival:
+                yield name, Point(8 * len(rival.data) / pixels, psnr(original, rival.pixels))
+
+    def _report(
+        self,
+        picture: Picture,
+        encoding: Encoding,
+        compressed: Compressed | None,
+        latents: Sequence[Latent],
+        progress: Progress | None,
+    ) -> Report:
         decoding = self.decode(latents, encoding.height, encoding.width, progress)
         color = len(latents) == 3
-        original, rebuilt = reference(picture, color), decoding.pixels
+        original = reference(picture, color)
         dropped = picture.pixels.ndim == 3 and not color
         return Report(
             original,
             encoding,
             compressed,
             decoding,
-            psnr=psnr(original, rebuilt),
-            ssim=ssim(original, rebuilt),
+            psnr=psnr(original, decoding.pixels),
             file_bytes=picture.file_bytes,
             notices=(*picture.notices, *(["Only its luma is kept; choose Colour to keep more."] if dropped else [])),
         )
+
+
+def find_checkpoints() -> dict[str, str | Path]:
+    """Name -> folder or Hub id of the checkpoints at hand; the one that `Laboratory.open` takes by itself is first.
+
+    They are what RESIDAE_CHECKPOINT names, if it is set, and the project's own folders.
+    """
+    named = os.environ.get("RESIDAE_CHECKPOINT")
+    own = sorted(
+        (path.parent for path in CHECKPOINTS.glob("*/config.json")), key=lambda p: p.name != DEFAULT_CHECKPOINT
+    )
+    found: dict[str, str | Path] = {Path(named).name: named} if named else {}
+    return found | {path.name: path for path in own if path.name not in found}
+
+
+def model_card(checkpoint: str | Path) -> str:
+    """README.md of a checkpoint's folder, without its front matter; a sentence where there is none."""
+    try:
+        text = (Path(checkpoint) / "README.md").read_text(encoding="utf-8")
+    except OSError:
+        return "This checkpoint has no model card."
+    return text.split("\n---\n", 1)[-1] if text.startswith("---\n") else text
 
 
 def reference(picture: Picture, color: bool) -> Pixels:
@@ -160,3 +333,30 @@ def _parts(progress: Progress | None, planes: int) -> list[Progress | None]:
     """One callback for each plane: luma, or luma and two chroma planes of a quarter of its size."""
     cuts = {1: (0, 1), 3: (0, 4 / 6, 5 / 6, 1)}[planes]
     return [between(progress, start, stop) for start, stop in itertools.pairwise(cuts)]
+
+
+def _edit(
+    latent: Latent, other: Latent, means: NDArray[np.float32], edits: Edits, random: np.random.Generator
+) -> Latent:
+    if other.shape != latent.shape:
+        raise ValueError(f"latents to be blended differ in shape: {latent.shape} and {other.shape}")
+    if edits.gains and len(edits.gains) != len(latent):
+        raise ValueError(f"{len(latent)} channels have as many gains, not {len(edits.gains)}")
+    values = latent + edits.blend * (other - latent) - means
+    deviation = values.std((1, 2), keepdims=True)
+    if edits.gains:
+        values = values * np.array(edits.gains, np.float32)[:, None, None]
+    if edits.step:
+        step = np.maximum(edits.step * deviation, np.finfo(np.float32).tiny)
+        values = np.rint(values / step) * step
+    if edits.noise:
+        values = values + edits.noise * deviation * random.standard_normal(values.shape, np.float32)
+    return np.asarray(values + means, np.float32)
+
+
+def _contender(name: str, original: Pixels, pixels: Pixels, size: int) -> Contender:
+    return Contender(name, pixels, size, psnr(original, pixels), ssim(original, pixels), ms_ssim(original, pixels))
+
+
+def _curves(points: dict[str, list[Point]]) -> dict[str, tuple[Point, ...]]:
+    return {name: tuple(sorted(set(some), key=lambda point: point.bits_per_pixel)) for name, some in points.items()}

@@ -15,7 +15,8 @@ from residae.errors import CodecError
 from residae.image import Picture, from_planes, to_gray, to_planes
 from residae.metrics import psnr, ssim
 from residae.model import ResidualAutoencoder
-from residae.session import Laboratory, between, reference
+from residae.rivals import CODECS
+from residae.session import OURS, Edits, Laboratory, between, reference
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -118,6 +119,126 @@ def test_a_gray_picture_in_colour_is_measured_in_colour(laboratory: Laboratory, 
     for channel in range(3):
         np.testing.assert_array_equal(original[..., channel], gray.pixels)
     np.testing.assert_array_equal(reference(gray, color=False), gray.pixels)
+
+
+def test_no_edits_change_nothing(laboratory: Laboratory, picture: Picture) -> None:
+    encoding = laboratory.encode(picture, color=True)
+    assert not Edits()
+    assert not Edits((1.0,) * 4)
+    for before, after in zip(encoding.latents, laboratory.edit(encoding.latents, Edits((1.0,) * 4)), strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-5 * abs(before).max())
+    report = laboratory.judge_edited(picture, encoding, Edits())
+    assert report.psnr == pytest.approx(laboratory.examine(picture, color=True).psnr, abs=1e-6)
+
+
+def test_a_gain_scales_what_a_channel_deviates_from_its_mean(laboratory: Laboratory, picture: Picture) -> None:
+    latents = laboratory.encode(picture, color=True).latents
+    edits = Edits((0.0, 1.0, 0.5, 2.0))
+    assert edits
+    for kind, (before, after) in enumerate(zip(latents, laboratory.edit(latents, edits), strict=True)):
+        means = laboratory.codec.tables.means[kind][:, None, None]
+        np.testing.assert_allclose(after - means, (before - means) * np.reshape(edits.gains, (4, 1, 1)), atol=1e-4)
+        assert np.ptp(after[0]) == 0  # muted
+
+
+def test_coarser_steps_leave_few_values(laboratory: Laboratory, picture: Picture) -> None:
+    (before,) = laboratory.encode(picture, color=False).latents
+    (after,) = laboratory.edit([before], Edits(step=1.5))
+    for channel, rounded in zip(before, after, strict=True):
+        assert len(np.unique(np.round(rounded, 4))) < len(np.unique(channel))
+        assert abs(rounded - channel).max() <= 0.75 * channel.std() * 1.001
+
+
+def test_noise_is_of_the_asked_strength_and_the_same_each_time(laboratory: Laboratory) -> None:
+    before = np.random.default_rng(0).normal(0, [[[1]], [[2]], [[3]], [[4]]], (4, 60, 60)).astype(np.float32)
+    (first,), (second,) = (laboratory.edit([before], Edits(noise=0.5)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose((first - before).std((1, 2)), 0.5 * before.std((1, 2)), rtol=0.05)
+
+
+def test_blending_ends_at_the_other_picture(laboratory: Laboratory, picture: Picture) -> None:
+    other = dataclasses.replace(picture, pixels=picture.pixels[::-1])
+    ours, theirs = (laboratory.encode(one, color=False) for one in (picture, other))
+    whole = laboratory.edit(ours.latents, Edits(blend=1.0), theirs.latents)
+    np.testing.assert_allclose(whole[0], theirs.latents[0], atol=1e-4)
+    half = laboratory.edit(ours.latents, Edits(blend=0.5), theirs.latents)
+    np.testing.assert_allclose(half[0], (ours.latents[0] + theirs.latents[0]) / 2, atol=1e-4)
+
+
+def test_edits_that_do_not_fit_are_refused(laboratory: Laboratory, picture: Picture) -> None:
+    (latent,) = laboratory.encode(picture, color=False).latents
+    with pytest.raises(ValueError, match="gains"):
+        laboratory.edit([latent], Edits((1.0, 0.0)))
+    with pytest.raises(ValueError, match="shape"):
+        laboratory.edit([latent], Edits(blend=0.5), [latent[:, 1:]])
+
+
+def test_losses_of_channels_are_those_of_muting_them(laboratory: Laboratory, picture: Picture) -> None:
+    encoding = laboratory.encode(picture, color=True)
+    losses = list(laboratory.channel_losses(picture, encoding))
+    assert len(losses) == 4
+    luma = dataclasses.replace(encoding, latents=encoding.latents[:1])
+    whole, muted = (laboratory.judge_edited(picture, luma, Edits(gains)).psnr for gains in ((), (1.0, 1.0, 0.0, 1.0)))
+    assert losses[2] == pytest.approx(whole - muted, abs=1e-6)
+
+
+def test_bits_of_channels_are_those_of_the_file(laboratory: Laboratory, picture: Picture) -> None:
+    compressed = laboratory.compress(laboratory.encode(picture, color=True), 60)
+    bits = laboratory.channel_bits(compressed)
+    assert bits.shape == (3, 4)
+    assert bits.sum() / 8 < len(compressed.data) < bits.sum() / 8 + 120
+
+
+def test_comparison_is_at_no_more_bytes_and_its_curves_grow(laboratory: Laboratory, picture: Picture) -> None:
+    report = laboratory.examine(picture, color=False, quality=100)
+    comparisons = list(laboratory.compare(report))
+    first, last = comparisons[0], comparisons[-1]
+    assert report.compressed
+    assert [c.name for c in first.contenders] == [OURS, *CODECS]
+    assert first.contenders[0].psnr == report.psnr
+    for contender in first.contenders[1:]:
+        if contender.pixels is None:
+            assert contender.name not in first.curves
+        else:
+            assert contender.bytes <= len(report.compressed.data)
+            assert contender.psnr == psnr(report.original, contender.pixels)
+    assert [one.done for one in comparisons] == [False] * (len(comparisons) - 1) + [True]
+    assert len(last.curves[OURS]) >= len(first.curves[OURS])
+    for curve in last.curves.values():
+        rates = [point.bits_per_pixel for point in curve]
+        assert rates == sorted(rates)
+
+
+def test_a_rival_that_cannot_go_so_low_has_no_picture(laboratory: Laboratory, picture: Picture) -> None:
+    report = laboratory.examine(picture, color=True, quality=0)
+    jpeg = next(iter(laboratory.compare(report))).contenders[1]
+    assert (jpeg.name, jpeg.pixels) == ("JPEG", None)
+
+
+def test_comparing_needs_a_file(laboratory: Laboratory, picture: Picture) -> None:
+    with pytest.raises(ValueError, match="file"):
+        next(laboratory.compare(laboratory.examine(picture, color=False)))
+
+
+def test_checkpoints_are_found_and_the_named_one_is_first(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RESIDAE_CHECKPOINT", raising=False)
+    monkeypatch.setattr(session, "CHECKPOINTS", tmp_path)
+    assert session.find_checkpoints() == {}
+    for name in ("another", session.DEFAULT_CHECKPOINT):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").touch()
+    (tmp_path / "no checkpoint").mkdir()
+    assert [*session.find_checkpoints()] == [session.DEFAULT_CHECKPOINT, "another"]
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+    assert next(iter(session.find_checkpoints().items())) == ("tiny", str(checkpoint))
+
+
+def test_a_model_card_comes_without_its_front_matter(tmp_path: Path) -> None:
+    assert session.model_card(tmp_path) == "This checkpoint has no model card."
+    (tmp_path / "README.md").write_text("---\nlicense: x\n---\n\n# Card\n\n---\n")
+    assert session.model_card(tmp_path).strip() == "# Card\n\n---"
 
 
 @pytest.mark.parametrize("color", [False, True])

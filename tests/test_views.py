@@ -93,6 +93,7 @@ def test_error_scale_is_the_round_number_above_nearly_all_errors() -> None:
         views.error_scale,
         views.error_histogram,
         views.where_error,
+        views.where_free,
         lambda a, b: views.error_map(a, b, True, 8),
         lambda a, b: views.error_map(a, b, False, 8),
     ],
@@ -241,3 +242,77 @@ def test_where_error_claims_no_detail_that_only_has_its_share() -> None:
     original = np.zeros((8, 16), np.uint8)
     original[:, :8] = 200 * np.eye(8, dtype=np.uint8)  # one of two blocks: half of the error on half of the picture
     assert views.where_error(original, original + np.uint8(5)) == "The error is spread evenly over the picture."
+
+
+def test_where_free_names_the_largest_part_without_error() -> None:
+    original = np.zeros((90, 90), np.uint8)
+    reconstruction = original.copy()
+    assert views.where_free(original, reconstruction) == ""
+    assert views.where_free(original, original + np.uint8(9)) == ""
+    reconstruction[30:] = 9
+    assert views.where_free(original, reconstruction) == (
+        "What lies in the upper third is nearly free of it: less than 1 % on 33 % of the picture."
+    )
+    reconstruction[:30] = 6  # more than a quarter of the error that its area would have
+    assert views.where_free(original, reconstruction) == ""
+
+
+def test_where_bits_names_the_busy_and_the_empty() -> None:
+    bits = np.array([10, 60, 0.1, 30])
+    assert views.where_bits(bits) == "Half of the bits go into 1 of the 4 channels: 2. Nearly empty: 3."
+    assert views.where_bits(np.ones(4)) == "Half of the bits go into 2 of the 4 channels: 1, 2."
+    assert "nan" not in views.where_bits(np.zeros(4))
+
+
+def rectangles(svg: str) -> list[ElementTree.Element]:
+    return [element for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("rect")]
+
+
+def test_channel_chart_has_a_bar_for_each_channel_and_measure() -> None:
+    svg = views.channel_chart(np.array([1.0, 3.0, 0.0]), [0.5, -0.1, 2.0])
+    heights = [float(r.get("height", "")) for r in rectangles(svg)]
+    assert len(heights) == 6
+    assert heights[1] == pytest.approx(3 * heights[0], rel=0.01)
+    assert heights[2] == heights[4] == 0  # no bits; and a channel that is better muted
+    assert {"25", "75", "0.5", "2.0"} <= set(texts(svg))
+    assert len(rectangles(views.channel_chart(np.ones(16), None))) == 16
+
+
+def test_rate_distortion_chart_places_points_by_rate_and_quality() -> None:
+    curves = {"Residae": [(0.1, 25.0), (0.2, 28.0)], "JPEG": [(0.2, 26.0)]}
+    svg = views.rate_distortion_chart(curves, 0.2)
+    titles = [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("title")]
+    assert "28.00 dB at 0.200 bits per pixel" in titles
+    assert {"Residae", "JPEG", "this file"} <= set(texts(svg))
+    places = {
+        element.find(".//{*}title").text: (float(element.get("x", "")[:-1]), float(element.get("y", "")))
+        for element in ElementTree.fromstring(svg)
+        if element.tag.endswith("svg") and element.find(".//{*}title") is not None
+    }
+    low, high, rival = (
+        places[f"{psnr:.2f} dB at {rate:.3f} bits per pixel"] for rate, psnr in ((0.1, 25), (0.2, 28), (0.2, 26))
+    )
+    assert low[0] < high[0] == rival[0]
+    assert high[1] < rival[1] < low[1]
+
+
+@pytest.mark.parametrize("curve", [[(0.1, 30.0)], [(0.1, 30.0), (0.2, 30.0)], [(1e-4, 12.0)]])
+def test_rate_distortion_chart_of_little(curve: list[tuple[float, float]]) -> None:
+    ElementTree.fromstring(views.rate_distortion_chart({"Residae": curve}, curve[0][0]))
+    assert views.rate_distortion_chart({}, None) == ""
+
+
+def test_every_series_has_a_colour_and_a_mark_of_its_own() -> None:
+    assert len({colour for colour, _ in views.SERIES}) == len({mark for _, mark in views.SERIES}) == len(views.SERIES)
+
+
+def test_network_diagram_shows_every_stage_in_proportion() -> None:
+    encoder = [("stem", 4, 256, 10, 2_000_000), ("stage 1", 2, 16, 1_500, 3_000_000_000)]
+    svg = views.network_diagram(encoder, [("output", 1, 256, 20, 5)])
+    boxes = rectangles(svg)
+    kinds = [box.get("class") for box in boxes]
+    assert kinds == ["stage-none", "stage-encoder", "stage-latent", "stage-decoder", "stage-none"]
+    stem, latent, output = boxes[1:4]
+    assert float(stem.get("height", "")) == float(output.get("height", "")) > float(latent.get("height", ""))
+    assert float(stem.get("width", "")) > float(latent.get("width", "")) > float(output.get("width", ""))
+    assert {"stem", "latent", "1.5 k", "2 M", "3 G", "256", "16"} <= set(texts(svg))

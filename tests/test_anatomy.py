@@ -1,0 +1,21 @@
+"""The anatomy is measured on the network itself."""
+
+import pytest
+
+from residae.anatomy import SIDE, anatomy
+from residae.model import ResidualAutoencoder
+
+
+def test_stages_add_up_to_the_network() -> None:
+    encoder, decoder = anatomy(64, 16)
+    counts = ResidualAutoencoder().count_parameters()
+    assert sum(stage.parameters for stage in encoder) == counts["encoder"] == 11_109_536
+    assert sum(stage.parameters for stage in decoder) == counts["decoder"] == 12_726_721
+    assert sum(stage.flops for stage in encoder) / 1e9 == pytest.approx(51.996, abs=0.001)
+    assert sum(stage.flops for stage in decoder) / 1e9 == pytest.approx(80.958, abs=0.001)
+
+
+def test_stages_are_those_of_the_configuration() -> None:
+    encoder, decoder = anatomy(4, 3)
+    assert [(stage.channels, stage.side) for stage in encoder] == [(4, 256), (8, 128), (16, 64), (32, 32), (3, 16)]
+    assert [(stage.channels, stage.side) for stage in decoder] == [(32, 32), (16, 64), (8, 128), (4, 256), (1, SIDE)]
