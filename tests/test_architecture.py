@@ -13,7 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (  # lowest first; a module may import what is in the layers below its own
     {"residae.errors", "residae.limits", "residae.examples", "residae.examples.draw"},
     {"residae.model", "residae.image", "residae.entropy", "residae.metrics", "residae.views"},
-    {"residae.checkpoint", "residae.engine", "residae.codec", "residae.rivals", "residae.sandbox"},
+    {
+        "residae.checkpoint",
+        "residae.engine",
+        "residae.codec",
+        "residae.rivals",
+        "residae.anatomy",
+        "residae.sandbox",
+    },
     {"residae"},  # the package itself hands out the network of `checkpoint`
     {"residae.session", "residae.deploy"},
     {"residae.evaluate"},
@@ -23,10 +30,11 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.train.loop"},
     {"residae.train.__main__"},
     {"residae.ui"},
-    {"residae.ui.style", "residae.ui.widgets", "residae.ui.zero", "residae.ui.server"},
+    {"residae.ui.style", "residae.ui.zero", "residae.ui.server", "residae.ui.words"},
     {"residae.ui.desk"},
-    {"residae.ui.words"},
-    {"residae.ui.compare", "residae.ui.error", "residae.ui.latent", "residae.ui.files"},
+    {"residae.ui.viewer", "residae.ui.widgets", "residae.ui.controls"},
+    {"residae.ui.reconstruct", "residae.ui.lab", "residae.ui.equal", "residae.ui.files", "residae.ui.batch"},
+    {"residae.ui.model", "residae.ui.endpoints"},
     {"residae.ui.page"},
     {"residae.ui.launch"},
     {"residae.cli", "app"},
@@ -38,6 +46,7 @@ PLACES = {  # where a library may be imported; Gradio is the page's alone
     "PIL": ("residae.image", "residae.rivals", "residae.examples"),
     "torch": (
         "residae.model",
+        "residae.anatomy",
         "residae.checkpoint",
         "residae.engine",
         "residae.codec",

@@ -1,5 +1,6 @@
-"""The page, as a person uses it: the real app with the real weights, driven in Chromium."""
+"""The page, as a person uses it: the real app driven in Chromium, on a tiny network so that nobody waits."""
 
+import csv
 import io
 import os
 import re
@@ -9,31 +10,44 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 
+from residae.codec import inspect
 from residae.examples import paths
-from residae.image import open_picture
-from residae.session import Laboratory, Report
+from residae.image import open_picture, write_png
+from residae.rivals import CODECS
+from residae.session import OURS, Edits, Laboratory, Report
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).resolve().parent.parent
 KODAK = ROOT.parent / "shared" / "data" / "kodak" / "05.png"
 PHOTOGRAPH = KODAK if KODAK.exists() else Path(paths()[0])  # our rendered scene where there is no photograph
-PATIENCE = 120_000  # ms; the machine may be busy
+PATIENCE = 60_000  # ms; the machine may be busy
+GRADIOS_OWN = ('aria-label="common.upload"',)  # a button around a file input, in gr.File once it holds files
+TABS = ("Reconstruct", "Latent lab", "Equal bytes", "Files", "Batch", "The model")
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = (tmp_path_factory.mktemp("app") / "log").open("w")
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+    environment = os.environ | {
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "RESIDAE_CHECKPOINT": str(checkpoint),
+    }
     app = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}/"
     try:
@@ -51,6 +65,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         app.terminate()
         app.wait(30)
         log.close()
+    assert "Traceback" not in Path(log.name).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -76,17 +91,19 @@ def complaints() -> list[str]:
 
 @pytest.fixture(scope="module")
 def page(address: str, browser: Browser, complaints: list[str]) -> Page:
-    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    page = browser.new_page(viewport={"width": 1440, "height": 1000}, reduced_motion="reduce")
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     page.goto(address)
     return page
 
 
 @pytest.fixture(scope="module")
-def laboratory() -> Laboratory:
-    return Laboratory.open()
+def laboratory(checkpoint: Path) -> Laboratory:
+    """The network that the page has, as it was stored."""
+    return Laboratory.open(checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +112,29 @@ def report(laboratory: Laboratory) -> Report:
     return laboratory.examine(open_picture(PHOTOGRAPH), color=False, quality=80)
 
 
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
 def figure(page: Page, name: str) -> Locator:
     return page.locator(f"#figures dt:text-is('{name}') + dd")
+
+
+def wait_for_number(place: Locator, expected: float, within: float) -> None:
+    """The first number that stands there. Not to the last digit: the two processes may work in different precision."""
+    end, text = time.monotonic() + PATIENCE / 1000, ""
+    while time.monotonic() < end:
+        text = place.inner_text() if place.count() else ""
+        found = re.search(r"\d[\d,]*\.?\d*", text)
+        if found and abs(float(found[0].replace(",", "")) - expected) <= within:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{expected} is expected, and what stands there is {text!r}")
+
+
+def set_quality(page: Page, value: int) -> None:
+    page.get_by_label("number input for Quality of the file").fill(str(value))
+    page.get_by_label("number input for Quality of the file").press("Enter")
 
 
 def pixels(image: Locator) -> np.ndarray:
@@ -105,149 +143,264 @@ def pixels(image: Locator) -> np.ndarray:
     with urllib.request.urlopen(image.get_attribute("src")) as answer:
         shown = Image.open(io.BytesIO(answer.read()))
     assert shown.format == "PNG"
-    return np.asarray(shown.convert("L"))
+    return np.asarray(shown.convert("RGB"))
+
+
+def gray(picture: np.ndarray) -> np.ndarray:
+    return picture[..., None].repeat(3, axis=2)
 
 
 def test_first_visit_shows_an_example_already_worked_on(page: Page) -> None:
-    expect(figure(page, "PSNR")).to_have_text(re.compile(r"^\d\d\.\d\d dB$"), timeout=PATIENCE)
-    expect(page.locator("#after img")).to_have_attribute("alt", "The picture rebuilt from its latent")
-    expect(page.locator("header .device")).to_contain_text("residae-16x")
+    expect(figure(page, "PSNR")).to_have_text(re.compile(r"^\d+\.\d\d dB$"))
+    expect(page.get_by_alt_text("The picture rebuilt from its latent").first).to_be_visible()
+    expect(page.locator("header .device")).to_contain_text("tiny")
     expect(page.locator("#examples img")).to_have_count(5)
     expect(figure(page, "Latent")).to_contain_text("chroma at half size")
 
 
 def test_a_photograph_comes_back_as_itself(page: Page, report: Report) -> None:
     page.get_by_label("Gray", exact=True).check()
+    expect(figure(page, "Latent")).not_to_contain_text("chroma")
     page.set_input_files("#upload input[type=file]", PHOTOGRAPH)
-    expect(figure(page, "PSNR")).to_have_text(f"{report.psnr:.2f} dB", timeout=PATIENCE)
-    expect(figure(page, "SSIM")).to_have_text(f"{report.ssim:.4f}")
-    expect(figure(page, "Numbers")).to_have_text("16.0× fewer")
+    wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
+    wait_for_number(figure(page, "SSIM"), report.ssim, 0.001)
+    expect(figure(page, "Numbers")).to_have_text("64.0× fewer")
     height, width = report.original.shape
     expect(figure(page, "Picture")).to_have_text(f"{width} × {height} px")
-    expect(figure(page, "Latent")).to_have_text(f"16 × {height // 16} × {width // 16}")
+    expect(figure(page, "Latent")).to_have_text(f"4 × {height // 16} × {width // 16}")
     expect(figure(page, "Encoding")).to_have_text(re.compile(r"^\d+\.\d s$"))
 
-    np.testing.assert_array_equal(pixels(page.locator("#before img")), report.original)
-    difference = pixels(page.locator("#after img")).astype(int) - report.decoding.pixels
-    assert abs(difference).max() <= 1, "the page shows another reconstruction than the package makes"
-    expect(page.locator("#compare img")).to_have_count(2)
+    before, after = (page.locator("#compare .frame img").nth(i) for i in range(2))
+    np.testing.assert_array_equal(pixels(before), gray(report.original))
+    difference = pixels(after).astype(int) - gray(report.decoding.pixels)
+    assert np.square(difference).mean() < 1, "the page shows another reconstruction than the package makes"
     assert report.compressed
     size = len(report.compressed.data)
-    expect(figure(page, "File")).to_have_text(f"{size / 1000:.1f} kB")
-    expect(figure(page, "Rate")).to_have_text(f"{8 * size / (width * height):.3f} bpp")
-    expect(figure(page, "Raw pixels")).to_have_text(f"{height * width / size:.3g} : 1")
-    expect(page.locator("#status")).to_contain_text(
-        f"This picture costs {size / 1000:.1f} kB, {height * width / size:.0f} times less"
-    )
+    wait_for_number(figure(page, "Rate"), 8 * size / (width * height), 0.002)
+    expect(page.locator("#status")).to_contain_text(re.compile(r"This picture costs .* times less than its pixels"))
 
 
-def test_error_maps_have_a_key_in_grey_levels(page: Page, report: Report) -> None:
-    page.get_by_role("tab", name="Error", exact=True).click()
-    assert pixels(page.locator("#absolute img")).shape == report.original.shape
+def test_pictures_share_one_zoom_and_tell_what_lies_under_the_pointer(page: Page, report: Report) -> None:
+    page.get_by_role("button", name="Side by side", exact=True).click()
+    frames = page.locator("#compare .frame")
+    expect(frames).to_have_count(3)
     expect(page.get_by_role("img", name="Absolute error in grey levels (0 to 255)")).to_be_visible()
-    page.get_by_label("Signed", exact=True).check()
-    expect(page.locator("#signed img")).to_be_visible()
+    page.locator("#compare .one").click()
+    expect(page.locator("#compare .scale")).to_have_text("100 %")
+    page.locator("#compare .stage").press("ArrowRight")
+    placed = [frames.nth(i).locator("img").get_attribute("style") for i in range(3)]
+    assert placed[0] == placed[1] == placed[2]
+    assert f"width: {report.original.shape[1]}px" in str(placed[0])
+
+    box = frames.nth(1).bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 20, box["y"] + 30)
+    readout = page.locator("#compare .readout")
+    expect(readout).to_have_text(re.compile(r"^\d+, \d+: \d+ → \d+, error"))
+    x, y, before, after, error = map(int, re.findall(r"[-\d]+", readout.inner_text().replace("\N{MINUS SIGN}", "-")))
+    assert before == report.original[y, x]
+    assert abs(after - int(report.decoding.pixels[y, x])) <= 8
+    assert error == after - before
+
+    page.get_by_role("button", name="Signed", exact=True).first.click()
     expect(page.get_by_role("img", name=re.compile("blue too dark, orange too bright"))).to_be_visible()
-    expect(page.locator("#absolute img")).to_be_hidden()
+    page.locator("#compare .fit").click()
+    page.get_by_role("button", name="Divided", exact=True).first.click()
+    divider = page.get_by_role("slider", name=re.compile("^Divide between Original"))
+    divider.focus()
+    before_moving = page.locator("#compare .frame img").nth(1).get_attribute("style")
+    divider.press("ArrowLeft")
+    assert page.locator("#compare .frame img").nth(1).get_attribute("style") != before_moving
+    page.get_by_role("button", name="How common each error is").click()
+    expect(page.get_by_role("img", name="Share of pixels by luma error in grey levels")).to_be_visible()
 
 
-def test_latent_channels_can_be_looked_at_one_by_one(page: Page, report: Report) -> None:
-    page.get_by_role("tab", name="Latent", exact=True).click()
-    expect(page.locator("#latents img")).to_have_count(16)
-    page.get_by_role("img", name="Channel 7", exact=True).click()
-    channel = report.encoding.latents[0][6]
-    values = page.locator("#channel-figures dd")
-    expect(values.nth(0)).to_have_text("7")
-    expect(values.nth(1)).to_have_text(f"{channel.mean():.4g}")
-    expect(values.nth(3)).to_have_text(f"{channel.min():.4g} to {channel.max():.4g}")
+def test_another_rate_decodes_without_encoding_again(page: Page, report: Report, laboratory: Laboratory) -> None:
+    seconds = figure(page, "Encoding").inner_text()
+    set_quality(page, 10)
+    coarse = laboratory.judge(open_picture(PHOTOGRAPH), report.encoding, laboratory.compress(report.encoding, 10))
+    wait_for_number(figure(page, "PSNR"), coarse.psnr, 0.02)
+    expect(figure(page, "Encoding")).to_have_text(seconds)
+    set_quality(page, 80)
+    wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
+
+
+def test_the_unquantised_latent_scores_as_evaluate_does(page: Page, report: Report, laboratory: Laboratory) -> None:
+    unquantised = laboratory.judge(open_picture(PHOTOGRAPH), report.encoding, None)
+    page.get_by_label("Skip the file").check()
+    expect(figure(page, "File")).to_have_count(0)
+    wait_for_number(figure(page, "PSNR"), unquantised.psnr, 0.02)
+    page.get_by_label("Skip the file").uncheck()
+    expect(figure(page, "File")).to_have_count(1)
+
+
+def test_the_lab_decodes_what_is_left_of_the_latent(page: Page, report: Report, laboratory: Laboratory) -> None:
+    open_tab(page, "Latent lab")
+    status = page.locator("#lab-status")
+    expect(page.locator("#mixer .strip")).to_have_count(4)
+    expect(status).to_contain_text("as it was")
+    assert report.compressed
+    shares = laboratory.channel_bits(report.compressed).sum(0)
+    wait_for_number(page.get_by_role("group", name="Channel 3").locator(".share"), 100 * shares[2] / shares.sum(), 1)
+
+    base = laboratory.latents(report.encoding, report.compressed)
+    encoding = type(report.encoding)(base, report.encoding.height, report.encoding.width, 0)
+    muted = laboratory.judge_edited(open_picture(PHOTOGRAPH), encoding, Edits((1.0, 1.0, 0.0, 1.0)))
+    page.get_by_role("button", name="Mute channel 3").click()
+    wait_for_number(status, muted.psnr, 0.02)
+    expect(page.get_by_role("group", name="Channel 3")).to_have_class(re.compile("silent"))
+
+    page.get_by_role("button", name="Reset", exact=True).click()
+    expect(status).to_contain_text("as it was")
+    noisy = laboratory.judge_edited(open_picture(PHOTOGRAPH), encoding, Edits(noise=1.0))
+    page.get_by_label("number input for Noise").fill("1")
+    page.get_by_label("number input for Noise").press("Enter")
+    wait_for_number(status, noisy.psnr, 0.02)
+    page.get_by_role("button", name="Reset", exact=True).click()
+    expect(status).to_contain_text("as it was")
+
+    page.get_by_role("button", name="Look at channel 2").click()
+    values = report.encoding.latents[0][1]
+    expect(page.locator("#channel figcaption")).to_contain_text(re.compile("Channel 2.*mean"))
+    assert values.shape == (report.encoding.height // 16, report.encoding.width // 16)
+    page.get_by_role("button", name="Measure what each channel is worth").click()
+    expect(page.get_by_role("img", name="By channel: bits (%) and dB lost when muted (dB)")).to_be_visible()
+    expect(status).to_contain_text("Measured on luma")
+
+
+def test_rivals_at_equal_bytes_and_who_cannot_go_so_low(page: Page, report: Report, laboratory: Laboratory) -> None:
+    open_tab(page, "Equal bytes")
+    comparison = next(laboratory.compare(report))
+    rows = page.locator("#rivals-figures tbody tr")
+    expect(rows).to_have_count(1 + len(CODECS))
+    for row, contender in zip(rows.all(), comparison.contenders, strict=True):
+        expect(row.locator("th")).to_have_text(contender.name)
+        if contender.pixels is None:
+            expect(row).to_contain_text("cannot go so low")
+        else:
+            wait_for_number(row.locator("td").nth(1), contender.psnr, 0.1)
+            wait_for_number(row.locator("td").nth(3), contender.ms_ssim, 0.01)
+    assert any(contender.pixels is None for contender in comparison.contenders), "choose a harder case"
+    expect(page.locator("#rivals .absent").first).to_contain_text("cannot go as low as")
+    expect(page.locator("#rivals-status")).to_contain_text("At ")
+    page.locator("#rivals").get_by_role("button", name="Errors").click()
+    present = [contender for contender in comparison.contenders if contender.pixels is not None]
+    expect(page.locator("#rivals .frame img")).to_have_count(len(present))
+    expect(page.get_by_role("img", name="PSNR in dB against bits per pixel, by codec")).to_contain_text(OURS)
 
 
 def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Report, tmp_path: Path) -> None:
+    open_tab(page, "Reconstruct")
     with page.expect_download() as download:
         page.locator("#download").click()
     file = tmp_path / download.value.suggested_filename
     download.value.save_as(file)
     assert report.compressed
     assert file.suffix == ".rae"
-    assert abs(file.stat().st_size - len(report.compressed.data)) <= 8  # threads may round a latent the other way
+    assert file.stat().st_size == pytest.approx(len(report.compressed.data), rel=0.02)  # a latent may round otherwise
 
-    page.get_by_role("tab", name="Open a file", exact=True).click()
-    page.set_input_files("#rae input[type=file]", file)
-    expect(page.locator("#opened-figures")).to_contain_text("residae-16x", timeout=PATIENCE)
-    difference = pixels(page.locator("#opened img")).astype(int) - report.decoding.pixels
-    assert np.square(difference).mean() < 0.01
-
-    file.write_bytes(file.read_bytes()[:-9])
-    page.set_input_files("#rae input[type=file]", file)
-    expect(page.locator("#opened-figures [role=alert]")).to_contain_text("damaged or cut short")
-
-
-def test_another_rate_decodes_without_encoding_again(page: Page, report: Report, laboratory: Laboratory) -> None:
-    page.get_by_role("tab", name="Compare", exact=True).click()
-    seconds = figure(page, "Encoding").inner_text()
-    page.get_by_label("number input for Quality of the file").fill("10")
-    page.get_by_label("number input for Quality of the file").press("Enter")
-    coarse = laboratory.compress(report.encoding, 10)
-    expect(figure(page, "File")).to_have_text(f"{len(coarse.data) / 1000:.1f} kB", timeout=PATIENCE)
-    expect(figure(page, "Encoding")).to_have_text(seconds)
+    open_tab(page, "Files")
+    cut = tmp_path / "cut.rae"
+    cut.write_bytes(file.read_bytes()[:-9])
+    page.set_input_files("#rae input[type=file]", [file, cut])
+    expect(page.locator("#opened-figures")).to_contain_text(inspect(file.read_bytes()).fingerprint)
+    difference = pixels(page.locator("#opened .frame img")).astype(int) - gray(report.decoding.pixels)
+    assert np.square(difference).mean() < 1
+    expect(page.locator("#files-status [role=alert]")).to_contain_text("cut.rae: The file is damaged or cut short")
+    expect(page.locator("#files-status")).to_contain_text("1 file opened.")
 
 
-def test_the_unquantised_latent_scores_as_evaluate_does(page: Page, report: Report, laboratory: Laboratory) -> None:
-    unquantised = laboratory.judge(open_picture(PHOTOGRAPH), report.encoding, None)
-    page.get_by_label("Skip the file").check()
-    expect(figure(page, "PSNR")).to_have_text(f"{unquantised.psnr:.2f} dB", timeout=PATIENCE)
-    expect(figure(page, "File")).to_have_count(0)
-    page.get_by_label("Skip the file").uncheck()
-    expect(figure(page, "File")).to_have_count(1, timeout=PATIENCE)
+def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path: Path) -> None:
+    open_tab(page, "Batch")
+    page.get_by_role("button", name="Compress them all").click()
+    expect(page.locator("#batch-status [role=alert]")).to_have_text("Choose some pictures first.")
+    (tmp_path / "c.png").write_text("no picture")
+    page.set_input_files("#batch input[type=file]", [folder / "a.png", folder / "b.png", tmp_path / "c.png"])
+    expect(page.locator("#batch tr")).to_have_count(3)
+    page.get_by_role("button", name="Compress them all").click()
+    expect(page.locator("#batch-status")).to_contain_text("3 of 3 done.")
+    expect(page.locator("#batch-table")).to_contain_text("not a picture")
+    taken = {}
+    for name in ("csv", "zip"):
+        with page.expect_download() as download:
+            page.locator(f"#batch-{name}").click()
+        download.value.save_as(taken.setdefault(name, tmp_path / f"taken.{name}"))
+    rows = list(csv.DictReader(taken["csv"].open()))
+    assert [row["Picture"] for row in rows] == ["a.png", "b.png", "c.png"]
+    with zipfile.ZipFile(taken["zip"]) as archive:
+        assert archive.namelist() == ["001-a.rae", "002-b.rae"]
+        for row, name in zip(rows, archive.namelist(), strict=False):
+            info = inspect(archive.read(name))
+            assert (str(info.file_bytes), str(info.width)) == (row["Bytes"], row["Width"])
+
+
+def test_the_model_is_drawn_from_its_configuration(page: Page) -> None:
+    open_tab(page, "The model")
+    expect(page.get_by_role("img", name=re.compile("^The network: encoder, latent and decoder"))).to_be_visible()
+    expect(page.locator("#diagram")).to_contain_text("latent")
+    expect(page.locator("#model-figures")).to_contain_text("GFLOP")
+    expect(page.locator("#model-card")).to_have_text("This checkpoint has no model card.")
 
 
 def test_what_is_no_picture_gets_one_sentence_and_harms_nothing(
     page: Page, report: Report, laboratory: Laboratory, tmp_path: Path
 ) -> None:
+    open_tab(page, "Reconstruct")
     (tmp_path / "holiday.png").write_text("<html>not a picture</html>")
     page.set_input_files("#upload input[type=file]", tmp_path / "holiday.png")
     expect(page.locator("#status [role=alert]")).to_contain_text("not a picture in one of the formats that work")
-    expect(page.locator("#before img")).to_be_visible()  # what was there stays
-    np.testing.assert_array_equal(pixels(page.locator("#before img")), report.original)
+    before = page.locator("#compare .frame img").first
+    np.testing.assert_array_equal(pixels(before), gray(report.original))  # what was there stays
 
-    page.get_by_label("number input for Quality of the file").fill("30")
-    page.get_by_label("number input for Quality of the file").press("Enter")
-    finer = laboratory.compress(report.encoding, 30)  # of the picture that is shown, not of the file that was refused
-    expect(figure(page, "File")).to_have_text(f"{len(finer.data) / 1000:.1f} kB", timeout=PATIENCE)
+    set_quality(page, 30)
+    finer = laboratory.judge(open_picture(PHOTOGRAPH), report.encoding, laboratory.compress(report.encoding, 30))
+    wait_for_number(figure(page, "PSNR"), finer.psnr, 0.02)  # of what is shown, not of what was refused
 
-    Image.fromarray(np.tile(np.arange(0, 240, 5, np.uint8), (32, 1))).save(tmp_path / "ramp.png")
+    (tmp_path / "ramp.png").write_bytes(write_png(np.tile(np.arange(0, 240, 5, np.uint8), (32, 1))))
     page.set_input_files("#upload input[type=file]", tmp_path / "ramp.png")
-    expect(figure(page, "Picture")).to_have_text("48 × 32 px", timeout=PATIENCE)
+    expect(figure(page, "Picture")).to_have_text("48 × 32 px")
     expect(page.locator("#status [role=alert]")).to_have_count(0)
 
 
 def test_a_picture_can_be_pasted(page: Page) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(np.tile(np.arange(0, 250, 5, np.uint8), (20, 1))).save(buffer, "PNG")
+    data = write_png(np.tile(np.arange(0, 250, 5, np.uint8), (20, 1)))
     page.evaluate(
         """(bytes) => {
           const data = new DataTransfer();
           data.items.add(new File([new Uint8Array(bytes)], "clipboard.png", { type: "image/png" }));
           document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
         }""",
-        list(buffer.getvalue()),
+        list(data),
     )
-    expect(figure(page, "Picture")).to_have_text("50 × 20 px", timeout=PATIENCE)
+    expect(figure(page, "Picture")).to_have_text("50 × 20 px")
 
 
 def test_colour_has_three_planes(page: Page) -> None:
     page.get_by_label("Colour", exact=True).check()
-    expect(figure(page, "Latent")).to_contain_text("chroma at half size", timeout=PATIENCE)
-    page.get_by_role("tab", name="Latent", exact=True).click()
+    expect(figure(page, "Latent")).to_contain_text("chroma at half size")
+    open_tab(page, "Latent lab")
     page.get_by_label("Red chroma", exact=True).check()
-    expect(page.locator("#latents img")).to_have_count(16)
+    expect(page.locator("#mixer .strip img")).to_have_count(4)
+
+
+def test_no_serious_finding_of_ours_by_axe(page: Page) -> None:
+    findings = set()
+    for tab in TABS:
+        open_tab(page, tab)
+        for dark in (False, True):
+            page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", dark)
+            for finding in Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]:
+                if finding["impact"] in ("serious", "critical"):
+                    findings |= {(tab, dark, finding["id"], node["html"][:160]) for node in finding["nodes"]}
+    assert {finding for finding in findings if not any(own in finding[3] for own in GRADIOS_OWN)} == set()
 
 
 def test_phone_width_holds_everything(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    for tab in ("Compare", "Error", "Latent", "Open a file"):
-        page.get_by_role("tab", name=tab, exact=True).click()
-        assert page.evaluate("document.querySelector('.gradio-container').scrollWidth") <= 390, tab
+    for tab in TABS:
+        open_tab(page, tab)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
+    open_tab(page, "Reconstruct")
     picture = page.locator("#stage").bounding_box()
     controls = page.locator("#controls").bounding_box()
     assert picture
@@ -258,3 +411,46 @@ def test_phone_width_holds_everything(page: Page) -> None:
 def test_console_is_clean(page: Page, complaints: list[str]) -> None:
     assert page.title() == "Residae"
     assert complaints == []
+
+
+# Programs
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Iterator[Client]:
+    client = Client(address, verbose=False)
+    yield client
+    client.close()
+
+
+def test_the_endpoints_are_documented(client: Client) -> None:
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(endpoints) == {"/reconstruct", "/compress", "/decompress", "/compare"}
+    names = [parameter["parameter_name"] for parameter in endpoints["/compress"]["parameters"]]
+    assert names == ["picture", "color", "quality", "max_bytes", "side"]
+    types = [parameter["python_type"]["type"] for parameter in endpoints["/reconstruct"]["parameters"]]
+    assert types == ["filepath", "bool", "float", "int"]
+
+
+def test_programs_get_what_the_package_gives(client: Client, report: Report, laboratory: Laboratory) -> None:
+    photograph = handle_file(PHOTOGRAPH)
+    png, figures = client.predict(photograph, False, 80, api_name="/reconstruct")
+    assert figures["psnr"] == pytest.approx(report.psnr, abs=0.01)
+    file, figures = client.predict(photograph, False, api_name="/compress")
+    assert report.compressed
+    assert figures["bytes"] == Path(file).stat().st_size == pytest.approx(len(report.compressed.data), rel=0.02)
+    again, info = client.predict(handle_file(file), api_name="/decompress")
+    assert (info["height"], info["width"]) == report.original.shape
+    difference = np.asarray(Image.open(again)).astype(int) - np.asarray(Image.open(png))
+    assert abs(difference).max() <= 1
+    least = client.predict(photograph, False, 0, api_name="/compress")[1]["bytes"]
+    budget = (least + figures["bytes"]) // 2
+    assert least <= client.predict(photograph, False, 80, budget, api_name="/compress")[1]["bytes"] <= budget
+    rows = client.predict(photograph, False, api_name="/compare")
+    assert [row["codec"] for row in rows] == [OURS, *CODECS]
+
+
+def test_programs_get_sentences_for_errors(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("no picture")
+    with pytest.raises(Exception, match="not a picture in one of the formats"):
+        client.predict(handle_file(tmp_path / "x.png"), api_name="/reconstruct")

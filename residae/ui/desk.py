@@ -1,58 +1,90 @@
-"""What the page works with: the one checkpoint in memory, pictures at their working size, and results that are kept."""
+"""What the page works with: checkpoints in memory, pictures at working size, kept results, and work that stops."""
 
 import functools
 import hashlib
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, NamedTuple
+from typing import Any
+from weakref import WeakValueDictionary
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 
 import residae.examples
+from residae.codec import Compressed
 from residae.engine import Progress
 from residae.errors import ResidaeError
 from residae.image import Picture, fit
 from residae.sandbox import Sandbox
-from residae.session import Encoding, Laboratory, Report
+from residae.session import DEFAULT_CHECKPOINT, Encoding, Laboratory, Report, find_checkpoints
 from residae.ui import zero
 
 EXAMPLES = residae.examples.paths()
 CPU_SIDE, NO_LIMIT = 1024, 0  # pixels on the long side that are worked on
 QUALITY = 80
+Updates = dict[Any, Any]  # component: its new value
 
 SANDBOX = Sandbox()  # in which every upload is opened
 LOCK = threading.Lock()
 KEPT: dict[Any, Report] = {}  # on our own pictures, so that they are one click away; a megabyte or two each
 MOST_KEPT = 40
+RUNNING: WeakValueDictionary[str, threading.Event] = WeakValueDictionary()  # by session: set to stop its work
 
 
-class Shown(NamedTuple):
-    """What the page shows now, from which another rate of it is decoded."""
+class Stopped(Exception):  # noqa: N818  # no error
+    """The person does not want the result any more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the page shows now: all that another rate, an edit or a comparison starts from. No picture is in it."""
 
     path: str
     side: int
+    checkpoint: str
     encoding: Encoding
+    compressed: Compressed | None
+    psnr: float
+
+    @property
+    def color(self) -> bool:
+        return len(self.encoding.latents) == 3
+
+    @property
+    def lab(self) -> Laboratory:
+        return laboratory(self.checkpoint)
+
+    def picture(self) -> Picture:
+        return open_fitted(self.path, self.side)
 
 
-@functools.cache
-def _open_laboratory() -> Laboratory:
-    return zero.LentLaboratory.open() if zero.LENT else Laboratory.open()
+@functools.lru_cache(maxsize=4)
+def _open_laboratory(checkpoint: str) -> Laboratory:
+    kind = zero.LentLaboratory if zero.LENT else Laboratory
+    return kind.open(find_checkpoints().get(checkpoint))  # where there is none, it says what to do
 
 
-def laboratory() -> Laboratory:
-    """The one checkpoint in memory, loaded when it is first needed, and once."""
+def default_checkpoint() -> str:
+    """The name of the first of those found; one is always there, or opening it tells what is missing."""
+    return next(iter(find_checkpoints()), DEFAULT_CHECKPOINT)
+
+
+def laboratory(checkpoint: str) -> Laboratory:
+    """A checkpoint in memory, loaded when it is first needed, and once."""
     with LOCK:
-        return _open_laboratory()
+        return _open_laboratory(checkpoint)
 
 
 def get_ready() -> None:
     """Before the page is launched: load the weights, in the background where that may be."""
     if zero.LENT:
-        laboratory()  # the only time at which they can be placed; and the first GPU is lent to a visitor
+        for name in find_checkpoints():  # the only time at which they can be placed
+            laboratory(name)  # and the first GPU is lent to a visitor
     else:
         threading.Thread(target=warm_up, daemon=True).start()  # the page answers meanwhile
 
@@ -60,7 +92,7 @@ def get_ready() -> None:
 def warm_up() -> None:
     """Load the weights, and have the first visitor's picture ready."""
     with suppress(ResidaeError):  # whoever asks next is told
-        examine(EXAMPLES[0], True, CPU_SIDE, QUALITY, lambda share: None)
+        examine(EXAMPLES[0], default_checkpoint(), True, CPU_SIDE, QUALITY, lambda share: None)
 
 
 def open_fitted(path: str, side: int) -> Picture:
@@ -68,9 +100,10 @@ def open_fitted(path: str, side: int) -> Picture:
     return fit(picture, side or max(picture.width, picture.height))
 
 
-def examine(path: str, color: bool, side: int, quality: float | None, progress: Progress) -> Report:
-    settings = path, color, side, quality
-    report = KEPT.pop(settings, None) or laboratory().examine(open_fitted(path, side), color, quality, progress)
+def examine(path: str, checkpoint: str, color: bool, side: int, quality: float | None, progress: Progress) -> Report:
+    settings = path, checkpoint, color, side, quality
+    report = KEPT.pop(settings, None)
+    report = report or laboratory(checkpoint).examine(open_fitted(path, side), color, quality, progress)
     if path in EXAMPLES:
         KEPT[settings] = report  # the latest last
         while len(KEPT) > MOST_KEPT:
@@ -91,12 +124,31 @@ def saved(data: bytes, name: str) -> str:
     return str(Path(part.name).replace(folder / name))
 
 
-def told(progress: gr.Progress) -> Progress:
-    """Tell the page how far the work is and how long it will take."""
+def told(progress: gr.Progress, request: gr.Request, doing: str = "") -> Progress:
+    """Tell the page what is being done, how far it is and how long it will take; stop when the session asks to."""
     start = time.monotonic()
+    asked = RUNNING[str(request.session_hash)] = threading.Event()
 
     def tell(share: float) -> None:
+        if asked.is_set():
+            raise Stopped
         left = (time.monotonic() - start) * (1 - share) / share
-        progress(share, desc=f"About {left:.0f} s left")
+        progress(share, desc=f"{doing} About {left:.0f} s left".strip())
 
     return tell
+
+
+def stop(request: gr.Request) -> None:
+    """Ask what runs for this session to stop; what is shown stays."""
+    if event := RUNNING.get(str(request.session_hash)):
+        event.set()
+
+
+def explained(place: gr.HTML, alert: Any, work: Iterator[Updates]) -> Iterator[Updates]:
+    """What `work` yields; an error of the person's as a sentence in `place`, and a stop as no change."""
+    try:
+        yield from work
+    except Stopped:
+        yield {place: gr.skip()}
+    except ResidaeError as error:
+        yield {place: alert(error)}

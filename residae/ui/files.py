@@ -1,33 +1,72 @@
-"""The tab Open a file: from a .rae file to its picture."""
+"""The tab Files: from .rae files to their pictures, and what is inside."""
 
+import html
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
+from residae import views
+from residae.engine import Progress
 from residae.errors import ResidaeError
-from residae.ui.desk import laboratory, told
-from residae.ui.widgets import picture
-from residae.ui.words import alert, contents
+from residae.session import between
+from residae.ui.desk import Updates, explained, laboratory, told
+from residae.ui.viewer import light_table, pane, table
+from residae.ui.widgets import MODEL, work_line
+from residae.ui.words import alert, channel_sentence, contents, short
 
 
 class Files:
-    def __init__(self) -> None:
-        self.rae = gr.File(label="Drop or choose a .rae file", elem_id="rae", height=130)
-        self.figures = gr.HTML(elem_id="opened-figures")
-        self.opened = picture("opened", "Picture in the file", "The picture in the file", ("fullscreen", "download"))
+    def __init__(self, checkpoint: gr.Dropdown) -> None:
+        self.rae = gr.File(label="Drop or choose .rae files", file_count="multiple", elem_id="rae", height=110)
+        self.status, _ = work_line("files-status")
+        self.table = light_table("opened", "A .rae file becomes its picture here.")
+        self.pictures = gr.File(label="The pictures, as PNG", file_count="multiple", visible=False, elem_id="pictures")
+        self.figures = gr.HTML(elem_id="opened-figures", apply_default_css=False)
         self.rae.upload(
             self.open,
-            self.rae,
-            [self.rae, self.opened, self.figures],
-            show_progress_on=self.figures,
-            concurrency_id="model",
+            [self.rae, checkpoint],
+            [self.rae, self.table, self.figures, self.pictures, self.status],
+            show_progress_on=self.status,
+            **MODEL,
         )
 
-    def open(self, path: str, progress: gr.Progress = gr.Progress()) -> dict[Any, Any]:  # noqa: B008
-        """The picture in a .rae file."""
-        try:
-            info, decoding = laboratory().decompress(Path(path).read_bytes(), told(progress))
-        except ResidaeError as error:
-            return {self.rae: None, self.figures: alert(error)}
-        return {self.rae: None, self.opened: decoding.pixels, self.figures: contents(info)}
+    def open(
+        self,
+        paths: list[str],
+        checkpoint: str,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """The pictures in .rae files, one after the other; a bad one is named, and does not keep the others."""
+        work = self._opened(paths, checkpoint, told(progress, request, "Decoding."))
+        yield from explained(self.status, alert, work)
+
+    def _opened(self, paths: list[str], checkpoint: str, tell: Progress) -> Iterator[Updates]:
+        panes: list[dict[str, object]] = []
+        shown, details, files, failures = [], "", [], ""
+        for number, path in enumerate(paths):
+            name, part = short(Path(path).name), between(tell, number / len(paths), (number + 1) / len(paths))
+            try:
+                data = Path(path).read_bytes()
+                info, decoding = laboratory(checkpoint).decompress(data, part)
+            except ResidaeError as error:
+                failures += alert(f"{name}: {error}")
+                continue
+            shown.append({"name": name, "panes": [len(panes)], "size": [info.width, info.height]})
+            panes.append(opened := pane(name, f"The picture in {name}", decoding.pixels))
+            files.append(opened["picture"]["path"])
+            details += f"<h3>{html.escape(name)}</h3>" + contents(info) + inside(data, checkpoint)
+            yield {self.table: table(panes, shown, (info.height, info.width), 1, fresh=True), self.figures: details}
+        done = f"<p>{len(files)} {'file' if len(files) == 1 else 'files'} opened.</p>" if files else ""
+        yield {self.rae: None, self.status: done + failures}
+        if files:
+            yield {self.pictures: gr.File(files, visible=True)}
+
+
+def inside(data: bytes, checkpoint: str) -> str:
+    """Where the bits of a file went."""
+    codec = laboratory(checkpoint).codec
+    opened = codec.decompress(data)
+    bits = codec.channel_bits(opened.symbols, opened.info.quality).sum(0)
+    return channel_sentence(bits) + views.channel_chart(bits, None)

@@ -1,11 +1,19 @@
 """Components that several tabs use."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
+from residae.ui.desk import stop
 
-def picture(name: str, label: str, alt_text: str, buttons: Sequence[Any] = ("fullscreen",)) -> gr.Image:
-    """A picture that is only shown, without loss."""
-    return gr.Image(label=label, alt_text=alt_text, buttons=[*buttons], format="png", interactive=False, elem_id=name)
+MODEL: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}  # one piece of work at a time
+PLAIN: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def work_line(name: str) -> tuple[gr.HTML, gr.Button]:
+    """Where a tab says what it does, how long it will take, what came out and what went wrong; and how to stop it."""
+    with gr.Row(elem_classes=["work"], equal_height=False):
+        status = gr.HTML(elem_id=name, elem_classes=["status"], apply_default_css=False)
+        button = gr.Button("Stop", size="sm", min_width=64, scale=0, elem_classes=["stop"])
+    button.click(stop, **PLAIN)
+    return status, button

@@ -2,40 +2,43 @@
 
 import html
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from residae import views
 from residae.codec import Info
-from residae.session import Report
-from residae.ui.desk import laboratory
+from residae.session import Comparison, Report
 
 
 def alert(message: object) -> str:
     return f'<p class="alert" role="alert">{html.escape(str(message))}</p>'
 
 
-def numbers(report: Report) -> str:
+def numbers(report: Report, ratio_of_numbers: float) -> str:
     """The panel of figures, as a list that can be selected and copied."""
     encoding, compressed = report.encoding, report.compressed
     shape = " × ".join(str(length) for length in encoding.latents[0].shape)
-    rows = {"PSNR": f"{report.psnr:.2f} dB", "SSIM": "–" if math.isnan(report.ssim) else f"{report.ssim:.4f}"}
+    rows: dict[str, str] = {}
     if compressed:
         size = len(compressed.data)
-        rows |= {
-            "File": kilobytes(size),
-            "Rate": f"{8 * size / (encoding.width * encoding.height):.3f} bpp",
-            "Raw pixels": ratio(report.original.size, size),
-        }
+        rows |= {"File": kilobytes(size), "Rate": f"{8 * size / (encoding.width * encoding.height):.3f} bpp"}
+        rows |= {"Raw pixels": ratio(report.original.size, size)}
         if report.file_bytes:
             rows["Your file"] = ratio(report.file_bytes, size)
     rows |= {
-        "Numbers": f"{laboratory().ratio:.1f}× fewer" + (" per plane" if len(encoding.latents) > 1 else ""),
+        "PSNR": f"{report.psnr:.2f} dB",
+        "SSIM": similarity(report.ssim),
+        "Numbers": f"{ratio_of_numbers:.1f}× fewer" + (" per plane" if len(encoding.latents) > 1 else ""),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
         "Latent": shape if len(encoding.latents) == 1 else f"{shape}, chroma at half size",
         "Encoding": f"{encoding.seconds:.1f} s",
         "Decoding": f"{report.decoding.seconds:.1f} s",
     }
     return definition_list(rows)
+
+
+def similarity(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4f}"
 
 
 def kilobytes(size: int) -> str:
@@ -47,34 +50,57 @@ def ratio(size: int, ours: int) -> str:
 
 
 def definition_list(rows: dict[str, str]) -> str:
+    """Values are HTML."""
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows.items())
     return f'<dl class="numbers">{items}</dl>'
 
 
-def channel_numbers(index: int, values: Any) -> str:
-    statistics = views.channel_statistics(values)
-    rows = {
-        "Channel": str(index + 1),
-        "Mean": f"{statistics.mean:.4g}",
-        "Spread": f"{statistics.standard_deviation:.4g}",
-        "Range": f"{statistics.minimum:.4g} to {statistics.maximum:.4g}",
-    }
-    return definition_list(rows)
-
-
 def heading(device: str = "") -> str:
     title = "<h1>Residae</h1><p>What a 16× bottleneck keeps of a picture</p>"
-    return f'<header>{title}<p class="device">{html.escape(device)}</p></header>'
+    theme = '<button type="button" id="theme" aria-label="Light or dark">◐</button>'
+    return f'<header>{title}<p class="device">{html.escape(device)}</p>{theme}</header>'
+
+
+def note(words: str) -> str:
+    return f'<p class="note">{html.escape(words)}</p>'
 
 
 def sentences(report: Report) -> str:
-    words = [views.where_error(report.original, report.decoding.pixels), *report.notices]
+    """What the picture costs, and where its error sits."""
+    words = [errors(report), *report.notices]
     if report.compressed:
         size = len(report.compressed.data)
         times = report.original.size / size
         than = f", {times:,.0f} times less than its pixels" if times >= 1 else ""
         words.insert(0, f"This picture costs {kilobytes(size)}{than}.")
     return f"<p>{html.escape(' '.join(words))}</p>"
+
+
+def errors(report: Report) -> str:
+    """Where the error sits, and what is free of it."""
+    pair = report.original, report.decoding.pixels
+    return f"{views.where_error(*pair)} {views.where_free(*pair)}".strip()
+
+
+def channel_sentence(bits: Any) -> str:
+    return f"<p>{html.escape(views.where_bits(bits))}</p>"
+
+
+def channel_numbers(values: Any) -> str:
+    statistics = views.channel_statistics(values)
+    return (
+        f"mean {statistics.mean:.4g}, spread {statistics.standard_deviation:.4g}, "
+        f"range {statistics.minimum:.4g} to {statistics.maximum:.4g}"
+    )
+
+
+def edited_sentence(report: Report, before: float) -> str:
+    """What the edits have cost."""
+    change = report.psnr - before
+    words = (
+        "as it was" if abs(change) < 0.005 else f"{abs(change):.2f} dB {'more' if change > 0 else 'less'} than unedited"
+    )
+    return f"<p><b>{report.psnr:.2f} dB</b>, {words}. {html.escape(errors(report))}</p>"
 
 
 def contents(info: Info) -> str:
@@ -89,3 +115,42 @@ def contents(info: Info) -> str:
             "Checkpoint": f"{html.escape(info.name)} ({info.fingerprint})",
         }
     )
+
+
+def contenders(comparison: Comparison) -> str:
+    """The table at equal bytes."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Codec", "Bytes", "PSNR", "SSIM", "MS-SSIM"))
+    rows = ""
+    for c in comparison.contenders:
+        cells = (f"{c.bytes:,}", f"{c.psnr:.2f} dB", similarity(c.ssim), similarity(c.ms_ssim))
+        if c.pixels is None:
+            rows += f'<tr><th scope="row">{c.name}</th><td colspan="4">cannot go so low</td></tr>'
+        else:
+            rows += f'<tr><th scope="row">{c.name}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def verdict(comparison: Comparison) -> str:
+    """Who is ahead in PSNR at these bytes, in one sentence."""
+    ours, *others = comparison.contenders
+    behind = [c.name for c in others if c.pixels is not None and c.psnr < ours.psnr]
+    ahead = [c.name for c in others if c.pixels is not None and c.psnr >= ours.psnr]
+    unable = [c.name for c in others if c.pixels is None]
+    words = [f"At {ours.bytes:,} bytes this network has {ours.psnr:.2f} dB."]
+    if behind:
+        words.append(f"{enumerated(behind)} {'has' if len(behind) == 1 else 'have'} less.")
+    if ahead:
+        words.append(f"{enumerated(ahead)} {'has' if len(ahead) == 1 else 'have'} more.")
+    if unable:
+        words.append(f"{enumerated(unable)} cannot go so low.")
+    return f"<p>{' '.join(words)}</p>"
+
+
+def enumerated(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def short(name: str) -> str:
+    """A file's name as it may be shown and written: printable, without separators, at most 40 characters."""
+    clean = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name)
+    return clean if len(clean) <= 40 else f"{clean[:24]}…{clean[-15:]}"

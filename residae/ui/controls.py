@@ -1,0 +1,55 @@
+"""The column at the left: the picture, how it is worked on, and its file."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import gradio as gr
+
+from residae.errors import ResidaeError
+from residae.session import Report
+from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Updates, laboratory, saved
+from residae.ui.words import kilobytes
+
+SIZES = [("Up to 1,024 px", CPU_SIDE), ("Full size", NO_LIMIT)]
+SIZE_NOTE = "Along the long side. A CPU takes seconds for 1,024 px, and minutes for pictures of many megapixels."
+
+
+class Controls:
+    def __init__(self) -> None:
+        self.upload = gr.File(label="Drop, paste or choose a picture", elem_id="upload", height=110)
+        self.examples = gr.Gallery(
+            [(path, Path(path).stem.capitalize()) for path in EXAMPLES],
+            label="Or take one of ours",
+            show_label=False,
+            columns=5,
+            height=62,
+            object_fit="cover",
+            allow_preview=False,
+            buttons=[],
+            elem_id="examples",
+        )
+        self.color = gr.Radio([("Colour", True), ("Gray", False)], value=True, label="Work in", elem_id="color")
+        self.quality = gr.Slider(0, 100, value=QUALITY, step=1, label="Quality of the file", elem_id="quality")
+        self.exact = gr.Checkbox(label="Skip the file: decode the unquantised latent", elem_id="exact")
+        self.download = gr.DownloadButton("Download .rae", interactive=False, elem_id="download")
+        self.side = gr.Radio(SIZES, value=CPU_SIDE, label="Working size", info=SIZE_NOTE, elem_id="side")
+
+    def file_to_keep(self, report: Report) -> Updates:
+        """The very file that the shown picture was rebuilt from."""
+        if not report.compressed:
+            label = "No file of an unquantised latent"
+            return {self.download: gr.DownloadButton(label, value=None, interactive=False)}
+        path = saved(report.compressed.data, "picture.rae")
+        label = f"Download .rae, {kilobytes(len(report.compressed.data))}"
+        return {self.download: gr.DownloadButton(label, value=path, interactive=True)}
+
+
+def pick_example(event: gr.SelectData) -> str:
+    return EXAMPLES[int(event.index)]
+
+
+def first_visit(checkpoint: str) -> tuple[str, int]:
+    on_gpu = False
+    with suppress(ResidaeError):  # the example will meet the same error, and show it
+        on_gpu = laboratory(checkpoint).engine.on_gpu
+    return EXAMPLES[0], NO_LIMIT if on_gpu else CPU_SIDE

@@ -1,0 +1,107 @@
+"""The tab Equal bytes: what everybody's codecs do with as many bytes, and with others."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from residae import views
+from residae.metrics import bits_per_pixel
+from residae.session import Comparison, Report
+from residae.ui.desk import Shown, Updates, explained, told
+from residae.ui.viewer import error_pane, light_table, pane, table
+from residae.ui.widgets import MODEL, work_line
+from residae.ui.words import alert, contenders, note, verdict
+
+NOTE = (
+    "Each codec's own quality is searched for the best file that is no larger than ours. All error maps share one "
+    "scale. The chart takes each at the bytes of our file at several qualities."
+)
+
+
+class EqualBytes:
+    def __init__(self, tab: gr.State, shown: gr.State) -> None:
+        self.compared = gr.State()
+        self.table = light_table("rivals", "The picture by each codec, at as many bytes, appears here.")
+        self.status, _ = work_line("rivals-status")
+        with gr.Row():
+            with gr.Column(min_width=320):
+                self.figures = gr.HTML(elem_id="rivals-figures", apply_default_css=False)
+                gr.HTML(note(NOTE))
+            with gr.Column(min_width=320):
+                self.chart = gr.HTML(elem_id="curves", apply_default_css=False)
+        self.again = gr.Button("Measure again", size="sm", elem_id="measure-again")
+        self.outputs = [self.compared, self.table, self.status, self.figures, self.chart]
+        self.refreshing: dict[str, Any] = {
+            "fn": self.refresh,
+            "inputs": [tab, shown, self.compared],
+            "outputs": self.outputs,
+            "show_progress_on": self.status,
+        }
+        self.again.click(self.again_from, shown, self.outputs, show_progress_on=self.status, **MODEL)
+
+    def again_from(
+        self,
+        shown: Shown | None,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        yield from self.refresh("equal", shown, None, request, progress)
+
+    def refresh(
+        self,
+        tab: str,
+        shown: Shown | None,
+        compared: Shown | None,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """Compare what is shown now, if that is not what is compared already."""
+        if tab != "equal" or shown is None or shown == compared:
+            return
+        if shown.compressed is None:
+            yield {self.status: "<p>The unquantised latent has no file to compare: untick Skip the file.</p>"}
+            return
+
+        def work() -> Iterator[Updates]:
+            tell = told(progress, request, "Encoding with each codec.")
+            lab = shown.lab
+            report = lab.judge(shown.picture(), shown.encoding, shown.compressed)
+            for number, comparison in enumerate(lab.compare(report, tell)):
+                if number == 0:
+                    yield self._side_by_side(report, comparison)
+                yield {self.chart: chart(report, comparison)}
+            yield {self.compared: shown}
+
+        yield from explained(self.status, alert, work())
+
+    def _side_by_side(self, report: Report, comparison: Comparison) -> Updates:
+        original = comparison.original
+        present = [c.pixels for c in comparison.contenders if c.pixels is not None]
+        scale = max(views.error_scale(original, pixels) for pixels in present)
+        panes = [pane("Original", "The original picture", original)]
+        errors = []
+        for c in comparison.contenders:
+            if c.pixels is None:
+                panes.append(
+                    pane(c.name, f"{c.name} cannot go as low as {comparison.contenders[0].bytes:,} bytes.", None)
+                )
+                continue
+            caption = f"{c.psnr:.2f} dB, {c.bytes:,} bytes"
+            panes.append(pane(c.name, f"The picture as {c.name} keeps it", c.pixels, caption))
+            errors.append(error_pane(c.name, original, c.pixels, scale, caption))
+        shown: list[dict[str, Any]] = [
+            {"name": "Pictures", "panes": [*range(len(panes))]},
+            {"name": "Errors", "panes": [*range(len(panes), len(panes) + len(errors))], "key": True},
+        ]
+        return {
+            self.table: table([*panes, *errors], shown, original.shape[:2], scale, fresh=True),
+            self.status: verdict(comparison),
+            self.figures: contenders(comparison),
+        }
+
+
+def chart(report: Report, comparison: Comparison) -> str:
+    curves = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in comparison.curves.items()}
+    marked = bits_per_pixel(comparison.contenders[0].bytes, report.encoding.width, report.encoding.height)
+    return views.rate_distortion_chart(curves, marked)

@@ -1,0 +1,259 @@
+"""The tab Latent lab: change the latent, and see what the decoder makes of it. Nothing is encoded again."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from residae import views
+from residae.image import cover, fit
+from residae.session import Edits, Encoding, Report, between
+from residae.ui.desk import EXAMPLES, Shown, Updates, explained, open_fitted, stop, told
+from residae.ui.viewer import as_file, light_table, pane, report_table, table
+from residae.ui.widgets import MODEL, PLAIN, work_line
+from residae.ui.words import alert, channel_numbers, channel_sentence, edited_sentence, note
+
+SCRIPT = (Path(__file__).parent / "mixer.js").read_text(encoding="utf-8")
+PLANES = ("Luma", "Blue chroma", "Red chroma")
+PREVIEW = 256  # pixels of the long side
+NOTE = (
+    "M mutes, S plays alone, the slider scales what a channel deviates from its mean. All tiles share one colour "
+    "scale: vivid ones vary most. The percentage is the channel's share of the file. Press a tile to enlarge it."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What edits start from: latents of what is shown, small and whole, and of the picture that is blended in."""
+
+    shown: Shown
+    small: Encoding
+    whole: Encoding
+    other: str | None = None
+    others: tuple[Encoding, Encoding] | None = None
+
+
+class Lab:
+    def __init__(self, tab: gr.State, shown: gr.State) -> None:
+        self.tab, self.shown = tab, shown
+        self.material, self.gains, self.other = gr.State(), gr.State(()), gr.State()
+        self.table = light_table("edited", "The picture from its edited latent appears here.")
+        self.status, _ = work_line("lab-status")
+        self.plane = gr.Radio(PLANES[:1], value=PLANES[0], show_label=False, container=False, visible=False)
+        self.mixer = gr.HTML(
+            html_template='<div class="strips"></div>', js_on_load=SCRIPT, apply_default_css=False, elem_id="mixer"
+        )
+        gr.HTML(note(NOTE))
+        with gr.Row():
+            self.step = gr.Slider(0, 3, value=0, step=0.1, label="Coarser steps", info="In standard deviations")
+            self.noise = gr.Slider(0, 3, value=0, step=0.1, label="Noise", info="In standard deviations")
+            self.blend = gr.Slider(0, 1, value=0, step=0.05, label="Blend", info="With the picture chosen below")
+        with gr.Row(elem_id="blend-row"):
+            self.others = gr.Gallery(
+                [(path, f"Blend with {Path(path).stem}") for path in EXAMPLES],
+                label="Picture to blend with",
+                show_label=False,
+                columns=5,
+                height=62,
+                object_fit="cover",
+                allow_preview=False,
+                buttons=[],
+                elem_id="others",
+                selected_index=1,
+            )
+            self.other_upload = gr.File(label="Or one of yours", elem_id="other", height=62)
+            self.reset = gr.Button("Reset", size="sm", elem_id="reset", scale=0, min_width=120)
+        with gr.Row():
+            with gr.Column(min_width=320):
+                self.chart = gr.HTML(elem_id="channels", apply_default_css=False)
+                self.measure = gr.Button("Measure what each channel is worth", size="sm", elem_id="measure")
+            with gr.Column(min_width=320):
+                self.channel = light_table("channel", "Press a tile to enlarge its channel.")
+        self.outputs = [self.material, self.table, self.status, self.plane, self.mixer, self.chart, self.channel]
+        self._wire()
+
+    def _wire(self) -> None:
+        edits = [self.gains, self.step, self.noise, self.blend, self.other]
+        self.refreshing: dict[str, Any] = {
+            "fn": self.refresh,
+            "inputs": [self.tab, self.shown, self.material, *edits],
+            "outputs": self.outputs,
+            "show_progress_on": self.status,
+        }
+        decode = {
+            "fn": self.edit,
+            "inputs": [self.material, *edits],
+            "outputs": [self.material, self.table, self.status],
+            "show_progress_on": self.status,
+            "trigger_mode": "always_last",
+            **MODEL,
+        }
+        self.mixer.input(self.take_gains, outputs=self.gains, **PLAIN).then(stop, **PLAIN).then(**decode)
+        gr.on([self.step.release, self.noise.release, self.blend.release], stop, **PLAIN).then(**decode)
+        self.others.select(self.take_example, outputs=self.other, **PLAIN).then(stop, **PLAIN).then(**decode)
+        self.other_upload.upload(
+            lambda path: (path, None), self.other_upload, [self.other, self.other_upload], **PLAIN
+        ).then(**decode)
+        cleared = [self.gains, self.step, self.noise, self.blend, self.mixer]
+        self.reset.click(self.clear, [self.material, self.plane], cleared, **PLAIN).then(stop, **PLAIN).then(**decode)
+        self.plane.input(self.show_plane, [self.material, self.plane], self.mixer, **PLAIN)
+        self.mixer.select(self.look, [self.material, self.plane], self.channel, **PLAIN)
+        self.measure.click(self.weigh, self.material, [self.chart, self.status], show_progress_on=self.status, **MODEL)
+
+    def refresh(
+        self,
+        tab: str,
+        shown: Shown | None,
+        material: Material | None,
+        gains: tuple[float, ...],
+        step: float,
+        noise: float,
+        blend: float,
+        other: str | None,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """Take up what is shown now, if it is not taken up already."""
+        if tab != "lab" or shown is None or (material and material.shown == shown):
+            return
+        tell = told(progress, request, "Preparing.")
+
+        def work() -> Iterator[Updates]:
+            fresh = prepared(shown, between(tell, 0, 0.2))
+            yield {
+                self.material: fresh,
+                **self.strips(fresh, PLANES[0]),
+                **self.chart_of(fresh, None),
+                **self._enlarged(fresh, PLANES[0], 0),
+            }
+            edits = Edits(gains, blend, step, noise)
+            yield from self._decoded(fresh, edits, other, between(tell, 0.2, 1))
+
+        yield from explained(self.status, alert, work())
+
+    def edit(
+        self,
+        material: Material | None,
+        gains: tuple[float, ...],
+        step: float,
+        noise: float,
+        blend: float,
+        other: str | None,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """Decode the edited latent: small at once, then whole."""
+        if material is None:
+            return
+        work = self._decoded(material, Edits(gains, blend, step, noise), other, told(progress, request))
+        yield from explained(self.status, alert, work)
+
+    def _decoded(self, material: Material, edits: Edits, other: str | None, tell: Any) -> Iterator[Updates]:
+        if edits.blend:
+            material = with_other(material, other or EXAMPLES[1], between(tell, 0, 0.3))
+        lab, shown = material.shown.lab, material.shown
+        picture = shown.picture()
+        small, whole = material.others or (None, None)
+        if edits and max(picture.width, picture.height) > 2 * PREVIEW:
+            preview = lab.judge_edited(fit(picture, PREVIEW), material.small, edits, small, between(tell, 0.3, 0.4))
+            yield {self.table: self._table(preview, shown), self.status: "<p>A small preview; the whole follows.</p>"}
+        report = lab.judge_edited(picture, material.whole, edits, whole, between(tell, 0.4, 1))
+        yield {
+            self.material: material,
+            self.table: self._table(report, shown),
+            self.status: edited_sentence(report, shown.psnr),
+        }
+
+    def _table(self, report: Report, shown: Shown) -> dict[str, Any]:
+        value = report_table(report, "Edited")
+        return value | {"size": [shown.encoding.width, shown.encoding.height]}
+
+    def strips(self, material: Material, plane: str, take: float = 0) -> Updates:
+        kind = PLANES.index(plane)
+        planes = PLANES[: len(material.whole.latents)]
+        shares = [None] * len(material.whole.latents[0])
+        if material.shown.compressed:
+            bits = material.shown.lab.channel_bits(material.shown.compressed)
+            shares = list(bits.sum(0) / bits.sum())
+        tiles = views.latent_tiles(material.whole.latents[kind])
+        strips = [{"picture": as_file(t, "channel.png"), "share": s} for t, s in zip(tiles, shares, strict=True)]
+        return {
+            self.mixer: {"strips": strips, "take": take},
+            self.plane: gr.Radio(planes, value=plane, visible=len(planes) > 1),
+        }
+
+    def chart_of(self, material: Material, losses: list[float] | None) -> Updates:
+        compressed = material.shown.compressed
+        bits = material.shown.lab.channel_bits(compressed).sum(0) if compressed else None
+        if bits is None and losses is None:
+            return {self.chart: ""}
+        words = channel_sentence(bits) if bits is not None else ""
+        return {self.chart: words + views.channel_chart(bits, losses)}
+
+    def weigh(
+        self,
+        material: Material | None,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """Mute each channel in turn, on the small picture's luma, and chart what that takes away."""
+        if material is None:
+            return
+
+        def work() -> Iterator[Updates]:
+            losses: list[float] = []
+            picture = fit(material.shown.picture(), PREVIEW)
+            lab, tell = material.shown.lab, told(progress, request, "Muting each channel in turn.")
+            for loss in lab.channel_losses(picture, material.small, tell):
+                losses.append(loss)
+                padded = losses + [0.0] * (lab.latent_channels - len(losses))
+                yield self.chart_of(material, padded)
+            yield {self.status: f"<p>Measured on luma at {PREVIEW} px, without rounding.</p>"}
+
+        yield from explained(self.status, alert, work())
+
+    def take_gains(self, event: gr.EventData) -> tuple[float, ...]:
+        return tuple(min(max(float(gain), 0.0), 2.0) for gain in event.gains)
+
+    def take_example(self, event: gr.SelectData) -> str:
+        return EXAMPLES[int(event.index)]
+
+    def clear(self, material: Material | None, plane: str) -> Updates:
+        strips = self.strips(material, plane, time.time())[self.mixer] if material else None
+        return {self.gains: (), self.step: 0, self.noise: 0, self.blend: 0, self.mixer: strips}
+
+    def show_plane(self, material: Material | None, plane: str) -> Updates:
+        return {self.mixer: self.strips(material, plane)[self.mixer] if material else gr.skip()}
+
+    def look(self, material: Material | None, plane: str, event: gr.EventData) -> Updates:
+        """A channel on a scale of its own."""
+        if material is None:
+            return {self.channel: gr.skip()}
+        return self._enlarged(material, plane, min(int(event.index), len(material.whole.latents[0]) - 1))
+
+    def _enlarged(self, material: Material, plane: str, index: int) -> Updates:
+        values = material.whole.latents[PLANES.index(plane)][index]
+        pixels = views.latent_channel(values)
+        name = f"Channel {index + 1}"
+        panes = [pane(name, f"{name} of the latent, enlarged", pixels, channel_numbers(values))]
+        return {self.channel: table(panes, [{"name": name, "panes": [0]}], pixels.shape[:2], 1, fresh=True)}
+
+
+def prepared(shown: Shown, tell: Any) -> Material:
+    lab = shown.lab
+    small = lab.encode(fit(shown.picture(), PREVIEW), shown.color, tell)
+    return Material(shown, small, replace(shown.encoding, latents=lab.latents(shown.encoding, shown.compressed)))
+
+
+def with_other(material: Material, path: str, tell: Any) -> Material:
+    """The material with the other picture, cut to the size of the one that is shown."""
+    if material.other == path:
+        return material
+    lab, shown = material.shown.lab, material.shown
+    picture = open_fitted(path, max(shown.encoding.height, shown.encoding.width))
+    sizes = [(e.height, e.width) for e in (material.small, material.whole)]
+    small, whole = (lab.encode(cover(picture, *size), shown.color, tell) for size in sizes)
+    return replace(material, other=path, others=(small, whole))

@@ -1,0 +1,22 @@
+document.addEventListener("paste", (event) => {
+  const input = document.querySelector("#upload input[type=file]");
+  const pictures = [...event.clipboardData.files];
+  if (!input || !pictures.length) return;
+  const transfer = new DataTransfer();
+  transfer.items.add(pictures[0]);
+  input.files = transfer.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+});
+// Gradio tells of a slider's release by pointer only: let the keyboard and the number beside it count as well.
+const release = (event) => {
+  const range = event.target.closest(".block")?.querySelector("input[type=range]");
+  const typed = event.type === "change" && event.target.type === "number";
+  const arrow = event.type === "keyup" && event.target === range;
+  const pointer = new PointerEvent("pointerup", { bubbles: true });
+  if (range && (typed || arrow)) setTimeout(() => range.dispatchEvent(pointer));
+};
+document.addEventListener("change", release);
+document.addEventListener("keyup", release);
+document.addEventListener("click", (event) => {
+  if (event.target.closest("#theme")) document.body.classList.toggle("dark");
+});

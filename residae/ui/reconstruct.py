@@ -1,0 +1,82 @@
+"""The tab Reconstruct: the original, what is left of it, and how far each pixel is off."""
+
+from collections.abc import Iterator
+
+import gradio as gr
+
+from residae import views
+from residae.session import Report
+from residae.ui.controls import Controls
+from residae.ui.desk import Shown, Updates, examine, explained, told
+from residae.ui.viewer import light_table, report_table
+from residae.ui.widgets import work_line
+from residae.ui.words import alert, heading, numbers, sentences
+
+
+class Reconstruct:
+    def __init__(self, header: gr.HTML, shown: gr.State, controls: Controls) -> None:
+        self.header, self.shown, self.controls = header, shown, controls
+        self.table = light_table("compare", "Drop a picture, or take one of ours.")
+        self.status, _ = work_line("status")
+        self.figures = gr.HTML(elem_id="figures", apply_default_css=False)
+        with gr.Accordion("How common each error is", open=False):
+            self.histogram = gr.HTML(elem_id="histogram", apply_default_css=False)
+        self.outputs = [
+            *(header, shown, self.table, self.status, self.figures, self.histogram),
+            controls.download,
+        ]
+
+    def show(
+        self,
+        path: str | None,
+        checkpoint: str,
+        color: bool,
+        side: int,
+        quality: float,
+        exact: bool,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """Put a picture through the network and fill the page with what came out."""
+
+        def work() -> Iterator[Updates]:
+            if path:
+                report = examine(path, checkpoint, color, side, None if exact else quality, told(progress, request))
+                shown = Shown(path, side, checkpoint, report.encoding, report.compressed, report.psnr)
+                yield from self._filled(shown, report)
+
+        yield from explained(self.status, alert, work())
+
+    def show_rate(
+        self,
+        shown: Shown | None,
+        quality: float,
+        exact: bool,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """The picture that is shown at another rate: decoded again, not encoded again."""
+
+        def work() -> Iterator[Updates]:
+            if shown:
+                compressed = None if exact else shown.lab.compress(shown.encoding, quality)
+                picture = shown.picture()
+                report = shown.lab.judge(picture, shown.encoding, compressed, told(progress, request))
+                again = Shown(shown.path, shown.side, shown.checkpoint, shown.encoding, compressed, report.psnr)
+                yield from self._filled(again, report)
+
+        yield from explained(self.status, alert, work())
+
+    def _filled(self, shown: Shown, report: Report) -> Iterator[Updates]:
+        """The picture first; what takes time to measure after it."""
+        original, rebuilt = report.original, report.decoding.pixels
+        lab = shown.lab
+        yield {self.table: report_table(report)}
+        yield {
+            self.header: heading(f"{lab.name} · {lab.engine.description}"),
+            self.shown: shown,
+            self.figures: numbers(report, lab.ratio),
+            self.status: sentences(report),
+            self.histogram: views.error_histogram(original, rebuilt),
+            **self.controls.file_to_keep(report),
+        }
