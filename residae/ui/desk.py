@@ -90,9 +90,10 @@ def get_ready() -> None:
 
 
 def warm_up() -> None:
-    """Load the weights, and have the first visitor's picture ready."""
+    """Load the weights, and have our own pictures ready, the first visitor's first."""
     with suppress(ResidaeError):  # whoever asks next is told
-        examine(EXAMPLES[0], default_checkpoint(), True, CPU_SIDE, QUALITY, lambda share: None)
+        for path in EXAMPLES:
+            examine(path, default_checkpoint(), True, CPU_SIDE, QUALITY, lambda share: None)
 
 
 def open_fitted(path: str, side: int) -> Picture:
