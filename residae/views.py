@@ -352,9 +352,9 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
             )
         for (x, y), (rate, psnr) in zip(places, curve, strict=True):
             content += _mark(f"{x:.3f}%", y, colour, mark, f"{psnr:.2f} dB at {rate:.3f} bits per pixel")
-    step = 100 / len(curves)
+    step = 84 / len(curves)  # room for the last name
     for number, ((colour, mark), name) in enumerate(zip(SERIES, curves, strict=False)):
-        place_of_key, line = f"{2 + number * step:g}%", top + height + 36
+        place_of_key, line = f"{1.5 + number * step:g}%", top + height + 36
         content += _mark(place_of_key, line, colour, mark, name)
         content += f'<svg x="{place_of_key}" overflow="visible"><text x="11" y="{line + 4}">{name}</text></svg>'
     return _svg("PSNR in dB against bits per pixel, by codec", top + height + 66, content)
@@ -381,11 +381,7 @@ def network_diagram(
         content += _box(x, middle, width, tall, kind, f"{name}: {channels} channels of {cells} x {cells}")
         centre = x + width / 2
         content += _text(f"{centre:.1f}", middle - tall / 2 - 8, "middle", str(channels))
-        content += _text(f"{centre:.1f}", 274, "middle", name)
-        if is_latent:
-            content += _text(f"{centre:.1f}", middle + 4, "middle", "latent").replace(
-                "<text", '<text class="on-accent"'
-            )
+        content += _text(f"{centre:.1f}", 274, "middle", "latent" if is_latent else name)
         content += _text(f"{centre:.1f}", 289, "middle", str(cells))
         content += _text(f"{centre:.1f}", 306, "middle", _short(parameters))
         content += _text(f"{centre:.1f}", 321, "middle", _short(flops))

@@ -18,7 +18,8 @@ from residae.ui.desk import Stopped, Updates, explained, laboratory, open_fitted
 from residae.ui.widgets import MODEL, work_line
 from residae.ui.words import alert, note, short
 
-COLUMNS = ("Picture", "Width", "Height", "Bytes", "bpp", "PSNR, dB", "SSIM", "Encoding, s", "Decoding, s", "Note")
+COLUMNS = ("Picture", "Width", "Height", "Bytes", "bpp", "PSNR, dB", "SSIM", "Encode, s", "Decode, s", "Note")
+WIDTHS: list[str | int] = [140, 70, 74, 74, 76, 94, 76, 96, 98, 260]  # px
 TYPES: Any = ["str", *["number"] * 8, "str"]
 MOST = 200
 NOTE = (
@@ -36,6 +37,7 @@ class Batch:
         self.table = gr.Dataframe(
             headers=[*COLUMNS],
             datatype=TYPES,
+            column_widths=WIDTHS,
             interactive=False,
             wrap=True,
             elem_id="batch-table",

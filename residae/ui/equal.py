@@ -87,7 +87,7 @@ class EqualBytes:
                     pane(c.name, f"{c.name} cannot go as low as {comparison.contenders[0].bytes:,} bytes.", None)
                 )
                 continue
-            caption = f"{c.psnr:.2f} dB, {c.bytes:,} bytes"
+            caption = f"{c.psnr:.2f} dB"
             panes.append(pane(c.name, f"The picture as {c.name} keeps it", c.pixels, caption))
             errors.append(error_pane(c.name, original, c.pixels, scale, caption))
         shown: list[dict[str, Any]] = [

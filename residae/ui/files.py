@@ -54,7 +54,7 @@ class Files:
                 failures += alert(f"{name}: {error}")
                 continue
             shown.append({"name": name, "panes": [len(panes)], "size": [info.width, info.height]})
-            panes.append(opened := pane(name, f"The picture in {name}", decoding.pixels))
+            panes.append(opened := pane(short(Path(path).stem), f"The picture in {name}", decoding.pixels))
             files.append(opened["picture"]["path"])
             details += f"<h3>{html.escape(name)}</h3>" + contents(info) + inside(data, checkpoint)
             yield {self.table: table(panes, shown, (info.height, info.width), 1, fresh=True), self.figures: details}

@@ -64,7 +64,7 @@ class Lab:
                 elem_id="others",
                 selected_index=1,
             )
-            self.other_upload = gr.File(label="Or one of yours", elem_id="other", height=62)
+            self.other_upload = gr.File(label="Or one of yours", elem_id="other", height=84)
             self.reset = gr.Button("Reset", size="sm", elem_id="reset", scale=0, min_width=120)
         with gr.Row():
             with gr.Column(min_width=320):

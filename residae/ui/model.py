@@ -17,7 +17,7 @@ class Model:
             names,
             value=names[0],
             label="Checkpoint",
-            info="Used on every tab from the next picture on.",
+            info="What every tab works with.",
             elem_id="checkpoint",
         )
         self.status = gr.HTML(elem_id="model-status", apply_default_css=False)

@@ -96,6 +96,7 @@ class Page:
             self.model.describe,
             checkpoint,
             self.model.outputs,
+            show_progress="hidden",
             api_visibility="private",
         )
 

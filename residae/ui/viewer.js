@@ -20,12 +20,13 @@ function pressed(buttons, chosen) {
 }
 
 function columns(count) {
-  // as many as make the pictures largest
+  // as many as make the pictures largest; empty places count against a number
   const [width, height] = sizeNow(), box = stage.getBoundingClientRect();
   let best = 1, most = 0;
   for (let n = 1; n <= count; n++) {
-    const scale = Math.min(box.width / n / width, (box.height / Math.ceil(count / n) - 22) / height);
-    if (scale > most * 1.02) [best, most] = [n, scale];
+    const rows = Math.ceil(count / n), filled = count / (n * rows);
+    const worth = Math.min(box.width / n / width, (box.height / rows - 22) / height) * filled ** 0.5;
+    if (worth > most) [best, most] = [n, worth];
   }
   return best;
 }

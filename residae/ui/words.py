@@ -46,7 +46,7 @@ def kilobytes(size: int) -> str:
 
 
 def ratio(size: int, ours: int) -> str:
-    return f"{size / ours:.3g} : 1" if size < 100 * ours else f"{size / ours:,.0f} : 1"
+    return f"{size / ours:.4g} : 1" if size < 100 * ours else f"{size / ours:,.0f} : 1"
 
 
 def definition_list(rows: dict[str, str]) -> str:
@@ -88,10 +88,11 @@ def channel_sentence(bits: Any) -> str:
 
 def channel_numbers(values: Any) -> str:
     statistics = views.channel_statistics(values)
-    return (
+    words = (
         f"mean {statistics.mean:.4g}, spread {statistics.standard_deviation:.4g}, "
         f"range {statistics.minimum:.4g} to {statistics.maximum:.4g}"
     )
+    return words.replace("-", "\N{MINUS SIGN}")
 
 
 def edited_sentence(report: Report, before: float) -> str:
