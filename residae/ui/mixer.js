@@ -53,13 +53,13 @@ function draw() {
     s.look.ariaLabel = `Look at channel ${i + 1}${words ? `, ${words} of the bits` : ""}`;
     s.root.style.setProperty("--share", one.share ?? 0);
   });
-  if (take !== null && take !== now) strips.forEach((s) => { // reset
+  if (now && now !== take) strips.forEach((s) => { // reset; 0 leaves all as it is
     s.mute.ariaPressed = s.solo.ariaPressed = "false";
     s.gain.value = 1;
     s.level.textContent = "×1.00";
     s.root.classList.remove("silent");
   });
-  take = now;
+  take = now || take;
 }
 watch("value", draw);
 draw();
