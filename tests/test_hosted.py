@@ -127,7 +127,7 @@ def test_a_space_needs_neither_root_nor_network_and_writes_at_home_alone(
     assert report.compressed
     (tmp_path / "picture.rae").write_bytes(report.compressed.data)
     client = Client(address, download_files=str(tmp_path / "answers"), verbose=False, analytics_enabled=False)
-    _, opened, _ = client.predict(handle_file(tmp_path / "picture.rae"), api_name="/open")
+    opened, _ = client.predict(handle_file(tmp_path / "picture.rae"), api_name="/decompress")
     with Image.open(opened) as picture:
         off = np.abs(np.asarray(picture, np.int16) - report.decoding.pixels)
     assert off.max() <= 1

@@ -56,7 +56,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 def test_the_wheel_holds_the_package_and_its_data(wheel: zipfile.ZipFile) -> None:
     files = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "residae").rglob("*.py")}
+    kinds = ("*.py", "*.js", "*.css")
+    sources = {path.relative_to(ROOT).as_posix() for kind in kinds for path in (ROOT / "residae").rglob(kind)}
     pictures = {Path(path).relative_to(ROOT).as_posix() for path in residae.examples.paths()}
     assert files == sources | pictures | {"residae/py.typed"}
 
