@@ -26,7 +26,7 @@ from residae.errors import ResidaeError
 from residae.model import ResidualAutoencoder
 
 SIZES = ((256, 256), (512, 768), (4096, 4096))  # height and width in pixels
-LONGEST = 40.0  # seconds for both ways; a larger picture is halved until it takes less
+LONGEST = 30.0  # seconds for both ways; a larger picture is halved until it takes less
 PLAIN_PIXELS = 2**20  # for each, the plain module takes a kilobyte of memory
 ROUNDS, ROUNDS_SECONDS = 20, 15.0  # for each size: so many, but none begun after so many seconds
 PRODUCTS = (1024, 2048, 4096)  # sides of the matrices whose product shows what the machine can do
@@ -104,6 +104,8 @@ def bench(
             run = Run(way, height, width, work * height * width, ours, theirs)
             with _watching(engine.device) as highest:  # before the plain module has taken any
                 run.seconds = _seconds(ours)
+                if theirs:
+                    run.seconds = min(run.seconds, _seconds(ours))  # the first time, kernels are made
             run.memory = highest() - idle
             runs.append(run)
     product = 0.0
