@@ -253,7 +253,7 @@ def test_uploads_are_never_shown_as_pages(client: httpx.Client, name: str) -> No
 @pytest.mark.parametrize("path", ["/etc/passwd", "app.py", "residae/cli.py", "../README.md", str(Path(__file__))])
 def test_no_other_file_is_given_out_or_opened(client: httpx.Client, path: str) -> None:
     assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
-    told = events(client, "open", [{"path": path, "meta": {"_type": "gradio.FileData"}}])
+    told = events(client, "decompress", [{"path": path, "meta": {"_type": "gradio.FileData"}}])
     assert "event: error" in told
     assert "root:" not in told
 
@@ -270,18 +270,18 @@ def test_no_page_is_fetched(service: Service, client: httpx.Client) -> None:
     address = f"http://127.0.0.1:{neighbour.server_port}/picture.png"
     try:
         data = {"data": [{"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}]}
-        assert client.post("/gradio_api/call/open", json=data).status_code == 400
+        assert client.post("/gradio_api/call/decompress", json=data).status_code == 400
         assert client.get(f"/gradio_api/file={address}").status_code == 403
         assert client.get(f"/gradio_api/proxy={address}").status_code == 403
         by_url = {"path": None, "url": address, "meta": {"_type": "gradio.FileData"}}
-        assert "event: error" in events(client, "open", [by_url])
+        assert "event: error" in events(client, "decompress", [by_url])
     finally:
         neighbour.shutdown()
     assert asked == []
 
 
 def test_the_log_has_what_went_wrong_and_the_visitor_has_not(service: Service, client: httpx.Client) -> None:
-    told = events(client, "open", [None])
+    told = events(client, "compress", [None, True, "no number", 0, 0])
     assert "event: error" in told
     assert "Traceback" not in told
     assert "TypeError" not in told
@@ -293,7 +293,7 @@ def test_a_full_queue_says_so(
 ) -> None:
     (path,) = upload(client, "picture.png", write_png(smooth(600, 800, 0))).json()
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    answers = [client.post("/gradio_api/call/open", json={"data": [file]}) for _ in range(40)]
+    answers = [client.post("/gradio_api/call/decompress", json={"data": [file]}) for _ in range(40)]
     refused = [answer.json()["detail"] for answer in answers if answer.status_code == 503]
     assert "Queue is full. Max size is 2 and size is 2." in refused
     assert {answer.status_code for answer in answers} == {200, 503}
