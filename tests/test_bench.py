@@ -79,7 +79,7 @@ def test_a_picture_that_would_take_too_long_is_halved() -> None:
 
     assert module._affordable((4096, 4096), []) == (4096, 4096)
     assert module._affordable((4096, 4096), [run(0.001), run(0.001)]) == (4096, 4096)
-    slow = [run(0.1), run(0.1)]  # 20 microseconds for each pixel
+    slow = [run(0.09), run(0.09)]  # 18 microseconds for each pixel
     assert module._affordable((4096, 4096), slow) == (1024, 1024)
     assert module._affordable((4096, 6000), slow) == (1024, 1488)
 

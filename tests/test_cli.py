@@ -101,7 +101,7 @@ def test_help_is_there_at_once(command: list[str]) -> None:
     assert text.startswith(" ".join(["usage: residae", *command]))
     assert not set(modules.split()) & {"torch", "numpy", "PIL", "huggingface_hub", "accelerate"}
     if command == ["train"]:
-        assert re.search(r"--decay-minutes DECAY_MINUTES\s+learning rate falls to 0 at the end \(default 12.0\)", text)
+        assert re.search(r"--decay-minutes DECAY_MINUTES\s+learning rate falls to 0 at the end \(default 20.0\)", text)
 
 
 def test_the_package_runs_as_a_program() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from residae.checkpoint import ResidualAutoencoder
 from residae.engine import Engine
@@ -106,10 +107,8 @@ def test_spaces_is_imported_before_torch(facts: dict[str, Any]) -> None:
     assert facts["imported first"]
 
 
-def test_weights_are_placed_before_the_launch(facts: dict[str, Any], elsewhere: Laboratory) -> None:
-    engine = elsewhere.engine
-    weights = [weight for layer in (*engine._encoder, *engine._decoder) for weight in layer.state_dict()]
-    assert facts["placed"] >= len(weights)
+def test_weights_are_placed_before_the_launch(facts: dict[str, Any], network: ResidualAutoencoder) -> None:
+    assert facts["placed"] >= sum(isinstance(module, nn.Conv2d) for module in network.modules())
     assert facts["launched with"] == 4  # decorated functions, two for each checkpoint at hand: the tiny one and ours
     assert facts["device"] == "a GPU that is lent, float32"
 
@@ -133,7 +132,8 @@ def test_results_are_those_of_any_other_machine(
 
 def test_the_stand_in_does_refuse(facts: dict[str, Any]) -> None:
     """Weights placed by a thread, as other machines do; weights placed after the launch; work without a GPU."""
-    assert facts["refused"] == ["only the main thread places tensors, and only before the launch"] * 3
+    placed = "only the main thread places tensors, and only before the launch"
+    assert facts["refused"] == [placed, placed, "there is no GPU to ask for its memory"]
 
 
 def test_an_error_keeps_its_sentence(facts: dict[str, Any]) -> None:

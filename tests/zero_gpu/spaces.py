@@ -95,6 +95,15 @@ def _no_cuda() -> None:
     raise Forbidden("CUDA has been initialised")
 
 
+def _memory(value: Any) -> Callable[..., Any]:
+    def tell(device: object = None) -> Any:
+        if not _lent:
+            raise Forbidden("there is no GPU to ask for its memory")
+        return value
+
+    return tell
+
+
 def _launch(blocks: gr.Blocks, **_: object) -> None:
     RECORD["launched with"] = RECORD.get("decorated", 0)
 
@@ -104,4 +113,6 @@ torch.Tensor.to = _to_emulated
 torch._C._cuda_init = _no_cuda
 torch.cuda.is_available = lambda: True
 torch.cuda.is_bf16_supported = lambda including_emulation=True: False
+torch.cuda.memory_allocated = torch.cuda.memory_reserved = _memory(0)
+torch.cuda.mem_get_info = _memory((2**30, 2**30))  # bytes free, and in all
 torch.cuda.get_device_name = lambda device=None: "a GPU that is lent"
