@@ -127,7 +127,7 @@ class Engine:
             cells = len(tile.rows) * len(tile.columns)
             try:
                 with _memory_watched():
-                    compute(tile, _between(progress, done / total, (done + cells) / total))
+                    compute(tile, between(progress, done / total, (done + cells) / total))
             except OutOfMemoryError:
                 side = min(side, max(len(tile.rows), len(tile.columns))) // 2
                 if not self.on_gpu or not side:
@@ -156,7 +156,7 @@ class Engine:
         """(C, H, W) through `stages`, one after the other."""
         x = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None]
         for done, stage in enumerate(stages):
-            x = stage(x, _between(progress, done / len(stages), (done + 1) / len(stages)))
+            x = stage(x, between(progress, done / len(stages), (done + 1) / len(stages)))
         return cast(NDArray[np.float32], x[0].float().cpu().numpy())
 
 
@@ -461,8 +461,8 @@ def _covering(pixels: range) -> range:
     return range(pixels.start // STRIDE, -(-pixels.stop // STRIDE))
 
 
-def _between(progress: Progress | None, start: float, stop: float) -> Progress | None:
-    """Progress of one part of a piece of work, told as progress of the whole."""
+def between(progress: Progress | None, start: float, stop: float) -> Progress | None:
+    """The progress of one part of a piece of work, told as progress of the whole."""
     if progress is None:
         return None
     return lambda share: progress(start + (stop - start) * share)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from residae import codec
 from residae.checkpoint import ResidualAutoencoder
 from residae.codec import Codec, Compressed
-from residae.engine import Engine, Latent, Progress
+from residae.engine import Engine, Latent, Progress, between
 from residae.entropy import Tables
 from residae.errors import CheckpointError
 from residae.image import Picture, Pixels, from_planes, to_gray, to_planes
@@ -320,13 +320,6 @@ def reference(picture: Picture, color: bool) -> Pixels:
     if not color:
         return to_gray(picture)
     return picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None].repeat(3, axis=2)
-
-
-def between(progress: Progress | None, start: float, stop: float) -> Progress | None:
-    """The progress of one part of a piece of work, told as progress of the whole."""
-    if progress is None:
-        return None
-    return lambda share: progress(start + (stop - start) * share)
 
 
 def _parts(progress: Progress | None, planes: int) -> list[Progress | None]:

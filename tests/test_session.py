@@ -11,12 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from residae import checkpoint as checkpoint_module
 from residae import session
+from residae.engine import between
 from residae.errors import CodecError
 from residae.image import Picture, from_planes, to_gray, to_planes
 from residae.metrics import psnr, ssim
 from residae.model import ResidualAutoencoder
 from residae.rivals import CODECS
-from residae.session import OURS, Edits, Laboratory, between, reference
+from residae.session import OURS, Edits, Laboratory, reference
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from residae.engine import Progress
+from residae.engine import Progress, between
 from residae.errors import ResidaeError
 from residae.metrics import bits_per_pixel
-from residae.session import between
 from residae.ui.desk import Stopped, Updates, explained, laboratory, open_fitted, saved, told
 from residae.ui.widgets import MODEL, work_line
 from residae.ui.words import alert, note, short

@@ -1,13 +1,13 @@
 """The column at the left: the picture, how it is worked on, and its file."""
 
 from contextlib import suppress
-from pathlib import Path
 
 import gradio as gr
 
 from residae.errors import ResidaeError
 from residae.session import Report
 from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Updates, laboratory, saved
+from residae.ui.widgets import our_pictures
 from residae.ui.words import kilobytes
 
 SIZES = [("Up to 1,024 px", CPU_SIDE), ("Full size", NO_LIMIT)]
@@ -17,17 +17,7 @@ SIZE_NOTE = "Along the long side. A CPU takes seconds for 1,024 px, and minutes 
 class Controls:
     def __init__(self) -> None:
         self.upload = gr.File(label="Drop, paste or choose a picture", elem_id="upload", height=110)
-        self.examples = gr.Gallery(
-            [(path, Path(path).stem.capitalize()) for path in EXAMPLES],
-            label="Or take one of ours",
-            show_label=False,
-            columns=5,
-            height=62,
-            object_fit="cover",
-            allow_preview=False,
-            buttons=[],
-            elem_id="examples",
-        )
+        self.examples = our_pictures("Or take one of ours", "{}", "examples")
         self.color = gr.Radio([("Colour", True), ("Gray", False)], value=True, label="Work in", elem_id="color")
         self.quality = gr.Slider(0, 100, value=QUALITY, step=1, label="Quality of the file", elem_id="quality")
         self.exact = gr.Checkbox(label="Skip the file: decode the unquantised latent", elem_id="exact")

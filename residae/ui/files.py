@@ -7,9 +7,8 @@ from pathlib import Path
 import gradio as gr
 
 from residae import views
-from residae.engine import Progress
+from residae.engine import Progress, between
 from residae.errors import ResidaeError
-from residae.session import between
 from residae.ui.desk import Updates, explained, laboratory, told
 from residae.ui.viewer import light_table, pane, table
 from residae.ui.widgets import MODEL, work_line

@@ -9,11 +9,12 @@ from typing import Any
 import gradio as gr
 
 from residae import views
+from residae.engine import between
 from residae.image import cover, fit
-from residae.session import Edits, Encoding, Report, between
+from residae.session import Edits, Encoding, Report
 from residae.ui.desk import EXAMPLES, Shown, Updates, explained, open_fitted, stop, told
 from residae.ui.viewer import as_file, light_table, pane, report_table, table
-from residae.ui.widgets import MODEL, PLAIN, work_line
+from residae.ui.widgets import MODEL, PLAIN, our_pictures, work_line
 from residae.ui.words import alert, channel_numbers, channel_sentence, edited_sentence, note
 
 SCRIPT = (Path(__file__).parent / "mixer.js").read_text(encoding="utf-8")
@@ -52,18 +53,7 @@ class Lab:
             self.noise = gr.Slider(0, 3, value=0, step=0.1, label="Noise", info="In standard deviations")
             self.blend = gr.Slider(0, 1, value=0, step=0.05, label="Blend", info="With the picture chosen below")
         with gr.Row(elem_id="blend-row"):
-            self.others = gr.Gallery(
-                [(path, f"Blend with {Path(path).stem}") for path in EXAMPLES],
-                label="Picture to blend with",
-                show_label=False,
-                columns=5,
-                height=62,
-                object_fit="cover",
-                allow_preview=False,
-                buttons=[],
-                elem_id="others",
-                selected_index=1,
-            )
+            self.others = our_pictures("Picture to blend with", "Blend with {}", "others", selected=1)
             self.other_upload = gr.File(label="Or one of yours", elem_id="other", height=84)
             self.reset = gr.Button("Reset", size="sm", elem_id="reset", scale=0, min_width=120)
         with gr.Row():

@@ -1,10 +1,11 @@
 """Components that several tabs use."""
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from residae.ui.desk import stop
+from residae.ui.desk import EXAMPLES, stop
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}  # one piece of work at a time
 PLAIN: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -17,3 +18,19 @@ def work_line(name: str) -> tuple[gr.HTML, gr.Button]:
         button = gr.Button("Stop", size="sm", min_width=64, scale=0, elem_classes=["stop"])
     button.click(stop, **PLAIN)
     return status, button
+
+
+def our_pictures(label: str, caption: str, elem_id: str, selected: int | None = None) -> gr.Gallery:
+    """The example pictures in a row, to choose one by a click. `caption` has {} for a picture's name."""
+    return gr.Gallery(
+        [(path, caption.format(Path(path).stem).capitalize()) for path in EXAMPLES],
+        label=label,
+        show_label=False,
+        columns=5,
+        height=62,
+        object_fit="cover",
+        allow_preview=False,
+        buttons=[],
+        elem_id=elem_id,
+        selected_index=selected,
+    )
