@@ -9,11 +9,11 @@ tile is cut once more at each stage, so that the widest layers fit into the cach
 import copy
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import isqrt
 from typing import cast
 
 import numpy as np
@@ -29,7 +29,7 @@ from residae.model import STRIDE, PreActResidualBlock, PreActResidualDecoder, Pr
 
 ENCODER_HALO = 112 // STRIDE  # cells; 108 pixels rounded up to whole cells
 DECODER_HALO = 5  # cells
-CPU_MEMORY = 750 * 2**20  # bytes that a tile may take between two stages: 4 times that would be no faster
+CPU_MEMORY = 2**30  # bytes that a tile may take between two stages
 CPU_COLUMNS = 240  # that a stage works on at once: beyond 250, oneDNN's bfloat16 is slower, three times at its worst
 CPU_BYTES = 28 * 10**6  # of one of its tensors: 32 MiB and more come fresh from the system each time, page by page
 
@@ -88,7 +88,7 @@ class Engine:
             part = plane[tile.outer(STRIDE)]
             missing = [(0, -length % STRIDE) for length in part.shape]  # only where the picture ends within a cell
             padded = np.pad(part, missing, mode="edge")
-            latent[:, *tile.core()] = self._run(self._encoder, padded[None], told)[:, *tile.inner()]
+            latent[:, *tile.core()] = self._run(self._encoder, padded[None], tile.inner(), told)
 
         self._in_tiles(compute, _Tile(range(cells[0]), range(cells[1]), cells, ENCODER_HALO), progress)
         return latent
@@ -109,8 +109,8 @@ class Engine:
         plane = np.empty((len(whole.rows) * STRIDE, len(whole.columns) * STRIDE), np.float32)
 
         def compute(tile: _Tile, told: Progress | None) -> None:
-            result = self._run(self._decoder, latent[:, *tile.outer()], told)
-            plane[tile.core(STRIDE, (top, left))] = result[0, *tile.inner(STRIDE)]
+            wanted = tile.inner(STRIDE)
+            plane[tile.core(STRIDE, (top, left))] = self._run(self._decoder, latent[:, *tile.outer()], wanted, told)[0]
 
         self._in_tiles(compute, whole, progress)
         return plane[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
@@ -119,8 +119,7 @@ class Engine:
         self, compute: Callable[["_Tile", Progress | None], None], whole: "_Tile", progress: Progress | None
     ) -> None:
         """`compute` each tile of the whole. Where a GPU's memory does not suffice, go on with tiles half as large."""
-        side = self.tile or self._side()
-        waiting = list(whole.split(side, side))
+        waiting = list(whole.split(self.tile, self.tile) if self.tile else whole.cut(self._most_cells()))
         done, total = 0, len(whole.rows) * len(whole.columns)
         while waiting:
             tile = waiting[0]
@@ -129,7 +128,7 @@ class Engine:
                 with _memory_watched():
                     compute(tile, between(progress, done / total, (done + cells) / total))
             except OutOfMemoryError:
-                side = min(side, max(len(tile.rows), len(tile.columns))) // 2
+                side = max(len(tile.rows), len(tile.columns)) // 2
                 if not self.on_gpu or not side:
                     raise
             else:
@@ -138,8 +137,8 @@ class Engine:
             torch.cuda.empty_cache()  # not in the handler: there the exception still holds the tensors
             waiting = [part for tile in waiting for part in tile.split(side, side)]
 
-    def _side(self) -> int:
-        """Cells along each side of the largest tile for which there is memory now."""
+    def _most_cells(self) -> int:
+        """Cells of the largest tile for which there is memory now."""
         values = 192 * self._width  # of the two largest tensors between stages, for each cell: the encoder's first two
         if self.on_gpu:
             reserved = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
@@ -147,16 +146,18 @@ class Engine:
             values += 4 * STRIDE**2 * self._width  # the widest layer, what it makes, and what its kernels need
         else:
             memory = min(CPU_MEMORY, psutil.virtual_memory().available / 3)
-        return max(1, isqrt(int(memory / (values * self.dtype.itemsize))))
+        return max(1, int(memory / (values * self.dtype.itemsize)))
 
     @torch.inference_mode()
     def _run(
-        self, stages: list["_Stage"], array: NDArray[np.float32], progress: Progress | None
+        self, stages: list["_Stage"], array: NDArray[np.float32], wanted: Region, progress: Progress | None
     ) -> NDArray[np.float32]:
-        """(C, H, W) through `stages`, one after the other."""
+        """(C, H, W) through `stages`, one after the other -> what is wanted of (C', H', W')."""
         x = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None]
-        for done, stage in enumerate(stages):
-            x = stage(x, between(progress, done / len(stages), (done + 1) / len(stages)))
+        origin = (0, 0)
+        for done, (stage, tile) in enumerate(_plan(stages, array.shape[1:], wanted)):
+            x = stage(x, origin, tile, between(progress, done / len(stages), (done + 1) / len(stages)))
+            origin = tile.rows.start * stage.target, tile.columns.start * stage.target
         return cast(NDArray[np.float32], x[0].float().cpu().numpy())
 
 
@@ -367,32 +368,34 @@ class _Stage:
     target: int
     halo: int
 
-    def __call__(self, x: Tensor, progress: Progress | None) -> Tensor:
-        """(1, C, H, W) on any device and in any precision -> (1, C', H', W')."""
-        height, width = x.shape[2] // self.source, x.shape[3] // self.source
-        whole = _Tile(range(height), range(width), (height, width), self.halo)
+    def __call__(self, x: Tensor, origin: tuple[int, int], whole: "_Tile", progress: Progress | None) -> Tensor:
+        """(1, C, H, W), of which the first pixel lies at `origin`, on any device and in any precision -> what is made
+        of the units of `whole`."""
         tiles = list(whole.split(*self._sides())) if self.device.type == "cpu" else [whole]
         result: Tensor | None = None
         for number, tile in enumerate(tiles):
-            part = x[:, :, *tile.outer(self.source)].to(self.device, self.dtype, memory_format=torch.channels_last)
+            outer = tile.outer(self.source, origin)
+            part = x[:, :, *outer].to(self.device, self.dtype, memory_format=torch.channels_last)
             part = part.contiguous(memory_format=torch.channels_last)
             for done, layer in enumerate(self.layers, start=1):
                 part = layer(part)
                 if progress:
                     progress((number + done / len(self.layers)) / len(tiles))
+            part = part[:, :, *tile.inner(self.target)]
             if len(tiles) == 1:
                 return part
             if result is None:
-                shape = 1, part.shape[1], height * self.target, width * self.target
+                shape = 1, part.shape[1], len(whole.rows) * self.target, len(whole.columns) * self.target
                 result = torch.empty(shape, dtype=part.dtype, memory_format=torch.channels_last)
-            result[:, :, *tile.core(self.target)] = part[:, :, *tile.inner(self.target)]
+            corner = whole.rows.start * self.target, whole.columns.start * self.target
+            result[:, :, *tile.core(self.target, corner)] = part
         return cast(Tensor, result)
 
     def _sides(self) -> tuple[int, int]:
         """Rows and columns of the tiles that suit a CPU, in units."""
         unit = max(self.source, self.target)  # at the higher of the two resolutions
         pixels = CPU_BYTES // (self.channels * self.dtype.itemsize)
-        columns = min(CPU_COLUMNS, isqrt(pixels))
+        columns = min(CPU_COLUMNS, math.isqrt(pixels))
         rows = pixels // columns
         return max(1, rows // unit - 2 * self.halo), max(1, columns // unit - 2 * self.halo)
 
@@ -409,19 +412,31 @@ class _Tile:
     bounds: tuple[int, int]
     halo: int
 
-    def core(self, scale: int = 1, origin: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
+    def core(self, scale: int = 1, origin: tuple[int, int] = (0, 0)) -> Region:
         """Where the result goes, in an array that begins at `origin`, with `scale` pixels to a unit."""
         return _scaled(self.rows, scale, origin[0]), _scaled(self.columns, scale, origin[1])
 
-    def outer(self, scale: int = 1) -> tuple[slice, slice]:
-        """What goes into the network."""
+    def outer(self, scale: int = 1, origin: tuple[int, int] = (0, 0)) -> Region:
+        """What goes into the network, in an array that begins at `origin`."""
         rows, columns = self._outer()
-        return _scaled(rows, scale), _scaled(columns, scale)
+        return _scaled(rows, scale, origin[0]), _scaled(columns, scale, origin[1])
 
-    def inner(self, scale: int = 1) -> tuple[slice, slice]:
+    def inner(self, scale: int = 1) -> Region:
         """Where the core lies in the network's output."""
         rows, columns = self._outer()
         return self.core(scale, (rows.start * scale, columns.start * scale))
+
+    def cut(self, most: int) -> Iterator["_Tile"]:
+        """Near-equal parts of at most `most` units. Beside a cut work is done twice: together they are short."""
+        height, width = len(self.rows), len(self.columns)
+        best, shortest = (1, 1), math.inf
+        for i in range(1, height + 1):
+            rows = -(-height // i)
+            columns = min(width, most // rows)
+            length = (i - 1) * width + (-(-width // columns) - 1) * height if columns else math.inf
+            if length <= shortest:
+                best, shortest = (rows, columns), length
+        return self.split(*best)
 
     def split(self, height: int, width: int) -> Iterator["_Tile"]:
         """Near-equal parts of at most `height` x `width`."""
@@ -432,6 +447,23 @@ class _Tile:
     def _outer(self) -> tuple[range, range]:
         height, width = self.bounds
         return _widened(self.rows, self.halo, height), _widened(self.columns, self.halo, width)
+
+
+def _plan(stages: Sequence[_Stage], shape: Sequence[int], wanted: Region) -> list[tuple[_Stage, _Tile]]:
+    """Each of `stages` with what it has to make of an array of `shape` (H, W), so that the last makes what is wanted:
+    the halo that a tile begins with is used up on the way, and not carried along."""
+    height, width = shape
+    bounds = []
+    for stage in stages:
+        height, width = height // stage.source, width // stage.source
+        bounds.append((height, width))
+        height, width = height * stage.target, width * stage.target
+    plan: list[tuple[_Stage, _Tile]] = []
+    for stage, bound in zip(reversed(stages), reversed(bounds), strict=True):
+        rows, columns = (_covering(part, stage.target) for part in wanted)
+        plan.append((stage, _Tile(rows, columns, bound, stage.halo)))
+        wanted = plan[-1][1].outer(stage.source)
+    return plan[::-1]
 
 
 def _scaled(units: range, scale: int, origin: int = 0) -> slice:
@@ -456,9 +488,9 @@ def _pixels(part: slice, length: int) -> range:
     return pixels
 
 
-def _covering(pixels: range) -> range:
-    """The cells that hold these pixels."""
-    return range(pixels.start // STRIDE, -(-pixels.stop // STRIDE))
+def _covering(pixels: range | slice, side: int = STRIDE) -> range:
+    """The units of `side` pixels that hold these pixels."""
+    return range(pixels.start // side, -(-pixels.stop // side))
 
 
 def between(progress: Progress | None, start: float, stop: float) -> Progress | None:

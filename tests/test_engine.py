@@ -88,6 +88,24 @@ def test_tiles_cover_each_cell_once_and_are_no_larger_than_asked(wanted: range, 
             assert everything[tile.outer(scale)[0]][tile.inner(scale)[0]] == everything[tile.core(scale)[0]]
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "most", "rows", "columns"),
+    [
+        (256, 256, 65536, 256, 256),
+        (256, 256, 40000, 128, 256),  # one cut, and not two
+        (256, 256, 20000, 128, 128),
+        (10, 1000, 1000, 10, 100),
+        (1000, 10, 1000, 100, 10),
+        (3, 5, 1, 1, 1),
+        (3, 5, 3, 3, 1),
+    ],
+)
+def test_cuts_are_short(height: int, width: int, most: int, rows: int, columns: int) -> None:
+    tiles = list(module._Tile(range(height), range(width), (height, width), halo=5).cut(most))
+    assert len(tiles) == math.ceil(height / rows) * math.ceil(width / columns)
+    assert {(len(tile.rows), len(tile.columns)) for tile in tiles} == {(rows, columns)}
+
+
 @pytest.mark.parametrize("columns", [30, 48, 64, 200])
 def test_stages_cut_into_small_tiles_are_whole(
     network: ResidualAutoencoder, engine: Engine, columns: int, monkeypatch: pytest.MonkeyPatch
@@ -315,12 +333,12 @@ def test_memory_of_a_gpu_that_runs_out_halves_the_tile(
     small, tried = Engine(network, "cpu", torch.float32, tile=20), []
     run = small._run
 
-    def short_of_memory(stages: list[module._Stage], array: Array, progress: None) -> Array:
+    def short_of_memory(stages: list[module._Stage], array: Array, wanted: Region, progress: None) -> Array:
         cells = array.shape[1] * array.shape[2] // (STRIDE**2 if way == "encode" else 1)
         tried.append(cells)
         if len(tried) > 1 and cells >= tried[0]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return run(stages, array, progress)
+        return run(stages, array, wanted, progress)
 
     monkeypatch.setattr(Engine, "on_gpu", True)
     monkeypatch.setattr(small, "_run", short_of_memory)
@@ -335,7 +353,7 @@ def test_memory_of_a_gpu_that_does_not_suffice_for_one_cell(
 ) -> None:
     engine, tried = Engine(network, "cpu", torch.float32, tile=8), []
 
-    def no_memory(stages: object, array: Array, progress: object) -> Array:
+    def no_memory(stages: object, array: Array, wanted: Region, progress: object) -> Array:
         tried.append(array.shape)
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
@@ -349,19 +367,19 @@ def test_memory_of_a_gpu_that_does_not_suffice_for_one_cell(
 def test_tiles_are_sized_from_the_memory_that_is_free(
     network: ResidualAutoencoder, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def side(free: int) -> int:
+    def most_cells(free: int) -> int:
         monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
-        return engine._side()
+        return engine._most_cells()
 
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
     for on_gpu in (False, True):
         monkeypatch.setattr(Engine, "on_gpu", on_gpu)
-        assert side(1) == 1
-        assert 1 < side(2**24) < side(2**26) < side(2**28)
-        assert side(2**28) * STRIDE == pytest.approx(2 * side(2**26) * STRIDE, rel=0.1)
-        assert (side(2**36) == side(2**37)) is not on_gpu  # a larger tile is no faster on a CPU
+        assert most_cells(1) == 1
+        assert 1 < most_cells(2**24) < most_cells(2**26) < most_cells(2**28)
+        assert most_cells(2**28) == pytest.approx(4 * most_cells(2**26), rel=0.1)
+        assert (most_cells(2**36) == most_cells(2**37)) is not on_gpu  # a larger tile is hardly faster on a CPU
 
 
 def test_preferred_dtype_of_the_cpu(network: ResidualAutoencoder) -> None:
