@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 120  # s
+PATIENCE = 300  # s; the machine may be busy
 
 
 @dataclass

@@ -10,11 +10,12 @@ with suppress(ImportError):
 
 from residae.ui.desk import get_ready
 from residae.ui.page import build
-from residae.ui.server import LAUNCH, QUEUE
+from residae.ui.server import LAUNCH, QUEUE, share_heaps
 from residae.ui.style import CSS, HEAD, THEME
 
 
 def main() -> None:
     """Serve the page until it is interrupted, where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say."""
+    share_heaps()
     get_ready()
     build().queue(**QUEUE).launch(theme=THEME, css=CSS, head=HEAD, footer_links=["api", "gradio"], **LAUNCH)
