@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from residae import heap
 from residae.errors import CheckpointError, OutOfMemoryError, ResidaeError
 from residae.train import __main__ as training
 
@@ -31,6 +32,7 @@ DEFAULT_QUALITY = 80.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Told to stop, it leaves no unfinished file behind."""
+    heap.settle()
     parser = argparse.ArgumentParser(prog="residae", description="A laboratory for one residual autoencoder.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_compress(commands.add_parser("compress", help="pictures to .rae files"))

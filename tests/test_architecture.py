@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (  # lowest first; a module may import what is in the layers below its own
-    {"residae.errors", "residae.limits", "residae.examples", "residae.examples.draw"},
+    {"residae.errors", "residae.limits", "residae.heap", "residae.examples", "residae.examples.draw"},
     {"residae.model", "residae.image", "residae.entropy", "residae.metrics", "residae.views"},
     {
         "residae.checkpoint",

@@ -1,11 +1,8 @@
 """What the page's server takes from strangers: sizes, kinds of request, names, and nothing fetched on their behalf."""
 
 import json
-import platform
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -158,39 +155,6 @@ def test_a_file_that_is_saved_again_stays_whole_for_who_reads_it(
         assert first + reader.read() == data
         assert path.stat().st_ino != before.st_ino  # written elsewhere, and put in its place
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["picture.png"]
-
-
-# --- Memory ---
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone gives each thread a heap")
-def test_threads_share_two_heaps() -> None:
-    """Twelve that live at the same time; without the bound there is a heap for each."""
-    code = """if True:
-        import ctypes, threading
-        from residae.ui.server import share_heaps
-
-        libc = ctypes.CDLL(None)
-        libc.malloc.restype = ctypes.c_void_p
-        together = threading.Barrier(12)
-
-        def work():
-            together.wait()
-            libc.malloc(1000)
-            together.wait()
-
-        share_heaps()
-        threads = [threading.Thread(target=work) for _ in range(12)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
-        libc.fflush(None)
-    """
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.count("<heap nr=") == 2
 
 
 # --- The real server ---

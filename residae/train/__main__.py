@@ -4,6 +4,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from residae import heap
 from residae.errors import ResidaeError
 from residae.train.recipe import Recipe
 
@@ -28,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    heap.settle()
     parser = argparse.ArgumentParser(prog="residae train", description="Train a checkpoint on a folder of pictures.")
     add_arguments(parser)
     try:

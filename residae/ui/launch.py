@@ -8,14 +8,15 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 with suppress(ImportError):
     import spaces  # noqa: F401  # on ZeroGPU it has to be there before torch; see residae.ui.zero
 
+from residae import heap
 from residae.ui.desk import get_ready
 from residae.ui.page import build
-from residae.ui.server import LAUNCH, QUEUE, share_heaps
+from residae.ui.server import LAUNCH, QUEUE
 from residae.ui.style import CSS, HEAD, THEME
 
 
 def main() -> None:
     """Serve the page until it is interrupted, where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say."""
-    share_heaps()
+    heap.settle()
     get_ready()
     build().queue(**QUEUE).launch(theme=THEME, css=CSS, head=HEAD, footer_links=["api", "gradio"], **LAUNCH)

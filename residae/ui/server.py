@@ -1,7 +1,6 @@
 """How the page is served: what it takes from strangers, what it refuses, and what it clears away."""
 
 import asyncio
-import ctypes
 import json
 import shutil
 import time
@@ -28,7 +27,6 @@ DELETE_CACHE = (600, 3600)  # s: how often files are deleted, and the age that t
 API = "/gradio_api/"
 POSTS = ("upload", "queue/join", "run/", "api/", "call/", "cancel", "reset")  # all that the page and its clients use
 FETCHES = ("proxy=", "file=http:", "file=https:", "deep_link")  # would have us fetch pages for others, or keep notes
-M_ARENA_MAX = -8  # of malloc.h
 HEADERS = {
     "content-security-policy": "base-uri 'self'; object-src 'none'",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
@@ -132,16 +130,6 @@ async def _read(receive: Receive) -> Receive:
         return whole.pop() if whole else await receive()
 
     return receive_again
-
-
-def share_heaps() -> None:
-    """Keep glibc from giving each thread a heap of its own, where what pictures have left is kept.
-
-    30 visitors made a process of 700 MB into one of 950 MB in two minutes; with two heaps it stays as it is. To be
-    called before threads have heaps.
-    """
-    with suppress(AttributeError, OSError, TypeError):  # on other systems
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def sweep(folder: Path, age: float) -> None:

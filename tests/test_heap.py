@@ -1,0 +1,78 @@
+"""What freed memory is kept, asked of glibc itself in a process of its own."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other systems keep memory as they like")
+ROOT = Path(__file__).resolve().parent.parent
+SETUP = """if True:
+    import ctypes, resource, threading
+    from residae import heap
+
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.malloc.argtypes = [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+"""
+
+
+def _run(code: str) -> str:
+    whole = [sys.executable, "-c", SETUP + code]
+    return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("settle", [True, False])
+def test_threads_share_two_heaps(settle: bool) -> None:
+    """Twelve that live at the same time; without the bound there is a heap for each."""
+    report = _run(f"""
+    if {settle}:
+        heap.settle()
+    together = threading.Barrier(12)
+
+    def work():
+        together.wait()
+        libc.malloc(1000)
+        together.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+    libc.fflush(None)
+    """)
+    assert (report.count("<heap nr=") == 2) is settle
+
+
+@pytest.mark.parametrize("settle", [True, False])
+def test_tensors_take_the_pages_that_the_last_ones_left(settle: bool) -> None:
+    """28 MB each, as a stage of the network works on; without the thresholds they come from the system anew."""
+    faults = _run(f"""
+    if {settle}:
+        heap.settle()
+
+    def work():
+        arrays = [libc.malloc(28_000_000) for _ in range(2)]
+        for array in arrays:
+            libc.memset(array, 1, 28_000_000)
+        for array in arrays:
+            libc.free(array)
+
+    def count():
+        for _ in range(3):
+            work()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        work()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    thread.join()
+    """)
+    assert (int(faults) < 100) is settle
