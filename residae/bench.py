@@ -160,12 +160,13 @@ def _seconds(function: Callable[[], object]) -> float:
 
 def _product(side: int, device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of the product of two square matrices."""
-    matrix = torch.randn(side, side, device=device).to(dtype)
+    matrix = (100 * torch.randn(side, side, device=device)).to(dtype)
+    product = torch._int_mm if dtype == torch.int8 else torch.mm
     count = 20 if device.type == "cuda" else 1
 
     def multiply() -> None:
         for _ in range(count):
-            torch.mm(matrix, matrix)
+            product(matrix, matrix)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 

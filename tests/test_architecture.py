@@ -25,7 +25,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.session", "residae.deploy"},
     {"residae.evaluate"},
     {"residae.bench", "residae.train"},
-    {"residae.train.recipe", "residae.train.data", "residae.train.tables"},
+    {"residae.train.recipe", "residae.train.data", "residae.train.tables", "residae.train.statistics"},
     {"residae.train.optimizer", "residae.train.rate"},
     {"residae.train.loop"},
     {"residae.train.__main__"},

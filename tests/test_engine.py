@@ -1,5 +1,6 @@
 """The engine computes the network's function: on any size, in tiles, fused, and in the precision it was asked for."""
 
+import copy
 import itertools
 import math
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from residae import engine as module
 from residae.engine import DECODER_HALO, ENCODER_HALO, STRIDE, Engine, Region, latent_shape, preferred_dtype
 from residae.errors import OutOfMemoryError
 from residae.model import ResidualAutoencoder
+from residae.train.statistics import renew
 
 Array = NDArray[np.float32]
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # of float32 that is summed in another order
@@ -234,6 +236,55 @@ def test_pixels_of_a_bfloat16_network_are_not_coarse(network: ResidualAutoencode
     assert (torch.from_numpy(plane) != torch.from_numpy(plane).bfloat16().float()).float().mean() > 0.9
 
 
+@pytest.fixture
+def true_network(network: ResidualAutoencoder) -> ResidualAutoencoder:
+    """With statistics of what passes, as training leaves them."""
+    network = copy.deepcopy(network)
+    renew(network, [torch.from_numpy(_plane(64, 80))[None, None]])
+    return network
+
+
+vnni = pytest.mark.skipif(not module._cpu_multiplies_bytes(), reason="this processor has no products of bytes")
+
+
+@vnni
+def test_bytes_are_close(true_network: ResidualAutoencoder) -> None:
+    plane, latent = _plane(64, 80), _latent(64, 80)
+    fine, coarse = Engine(true_network, "cpu", torch.float32), Engine(true_network, "cpu", torch.int8)
+    assert coarse.description == "CPU, int8"
+    exact = fine.encode(plane)
+    error = coarse.encode(plane) - exact
+    assert 0 < np.abs(error).mean() < 0.04 * exact.std()  # not zero: else it is not int8
+    error = coarse.decode(latent, 64, 80) - fine.decode(latent, 64, 80)
+    assert 0 < np.abs(error).mean() < 1 / 255
+
+
+@vnni
+def test_tiles_of_bytes_are_the_whole(true_network: ResidualAutoencoder) -> None:
+    whole, tiled = Engine(true_network, "cpu", torch.int8), Engine(true_network, "cpu", torch.int8, tile=3)
+    plane, latent = _plane(117, 333), _latent(117, 333)
+    np.testing.assert_allclose(tiled.encode(plane), whole.encode(plane), **CLOSE)
+    np.testing.assert_allclose(tiled.decode(latent, 117, 333), whole.decode(latent, 117, 333), **CLOSE)
+
+
+@vnni
+@pytest.mark.parametrize(("bright", "dtype"), [(1, torch.int8), (0, torch.float32)])
+def test_bytes_are_for_networks_that_do_not_lose_by_them(
+    true_network: ResidualAutoencoder, bright: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = Engine.decode
+    monkeypatch.setattr(Engine, "decode", lambda self, *given: bright * decode(self, *given))
+    monkeypatch.setattr(module, "preferred_dtype", lambda device: torch.int8)
+    assert Engine(true_network, "cpu").dtype == dtype
+
+
+@pytest.mark.parametrize(("bfloat16", "vnni", "dtype"), [(1, 1, "bfloat16"), (0, 1, "int8"), (0, 0, "float32")])
+def test_what_a_cpu_prefers(bfloat16: int, vnni: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_cpu_prefers_bfloat16", lambda: bool(bfloat16))
+    monkeypatch.setattr(module, "_cpu_multiplies_bytes", lambda: bool(vnni))
+    assert preferred_dtype(torch.device("cpu")) == getattr(torch, dtype)
+
+
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (48, 80)])
 def test_without_onednn_the_function_is_the_same(
     network: ResidualAutoencoder, engine: Engine, height: int, width: int, monkeypatch: pytest.MonkeyPatch
@@ -384,8 +435,9 @@ def test_tiles_are_sized_from_the_memory_that_is_free(
 
 def test_preferred_dtype_of_the_cpu(network: ResidualAutoencoder) -> None:
     dtype = preferred_dtype(torch.device("cpu"))
-    assert dtype in (torch.bfloat16, torch.float32)
-    assert Engine(network, "cpu").dtype == dtype == preferred_dtype(torch.device("cpu"))
+    assert dtype in (torch.bfloat16, torch.int8, torch.float32)
+    assert Engine(network, "cpu").dtype in (dtype, torch.float32)
+    assert dtype == preferred_dtype(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("built_in", [True, False])

@@ -528,13 +528,20 @@ def test_the_seed_decides(
 
 
 def test_the_checkpoint_is_the_average(clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path) -> None:
+    """Its kernels are; its BatchNorm computes the same from statistics of what passes, which frozen ones are not."""
     recipe = Recipe(**SHORT | {"minutes": 2.5, "decay_minutes": 0.0})  # without a decay, the last state is saved
     train(pictures, tmp_path / "run", tmp_path / "output", recipe, start)
     state = load_file(tmp_path / "run" / STATE)
-    exported = ResidualAutoencoder.from_pretrained(tmp_path / "output").state_dict()
-    for name, tensor in exported.items():
-        average = state[f"average.network.{name}"]
-        assert torch.equal(tensor, average.half().float() if tensor.ndim == 4 else average), name
+    exported, average = (ResidualAutoencoder.from_pretrained(folder) for folder in (tmp_path / "output", start))
+    for name, tensor in average.state_dict().items():
+        tensor.copy_(state[f"average.network.{name}"].half() if tensor.ndim == 4 else state[f"average.network.{name}"])
+    for name, tensor in exported.state_dict().items():
+        assert tensor.ndim < 4 or torch.equal(tensor, average.state_dict()[name]), name
+    x = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(exported(x), average(x), rtol=1e-4, atol=1e-5)
+    frozen = average.decoder.stages[3][2].running_mean
+    assert not torch.allclose(exported.decoder.stages[3][2].running_mean, frozen, rtol=0.01)
     assert not torch.equal(state["average.network.decoder.out.bias"], state["model.network.decoder.out.bias"])
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import cast
@@ -31,6 +32,7 @@ from residae.train.data import Crops
 from residae.train.optimizer import build_optimizers
 from residae.train.rate import RateDistortion, relative
 from residae.train.recipe import Recipe
+from residae.train.statistics import renew
 from residae.train.tables import KNOTS, fit_network, refit
 
 STATE = "state.safetensors"  # of the stable phase
@@ -42,7 +44,7 @@ COLUMNS = (
     *("step", "minutes", "memory_gb", "train_psnr", "train_bpp", "validation_psnr"),
     *(f"{name}_{quality}" for quality in QUALITIES for name in ("bpp", "psnr")),
 )
-FIT_CROPS, FIT_SIDE = 48, 256  # of each kind of plane, from which the rate model begins
+FIT_CROPS, FIT_SIDE = 48, 256  # of each kind of plane, from which the rate model begins; and for statistics at the end
 TABLE_PICTURES = 96  # to which the final tables are fitted
 STRIP_SIDE, STRIP_ROWS = 256, 6  # pixels and pictures of a validation's strip
 
@@ -138,6 +140,7 @@ def train(
     training.check()
     if accelerator.is_main_process:
         network = training.average.network
+        renew(network, training.some_crops(crops))
         if training.average.rate.begun:
             network.tables = training.average.rate.tables()
         fit_network(network, folder, TABLE_PICTURES)
@@ -172,6 +175,12 @@ class Training:
         tables = refit(engine, planes, old if old and len(old.gains) >= KNOTS else None)
         for model in (self.model, self.average):
             model.rate.take(tables)
+
+    def some_crops(self, crops: Crops) -> Iterator[Tensor]:
+        """The same (1, 1, FIT_SIDE, FIT_SIDE) whenever asked, FIT_CROPS of kinds in the recipe's shares."""
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        for _ in range(FIT_CROPS):
+            yield crops.draw(crops.draw_kinds(1, self.recipe.chroma_share, generator), FIT_SIDE, generator)
 
     def prepare(self) -> None:
         """Set learning rates and BatchNorm for the step to come. Frozen statistics are those of inference: what is
