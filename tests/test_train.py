@@ -33,7 +33,7 @@ from residae.train import loop
 from residae.train.data import Crops
 from residae.train.loop import DECAY, STATE, Training, initialise, train
 from residae.train.optimizer import KernelMuon, build_optimizers
-from residae.train.rate import LAMBDA, LOWER, RateDistortion, RateModel, laplace_bits, relative
+from residae.train.rate import LAMBDA, LOWER, RateDistortion, RateModel, decode, encode, laplace_bits, relative
 from residae.train.recipe import Recipe
 from residae.train.tables import KNOTS, fit
 
@@ -698,3 +698,37 @@ def test_the_command_fails_in_a_sentence(
         command.main()
     assert leaving.value.code == 1
     assert capsys.readouterr().err.startswith("residae: The crop must be a positive multiple of 16")
+
+
+def test_what_is_trained_is_the_network(network: ResidualAutoencoder) -> None:
+    """In another order and with less memory, but the same function, with the same gradients."""
+    plain, frugal = copy.deepcopy(network), copy.deepcopy(network)
+    x = torch.rand(2, 1, 48, 32)
+    expected, expected_latent = plain(x)
+    latent = encode(frugal.encoder, x)
+    result = decode(frugal.decoder, latent)
+    torch.testing.assert_close(latent, expected_latent, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
+    expected.square().sum().backward()
+    result.square().sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), frugal.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-3 * float(one.grad.abs().max()), msg=name)
+
+
+@pytest.mark.parametrize(("batch", "mixed"), [(8, False), (16, True)])
+def test_memory_of_a_step_is_within_the_specification(batch: int, mixed: bool) -> None:
+    """About 4 GB at batch 8, and at batch 16 in mixed precision, crops of 256: what is kept for the gradients, and four
+    times the weights for these, Muon's momentum and the moving average."""
+    model = RateDistortion(ResidualAutoencoder())
+    weights = {parameter.untyped_storage().data_ptr(): parameter.nbytes for parameter in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # holds it, so that no other gets its place
+        return tensor
+
+    nothing = torch.zeros(1)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", enabled=mixed):
+        model(torch.rand(1, 1, 256, 256), nothing.long(), nothing, nothing.bool())
+    activations = sum(tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in weights)
+    assert 1e9 < 4 * sum(weights.values()) + batch * activations < 4e9
