@@ -77,16 +77,20 @@ class Measured:
 
 
 def bench(
-    network: ResidualAutoencoder, device: str | None = None, sizes: Sequence[tuple[int, int]] = SIZES
+    network: ResidualAutoencoder,
+    device: str | None = None,
+    sizes: Sequence[tuple[int, int]] = SIZES,
+    dtype: str | None = None,
 ) -> Measured:
     """Measure encoding and decoding at rising sizes, multiples of 16, of which those that would take too long shrink.
+    `dtype` is the name of the precision, the engine's own choice without.
 
     Engine, plain module in float32 and matrix product take turns, so that whatever else the machine does meanwhile
     disturbs them alike. ResidaeError where there is no such device.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ResidaeError("There is no GPU here that PyTorch can use.")
-    engine = Engine(network, device)
+    engine = Engine(network, device, getattr(torch, dtype) if dtype else None)
     plain = copy.deepcopy(network).eval().to(engine.device)
     encoding, decoding = _work(network)
     rng = np.random.default_rng(0)

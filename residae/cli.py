@@ -337,6 +337,9 @@ def _print_overhead(scores: Sequence["Score"]) -> None:
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU where there is one")
     parser.add_argument(
+        "--dtype", choices=("bfloat16", "int8", "float32"), help="default: the fastest at no visible loss"
+    )
+    parser.add_argument(
         "--sizes", type=_list(_size), metavar="WxH,...", help="rising (default: 256x256,768x512,4096x4096)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
@@ -352,7 +355,7 @@ def _bench(parsed: argparse.Namespace) -> None:
         _refuse_to_overwrite(parsed.json, parsed.force)
     print("This takes about a minute, in which nothing else should run on the machine.", flush=True)
     sizes = parsed.sizes or SIZES
-    measured = bench(ResidualAutoencoder(), parsed.device, sizes)
+    measured = bench(ResidualAutoencoder(), parsed.device, sizes, parsed.dtype)
     page = startup()
     print(f"{measured.device}; matrix product {measured.product / 1e9:,.0f} GFLOP/s")
     print(f"{'picture':<15}{'way':<8}{'s':>8}{'GFLOP/s':>10}{'of product':>12}{'of plain':>10}{'peak MB':>9}")

@@ -59,6 +59,13 @@ def test_both_ways_at_each_size(network: ResidualAutoencoder, monkeypatch: pytes
     assert bench(network, "cpu", [(16, 16)]).overhead is None
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_precision_can_be_chosen(network: ResidualAutoencoder, dtype: str) -> None:
+    measured = bench(network, "cpu", [(16, 16)], dtype)
+    assert measured.device == f"CPU, {dtype}"
+    assert measured.product > 0
+
+
 def test_what_is_timed_is_the_engine_and_the_plain_module(network: ResidualAutoencoder) -> None:
     """The two agree on what they make, so that their times can be compared."""
     plane = np.random.default_rng(0).random((32, 48), np.float32)
