@@ -21,6 +21,7 @@ COLUMNS = ("Picture", "Width", "Height", "Bytes", "bpp", "PSNR, dB", "SSIM", "En
 WIDTHS: list[str | int] = [140, 70, 74, 74, 76, 94, 76, 96, 98, 260]  # px
 TYPES: Any = ["str", *["number"] * 8, "str"]
 MOST = 200
+FORMULA = ("=", "+", "-", "@")  # how one begins
 NOTE = (
     f"Colour, quality and working size are those beside this tab. Up to {MOST} pictures at a time; what is done stays "
     "when you stop."
@@ -92,16 +93,22 @@ class Batch:
             yield self._kept(rows, file.read())
 
     def _kept(self, rows: list[list[Any]], archive: bytes) -> Updates:
-        text = io.StringIO()
-        csv.writer(text).writerows([COLUMNS, *rows])
         updates = {}
         for button, data, name in (
-            (self.csv, text.getvalue().encode(), "residae.csv"),
+            (self.csv, as_csv(rows).encode(), "residae.csv"),
             (self.zip, archive, "residae.zip"),
         ):
             path = saved(data, name)
             updates[button] = gr.DownloadButton(value=path, interactive=bool(rows))
         return updates
+
+
+def as_csv(rows: list[list[Any]]) -> str:
+    """The table as text, in which no file's name is a formula to a spreadsheet."""
+    text = io.StringIO()
+    safe = ([f"'{c}" if isinstance(c, str) and c.startswith(FORMULA) else c for c in row] for row in rows)
+    csv.writer(text).writerows([COLUMNS, *safe])
+    return text.getvalue()
 
 
 def measured(

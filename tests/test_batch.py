@@ -1,0 +1,83 @@
+"""A batch of pictures with names that mean harm: neither the table nor the archive carries them on."""
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from residae.codec import inspect
+from residae.image import Pixels, write_png
+from residae.ui.batch import COLUMNS, Batch, as_csv
+from residae.ui.words import short
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+NAMES = [
+    '=HYPERLINK("http:evil","here")',
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "..",
+    "..\\..\\evil",
+    "C:\\evil",
+    "CON",
+    "two\nlines",
+    "\u202egnp",  # right to left from here on
+    "<img src=x onerror=alert(1)>",
+    "\udcff",  # a byte that is no UTF-8
+    "x" * 240,
+    "\N{GRINNING FACE}" * 60,
+]
+
+
+@pytest.fixture
+def compressed(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, smooth: Callable[[int, int, int], Pixels]
+) -> tuple[str, zipfile.ZipFile]:
+    """The table as CSV and the archive of pictures of those names, and of a file that is none."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+    paths = [tmp_path / f"{name}.png" for name in NAMES]
+    for number, path in enumerate(paths):
+        path.write_bytes(write_png(smooth(20, 20 + number, number)))
+    paths.append(tmp_path / "=none.png")
+    paths[-1].write_bytes(b"<html>")
+    with gr.Blocks():
+        batch = Batch(gr.Dropdown(), [gr.Checkbox(), gr.Number(), gr.Number()])
+    *_, last = batch._rows([str(path) for path in paths], "tiny", True, 0, 80, lambda share: None)
+    return Path(last[batch.csv].value["path"]).read_text(), zipfile.ZipFile(last[batch.zip].value["path"])
+
+
+def test_names_of_a_batch_do_no_harm(compressed: tuple[str, zipfile.ZipFile]) -> None:
+    text, archive = compressed
+    head, *rows = csv.reader(io.StringIO(text))
+    assert tuple(head) == COLUMNS
+    assert [len(row) for row in rows] == [len(COLUMNS)] * (len(NAMES) + 1)
+    for name, *figures, _ in rows:
+        assert name[0] not in "=+-@"
+        assert name.isprintable()
+        assert not set(name) & set('<>"/\\:')
+        assert len(name) <= 41
+        assert all(figures) or "none" in name
+    assert rows[-1][-1].startswith("The file is not a picture")
+    assert len(archive.namelist()) == len(NAMES)
+    for number, entry in enumerate(archive.infolist()):
+        assert re.fullmatch(r"\d{3}-[^/\\:]{1,40}\.rae", entry.filename)
+        assert entry.filename.isprintable()
+        assert inspect(archive.read(entry)).width == 20 + number
+
+
+def test_numbers_below_zero_stay_numbers() -> None:
+    assert as_csv([["a", -1.5]]).splitlines()[1] == "a,-1.5"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_short_name_can_be_shown_and_written(name: str) -> None:
+    assert len(short(name)) <= 40
+    assert short(name).isprintable()
+    assert short(name).encode()
