@@ -18,7 +18,7 @@ from gradio.utils import get_upload_folder
 import residae.examples
 from residae.codec import Compressed
 from residae.engine import Progress
-from residae.errors import ResidaeError
+from residae.errors import CodecError, ResidaeError
 from residae.image import Picture, fit
 from residae.sandbox import Sandbox
 from residae.session import DEFAULT_CHECKPOINT, Encoding, Laboratory, Report, find_checkpoints
@@ -110,6 +110,14 @@ def examine(path: str, checkpoint: str, color: bool, side: int, quality: float |
         while len(KEPT) > MOST_KEPT:
             del KEPT[next(iter(KEPT))]
     return report
+
+
+def read(path: str) -> bytes:
+    """An uploaded file. CodecError where it is not there any more."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CodecError("The file is not here any more, or is a folder: upload it again.") from error
 
 
 def saved(data: bytes, name: str) -> str:

@@ -4,7 +4,6 @@ import functools
 import html
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,7 +12,7 @@ from residae.errors import ResidaeError
 from residae.image import write_png
 from residae.metrics import bits_per_pixel
 from residae.session import Report
-from residae.ui.desk import QUALITY, default_checkpoint, laboratory, open_fitted, saved
+from residae.ui.desk import QUALITY, default_checkpoint, laboratory, open_fitted, read, saved
 from residae.ui.widgets import MODEL
 
 
@@ -81,7 +80,7 @@ def decompress(file: str) -> tuple[str, dict[str, Any]]:
     Args:
         file: A file that `compress` has made with this checkpoint.
     """
-    info, decoding = laboratory(default_checkpoint()).decompress(Path(file).read_bytes())
+    info, decoding = laboratory(default_checkpoint()).decompress(read(file))
     return saved(write_png(decoding.pixels), "picture.png"), asdict(info)
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 from residae import views
 from residae.engine import Progress, between
 from residae.errors import ResidaeError
-from residae.ui.desk import Updates, explained, laboratory, told
+from residae.ui.desk import Updates, explained, laboratory, read, told
 from residae.ui.viewer import light_table, pane, table
 from residae.ui.widgets import MODEL, work_line
 from residae.ui.words import alert, channel_sentence, contents, short
@@ -47,7 +47,7 @@ class Files:
         for number, path in enumerate(paths):
             name, part = short(Path(path).name), between(tell, number / len(paths), (number + 1) / len(paths))
             try:
-                data = Path(path).read_bytes()
+                data = read(path)
                 info, decoding = laboratory(checkpoint).decompress(data, part)
             except ResidaeError as error:
                 failures += alert(f"{name}: {error}")
