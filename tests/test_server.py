@@ -130,15 +130,17 @@ def test_uploads_are_bounded(guarded: TestClient, monkeypatch: pytest.MonkeyPatc
 # --- What is left lying about ---
 
 
-def test_sweeping_takes_what_is_old_and_forgotten(tmp_path: Path) -> None:
+def test_sweeping_takes_what_is_old(tmp_path: Path) -> None:
     (tmp_path / "tmpab12").write_bytes(b"half")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "picture.png").write_bytes(b"whole")
-    sweep(tmp_path, 3600)
-    assert len(list(tmp_path.iterdir())) == 3
-    sweep(tmp_path, -1)
-    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+    for name in ("empty", "full", "kept"):
+        (tmp_path / name).mkdir()
+    for name in ("full", "kept"):
+        (tmp_path / name / "picture.png").write_bytes(b"whole")
+    kept = tmp_path / "kept" / "picture.png"
+    sweep(tmp_path, 3600, {kept})
+    assert len(list(tmp_path.rglob("*"))) == 6
+    sweep(tmp_path, -1, {kept})
+    assert sorted(tmp_path.rglob("*")) == [kept.parent, kept]
     sweep(tmp_path / "absent", 0)
 
 
@@ -170,8 +172,10 @@ def test_settings_are_explicit() -> None:
 
 
 SHORT = """
+from gradio import route_utils
 import residae.ui.server as server
 server.QUEUE["max_size"], server.DELETE_CACHE, server.UPLOAD_BYTES = 2, (1, 3), 80_000_000
+route_utils.delete_files_created_by_app = lambda blocks, age: age and 1 / 0  # as good as broken under load
 import app
 app.main()
 """
@@ -179,7 +183,7 @@ app.main()
 
 @pytest.fixture(scope="module")
 def service(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """With a short queue, a short memory, and room for less at once."""
+    """With a short queue, a short memory of our own alone, and room for less at once."""
     with serving(tmp_path_factory.mktemp("service"), checkpoint, SHORT) as service:
         yield service
 

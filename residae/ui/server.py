@@ -4,11 +4,12 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from gradio.routes import App
 from gradio.utils import get_upload_folder
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
@@ -132,21 +133,30 @@ async def _read(receive: Receive) -> Receive:
     return receive_again
 
 
-def sweep(folder: Path, age: float) -> None:
-    """Delete what Gradio forgets: parts of uploads that broke off, and folders that are empty, once they are old."""
-    for path in folder.iterdir() if folder.is_dir() else ():
+def sweep(folder: Path, age: float, kept: Container[Path] = ()) -> None:
+    """Delete the files in a folder that are older than `age` seconds, and folders that are as old and empty."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
         with suppress(OSError):  # it is gone, or not empty, or not ours
-            if time.time() - path.stat().st_ctime > age:
+            if path not in kept and time.time() - path.stat().st_ctime > age:
                 path.rmdir() if path.is_dir() else path.unlink()
 
 
 @asynccontextmanager
-async def _swept(_: object) -> AsyncIterator[None]:
+async def _held(app: App) -> AsyncIterator[None]:
+    """What goes on beside the page, while it is served.
+
+    Gradio's own sweeping, of which `delete_cache` tells it, passes over uploads that broke off, and is over for good
+    once a file comes in while it looks through those it has (6.31).
+    """
+
+    def sweep_all() -> None:
+        kept = (getattr(component, "keep_in_cache", ()) for component in app.get_blocks().blocks.values())
+        sweep(Path(get_upload_folder()), DELETE_CACHE[1], {Path(file) for files in kept for file in files})
+
     async def keep_sweeping() -> None:
-        frequency, age = DELETE_CACHE
         while True:
-            await asyncio.sleep(frequency)
-            await asyncio.to_thread(sweep, Path(get_upload_folder()), age)
+            await asyncio.sleep(DELETE_CACHE[0])
+            await asyncio.to_thread(sweep_all)
 
     task = asyncio.create_task(keep_sweeping())
     try:
@@ -158,7 +168,7 @@ async def _swept(_: object) -> AsyncIterator[None]:
 QUEUE: dict[str, Any] = {"max_size": QUEUE_LENGTH, "default_concurrency_limit": 1}
 LAUNCH: dict[str, Any] = {
     "allowed_paths": [],
-    "app_kwargs": {"lifespan": _swept, "middleware": [Middleware(Guard)]},
+    "app_kwargs": {"lifespan": _held, "middleware": [Middleware(Guard)]},
     "enable_monitoring": False,
     "max_file_size": MAX_FILE_BYTES,
     "mcp_server": False,
