@@ -1,14 +1,16 @@
 """What the page's server takes from strangers: sizes, kinds of request, names, and nothing fetched on their behalf."""
 
+import asyncio
 import json
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -17,13 +19,13 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.testclient import TestClient
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 import residae.examples
 from residae.image import MAX_FILE_BYTES, Pixels, write_png
 from residae.ui import server
 from residae.ui.desk import saved
-from residae.ui.server import HEADERS, JSON_BYTES, LAUNCH, QUEUE, Guard, sweep
+from residae.ui.server import HEADERS, JSON_BYTES, LAUNCH, QUEUE, Guard, _bounded, sweep
 
 DEEP = "[" * 100_000 + "]" * 100_000
 ELSEWHERE = "fetched from elsewhere"
@@ -91,13 +93,33 @@ def test_nothing_is_fetched_that_a_request_names(guarded: TestClient, body: str)
     assert ELSEWHERE in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("name", ["proxy=http://x", "file=http://x", "file=https://x", "deep_link?session_hash=x"])
+@pytest.mark.parametrize("name", ["file=http://x", "file=https://x", "file=https:%2f%2fx"])
 def test_nothing_is_fetched_for_a_link(guarded: TestClient, name: str) -> None:
-    assert guarded.get(f"/gradio_api/{name}").status_code == 403
-    assert guarded.head(f"/gradio_api/{name}").status_code == 403
+    for answer in (guarded.get(f"/gradio_api/{name}"), guarded.head(f"/gradio_api/{name}")):
+        assert answer.status_code == 403
+    assert ELSEWHERE in guarded.get(f"/gradio_api/{name}").json()["detail"]
 
 
-@pytest.mark.parametrize("body", ["{", "\xff", '{"data": [NaN, ]}', DEEP])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("proxy=http://x", "file/http://x", "file//etc/passwd", "deep_link?session_hash=x", "vibe-code", "elsewhere"),
+        *(
+            "custom_component/x/client/component/style.css",
+            "dev/reload",
+            "profiling/traces",
+            "stream/x/y/1/playlist-file",
+        ),
+    ],
+)
+def test_nothing_is_given_out_that_the_page_does_not_use(guarded: TestClient, name: str) -> None:
+    assert guarded.get(f"/gradio_api/{name}").status_code == 404
+    assert guarded.head(f"/gradio_api/{name}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body", ["{", "\xff", '{"data": [NaN]}', '{"data": [-Infinity]}', f'{{"a": {"9" * 5000}}}', DEEP]
+)
 def test_what_is_not_json_is_told_so(guarded: TestClient, body: str) -> None:
     answer = guarded.post("/gradio_api/queue/join", content=body.encode("latin-1"))
     assert (answer.status_code, answer.json()["detail"]) == (400, "The request is not JSON.")
@@ -125,6 +147,88 @@ def test_uploads_are_bounded(guarded: TestClient, monkeypatch: pytest.MonkeyPatc
     assert len(guarded.post("/gradio_api/upload", content=chunks(5000)).content) == 5000
     with pytest.raises(MultiPartException, match="maximum allowed size"):
         guarded.post("/gradio_api/upload", content=chunks(6000))
+
+
+async def never() -> Message:
+    return await asyncio.Event().wait()  # type: ignore[return-value]
+
+
+@pytest.mark.usefixtures("guarded")
+def test_an_upload_that_stalls_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "STALL", 0.01)
+    with pytest.raises(MultiPartException, match=r"nothing has come for 0\.01 s"):
+        asyncio.run(_bounded(never)())
+
+
+def asked(guard: Guard, name: str, receive: Receive) -> Coroutine[None, None, list[Message]]:
+    """What the guard answers to a request whose body comes by `receive`."""
+
+    async def answer() -> list[Message]:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await guard({"type": "http", "method": "POST", "path": f"/gradio_api/{name}", "headers": []}, receive, send)
+        return sent
+
+    return answer()
+
+
+@pytest.mark.usefixtures("guarded")
+def test_a_request_that_stalls_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "STALL", 0.01)
+    head, body = asyncio.run(asked(Guard(echo), "queue/join", never))
+    assert head["status"] == 408
+    assert b"takes longer to arrive than the limit of 0.01 s" in body["body"]
+
+
+@pytest.mark.usefixtures("guarded")
+def test_a_request_in_a_thousand_pieces_is_read_once() -> None:
+    pieces = [b" "] * 1000 + [b"{}"]
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    head, body, *_ = asyncio.run(asked(Guard(echo), "queue/join", receive))
+    assert head["status"] == 200
+    assert body["body"] == b" " * 1000 + b"{}"
+
+
+@pytest.mark.usefixtures("guarded")
+def test_uploads_at_once_are_bounded_and_the_next_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "UPLOADS", 3)
+
+    async def visits() -> list[int]:
+        guard, last = Guard(echo), asyncio.Event()
+
+        async def receive() -> Message:
+            await last.wait()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        half_open = [asyncio.create_task(asked(guard, "upload", receive)) for _ in range(3)]
+        await asyncio.sleep(0)  # each has come as far as it can
+        refused = await asked(guard, "upload", receive)
+        assert b"More than 3 uploads at once: try again soon." in refused[1]["body"]
+        last.set()
+        taken = await asyncio.gather(*half_open, asked(guard, "upload", receive))
+        return [answer[0]["status"] for answer in (refused, *taken)]
+
+    assert asyncio.run(visits()) == [503, 200, 200, 200, 200]
+
+
+@pytest.mark.usefixtures("guarded")
+def test_a_disk_that_fills_up_during_an_upload_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many that begin while there is room must not fill it together."""
+    usage, free = shutil.disk_usage, [server.FREE_BYTES] * 3
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=free.pop() if free else 0))
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    with pytest.raises(MultiPartException, match="disk is full"):
+        asyncio.run(asked(Guard(echo), "upload", receive))
+    assert not free
 
 
 # --- What is left lying about ---
@@ -163,7 +267,7 @@ def test_a_file_that_is_saved_again_stays_whole_for_who_reads_it(
 
 
 def test_settings_are_explicit() -> None:
-    assert QUEUE == {"max_size": 20, "default_concurrency_limit": 1}
+    assert QUEUE == {"api_open": False, "default_concurrency_limit": 1, "max_size": 20}
     off = ("enable_monitoring", "mcp_server", "run_history", "share", "show_error", "ssr_mode")
     assert {name: LAUNCH[name] for name in off} == dict.fromkeys(off, False)
     assert LAUNCH["allowed_paths"] == []
@@ -215,7 +319,7 @@ def test_the_server_tells_no_one_about_itself(client: httpx.Client) -> None:
 
 
 def test_headers_are_on_the_page_and_on_refusals(client: httpx.Client) -> None:
-    for path in ("/", "/config", "/gradio_api/proxy=http://x"):
+    for path in ("/", "/config", "/gradio_api/file=http://x"):
         assert HEADERS.items() <= dict(client.get(path).headers).items(), path
 
 
@@ -231,12 +335,57 @@ def test_an_upload_over_the_limit_is_refused(service: Service, client: httpx.Cli
     assert not [path for path in service.files.iterdir() if path.is_file()]  # no part of them is left
 
 
+def test_a_form_is_no_upload(service: Service, client: httpx.Client) -> None:
+    """Its fields would be kept in memory."""
+    answer = client.post("/gradio_api/upload", data={"files": "x" * 1000}, files={"files": ("x.png", b"x")})
+    assert (answer.status_code, answer.text) == (400, "Files alone can be uploaded.")
+    assert not [path for path in service.files.iterdir() if path.is_file()]
+
+
+def test_a_body_of_untold_length_is_bounded(client: httpx.Client) -> None:
+    answer = client.post("/gradio_api/queue/join", content=chunks(JSON_BYTES + 1000))
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("way", ["run", "api"])
+@pytest.mark.parametrize("name", ["reconstruct", "compress", "decompress", "compare"])
+def test_there_is_no_way_past_the_queue(client: httpx.Client, way: str, name: str) -> None:
+    answer = client.post(f"/gradio_api/{way}/{name}", json={"data": [None]})
+    assert answer.status_code == 404
+    assert "join the queue" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     "name",
-    ["../../evil.png", "..\\..\\evil.png", "/etc/passwd", "CON", "a\nb.png", "\u202egnp.exe", "x" * 300 + ".png", ".."],
+    [
+        *(
+            "../../evil.png",
+            "..\\..\\evil.png",
+            "/etc/passwd",
+            "CON",
+            "a\nb.png",
+            "\u202egnp.exe",
+            "x" * 300 + ".png",
+            "..",
+        ),
+        *(
+            "a\0b.png",
+            "%2e%2e%2fevil.png",
+            "<img src=x onerror=alert(1)>.png",
+            "=1+1.png",
+            "",
+            "\N{GRINNING FACE}" * 70,
+        ),
+    ],
 )
 def test_odd_names_stay_in_their_folder(service: Service, client: httpx.Client, name: str) -> None:
-    answer = upload(client, name, name.encode())
+    """As they are: a client of good manners would write some of them otherwise."""
+    head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    answer = client.post(
+        "/gradio_api/upload",
+        content=head.encode() + name.encode() + b"\r\n--b--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
     if answer.status_code != 200:
         assert answer.status_code in (400, 500)  # such as a name that is too long for the disk
         return
@@ -254,12 +403,86 @@ def test_uploads_are_never_shown_as_pages(client: httpx.Client, name: str) -> No
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "app.py", "residae/cli.py", "../README.md", str(Path(__file__))])
-def test_no_other_file_is_given_out_or_opened(client: httpx.Client, path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/passwd", "//etc/passwd", "/etc/passwd%00", "/proc/self/environ", "/proc/self/cwd/app.py", "app.py"),
+        *("file:///etc/passwd", "residae/cli.py", "../README.md", str(Path(__file__)), "{files}", "{files}/absent"),
+        *("{files}/../log", "{files}/../../../../etc/passwd", "{files}/%2e%2e/log", "{files}/..%2flog"),
+        *(
+            "{files}/%252e%252e/log",
+            "{files}/..%5clog",
+            "{files}\\..\\log",
+            "{upload}/../../log",
+            "{weights}/config.json",
+        ),
+    ],
+)
+def test_no_other_file_is_given_out_or_opened(
+    service: Service, client: httpx.Client, checkpoint: Path, path: str
+) -> None:
+    (upload_path,) = upload(client, "one.png", b"one").json()
+    path = path.format(files=service.files, upload=upload_path, weights=checkpoint)
     assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
-    told = events(client, "decompress", [{"path": path, "meta": {"_type": "gradio.FileData"}}])
+    told = events(client, "decompress", [{"path": unquote(path), "meta": {"_type": "gradio.FileData"}}])
     assert "event: error" in told
     assert "root:" not in told
+
+
+@pytest.mark.parametrize("folder", ["static", "assets", "svelte"])
+@pytest.mark.parametrize("path", ["..%2f..%2froutes.py", "%2fetc%2fpasswd", "..%5c..%5croutes.py", "%2e%2e/%2e%2e/x"])
+def test_what_the_page_is_made_of_is_all_that_its_folders_give(client: httpx.Client, folder: str, path: str) -> None:
+    assert client.get(f"/{folder}/{path}").status_code in (403, 404)
+
+
+def test_a_file_that_is_gone_is_told_in_a_sentence(service: Service, client: httpx.Client) -> None:
+    for path in (service.files / ("0" * 64) / "picture", service.files):
+        file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+        assert "is not here any more" in events(client, "decompress", [file])
+        assert "cannot be read: it is missing" in events(client, "reconstruct", [file, True, 80, 0])
+
+
+FILE = {"path": "{path}", "meta": {"_type": "gradio.FileData"}}
+INLINE = "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(
+            [],
+            [FILE],
+            [None] * 50,
+            [[FILE], True, 80, 0],
+            ["{path}", True, 80, 0],
+            [5, True, 80, 0],
+            [None, True, 80, 0],
+        ),
+        *(
+            [FILE, True, "80", 0],
+            [FILE, True, [80], 0],
+            [FILE, True, {}, 0],
+            [FILE, True, 80, "x"],
+            [FILE, True, 80, -1],
+        ),
+        *([FILE, True, -1, 0], [FILE, True, 101, 0], [FILE, True, 10**300, 0], [FILE, True, 80, [[[[]]]]]),
+        [{"path": INLINE, "meta": {"_type": "gradio.FileData"}}, True, 80, 0],
+        [{"path": "x", "url": INLINE, "meta": {"_type": "gradio.FileData"}}, True, 80, 0],
+        [{"path": "HTTP://127.0.0.1/", "meta": {"_type": "gradio.FileData"}}, True, 80, 0],
+        [{"path": "{path}\0.png", "meta": {"_type": "gradio.FileData"}}, True, 80, 0],
+        [json.loads("[" * 300 + "]" * 300), True, 80, 0],
+    ],
+    ids=str,
+)
+def test_calls_that_make_no_sense_are_errors_and_no_more(
+    client: httpx.Client, data: list[Any], smooth: Callable[[int, int, int], Pixels]
+) -> None:
+    (path,) = upload(client, "picture.png", write_png(smooth(20, 30, 1))).json()
+    filled = json.loads(json.dumps(data).replace("{path}", path))
+    told = events(client, "reconstruct", filled)
+    assert "event: error" in told
+    assert "Traceback" not in told
+    assert "site-packages" not in told
 
 
 def test_no_page_is_fetched(service: Service, client: httpx.Client) -> None:
@@ -276,7 +499,8 @@ def test_no_page_is_fetched(service: Service, client: httpx.Client) -> None:
         data = {"data": [{"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}]}
         assert client.post("/gradio_api/call/decompress", json=data).status_code == 400
         assert client.get(f"/gradio_api/file={address}").status_code == 403
-        assert client.get(f"/gradio_api/proxy={address}").status_code == 403
+        assert client.get(f"/gradio_api/proxy={address}").status_code == 404
+        assert client.get(f"/gradio_api/file/{address}").status_code == 404
         by_url = {"path": None, "url": address, "meta": {"_type": "gradio.FileData"}}
         assert "event: error" in events(client, "decompress", [by_url])
     finally:
