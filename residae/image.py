@@ -226,8 +226,17 @@ def _too_many_pixels() -> ImageError:
     return ImageError(f"The picture is larger than the limit of {MAX_PIXELS // 10**6} megapixels.")
 
 
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_many_pixels()
+    if max(width, height) > MAX_SIDE:
+        raise ImageError(f"The picture has a side longer than the limit of {MAX_SIDE:,} pixels.")
+
+
 def _open(data: bytes, kind: str) -> Image.Image:
     """Read the header, and hold its size against the limits."""
+    if kind == "WEBP" and data[12:16] == b"VP8X":  # whose canvas the decoder allocates before it tells the size
+        _check_size(*(1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27)))
     try:
         image = Image.open(io.BytesIO(data), formats=[kind])
     except Exception:
@@ -236,10 +245,7 @@ def _open(data: bytes, kind: str) -> Image.Image:
             raise
         data = bare
         image = Image.open(io.BytesIO(data), formats=[kind])
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_many_pixels()
-    if max(image.size) > MAX_SIDE:
-        raise ImageError(f"The picture has a side longer than the limit of {MAX_SIDE:,} pixels.")
+    _check_size(*image.size)
     if kind == "PNG":
         _check_png(data, image)
     if isinstance(image, TiffImagePlugin.TiffImageFile):

@@ -258,6 +258,29 @@ def test_too_many_pixels_are_refused_from_the_header(data: bytes, monkeypatch: p
         open_picture(data)
 
 
+COLORS = [Image.new("RGB", (16, 16), color) for color in ("red", "lime", "blue")]
+FRAMES = {
+    kind: saved(COLORS[0], kind, save_all=True, append_images=COLORS[1:])
+    for kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
+}
+
+
+def animated_webp(width: int, height: int) -> bytes:
+    """Three small frames on a canvas that is said to be so large."""
+    file = bytearray(FRAMES["WEBP"])
+    at = file.index(b"VP8X") + 12  # after name, length and flags
+    file[at : at + 6] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return bytes(file)
+
+
+def test_a_canvas_is_judged_before_the_decoder_allocates_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "open", None)
+    with pytest.raises(ImageError, match="64 megapixels"):
+        open_picture(animated_webp(16_383, 16_383))
+    with pytest.raises(ImageError, match="65,500 pixels"):
+        open_picture(animated_webp(2**24, 1))
+
+
 def test_pillows_own_warning_of_size_is_our_limit() -> None:
     with warnings.catch_warnings(action="error"), pytest.raises(ImageError, match="64 megapixels"):
         open_picture(png(10_000, 9_500, 8, 0, b""))
@@ -343,6 +366,85 @@ DAMAGED = {f"{name} signature only": start for name, start in SIGNATURES.items()
 def test_damaged_files_are_refused(data: bytes) -> None:
     with pytest.raises(ImageError, match="damaged"):
         open_picture(data)
+
+
+def bitmap(width: int, height: int, at: int = 54, depth: int = 24, colors: int = 0) -> bytes:
+    """The headers of a BMP, and not many bytes of pixels."""
+    header = struct.pack("<IIIIiiHHIIIIII", 54, 0, at, 40, width, height, 1, depth, 0, 0, 0, 0, colors, 0)
+    return b"BM" + header + bytes(60)
+
+
+def gif(*frames: tuple[int, int, int, int]) -> bytes:
+    """A screen of 1 x 1 and frames that are said to lie at (left, top, width, height) on it, with no pixels."""
+    parts = (b"," + struct.pack("<HHHHBB", *frame, 0, 8) + b"\0" for frame in frames)
+    return b"GIF89a" + struct.pack("<HH", 1, 1) + bytes(3) + b"".join(parts) + b";"
+
+
+def animated_png(name: bytes, at: int, values: bytes) -> bytes:
+    """Three frames, and in the first chunk of that name other values at that byte."""
+    file = FRAMES["PNG"]
+    start = file.index(name) + 4
+    length = int.from_bytes(file[start - 8 : start - 4], "big")
+    content = bytearray(file[start : start + length])
+    content[at : at + len(values)] = values
+    return file[: start - 8] + chunk(name, bytes(content)) + file[start + length + 4 :]
+
+
+LYING = {
+    "TIFF without rows in a strip": tiff(3, 3, bytes(9), {278: (4, 0)}),
+    "TIFF of 65,535 samples": tiff(3, 3, bytes(9), {277: (3, 65_535)}),
+    "TIFF without width": tiff(0, 3, bytes(9), {}),
+    "TIFF of 60 megapixels in three bytes": tiff(60_000, 1_000, b"\x80\0\1", {259: (3, 5)}),
+    "GIF without size": gif((0, 0, 0, 0)),
+    "BMP without size": bitmap(0, 0),
+    "BMP whose pixels are elsewhere": bitmap(3, 3, at=0xFFFFFFFF),
+    "BMP of four billion colours": bitmap(3, 3, depth=8, colors=0xFFFFFFFF),
+    "JPEG without height": JPEG_HEADER[:JPEG_SIZE_AT] + bytes(2) + JPEG_HEADER[JPEG_SIZE_AT + 2 :],
+    "JPEG 2000 without width": JP2_16.replace(struct.pack(">II", 16, 16), struct.pack(">II", 0, 16)),
+    "JPEG 2000 of 64 megapixels": JP2_16.replace(struct.pack(">II", 16, 16), struct.pack(">II", 8_000, 8_000)),
+    "AVIF without size": AVIF_16.replace(struct.pack(">II", 16, 16), bytes(8)),
+    "PNG of 64 megapixels and no pixels": png(8_000, 8_000, 16, 6, b""),
+}
+
+
+@pytest.mark.parametrize("data", LYING.values(), ids=LYING)
+def test_files_that_lie_about_their_size_are_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match="damaged"):
+        open_picture(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [gif((0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF)), bitmap(30_000, -30_000), bitmap(-(2**31), -(2**31))],
+    ids=["GIF", "BMP from above", "BMP of the least numbers"],
+)
+def test_sizes_that_only_come_out_too_large_are_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match="64 megapixels"):
+        open_picture(data)
+
+
+TINY = bytes(range(9))
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (tiff(3, 3, TINY, {279: (4, 0xFFFFFFFF)}), (3, 3)),  # bytes in a strip
+        (tiff(3, 3, TINY, {278: (4, 0xFFFFFFFF)}), (3, 3)),  # rows in a strip
+        (tiff(8, 8, zlib.compress(bytes(100_000_000)), {259: (3, 8)}), (8, 8)),  # what a strip grows to
+        (animated_png(b"acTL", 0, b"\xff" * 4), (16, 16)),  # number of frames
+        (with_chunks(PLAIN_PNG, chunk(b"IDAT", b"") * 100_000), (9, 9)),
+    ],
+    ids=["strip's bytes", "strip's rows", "bomb in a strip", "frames", "empty chunks"],
+)
+def test_what_a_picture_does_not_need_is_not_believed(data: bytes, size: tuple[int, int]) -> None:
+    tracemalloc.start()
+    try:
+        picture = open_picture(data)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert (picture.height, picture.width) == size
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (1, 9), (9, 1), (8, 8), (13, 9), (17, 33)])
@@ -595,9 +697,19 @@ def test_sixteen_bits_are_scaled() -> None:
     assert white_is_zero.pixels.tolist() == [[255 - v for v in expected[0]]]
 
 
+def tiff_of_16_bit_colour(values: np.ndarray) -> bytes:
+    """Of (1, W, 3); the depths of its samples stand behind the pixels."""
+    pixels = values.astype("<u2").tobytes()
+    file = tiff(values.shape[1], 1, pixels, {262: (3, 2), 277: (3, 3)}) + struct.pack("<3H", 16, 16, 16)
+    depths = struct.pack("<HHII", 258, 3, 1, 8)
+    return file.replace(depths, struct.pack("<HHII", 258, 3, 3, len(file) - 6))
+
+
 def test_sixteen_bit_colour_is_scaled() -> None:
     values = np.array([[[0, 0x80FF, 0xFFFF], [0x0100, 0x7F00, 0xFE80]]], np.uint16)
     picture = open_picture(png(2, 1, 16, 2, b"\0" + values.astype(">u2").tobytes()))
+    assert np.abs(picture.pixels - values / 257).max() <= 1
+    picture = open_picture(tiff_of_16_bit_colour(values))
     assert np.abs(picture.pixels - values / 257).max() <= 1
     opaque = np.dstack([values, np.full((1, 2), 0xFFFF, np.uint16)])
     picture = open_picture(png(2, 1, 16, 6, b"\0" + opaque.astype(">u2").tobytes()))
@@ -691,6 +803,13 @@ def test_a_gray_profile_is_applied_to_gray_only() -> None:
     assert np.array_equal(open_picture(saved(FLAT, "PNG", icc_profile=linear)).pixels, np.asarray(FLAT))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_twenty_megabytes_of_exif_do_not_matter(kind: str) -> None:
+    data = b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(20_000_000)
+    pixels = smooth(8, 16)
+    assert np.array_equal(open_picture(saved(pixels, kind, exif=data, **PRECISE[kind])).pixels, pixels)
+
+
 PROFILES_TO_IGNORE = {
     "garbage": b"not a profile" * 20,
     "cut": swapped_profile()[:200],
@@ -742,13 +861,6 @@ def test_a_jpeg_of_500_scans() -> None:
 
 
 # --- Frames ---
-
-
-COLORS = [Image.new("RGB", (16, 16), color) for color in ("red", "lime", "blue")]
-FRAMES = {
-    kind: saved(COLORS[0], kind, save_all=True, append_images=COLORS[1:])
-    for kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
-}
 
 
 @pytest.mark.parametrize("data", FRAMES.values(), ids=FRAMES)
