@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -151,7 +152,10 @@ def _serve(memory: int, seconds: float) -> None:
         for stream in (1, 2):  # what a decoder prints is no answer, and is not to fill a log
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         try:
-            picture = open_picture(sys.stdin.buffer.read())
+            data = sys.stdin.buffer.read()
+            if hasattr(signal, "setitimer"):  # not on Windows
+                signal.setitimer(signal.ITIMER_REAL, 2 * seconds)  # ends it, should nobody be left to do so
+            picture = open_picture(data)
             head: dict[str, object] = {"shape": picture.pixels.shape, "notices": picture.notices}
             pixels = np.ascontiguousarray(picture.pixels).data
         except Exception as error:
@@ -172,7 +176,7 @@ def _confine(memory: int, seconds: float) -> None:
     bounds = {
         "RLIMIT_AS": memory,
         "RLIMIT_CORE": 0,
-        "RLIMIT_CPU": int(4 * seconds) + 1,  # should nobody be left to end it; threads add up
+        "RLIMIT_CPU": int(4 * seconds) + 1,  # threads add up
         "RLIMIT_FSIZE": 0,
     }
     for name, bound in bounds.items():

@@ -23,6 +23,7 @@ from residae.sandbox import ENDED, Sandbox
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has neither signals nor bounds on memory")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 
+ROOT = Path(__file__).resolve().parent.parent
 ENDLESS = repeated_scans(8000, 3000)  # half a megabyte that takes minutes
 
 
@@ -252,9 +253,22 @@ def test_nothing_is_left_when_the_program_ends() -> None:
         "from residae.sandbox import Sandbox\nimport sys\nsandbox = Sandbox()\n"
         "sandbox.open_picture(sys.stdin.buffer.read())\nprint(sandbox._spare.pid)"
     )
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run([sys.executable, "-c", code], input=PLAIN_PNG, cwd=root, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], input=PLAIN_PNG, cwd=ROOT, capture_output=True, check=True)
     assert done.stderr == b""
+    wait_for_end(int(done.stdout))
+
+
+@posix
+def test_a_picture_at_work_does_not_outlive_the_program_for_long(tmp_path: Path) -> None:
+    """With nobody left to end it, it ends by itself, however little of the processor it gets."""
+    (tmp_path / "endless").write_bytes(ENDLESS)
+    with (tmp_path / "endless").open("rb") as file:
+        command = [sys.executable, "-m", "residae.sandbox", str(2**31), "0.5"]
+        done = subprocess.run(command, cwd=ROOT, stdin=file, stdout=subprocess.DEVNULL, check=False)
+    assert done.returncode == -signal.SIGALRM
+
+
+def wait_for_end(process: int) -> None:
     with suppress(psutil.NoSuchProcess):
-        while psutil.Process(int(done.stdout)).status() != psutil.STATUS_ZOMBIE:
+        while psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
