@@ -7,18 +7,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
+import psutil
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from service import ROOT, Service, serving
+from service import PATIENCE, ROOT, Service, serving
 from test_sandbox import ENDLESS
 
 from residae.codec import inspect
 from residae.errors import CheckpointError
-from residae.image import Picture, Pixels, write_png
+from residae.image import Picture, Pixels, open_picture, write_png
 from residae.sandbox import ENDED
 from residae.session import Laboratory
 
@@ -31,14 +36,15 @@ pytestmark = [
 TAPPED = """
 import errno, os, shutil, torch
 from pathlib import Path
-from PIL import Image
+from residae import engine
 from residae.engine import Engine
 from residae.ui import desk
 import app
 
+engine.preferred_dtype = lambda device: getattr(torch, os.environ["PRECISION"])
 desk.warm_up = lambda: None  # our own pictures must not walk into what is meant for a visitor's
 faults = Path(os.environ["FAULTS"])
-run, usage, save = Engine._run, shutil.disk_usage, Image.Image.save
+run, usage, write = Engine._run, shutil.disk_usage, Path.write_bytes
 
 def hungry(self, stages, array, progress):
     def more_than_there_is(x, progress):
@@ -52,12 +58,13 @@ def hungry(self, stages, array, progress):
 def full(folder):
     return usage(folder)._replace(free=0) if (faults / "disk").exists() else usage(folder)
 
-def lost(*arguments, **named):
-    if (faults / "write").exists():
-        raise OSError(errno.ENOSPC, "No space left on device")
-    return save(*arguments, **named)
+def half(path, data):
+    if not (faults / "write").exists():
+        return write(path, data)
+    write(path, data[: len(data) // 2])
+    raise OSError(errno.ENOSPC, "No space left on device")
 
-Engine._run, shutil.disk_usage, Image.Image.save = hungry, full, lost
+Engine._run, shutil.disk_usage, Path.write_bytes = hungry, full, half
 app.main()
 """
 
@@ -73,15 +80,35 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("faults")
 
 
+Serve = Callable[[Path, Path], AbstractContextManager[Service]]  # a folder to write in, and weights
+
+
 @pytest.fixture(scope="module")
-def service(weights: Path, faults: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with serving(tmp_path_factory.mktemp("service"), weights, TAPPED, FAULTS=str(faults)) as service:
+def serve(faults: Path, laboratory: Laboratory) -> Serve:
+    """Starts the app, tapped, in the precision of the expected figures."""
+    precision = str(laboratory.engine.dtype).removeprefix("torch.")
+    return partial(serving, code=TAPPED, FAULTS=str(faults), PRECISION=precision)
+
+
+@pytest.fixture(scope="module")
+def service(serve: Serve, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serve(tmp_path_factory.mktemp("service"), weights) as service:
         yield service
+
+
+def client_of(service: Service) -> Client:
+    return Client(service.address, verbose=False, download_files=False, analytics_enabled=False)
 
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Client:
-    return Client(service.address, verbose=False, download_files=False, analytics_enabled=False)
+    return client_of(service)
+
+
+@pytest.fixture(scope="module")
+def laboratory(checkpoint: Path) -> Laboratory:
+    """With the weights as they are stored."""
+    return Laboratory.open(checkpoint, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +118,24 @@ def photograph(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pyte
     return path
 
 
-def status(client: Client, path: Path) -> str:
+@pytest.fixture(scope="module")
+def figures(laboratory: Laboratory, photograph: Path) -> dict[str, Any]:
+    """What is told of the photograph when all is well."""
+    report = laboratory.examine(open_picture(photograph), color=True, quality=80)
+    assert report.compressed
+    measured = {"bytes": len(report.compressed.data), "psnr": report.psnr, "ssim": report.ssim}
+    return measured | {
+        "bits_per_pixel": inspect(report.compressed.data).bits_per_pixel,
+        "width": 120,
+        "height": 90,
+        "notices": [],
+    }
+
+
+def told(client: Client, path: Path) -> Any:
     """What a picture has come to: its figures, or a sentence."""
     try:
-        return str(client.predict(handle_file(path), True, 80, 1024, api_name="/reconstruct")[1])
+        return client.predict(handle_file(path), True, 80, 1024, api_name="/reconstruct")[1]
     except AppError as error:
         return str(error)
 
@@ -102,66 +143,102 @@ def status(client: Client, path: Path) -> str:
 # --- The page ---
 
 
-def test_a_decoder_that_is_killed_at_work(service: Service, client: Client, photograph: Path, tmp_path: Path) -> None:
-    endless = tmp_path / "endless.jpg"
-    endless.write_bytes(ENDLESS)
-    job = client.submit(handle_file(endless), True, 80, 1024, api_name="/reconstruct")
-    while not job.done():  # whichever process is at it
+def at_work(service: Service) -> psutil.Process:
+    """The process that opens a picture, once it is deep in it: each takes less than a second to start."""
+    while True:
         for child in service.process.children():
             if child.cpu_times().user > 1:
-                child.kill()
+                return child
         time.sleep(0.05)
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    path = tmp_path / "endless.jpg"
+    path.write_bytes(ENDLESS)
+    return path
+
+
+def test_a_decoder_that_is_killed_at_work(
+    service: Service, client: Client, endless: Path, photograph: Path, figures: dict[str, Any]
+) -> None:
+    job = client.submit(handle_file(endless), True, 80, 1024, api_name="/reconstruct")
+    at_work(service).kill()
     with pytest.raises(AppError, match=ENDED):
         job.result()
-    assert "psnr" in status(client, photograph)
+    assert told(client, photograph) == figures
 
 
-def test_a_model_that_finds_no_memory(client: Client, faults: Path, photograph: Path) -> None:
+def test_a_model_that_finds_no_memory(client: Client, faults: Path, photograph: Path, figures: dict[str, Any]) -> None:
     (faults / "memory").touch()
-    assert "takes more memory than there is" in status(client, photograph)
-    assert "psnr" in status(client, photograph)
+    assert told(client, photograph) == "The picture takes more memory than there is: try a smaller working size."
+    assert told(client, photograph) == figures
 
 
-def test_a_disk_that_is_full(client: Client, faults: Path, photograph: Path) -> None:
+def test_a_disk_that_is_full(
+    service: Service, client: Client, faults: Path, photograph: Path, figures: dict[str, Any]
+) -> None:
     (faults / "disk").touch()
+    for name, sent in (("upload", {"files": {"files": photograph.read_bytes()}}), ("queue/join", {"json": {}})):
+        answer = httpx.post(f"{service.address}/gradio_api/{name}", timeout=PATIENCE, **sent)
+        assert (answer.status_code, answer.json()["detail"]) == (507, "The server's disk is full: try again later.")
     with pytest.raises(Exception, match="507"):
-        status(client, photograph)
+        told(client, photograph)
     (faults / "disk").unlink()
-    assert "psnr" in status(client, photograph)
+    assert told(client, photograph) == figures
 
 
-def test_a_result_that_cannot_be_written(client: Client, faults: Path, photograph: Path) -> None:
-    """The disk is full all of a sudden: Gradio, which writes the results, has an error of its own for that."""
-    assert "psnr" in status(client, photograph)
+def test_a_result_that_cannot_be_written(
+    service: Service, client: Client, faults: Path, photograph: Path, figures: dict[str, Any]
+) -> None:
+    """The disk is full all of a sudden, in the middle of a result."""
     (faults / "write").touch()
-    with pytest.raises(Exception, match="has raised an exception"):
-        client.predict(handle_file(photograph), False, 77, 1024, api_name="/reconstruct")
+    assert told(client, photograph) == "The result cannot be written on the server: No space left on device."
+    assert not [path for path in service.files.glob("tmp*") if path.stat().st_size]  # Gradio leaves empty ones
     (faults / "write").unlink()
-    assert "psnr" in status(client, photograph)
+    assert told(client, photograph) == figures
 
 
 def test_weights_that_are_cut_and_deleted_under_the_running_page(
-    client: Client, weights: Path, photograph: Path
+    client: Client, weights: Path, photograph: Path, figures: dict[str, Any]
 ) -> None:
-    before = status(client, photograph)
+    assert told(client, photograph) == figures
     (file,) = weights.glob("model*.safetensors")
     os.truncate(file, file.stat().st_size // 2)
-    assert status(client, photograph) == before
+    assert told(client, photograph) == figures
     shutil.rmtree(weights)
-    assert status(client, photograph) == before
+    assert told(client, photograph) == figures
 
 
-def test_weights_that_are_cut_before_they_are_loaded(checkpoint: Path, photograph: Path, tmp_path: Path) -> None:
+def test_weights_that_are_cut_before_they_are_loaded(
+    serve: Serve, checkpoint: Path, photograph: Path, figures: dict[str, Any], tmp_path: Path
+) -> None:
     weights = Path(shutil.copytree(checkpoint, tmp_path / "tiny"))
     (file,) = weights.glob("model*.safetensors")
     os.truncate(file, file.stat().st_size // 2)
-    with serving(tmp_path, weights) as service:
-        client = Client(service.address, verbose=False, download_files=False, analytics_enabled=False)
-        assert "is damaged or not a safetensors file" in status(client, photograph)
+    with serve(tmp_path, weights) as service:
+        client = client_of(service)
+        assert told(client, photograph).endswith(f"{file.name} is damaged or not a safetensors file.")
         shutil.copy(checkpoint / file.name, file)
-        assert "psnr" in status(client, photograph)
+        assert told(client, photograph) == figures
         with pytest.raises(AppError, match=r"not a \.rae file"):
             client.predict(handle_file(photograph), api_name="/decompress")
+
+
+def test_a_page_that_is_terminated_at_work(
+    serve: Serve, checkpoint: Path, endless: Path, photograph: Path, figures: dict[str, Any], tmp_path: Path
+) -> None:
+    """It ends at once, and the next one works in what it has left on the disk."""
+    with serve(tmp_path, checkpoint) as service:
+        job = client_of(service).submit(handle_file(endless), True, 80, 1024, api_name="/reconstruct")
+        decoder = at_work(service)
+        service.process.terminate()
+        service.process.wait()
+        decoder.kill()
+        with pytest.raises(Exception):  # noqa: B017, PT011  # whatever a client calls a server that is gone
+            job.result(PATIENCE)
+    with serve(tmp_path, checkpoint) as service:
+        assert told(client_of(service), photograph) == figures
 
 
 def test_weights_that_go_under_a_laboratory(checkpoint: Path, tmp_path: Path, picture: Picture) -> None:

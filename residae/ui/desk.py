@@ -2,13 +2,13 @@
 
 import functools
 import hashlib
+import secrets
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -124,13 +124,19 @@ def saved(data: bytes, name: str) -> str:
     """A file of that name where the page may fetch it; removed with the uploads.
 
     Files are kept by content, so it may be there and being read by another visitor: Gradio would write over it, and
-    that one would get half of it. Put in its place, it is whole at every moment, and young again.
+    that one would get half of it. Put in its place, it is whole at every moment, and young again. ResidaeError where
+    it cannot be written.
     """
     folder = Path(get_upload_folder()) / hashlib.sha256(data).hexdigest()
-    folder.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=folder.parent, delete=False) as part:
-        part.write(data)
-    return str(Path(part.name).replace(folder / name))
+    part = folder.parent / f"tmp{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        return str(part.replace(folder / name))
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()  # on a full disk, half a result is half too much
+        raise ResidaeError(f"The result cannot be written on the server: {error.strerror}.") from error
 
 
 def told(progress: gr.Progress, request: gr.Request, doing: str = "") -> Progress:
