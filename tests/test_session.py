@@ -54,7 +54,7 @@ def test_decoding_is_that_of_each_plane(laboratory: Laboratory, picture: Picture
     assert decoding.seconds > 0
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (1, 40), (17, 16)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (1, 40), (17, 16), (1, 20_000), (20_000, 1)])
 @pytest.mark.parametrize("color", [False, True])
 def test_size_comes_back_exactly(laboratory: Laboratory, size: tuple[int, int], color: bool) -> None:
     picture = Picture(np.full((*size, 3), 99, np.uint8), (), 0)
