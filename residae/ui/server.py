@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Container
@@ -188,10 +189,11 @@ def _no_constant(name: str) -> None:
 
 def sweep(folder: Path, age: float, kept: Container[Path] = ()) -> None:
     """Delete the files in a folder that are older than `age` seconds, and folders that are as old and empty."""
-    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
-        with suppress(OSError):  # it is gone, or not empty, or not ours
-            if path not in kept and time.time() - path.stat().st_ctime > age:
-                path.rmdir() if path.is_dir() else path.unlink()
+    for place, folders, files in os.walk(folder, topdown=False):
+        for path in (Path(place, name) for name in files + folders):
+            with suppress(OSError):  # it is gone, or not empty, or not ours
+                if path not in kept and time.time() - path.stat().st_ctime > age:
+                    path.rmdir() if path.is_dir() else path.unlink()
 
 
 @asynccontextmanager
