@@ -25,6 +25,7 @@ UPLOAD_BYTES = 10**9  # of one request, which may bring many files
 JSON_BYTES = 10**6  # of any other: numbers, choices, and the places of what was uploaded
 UPLOADS = 32  # at once
 STALL = 60.0  # s without a byte of an upload, or for the whole of any other request
+SLOWEST = 10**4  # bytes/s of an upload on the whole, once it has taken so long
 FREE_BYTES = 2 * UPLOAD_BYTES  # of disk, below which nothing is taken any more: results take room as well
 QUEUE_LENGTH = 20
 SESSIONS = 200  # whose latents are remembered, the latest; each has up to a megabyte, at full size up to 25
@@ -116,17 +117,18 @@ def _is_full(folder: Path) -> bool:
 
 def _bounded(receive: Receive) -> Receive:
     """Uploads as they come. One that goes too far or breaks off ends in the exception at which Gradio deletes it."""
-    folder, left = Path(get_upload_folder()), UPLOAD_BYTES
+    folder, size, start = Path(get_upload_folder()), 0, time.monotonic()
 
     async def receive_upload() -> Message:
-        nonlocal left
+        nonlocal size
+        patience = STALL + size / SLOWEST - (time.monotonic() - start)
         try:
-            async with asyncio.timeout(STALL):
+            async with asyncio.timeout(min(patience, STALL)):
                 message = await receive()
         except TimeoutError as error:
-            raise MultiPartException(f"The upload broke off: nothing has come for {STALL:g} s.") from error
-        left -= len(message.get("body", b""))
-        if left < 0:
+            raise MultiPartException("The upload broke off, or is too slow.") from error
+        size += len(message.get("body", b""))
+        if size > UPLOAD_BYTES:
             raise MultiPartException(f"Upload exceeded maximum allowed size of {UPLOAD_BYTES // 10**6} MB at once.")
         if message["type"] == "http.disconnect":
             raise MultiPartException("The upload broke off.")
