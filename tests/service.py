@@ -37,6 +37,7 @@ def serving(
         "GRADIO_SERVER_NAME": "127.0.0.1",
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(folder / "files"),
+        "CUDA_VISIBLE_DEVICES": "",  # what tests expect was worked out on the CPU
         "RESIDAE_CHECKPOINT": str(checkpoint),
         "OMP_NUM_THREADS": "1",  # the networks of tests are tiny
     }
