@@ -46,14 +46,13 @@ desk.warm_up = lambda: None  # our own pictures must not walk into what is meant
 faults = Path(os.environ["FAULTS"])
 run, usage, write = Engine._run, shutil.disk_usage, Path.write_bytes
 
-def hungry(self, stages, array, progress):
-    def more_than_there_is(x, progress):
-        return torch.empty(2**50)
+def hungry(*arguments):
+    done = run(*arguments)
     try:
         (faults / "memory").unlink()
     except FileNotFoundError:
-        return run(self, stages, array, progress)
-    return run(self, [more_than_there_is, *stages], array, progress)
+        return done
+    return torch.empty(2**50)  # more than there is
 
 def full(folder):
     return usage(folder)._replace(free=0) if (faults / "disk").exists() else usage(folder)

@@ -6,7 +6,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -177,19 +177,15 @@ def test_an_upload_that_trickles_is_over(monkeypatch: pytest.MonkeyPatch) -> Non
     assert bytes_left
 
 
-def asked(guard: Guard, name: str, receive: Receive) -> Coroutine[None, None, list[Message]]:
+async def asked(guard: Guard, name: str, receive: Receive) -> list[Message]:
     """What the guard answers to a request whose body comes by `receive`."""
+    sent: list[Message] = []
 
-    async def answer() -> list[Message]:
-        sent: list[Message] = []
+    async def send(message: Message) -> None:
+        sent.append(message)
 
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        await guard({"type": "http", "method": "POST", "path": f"/gradio_api/{name}", "headers": []}, receive, send)
-        return sent
-
-    return answer()
+    await guard({"type": "http", "method": "POST", "path": f"/gradio_api/{name}", "headers": []}, receive, send)
+    return sent
 
 
 @pytest.mark.usefixtures("guarded")
@@ -228,7 +224,7 @@ def test_uploads_at_once_are_bounded_and_the_next_is_taken(monkeypatch: pytest.M
         refused = await asked(guard, "upload", receive)
         assert b"More than 3 uploads at once: try again soon." in refused[1]["body"]
         last.set()
-        taken = await asyncio.gather(*half_open, asked(guard, "upload", receive))
+        taken = [*await asyncio.gather(*half_open), await asked(guard, "upload", receive)]
         return [answer[0]["status"] for answer in (refused, *taken)]
 
     assert asyncio.run(visits()) == [503, 200, 200, 200, 200]
