@@ -414,14 +414,17 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_page(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_page)
+    parser.add_argument("--mcp", action="store_true", help="offer its endpoints as MCP tools too, at /gradio_api/mcp/")
 
 
 def _page(parsed: argparse.Namespace) -> None:
     if not importlib.util.find_spec("gradio"):
         raise ResidaeError("The page needs Gradio: install residae with its extra, as residae[ui].")
+    if parsed.mcp and not importlib.util.find_spec("mcp"):
+        raise ResidaeError("MCP needs a package of its own: install residae with its extra, as residae[mcp].")
     from residae.ui.launch import main
 
-    main()
+    main(parsed.mcp)
 
 
 def _add_deploy(parser: argparse.ArgumentParser) -> None:

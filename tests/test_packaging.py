@@ -26,7 +26,7 @@ REQUIREMENTS = [
 
 def test_the_page_s_requirements_are_the_package_s_with_its_extra() -> None:
     extra = PROJECT["optional-dependencies"]
-    assert extra.keys() == {"ui"}
+    assert extra.keys() == {"ui", "mcp"}
     assert sorted(REQUIREMENTS) == sorted([*PROJECT["dependencies"], *extra["ui"]])
 
 
@@ -81,9 +81,20 @@ def test_an_installed_package_asks_for_weights(tmp_path: Path, monkeypatch: pyte
         Laboratory.open()
 
 
-def test_the_page_without_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert main(["page"]) == 1
-    assert (
-        capsys.readouterr().err == "residae: The page needs Gradio: install residae with its extra, as residae[ui].\n"
-    )
+@pytest.mark.parametrize(
+    ("missing", "command", "sentence"),
+    [
+        ("gradio", ["page"], "The page needs Gradio: install residae with its extra, as residae[ui]."),
+        ("mcp", ["page", "--mcp"], "MCP needs a package of its own: install residae with its extra, as residae[mcp]."),
+    ],
+)
+def test_the_page_without_its_extras(
+    missing: str,
+    command: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else True)
+    assert main(command) == 1
+    assert capsys.readouterr().err == f"residae: {sentence}\n"

@@ -1,4 +1,8 @@
-"""What programs may call, by name: with gradio_client, over HTTP, and as MCP tools."""
+"""What programs may call, by name: with gradio_client, over HTTP, and as MCP tools.
+
+The docstrings of the four are what an MCP client reads. Its pictures come as `data:` URLs: the guard in front of the
+page lets nothing be fetched from elsewhere.
+"""
 
 import functools
 import html
@@ -45,7 +49,7 @@ def reconstruct(
     """Send a picture through the network and back, by way of a file of that quality.
 
     Args:
-        picture: Picture to reconstruct.
+        picture: Picture to reconstruct; as an MCP tool's argument, a data: URL of up to 700 kB.
         color: In colour, or its luma alone.
         quality: Quality of the file in between, 0 to 100.
         side: Long side to work at in pixels; 0 for the picture's own.
@@ -60,7 +64,7 @@ def compress(
     """Compress a picture to a .rae file.
 
     Args:
-        picture: Picture to compress.
+        picture: Picture to compress; as an MCP tool's argument, a data: URL of up to 700 kB.
         color: In colour, or its luma alone.
         quality: Quality of the file, 0 to 100; not used with `max_bytes`.
         max_bytes: The best file that is no larger; 0 for `quality`.
@@ -78,7 +82,7 @@ def decompress(file: str) -> tuple[str, dict[str, Any]]:
     """Rebuild the picture in a .rae file.
 
     Args:
-        file: A file that `compress` has made with this checkpoint.
+        file: What `compress` has made with this checkpoint; as an MCP tool's argument, a data: URL of up to 700 kB.
     """
     info, decoding = laboratory(default_checkpoint()).decompress(read(file))
     return saved(write_png(decoding.pixels), "picture.png"), asdict(info)
@@ -90,7 +94,7 @@ def compare(picture: str, color: bool = True, quality: float = QUALITY, side: in
     A codec that cannot go so low has no figures.
 
     Args:
-        picture: Picture to compare on.
+        picture: Picture to compare on; as an MCP tool's argument, a data: URL of up to 700 kB.
         color: In colour, or its luma alone.
         quality: Quality of the network's file, 0 to 100.
         side: Long side to work at in pixels; 0 for the picture's own.

@@ -15,8 +15,12 @@ from residae.ui.server import LAUNCH, QUEUE
 from residae.ui.style import CSS, HEAD, THEME
 
 
-def main() -> None:
-    """Serve the page until it is interrupted, where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say."""
+def main(mcp: bool = False) -> None:
+    """Serve the page until it is interrupted, where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say.
+
+    With `mcp` its endpoints are tools of the Model Context Protocol as well; that needs the package of this name.
+    """
     heap.settle()
     get_ready()
-    build().queue(**QUEUE).launch(theme=THEME, css=CSS, head=HEAD, footer_links=["api", "gradio"], **LAUNCH)
+    options = LAUNCH | {"mcp_server": mcp}
+    build().queue(**QUEUE).launch(theme=THEME, css=CSS, head=HEAD, footer_links=["api", "gradio"], **options)

@@ -33,9 +33,20 @@ DELETE_CACHE = (600, 3600)  # s: how often files are deleted, and the age that t
 
 API = "/gradio_api/"
 # All that the page and its clients use. What else Gradio has would fetch pages for strangers, or keep notes for them.
-POSTS = ("upload", "queue/join", "run/", "api/", "call/", "cancel", "reset")
+POSTS = ("upload", "queue/join", "run/", "api/", "call/", "cancel", "reset", "mcp")
 GETS = (
-    *("app_id", "call/", "file=", "heartbeat/", "info", "login_check", "openapi.json", "queue/", "startup-events"),
+    *(
+        "app_id",
+        "call/",
+        "file=",
+        "heartbeat/",
+        "info",
+        "login_check",
+        "mcp",
+        "openapi.json",
+        "queue/",
+        "startup-events",
+    ),
     *("theme.css", "upload_progress", "user"),
 )
 ELSEWHERE = ("http://", "https://")

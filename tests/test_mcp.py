@@ -1,0 +1,62 @@
+"""The endpoints as tools of the Model Context Protocol, where its extra is installed: pip install ".[mcp]"."""
+
+import asyncio
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from service import serving
+
+from residae.codec import inspect
+from residae.image import Picture, Pixels, write_png
+from residae.session import OURS, Laboratory
+
+mcp = pytest.importorskip("mcp", reason="needs the extra mcp")
+
+PAGE = "from residae.cli import main; main(['page', '--mcp'])"
+
+
+def test_the_endpoints_are_tools(
+    checkpoint: Path, laboratory: Laboratory, smooth: Callable[[int, int, int], Pixels], tmp_path: Path
+) -> None:
+    from mcp.client.streamable_http import streamable_http_client
+
+    data = write_png(smooth(48, 64, 0))
+    url = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+    async def use(address: str) -> dict[str, Any]:
+        async with (
+            streamable_http_client(f"{address}/gradio_api/mcp/") as (read, write, _),
+            mcp.ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+            calls = {
+                "compress": ("compress", {"picture": url, "quality": 60}),
+                "compare": ("compare", {"picture": url}),
+                "elsewhere": ("compare", {"picture": "http://127.0.0.1:1/picture.png"}),
+                "no picture": ("reconstruct", {"picture": "data:image/png;base64,AAAA"}),
+            }
+            return {"tools": tools} | {key: await session.call_tool(*call) for key, call in calls.items()}
+
+    (tmp_path / "service").mkdir()
+    with serving(tmp_path / "service", checkpoint, PAGE) as service:
+        found = asyncio.run(use(service.address))
+        tools = found["tools"]
+        assert tools.keys() == {"reconstruct", "compress", "decompress", "compare"}
+        properties = tools["compress"].inputSchema["properties"]
+        assert list(properties) == ["picture", "color", "quality", "max_bytes", "side"]
+        assert all(described["description"] for described in properties.values())
+
+        assert not found["compress"].isError
+        (file,) = service.files.rglob("*.rae")
+        assert file.name in found["compress"].content[0].text
+        expected = laboratory.compress(laboratory.encode(Picture(smooth(48, 64, 0), (), len(data)), color=True), 60)
+        assert file.stat().st_size == pytest.approx(len(expected.data), rel=0.05)  # a latent may round otherwise
+        assert inspect(file.read_bytes()).quality == 60
+        assert OURS in found["compare"].content[0].text
+        assert found["elsewhere"].isError
+        assert found["no picture"].isError
+        assert "not a picture in one of the formats" in found["no picture"].content[0].text
