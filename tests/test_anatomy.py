@@ -1,6 +1,9 @@
-"""The anatomy is measured on the network itself."""
+"""The anatomy is that of the network itself."""
 
 import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from residae.anatomy import SIDE, anatomy
 from residae.model import ResidualAutoencoder
@@ -19,3 +22,13 @@ def test_stages_are_those_of_the_configuration() -> None:
     encoder, decoder = anatomy(4, 3)
     assert [(stage.channels, stage.side) for stage in encoder] == [(4, 256), (8, 128), (16, 64), (32, 32), (3, 16)]
     assert [(stage.channels, stage.side) for stage in decoder] == [(32, 32), (16, 64), (8, 128), (4, 256), (1, SIDE)]
+
+
+def test_stages_are_as_they_run() -> None:
+    with torch.device("meta"):
+        network, x = ResidualAutoencoder(4, 3).eval(), torch.empty(1, 1, SIDE, SIDE)
+    modules: list[nn.Module] = [network.encoder.stem, *network.encoder.stages, *network.decoder.stages]
+    for module, stage in zip([*modules, network.decoder.out], [*anatomy(4, 3)[0], *anatomy(4, 3)[1]], strict=True):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            x = module(x)
+        assert (*x.shape[1:], counter.get_total_flops()) == (stage.channels, stage.side, stage.side, stage.flops)
