@@ -5,9 +5,6 @@ import io
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
 import zipfile
@@ -16,11 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from axe_playwright_python.sync_playwright import Axe
 from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
+from service import serving
 
+from residae.checkpoint import ResidualAutoencoder
 from residae.codec import inspect
 from residae.examples import paths
 from residae.image import open_picture, write_png
@@ -29,8 +29,7 @@ from residae.session import OURS, Edits, Laboratory, Report
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ROOT = Path(__file__).resolve().parent.parent
-KODAK = ROOT.parent / "shared" / "data" / "kodak" / "05.png"
+KODAK = Path(__file__).resolve().parents[2] / "shared" / "data" / "kodak" / "05.png"
 PHOTOGRAPH = KODAK if KODAK.exists() else Path(paths()[0])  # our rendered scene where there is no photograph
 PATIENCE = 60_000  # ms; the machine may be busy
 GRADIOS_OWN = ('aria-label="common.upload"',)  # a button around a file input, in gr.File once it holds files
@@ -38,34 +37,21 @@ TABS = ("Reconstruct", "Latent lab", "Equal bytes", "Files", "Batch", "The model
 
 
 @pytest.fixture(scope="module")
-def address(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = (tmp_path_factory.mktemp("app") / "log").open("w")
-    environment = os.environ | {
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_SERVER_NAME": "127.0.0.1",
-        "RESIDAE_CHECKPOINT": str(checkpoint),
-    }
-    app = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        for _ in range(PATIENCE // 250):
-            assert app.poll() is None, Path(log.name).read_text()
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.25)
-        else:
-            pytest.fail("the app does not answer")
-        yield url
-    finally:
-        app.terminate()
-        app.wait(30)
-        log.close()
-    assert "Traceback" not in Path(log.name).read_text()
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of checkpoints, in place of the project's own: one, with six channels."""
+    folder = tmp_path_factory.mktemp("others")
+    torch.manual_seed(1)
+    ResidualAutoencoder(base_channels=4, latent_channels=6).eval().save_pretrained(folder / "six")
+    (folder / "six" / "README.md").write_text("The card of six.")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(checkpoint: Path, others: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    code = f"import pathlib, residae.session; residae.session.CHECKPOINTS = pathlib.Path({str(others)!r})\n"
+    with serving(tmp_path_factory.mktemp("app"), checkpoint, f"{code}import app; app.main()") as service:
+        yield f"{service.address}/"
+    assert "Traceback" not in service.log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -363,6 +349,7 @@ def test_what_is_no_picture_gets_one_sentence_and_harms_nothing(
 
 
 def test_a_picture_can_be_pasted(page: Page) -> None:
+    open_tab(page, "Reconstruct")
     data = write_png(np.tile(np.arange(0, 250, 5, np.uint8), (20, 1)))
     page.evaluate(
         """(bytes) => {
@@ -375,12 +362,83 @@ def test_a_picture_can_be_pasted(page: Page) -> None:
     expect(figure(page, "Picture")).to_have_text("50 × 20 px")
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture at which even the tiny network works for seconds."""
+    path = tmp_path_factory.mktemp("large") / "large.png"
+    path.write_bytes(write_png(np.zeros((5000, 5000), np.uint8)))
+    return path
+
+
+def test_stop_keeps_what_is_shown_and_the_next_work_runs(
+    page: Page, report: Report, laboratory: Laboratory, large: Path
+) -> None:
+    page.get_by_label("Gray", exact=True).check()
+    page.get_by_label("Full size", exact=True).check()
+    page.set_input_files("#upload input[type=file]", PHOTOGRAPH)
+    set_quality(page, 80)
+    wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
+    page.set_input_files("#upload input[type=file]", large)
+    button = page.locator(".work:has(#status) .stop")
+    expect(page.locator("#status")).to_contain_text(re.compile(r"About \d+ s left"))
+    button.click()
+    expect(button).to_be_hidden()
+    np.testing.assert_array_equal(pixels(page.locator("#compare .frame img").first), gray(report.original))
+    set_quality(page, 20)
+    coarse = laboratory.judge(open_picture(PHOTOGRAPH), report.encoding, laboratory.compress(report.encoding, 20))
+    wait_for_number(figure(page, "PSNR"), coarse.psnr, 0.02)
+
+
+def test_a_stopped_batch_keeps_what_is_done(page: Page, folder: Path, large: Path, tmp_path: Path) -> None:
+    page.reload()  # another visit, with nothing in its tables
+    expect(figure(page, "PSNR")).to_be_visible()
+    open_tab(page, "Batch")
+    page.get_by_label("Full size", exact=True).check()
+    page.set_input_files("#batch input[type=file]", [folder / "a.png", large])
+    expect(page.locator("#batch tr")).to_have_count(2)
+    page.get_by_role("button", name="Compress them all").click()
+    expect(page.locator("#batch-table")).to_contain_text("a.png")
+    open_tab(page, "The model")  # does not wait for the work
+    expect(page.locator("#model-figures")).to_contain_text("GFLOP")
+    open_tab(page, "Batch")
+    page.locator(".work:has(#batch-status) .stop").click()
+    expect(page.locator("#batch-status")).to_contain_text("Stopped after 1 of 2.")
+    with page.expect_download() as download:
+        page.locator("#batch-zip").click()
+    download.value.save_as(tmp_path / "taken.zip")
+    with zipfile.ZipFile(tmp_path / "taken.zip") as archive:
+        assert archive.namelist() == ["001-a.rae"]
+
+
 def test_colour_has_three_planes(page: Page) -> None:
     page.get_by_label("Colour", exact=True).check()
     expect(figure(page, "Latent")).to_contain_text("chroma at half size")
     open_tab(page, "Latent lab")
     page.get_by_label("Red chroma", exact=True).check()
     expect(page.locator("#mixer .strip img")).to_have_count(4)
+
+
+def test_another_checkpoint_is_another_network(page: Page, others: Path) -> None:
+    open_tab(page, "Reconstruct")
+    page.set_input_files("#upload input[type=file]", PHOTOGRAPH)
+    before = figure(page, "PSNR").inner_text()
+    open_tab(page, "The model")
+    page.get_by_label("Checkpoint").click()
+    page.get_by_role("option", name="six").click()
+    six = Laboratory.open(others / "six")
+    expect(page.locator("#model-figures")).to_contain_text(six.codec.fingerprint.hex())
+    expect(page.locator("#model-card")).to_have_text("The card of six.")
+    open_tab(page, "Reconstruct")
+    report = six.examine(open_picture(PHOTOGRAPH), color=True, quality=80)
+    wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
+    expect(page.locator("header .device")).to_contain_text("six")
+    height, width = report.original.shape[:2]
+    expect(figure(page, "Latent")).to_contain_text(f"6 × {-(-height // 16)} × {-(-width // 16)}")
+    difference = pixels(page.locator("#compare .frame img").nth(1)).astype(int) - report.decoding.pixels
+    assert np.square(difference).mean() < 1
+    assert figure(page, "PSNR").inner_text() != before
+    open_tab(page, "Latent lab")
+    expect(page.locator("#mixer .strip")).to_have_count(6)
 
 
 def test_no_serious_finding_of_ours_by_axe(page: Page) -> None:

@@ -96,8 +96,8 @@ class Page:
             self.model.describe,
             checkpoint,
             self.model.outputs,
-            show_progress="hidden",
-            api_visibility="private",
+            trigger_mode="always_last",
+            **PLAIN,  # not queued behind what works with the network: it says only what that is
         )
 
     def _follow(self, event: Any) -> None:
