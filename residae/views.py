@@ -1,13 +1,10 @@
-"""What the page shows of an error or a latent: pictures as (H, W, 3) uint8 arrays, charts as inline SVG, one sentence.
+"""What the page shows of an error or a latent: pictures as (H, W, 3) uint8 arrays, and sentences.
 
 Errors are in grey levels, 0 to 255. Signed errors are reconstruction - original: blue is too dark, orange too bright.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,17 +28,7 @@ CONES_TO_LINEAR_SRGB = np.array(
     ]
 )
 
-# Okabe and Ito, "Color universal design", 2008, but for the first: told apart by every kind of colour vision, and, with
-# a mark of its own each, by none at all. Dark enough for white, light enough for black.
-SERIES: tuple[tuple[str, str], ...] = (  # colour, path of the mark about (0, 0)
-    ("currentColor", "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z"),
-    ("#c2571a", "M-4 -4h8v8h-8z"),
-    ("#0b7fc4", "M0 -5.5L5 4H-5z"),
-    ("#12906b", "M0 -5.5L5 0L0 5.5L-5 0z"),
-    ("#b4639a", "M-4.5 -4.5L4.5 4.5M-4.5 4.5L4.5 -4.5"),
-)
 
-DECADES = 5  # of the histogram's axis: from 100 % of the pixels down to 10^-5 of them, 0.001 %
 BLOCK = 8  # pixels: an error just beside an edge still counts as on it
 
 REGIONS: dict[str, tuple[int | slice, int | slice]] = {
@@ -96,7 +83,18 @@ def error_scale(original: Picture, reconstruction: Picture) -> float:
 
     Pictures that are compared share the largest of their scales. Raises ValueError where shapes differ.
     """
-    return _round_up(float(np.quantile(np.sqrt(_squared_error(original, reconstruction)), 0.99)))
+    return round_scale(float(np.quantile(np.sqrt(_squared_error(original, reconstruction)), 0.99)))
+
+
+def round_scale(error: float) -> int:
+    """The first of 4, 8, 16, 32, 64, 128, 255 grey levels that `error` does not exceed."""
+    return next(scale for scale in ROUND_SCALES if error <= scale)
+
+
+def luma_error(original: Picture, reconstruction: Picture) -> NDArray[np.float32]:
+    """(H, W) reconstruction - original, in grey levels of luma. Raises ValueError where shapes differ."""
+    _check(original, reconstruction)
+    return _luma(reconstruction) - _luma(original)
 
 
 def error_map(original: Picture, reconstruction: Picture, signed: bool, scale: float) -> Picture:
@@ -106,72 +104,11 @@ def error_map(original: Picture, reconstruction: Picture, signed: bool, scale: f
     luma. `scale` > 0 is the error in grey levels at which the colour saturates. Raises ValueError where shapes differ.
     """
     if signed:
-        return _diverge(_luma_error(original, reconstruction) / scale)
+        return _diverge(luma_error(original, reconstruction) / scale)
     error = np.sqrt(_squared_error(original, reconstruction))
     index = np.rint(np.minimum(error / scale, 1) * 255).astype(np.uint8)
     picture: Picture = sequential()[index]
     return picture
-
-
-def color_bar(scale: float, signed: bool) -> str:
-    """The key to `error_map` at `scale`, as an SVG of 44 px height and all the width there is."""
-    title = "Absolute error in grey levels (0 to 255)"
-    table = sequential()
-    values = np.linspace(0, scale, 5)
-    if signed:
-        title = "Luma error in grey levels: blue too dark, orange too bright"
-        table = diverging()
-        values = np.linspace(-scale, scale, 5)
-    if scale > 8:
-        values = np.rint(values)  # a quarter of 255 is not whole
-    labels = [_number(v) for v in values]
-    if scale < 255:  # the ends also stand for all that lies beyond
-        labels[-1] = f"\N{GREATER-THAN OR EQUAL TO} {labels[-1]}"
-        if signed:
-            labels[0] = f"\N{LESS-THAN OR EQUAL TO} {labels[0]}"
-    places = 100 * (values - values[0]) / (values[-1] - values[0])
-    # A CSS background needs no id: an SVG gradient's would clash between bars, and fail where the first is hidden.
-    stops = ", ".join(_hex(colour) for colour in table[np.linspace(0, len(table) - 1, 17).astype(int)])
-    style = f"background: linear-gradient(to right, {stops}) 0 0 / 100% 12px no-repeat"
-    return _svg(title, 44, _axis(places, labels, 12), style)
-
-
-def error_histogram(original: Picture, reconstruction: Picture) -> str:
-    """How many pixels have which luma error, on a logarithmic axis, as an SVG of 184 px height and full width.
-
-    The horizontal axis ends at a round number that no error exceeds; bins are an odd number of grey levels wide, one
-    of them centred on 0. Bars of less than 0.001 % of the pixels are not drawn. Raises ValueError where shapes differ.
-    """
-    error = _luma_error(original, reconstruction)
-    limit = _round_up(round(float(abs(error).max())))  # luma in float32 may pass 255 by a hair
-    width = limit // 32 | 1  # odd, so that no whole grey level lies on the edge of a bin
-    half = -(-limit // width)  # bins on either side of the one at 0
-    count = np.bincount(np.rint(error / width).astype(np.int64).ravel() + half, minlength=2 * half + 1)
-    with np.errstate(divide="ignore"):
-        depth = np.minimum(-np.log10(count / error.size), DECADES)  # decades below all pixels
-
-    bars = ""
-    for colour, first, last in (
-        (_hex(diverging()[0]), 0, half),
-        ("currentColor", half, half + 1),
-        (_hex(diverging()[-1]), half + 1, 2 * half + 1),
-    ):
-        steps = "".join(f"V{y:.3f}h1" for y in depth[first:last])
-        bars += f'<path d="M{first} {DECADES}{steps}V{DECADES}z" fill="{colour}"/>'
-    top, bottom = 14, 150  # px: room for the top label above, the axis and the title below
-    plot = (
-        f'<svg y="{top}" width="100%" height="{bottom - top}" viewBox="0 0 {2 * half + 1} {DECADES}" '
-        f'preserveAspectRatio="none">{bars}</svg>'
-    )
-    for decade, share in enumerate(("100 %", "10 %", "1 %", "0.1 %", "0.01 %", "0.001 %")):
-        y = top + (bottom - top) * decade / DECADES
-        plot += f'<line x2="100%" y1="{y:g}" y2="{y:g}" stroke="currentColor" opacity="0.15"/>'
-        plot += _text("0", y - 3, "start", share)
-    values = np.linspace(-limit, limit, 5).round()
-    places = 50 + 50 * values / ((half + 0.5) * width)
-    plot += _text("49%", top - 4, "end", "too dark") + _text("51%", top - 4, "start", "too bright")
-    title = "Share of pixels by luma error in grey levels"
-    return _svg(title, 184, plot + _axis(places, [_number(v) for v in values], bottom))
 
 
 @dataclass(frozen=True)
@@ -279,124 +216,6 @@ def where_bits(bits: Floats) -> str:
     return words
 
 
-def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
-    """Shares of bits, and what muting takes away in dB, for each channel, as an SVG of full width.
-
-    Both (C,), in the order of the network; either may be missing. A channel that helps nothing when heard has no bar.
-    """
-    groups = [
-        (name, np.asarray(values, np.float64), unit)
-        for name, values, unit in (("bits", bits, "%"), ("dB lost when muted", losses, "dB"))
-        if values is not None
-    ]
-    channels = max((len(values) for _, values, _ in groups), default=0)
-    height, top = 92, 18
-    content = ""
-    for row, (name, values, unit) in enumerate(groups):
-        base = top + row * (height + 30) + height
-        shown = 100 * values / max(values.sum(), 1e-12) if unit == "%" else values
-        most = max(float(shown.max(initial=0)), 1e-9)
-        content += _text("0", base - height - 6, "start", f"{'Share of the ' if unit == '%' else ''}{name}")
-        content += f'<line x2="100%" y1="{base}" y2="{base}" stroke="currentColor" opacity="0.3"/>'
-        for c, value in enumerate(shown):
-            tall = max(0.0, float(value)) / most * (height - 16)
-            content += (
-                f'<rect x="{100 * (c + 0.14) / channels:g}%" width="{72 / channels:g}%" y="{base - tall:.1f}" '
-                f'height="{tall:.1f}" fill="{SERIES[1 + row][0]}">'
-                f"<title>Channel {c + 1}: {value:.3g} {unit}</title></rect>"
-            )
-            x = f"{100 * (c + 0.5) / channels:g}%"
-            content += _text(x, base - tall - 3, "middle", f"{value:.0f}" if unit == "%" else f"{value:.1f}")
-            content += _text(x, base + 13, "middle", str(c + 1))
-    title = "By channel: " + " and ".join(f"{name} ({unit})" for name, _, unit in groups)
-    return _svg(title, top + len(groups) * (height + 30) + 18, content)
-
-
-def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], marked: float | None) -> str:
-    """PSNR in dB against bits per pixel, a line for each codec in the order of SERIES, as an SVG of full width.
-
-    `curves` hold (bits per pixel, dB), by rising rate. `marked` is the rate of the file that is shown.
-    """
-    points = [point for curve in curves.values() for point in curve]
-    if not points:
-        return ""
-    rates, decibels = zip(*points, strict=True)
-    rate_ticks, psnr_ticks = _ticks(0, max(rates)), _ticks(min(decibels), max(decibels))
-    left, top, width, height = 7.0, 14, 90.0, 250  # percent and pixels
-
-    def place(rate: float, psnr: float) -> tuple[float, float]:
-        x = left + width * (rate - rate_ticks[0]) / (rate_ticks[-1] - rate_ticks[0])
-        return x, top + height * (psnr_ticks[-1] - psnr) / (psnr_ticks[-1] - psnr_ticks[0])
-
-    content = ""
-    for tick in psnr_ticks:
-        y = place(0, tick)[1]
-        content += (
-            f'<line x1="{left}%" x2="{left + width}%" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" opacity="0.15"/>'
-        )
-        content += _text(f"{left - 1}%", y + 4, "end", _number(tick))
-    for tick in rate_ticks:
-        x = place(tick, 0)[0]
-        content += _text(f"{x:g}%", top + height + 16, "middle", _number(tick))
-    if marked is not None:
-        x = place(marked, 0)[0]
-        content += (
-            f'<line x1="{x:.3f}%" x2="{x:.3f}%" y1="{top}" y2="{top + height}" stroke="currentColor" '
-            f'stroke-dasharray="3 3" opacity="0.7"/>' + _text(f"{x + 0.6:.3f}%", top + 8, "start", "this file")
-        )
-    for (colour, mark), curve in zip(SERIES, curves.values(), strict=False):
-        places = [place(*point) for point in curve]
-        for (x1, y1), (x2, y2) in pairwise(places):
-            content += (
-                f'<line x1="{x1:.3f}%" y1="{y1:.1f}" x2="{x2:.3f}%" y2="{y2:.1f}" stroke="{colour}" stroke-width="2"/>'
-            )
-        for (x, y), (rate, psnr) in zip(places, curve, strict=True):
-            content += _mark(f"{x:.3f}%", y, colour, mark, f"{psnr:.2f} dB at {rate:.3f} bits per pixel")
-    step = 84 / len(curves)  # room for the last name
-    for number, ((colour, mark), name) in enumerate(zip(SERIES, curves, strict=False)):
-        place_of_key, line = f"{1.5 + number * step:g}%", top + height + 36
-        content += _mark(place_of_key, line, colour, mark, name)
-        content += f'<svg x="{place_of_key}" overflow="visible"><text x="11" y="{line + 4}">{name}</text></svg>'
-    return _svg("PSNR in dB against bits per pixel, by codec", top + height + 66, content)
-
-
-def network_diagram(
-    encoder: Sequence[tuple[str, int, int, int, int]], decoder: Sequence[tuple[str, int, int, int, int]]
-) -> str:
-    """The hourglass of the network, as an SVG: boxes as high as the picture there and as wide as there are channels.
-
-    Each stage is its name, channels, side in pixels, parameters and operations. The encoder's last is the latent.
-    """
-    stages = [*encoder, *decoder]
-    side = stages[0][2]
-    gap, left, middle = 12.0, 46.0, 150.0
-    most = max(stage[1] for stage in stages)
-    widths = [22 + 66 * (channels / most) ** 0.5 for _, channels, *_ in stages]
-    total = 2 * left + sum(widths) + gap * (len(stages) - 1) + 44
-    content, x = _box(4, middle, 34, 200, "none", "picture"), left
-    for number, ((name, channels, cells, parameters, flops), width) in enumerate(zip(stages, widths, strict=True)):
-        tall = 16 + 184 * (cells / side) ** 0.55
-        is_latent = number == len(encoder) - 1
-        kind = "latent" if is_latent else "encoder" if number < len(encoder) else "decoder"
-        content += _box(x, middle, width, tall, kind, f"{name}: {channels} channels of {cells} x {cells}")
-        centre = x + width / 2
-        content += _text(f"{centre:.1f}", middle - tall / 2 - 8, "middle", str(channels))
-        content += _text(f"{centre:.1f}", 274, "middle", "latent" if is_latent else name)
-        content += _text(f"{centre:.1f}", 289, "middle", str(cells))
-        content += _text(f"{centre:.1f}", 306, "middle", _short(parameters))
-        content += _text(f"{centre:.1f}", 321, "middle", _short(flops))
-        x += width + gap
-    content += _box(x, middle, 34, 200, "none", "reconstruction")
-    for y, words in ((274, "stage"), (289, "side, px"), (306, "weights"), (321, "FLOP")):
-        content += _text("2", y, "start", words)
-    content += _text("2", 26, "start", "channels")
-    title = "The network: encoder, latent and decoder, each box as high as the picture is there"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" viewBox="0 0 {total:.0f} 328" '
-        f'fill="currentColor" font-size="11" style="min-width: 720px; max-width: 1080px">{content}</svg>'
-    )
-
-
 def _squared_error(original: Picture, reconstruction: Picture) -> NDArray[np.float32]:
     """(H, W): mean over channels."""
     _check(original, reconstruction)
@@ -406,11 +225,6 @@ def _squared_error(original: Picture, reconstruction: Picture) -> NDArray[np.flo
         total += np.square(b[..., c].astype(np.float32) - a[..., c])
     total /= a.shape[2]
     return total
-
-
-def _luma_error(original: Picture, reconstruction: Picture) -> NDArray[np.float32]:
-    _check(original, reconstruction)
-    return _luma(reconstruction) - _luma(original)
 
 
 def _check(original: Picture, reconstruction: Picture) -> None:
@@ -434,10 +248,6 @@ def _block_sums(x: Floats) -> Floats:
     return np.add.reduceat(rows, range(0, x.shape[1], BLOCK), axis=1)
 
 
-def _round_up(error: float) -> int:
-    return next(scale for scale in ROUND_SCALES if error <= scale)
-
-
 def _diverge(x: Floats) -> Picture:
     """Colours of values in -1 .. 1; beyond, those of the ends."""
     picture: Picture = diverging()[np.rint(np.clip(x, -1, 1) * 127 + 127).astype(np.uint8)]
@@ -459,68 +269,5 @@ def _srgb(lightness: Floats, a: Floats, b: Floats) -> Picture:
     return table
 
 
-def _hex(colour: Picture) -> str:
-    return f"#{colour.tobytes().hex()}"
-
-
-def _number(value: float) -> str:
-    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.005 else "less than 1 %"
-
-
-def _axis(places: Floats, labels: Iterable[str], y: float) -> str:
-    """Ticks at `places`, in percent of the width, with labels below."""
-    axis = ""
-    for place, label in zip(places, labels, strict=True):
-        x = f"{place:g}%"
-        axis += f'<line x1="{x}" x2="{x}" y1="{y}" y2="{y + 4}" stroke="currentColor"/>'
-        axis += _text(x, y + 15, "start" if place < 5 else "end" if place > 95 else "middle", label)
-    return axis
-
-
-def _text(x: str, y: float, anchor: str, words: str) -> str:
-    return f'<text x="{x}" y="{y:g}" text-anchor="{anchor}">{words}</text>'
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """At least two round numbers, evenly spaced, that enclose the two; about six."""
-    span = max(high - low, 0.01)
-    unit = 10.0 ** math.floor(math.log10(span))
-    step = next(unit * m for m in (0.2, 0.5, 1, 2) if span / (unit * m) <= 6)
-    first = math.floor(low / step)
-    return [round(i * step, 9) for i in range(first, max(math.ceil(high / step), first + 1) + 1)]
-
-
-def _mark(x: str, y: float, colour: str, path: str, title: str) -> str:
-    stroke = "none" if path.endswith("z") else colour
-    return (
-        f'<svg x="{x}" y="{y:.1f}" overflow="visible"><path d="{path}" fill="{colour}" stroke="{stroke}" '
-        f'stroke-width="2"><title>{title}</title></path></svg>'
-    )
-
-
-def _box(x: float, middle: float, width: float, height: float, kind: str, title: str) -> str:
-    return (
-        f'<rect class="stage-{kind}" x="{x:.1f}" y="{middle - height / 2:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}" rx="2"><title>{title}</title></rect>'
-    )
-
-
-def _short(number: float) -> str:
-    """Three digits and a unit: 525 k, 17.2 G."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:g}"
-
-
-def _svg(title: str, height: int, content: str, style: str = "") -> str:
-    """All the width there is, unscaled: text keeps its size. The title is the label and the last line."""
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" width="100%" height="{height}" '
-        f'fill="currentColor" font-size="11" style="font-variant-numeric: tabular-nums; {style}">'
-        f"{content}{_text('50%', height - 3, 'middle', title)}</svg>"
-    )

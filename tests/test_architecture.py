@@ -20,6 +20,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
         "residae.rivals",
         "residae.anatomy",
         "residae.sandbox",
+        "residae.charts",
     },
     {"residae"},  # the package itself hands out the network of `checkpoint`
     {"residae.session", "residae.deploy"},

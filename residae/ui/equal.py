@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from residae import views
+from residae import charts, views
 from residae.metrics import bits_per_pixel
 from residae.session import Comparison, Report
 from residae.ui.desk import Shown, Updates, explained, told
@@ -104,4 +104,4 @@ class EqualBytes:
 def chart(report: Report, comparison: Comparison) -> str:
     curves = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in comparison.curves.items()}
     marked = bits_per_pixel(comparison.contenders[0].bytes, report.encoding.width, report.encoding.height)
-    return views.rate_distortion_chart(curves, marked)
+    return charts.rate_distortion_chart(curves, marked)

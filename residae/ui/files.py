@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from residae import views
+from residae import charts
 from residae.engine import Progress, between
 from residae.errors import ResidaeError
 from residae.ui.desk import Updates, explained, laboratory, read, told
@@ -68,4 +68,4 @@ def inside(data: bytes, checkpoint: str) -> str:
     codec = laboratory(checkpoint).codec
     opened = codec.decompress(data)
     bits = codec.channel_bits(opened.symbols, opened.info.quality).sum(0)
-    return channel_sentence(bits) + views.channel_chart(bits, None)
+    return channel_sentence(bits) + charts.channel_chart(bits, None)

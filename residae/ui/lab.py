@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from residae import views
+from residae import charts, views
 from residae.engine import between
 from residae.image import cover, fit
 from residae.session import Edits, Encoding, Report
@@ -181,7 +181,7 @@ class Lab:
         if bits is None and losses is None:
             return {self.chart: ""}
         words = channel_sentence(bits) if bits is not None else ""
-        return {self.chart: words + views.channel_chart(bits, losses)}
+        return {self.chart: words + charts.channel_chart(bits, losses)}
 
     def weigh(
         self,

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from residae import views
+from residae import charts
 from residae.anatomy import anatomy
 from residae.errors import ResidaeError
 from residae.session import find_checkpoints, model_card
@@ -50,7 +50,7 @@ class Model:
         drawn = [[(s.name, s.channels, s.side, s.parameters, s.flops) for s in part] for part in (encoder, decoder)]
         return {
             self.status: "",
-            self.diagram: views.network_diagram(*drawn),
+            self.diagram: charts.network_diagram(*drawn),
             self.figures: definition_list(rows),
             self.card: model_card(find_checkpoints()[checkpoint]),
         }

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from residae import views
+from residae import charts, views
 from residae.session import Report
 from residae.ui.controls import Controls
 from residae.ui.desk import Shown, Updates, examine, explained, told
@@ -77,6 +77,6 @@ class Reconstruct:
             self.shown: shown,
             self.figures: numbers(report, lab.ratio),
             self.status: sentences(report),
-            self.histogram: views.error_histogram(original, rebuilt),
+            self.histogram: charts.error_histogram(views.luma_error(original, rebuilt)),
             **self.controls.file_to_keep(report),
         }

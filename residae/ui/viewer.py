@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from residae import views
+from residae import charts, views
 from residae.image import Pixels, write_png
 from residae.session import Report
 from residae.ui.desk import saved
@@ -71,7 +71,7 @@ def table(
     panes: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]], size: tuple[int, int], scale: float, fresh: bool
 ) -> dict[str, Any]:
     """The value of a light table. `size` is (height, width); `fresh` returns to the whole picture if that changes."""
-    key = {"absolute": views.color_bar(scale, signed=False), "signed": views.color_bar(scale, signed=True)}
+    key = {"absolute": charts.color_bar(scale, signed=False), "signed": charts.color_bar(scale, signed=True)}
     return {"panes": [*panes], "views": [*shown], "size": [size[1], size[0]], "key": key, "fresh": fresh}
 
 

@@ -1,0 +1,120 @@
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from residae import charts, views
+
+
+def texts(svg: str) -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("text")]
+
+
+@pytest.mark.parametrize(
+    ("scale", "signed", "labels"),
+    [
+        (4, False, ["0", "1", "2", "3", "≥ 4"]),
+        (255, False, ["0", "64", "128", "191", "255"]),
+        (4, True, ["≤ −4", "−2", "0", "2", "≥ 4"]),
+        (255, True, ["−255", "−128", "0", "128", "255"]),
+    ],
+)
+def test_color_bar_is_labelled_in_grey_levels(scale: float, signed: bool, labels: list[str]) -> None:
+    svg = charts.color_bar(scale, signed)
+    *ticks, caption = texts(svg)
+    assert ticks == labels
+    assert "grey levels" in caption
+    root = ElementTree.fromstring(svg)
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == caption
+    ends = (views.diverging() if signed else views.sequential())[[0, -1]]
+    assert all(f"#{end.tobytes().hex()}" in root.get("style", "") for end in ends)
+
+
+def bars(svg: str) -> list[list[float]]:
+    """Heights of the negative, zero and positive bars, in decades below 100 %."""
+    paths = [element.get("d", "") for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("path")]
+    return [[float(step.split("h")[0]) for step in path.split("V")[1:-1]] for path in paths]
+
+
+def test_error_histogram_counts_every_grey_level() -> None:
+    original = np.full((10, 100), 100, np.uint8)
+    reconstruction = original.copy()
+    reconstruction[0] -= 3  # a tenth of the pixels: one decade below all
+    reconstruction[1, :10] += 8  # a hundredth
+    negative, zero, positive = bars(charts.error_histogram(views.luma_error(original, reconstruction)))
+    assert negative == [5, 5, 5, 5, 5, 1, 5, 5]  # -8 .. -1
+    assert zero == [pytest.approx(-np.log10(0.89), abs=1e-3)]
+    assert positive == [5, 5, 5, 5, 5, 5, 5, 2]  # 1 .. 8
+
+
+@pytest.mark.parametrize("levels", [64, 128, 256])
+@pytest.mark.parametrize("channels", [(), (1,)])  # three columns, or three channels
+def test_error_histogram_is_flat_where_every_level_occurs_once(levels: int, channels: tuple[int, ...]) -> None:
+    original = np.arange(levels).astype(np.uint8).reshape(-1, 1, *channels).repeat(3, axis=-1)
+    negative, _, _ = bars(charts.error_histogram(views.luma_error(original, np.zeros_like(original))))
+    assert len(set(negative[2:])) == 1  # as many levels to each bin; the outermost hold what is left over
+    assert 0 < negative[2] < 2
+
+
+def test_error_histogram_holds_the_largest_errors() -> None:
+    black, white = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)
+    svg = charts.error_histogram(views.luma_error(black, white))
+    assert bars(svg)[2].count(0) == 1  # all pixels in one bar
+    assert {"−255", "−128", "0", "128", "255", "100 %", "0.001 %"} <= set(texts(svg))
+
+
+def rectangles(svg: str) -> list[ElementTree.Element]:
+    return [element for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("rect")]
+
+
+def test_channel_chart_has_a_bar_for_each_channel_and_measure() -> None:
+    svg = charts.channel_chart(np.array([1.0, 3.0, 0.0]), [0.5, -0.1, 2.0])
+    heights = [float(r.get("height", "")) for r in rectangles(svg)]
+    assert len(heights) == 6
+    assert heights[1] == pytest.approx(3 * heights[0], rel=0.01)
+    assert heights[2] == heights[4] == 0  # no bits; and a channel that is better muted
+    assert {"25", "75", "0.5", "2.0"} <= set(texts(svg))
+    assert len(rectangles(charts.channel_chart(np.ones(16), None))) == 16
+
+
+def test_rate_distortion_chart_places_points_by_rate_and_quality() -> None:
+    curves = {"Residae": [(0.1, 25.0), (0.2, 28.0)], "JPEG": [(0.2, 26.0)]}
+    svg = charts.rate_distortion_chart(curves, 0.2)
+    titles = [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("title")]
+    assert "28.00 dB at 0.200 bits per pixel" in titles
+    assert {"Residae", "JPEG", "this file"} <= set(texts(svg))
+    places = {
+        element.find(".//{*}title").text: (float(element.get("x", "")[:-1]), float(element.get("y", "")))
+        for element in ElementTree.fromstring(svg)
+        if element.tag.endswith("svg") and element.find(".//{*}title") is not None
+    }
+    low, high, rival = (
+        places[f"{psnr:.2f} dB at {rate:.3f} bits per pixel"] for rate, psnr in ((0.1, 25), (0.2, 28), (0.2, 26))
+    )
+    assert low[0] < high[0] == rival[0]
+    assert high[1] < rival[1] < low[1]
+
+
+@pytest.mark.parametrize("curve", [[(0.1, 30.0)], [(0.1, 30.0), (0.2, 30.0)], [(1e-4, 12.0)]])
+def test_rate_distortion_chart_of_little(curve: list[tuple[float, float]]) -> None:
+    ElementTree.fromstring(charts.rate_distortion_chart({"Residae": curve}, curve[0][0]))
+    assert charts.rate_distortion_chart({}, None) == ""
+
+
+def test_every_series_has_a_colour_and_a_mark_of_its_own() -> None:
+    assert (
+        len({colour for colour, _ in charts.SERIES}) == len({mark for _, mark in charts.SERIES}) == len(charts.SERIES)
+    )
+
+
+def test_network_diagram_shows_every_stage_in_proportion() -> None:
+    encoder = [("stem", 4, 256, 10, 2_000_000), ("stage 1", 2, 16, 1_500, 3_000_000_000)]
+    svg = charts.network_diagram(encoder, [("output", 1, 256, 20, 5)])
+    boxes = rectangles(svg)
+    kinds = [box.get("class") for box in boxes]
+    assert kinds == ["stage-none", "stage-encoder", "stage-latent", "stage-decoder", "stage-none"]
+    stem, latent, output = boxes[1:4]
+    assert float(stem.get("height", "")) == float(output.get("height", "")) > float(latent.get("height", ""))
+    assert float(stem.get("width", "")) > float(latent.get("width", "")) > float(output.get("width", ""))
+    assert {"stem", "latent", "1.5 k", "2 M", "3 G", "256", "16"} <= set(texts(svg))
