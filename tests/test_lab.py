@@ -67,3 +67,9 @@ def test_a_newer_edit_overtakes(lab: Lab, material: Material) -> None:
 def test_without_edits_there_is_nothing_to_preview(lab: Lab, material: Material) -> None:
     (whole,) = lab.edit(material, (), 0, 0, 0, None, VISIT, SILENT)
     assert "as it was" in whole[lab.status]
+
+
+def test_another_tab_leaves_it_as_it_is(lab: Lab, material: Material) -> None:
+    """Gradio empties the outputs of what ends without a word."""
+    nothing = (lab.refresh(tab, material.shown, material, (), 0, 0, 0, None, VISIT, SILENT) for tab in ("lab", "files"))
+    assert [list(updates) for updates in nothing] == [[{lab.status: gr.skip()}]] * 2

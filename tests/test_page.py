@@ -295,6 +295,13 @@ def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Report,
     expect(page.locator("#files-status [role=alert]")).to_contain_text("cut.rae: The file is damaged or cut short")
     expect(page.locator("#files-status")).to_contain_text("1 file opened.")
 
+    open_tab(page, "Latent lab")  # and nothing that was there before is gone
+    expect(page.locator("#lab-status")).to_contain_text("Measured on luma")
+    expect(page.locator("#mixer .strip")).to_have_count(4)
+    open_tab(page, "Equal bytes")
+    expect(page.locator("#rivals-figures tbody tr")).to_have_count(1 + len(CODECS))
+    expect(page.locator("#rivals .frame img").first).to_be_visible()
+
 
 def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path: Path) -> None:
     open_tab(page, "Batch")

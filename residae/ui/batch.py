@@ -23,7 +23,7 @@ TYPES: Any = ["str", *["number"] * 8, "str"]
 MOST = 200
 FORMULA = ("=", "+", "-", "@")  # how one begins
 NOTE = (
-    f"Colour, quality and working size are those beside this tab. Up to {MOST} pictures at a time; what is done stays "
+    f"Colour, quality and working size are as on the other tabs. Up to {MOST} pictures at a time; what is done stays "
     "when you stop."
 )
 
@@ -47,7 +47,7 @@ class Batch:
         )
         with gr.Row():
             self.csv = gr.DownloadButton("Table as CSV", interactive=False, elem_id="batch-csv")
-            self.zip = gr.DownloadButton("All .rae files as ZIP", interactive=False, elem_id="batch-zip")
+            self.zip = gr.DownloadButton("Files as ZIP", interactive=False, elem_id="batch-zip")
         self.run.click(
             self.compress_all,
             [self.files, checkpoint, *settings],

@@ -160,10 +160,15 @@ def stop(request: gr.Request) -> None:
 
 
 def explained(place: gr.HTML, alert: Any, work: Iterator[Updates]) -> Iterator[Updates]:
-    """What `work` yields; an error of the person's as a sentence in `place`, and a stop as no change."""
+    """What `work` yields; an error of the person's as a sentence in `place`, and a stop or nothing as no change.
+
+    Gradio would empty all outputs of what ends without yielding anything.
+    """
+    no_change = {place: gr.skip()}
     try:
+        yield next(work, no_change)
         yield from work
     except Stopped:
-        yield {place: gr.skip()}
+        yield no_change
     except ResidaeError as error:
         yield {place: alert(error)}

@@ -57,13 +57,13 @@ class EqualBytes:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
         """Compare what is shown now, if that is not what is compared already."""
-        if tab != "equal" or shown is None or shown == compared:
-            return
-        if shown.compressed is None:
-            yield {self.status: "<p>The unquantised latent has no file to compare: untick Skip the file.</p>"}
-            return
 
         def work() -> Iterator[Updates]:
+            if tab != "equal" or shown is None or shown == compared:
+                return
+            if shown.compressed is None:
+                yield {self.status: "<p>The unquantised latent has no file to compare: untick Skip the file.</p>"}
+                return
             tell = told(progress, request, "Encoding with each codec.")
             lab = shown.lab
             report = lab.judge(shown.picture(), shown.encoding, shown.compressed)

@@ -107,11 +107,11 @@ class Lab:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
         """Take up what is shown now, if it is not taken up already."""
-        if tab != "lab" or shown is None or (material and material.shown == shown):
-            return
-        tell = told(progress, request, "Preparing.")
 
         def work() -> Iterator[Updates]:
+            if tab != "lab" or shown is None or (material and material.shown == shown):
+                return
+            tell = told(progress, request, "Preparing.")
             fresh = prepared(shown, between(tell, 0, 0.2))
             yield {
                 self.material: fresh,
@@ -136,10 +136,13 @@ class Lab:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
         """Decode the edited latent: small at once, then whole."""
-        if material is None:
-            return
-        work = self._decoded(material, Edits(gains, blend, step, noise), other, told(progress, request))
-        yield from explained(self.status, alert, work)
+
+        def work() -> Iterator[Updates]:
+            if material:
+                edits = Edits(gains, blend, step, noise)
+                yield from self._decoded(material, edits, other, told(progress, request))
+
+        yield from explained(self.status, alert, work())
 
     def _decoded(self, material: Material, edits: Edits, other: str | None, tell: Any) -> Iterator[Updates]:
         if edits.blend:
@@ -190,10 +193,10 @@ class Lab:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
         """Mute each channel in turn, on the small picture's luma, and chart what that takes away."""
-        if material is None:
-            return
 
         def work() -> Iterator[Updates]:
+            if material is None:
+                return
             losses: list[float] = []
             picture = fit(material.shown.picture(), PREVIEW)
             lab, tell = material.shown.lab, told(progress, request, "Muting each channel in turn.")

@@ -46,7 +46,11 @@ function build() {
     make("button", { type: "button", textContent: v.name, onclick: () => { view.index = i; Object.assign(view, v.size ? { zoom: null } : {}); build(); } })));
   pressed(bar, view.index);
   const current = views[view.index];
-  if (!current) { stage.replaceChildren(make("p", { className: "invitation", textContent: props.invitation })); return; }
+  if (!current) {
+    stage.replaceChildren(make("p", { className: "invitation", textContent: props.invitation }));
+    stage.style.gridTemplateColumns = stage.dataset.layout = "";
+    return;
+  }
   const shown = current.panes.map((i) => panes[i]);
   maps.hidden = !shown.some((pane) => pane.signed);
   pressed(maps, Number(view.signed));

@@ -79,7 +79,7 @@ def sentences(report: Report) -> str:
 def errors(report: Report) -> str:
     """Where the error sits, and what is free of it."""
     pair = report.original, report.decoding.pixels
-    return f"{views.where_error(*pair)} {views.where_free(*pair)}".strip()
+    return f"{views.where_error(*pair)} {views.where_free(*pair)}".strip().replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def channel_sentence(bits: Any) -> str:
@@ -113,7 +113,8 @@ def contents(info: Info) -> str:
             "Rate": f"{info.bits_per_pixel:.3f} bpp",
             "Quality": f"{info.quality:g}",
             "Planes": " + ".join(f"{size:,}" for size in info.plane_bytes) + " bytes",
-            "Checkpoint": f"{html.escape(info.name)} ({info.fingerprint})",
+            "Checkpoint": html.escape(info.name),
+            "Fingerprint": info.fingerprint,
         }
     )
 
