@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 KODAK = Path(__file__).resolve().parents[2] / "shared" / "data" / "kodak" / "05.png"
 PHOTOGRAPH = KODAK if KODAK.exists() else Path(paths()[0])  # our rendered scene where there is no photograph
-PATIENCE = 60_000  # ms; the machine may be busy
+PATIENCE = 120_000  # ms; the machine may be busy
 GRADIOS_OWN = ('aria-label="common.upload"',)  # a button around a file input, in gr.File once it holds files
 TABS = ("Reconstruct", "Latent lab", "Equal bytes", "Files", "Batch", "The model")
 
@@ -273,6 +273,9 @@ def test_rivals_at_equal_bytes_and_who_cannot_go_so_low(page: Page, report: Repo
     present = [contender for contender in comparison.contenders if contender.pixels is not None]
     expect(page.locator("#rivals .frame img")).to_have_count(len(present))
     expect(page.get_by_role("img", name="PSNR in dB against bits per pixel, by codec")).to_contain_text(OURS)
+    page.evaluate(
+        "document.querySelector('.work:has(#rivals-status) .stop').click()"
+    )  # others need not wait for curves
 
 
 def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Report, tmp_path: Path) -> None:

@@ -69,9 +69,8 @@ class EqualBytes:
             report = lab.judge(shown.picture(), shown.encoding, shown.compressed)
             for number, comparison in enumerate(lab.compare(report, tell)):
                 if number == 0:
-                    yield self._side_by_side(report, comparison)
+                    yield {self.compared: shown, **self._side_by_side(report, comparison)}
                 yield {self.chart: chart(report, comparison)}
-            yield {self.compared: shown}
 
         yield from explained(self.status, alert, work())
 

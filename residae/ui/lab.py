@@ -48,7 +48,7 @@ class Lab:
             html_template='<div class="strips"></div>', js_on_load=SCRIPT, apply_default_css=False, elem_id="mixer"
         )
         gr.HTML(note(NOTE))
-        with gr.Row():
+        with gr.Row(elem_id="edits-row"):
             self.step = gr.Slider(0, 3, value=0, step=0.1, label="Coarser steps", info="In standard deviations")
             self.noise = gr.Slider(0, 3, value=0, step=0.1, label="Noise", info="In standard deviations")
             self.blend = gr.Slider(0, 1, value=0, step=0.05, label="Blend", info="With the picture chosen below")

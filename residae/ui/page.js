@@ -19,4 +19,5 @@ document.addEventListener("change", release);
 document.addEventListener("keyup", release);
 document.addEventListener("click", (event) => {
   if (event.target.closest("#theme")) document.body.classList.toggle("dark");
+  event.target.closest("[role=tab]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone they pass the edge
 });
