@@ -35,19 +35,8 @@ API = "/gradio_api/"
 # All that the page and its clients use. What else Gradio has would fetch pages for strangers, or keep notes for them.
 POSTS = ("upload", "queue/join", "run/", "api/", "call/", "cancel", "reset", "mcp")
 GETS = (
-    *(
-        "app_id",
-        "call/",
-        "file=",
-        "heartbeat/",
-        "info",
-        "login_check",
-        "mcp",
-        "openapi.json",
-        "queue/",
-        "startup-events",
-    ),
-    *("theme.css", "upload_progress", "user"),
+    *("app_id", "call/", "file=", "heartbeat/", "info", "login_check", "mcp", "openapi.json", "queue/"),
+    *("startup-events", "theme.css", "upload_progress", "user"),
 )
 ELSEWHERE = ("http://", "https://")
 FULL = "The server's disk is full: try again later."
