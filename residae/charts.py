@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,9 +157,9 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
             )
         for (x, y), (rate, psnr) in zip(places, curve, strict=True):
             content += _mark(f"{x:.3f}%", y, colour, mark, f"{psnr:.2f} dB at {rate:.3f} bits per pixel")
-    step = 84 / len(curves)  # room for the last name
-    for number, ((colour, mark), name) in enumerate(zip(SERIES, curves, strict=False)):
-        place_of_key, line = f"{1.5 + number * step:g}%", top + height + 36
+    ends = [0, *accumulate(len(name) + 4 for name in curves)]  # of the names, in letters
+    for start, (colour, mark), name in zip(ends, SERIES, curves, strict=False):
+        place_of_key, line = f"{1.5 + 97 * start / ends[-1]:.3f}%", top + height + 36
         content += _mark(place_of_key, line, colour, mark, name)
         content += f'<svg x="{place_of_key}" overflow="visible"><text x="11" y="{line + 4}">{name}</text></svg>'
     return _svg("PSNR in dB against bits per pixel, by codec", top + height + 66, content)

@@ -148,7 +148,8 @@ def told(progress: gr.Progress, request: gr.Request, doing: str = "") -> Progres
         if asked.is_set():
             raise Stopped
         left = (time.monotonic() - start) * (1 - share) / share
-        progress(share, desc=f"{doing} About {left:.0f} s left".strip())
+        words = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} minutes"
+        progress(share, desc=f"{doing} About {words} left".strip())
 
     return tell
 
