@@ -4,6 +4,7 @@ A custom component of HTML and the script `viewer.js`. Its value is made by `tab
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,13 @@ def report_table(report: Report, name: str = "Reconstruction", scale: float | No
     """An original, what was made of it, and the error."""
     original, rebuilt = report.original, report.decoding.pixels
     scale = scale or views.error_scale(original, rebuilt)
-    panes = [
-        pane("Original", "The original picture", original, measured=True),
-        pane(name, "The picture rebuilt from its latent", rebuilt, measured=True),
-        error_pane("Error", original, rebuilt, scale),
-    ]
+    with ThreadPoolExecutor() as pool:  # compressing files lets other threads run
+        jobs = [
+            pool.submit(pane, "Original", "The original picture", original, measured=True),
+            pool.submit(pane, name, "The picture rebuilt from its latent", rebuilt, measured=True),
+            pool.submit(error_pane, "Error", original, rebuilt, scale),
+        ]
+    panes = [job.result() for job in jobs]
     shown = [
         {"name": "Divided", "panes": [0, 1], "wipe": True},
         {"name": "Side by side", "panes": [0, 1, 2], "key": True},
