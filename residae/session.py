@@ -1,5 +1,6 @@
 """The one orchestration: load a checkpoint, encode a picture once, then decode at any rate, look and compare."""
 
+import base64
 import itertools
 import math
 import os
@@ -307,11 +308,16 @@ def find_checkpoints() -> dict[str, str | Path]:
 
 
 def model_card(checkpoint: str | Path) -> str:
-    """README.md of a checkpoint's folder, without its front matter; a sentence where there is none."""
+    """README.md of a checkpoint's folder, without its front matter and with the JPEGs beside it in it; a sentence where
+    there is none."""
+    folder = Path(checkpoint)
     try:
-        text = (Path(checkpoint) / "README.md").read_text(encoding="utf-8")
+        text = (folder / "README.md").read_text(encoding="utf-8")
     except OSError:
         return "This checkpoint has no model card."
+    for name in {path.name for path in folder.glob("*.jpg")}:
+        data = base64.b64encode((folder / name).read_bytes()).decode()
+        text = text.replace(f"]({name})", f"](data:image/jpeg;base64,{data})")
     return text.split("\n---\n", 1)[-1] if text.startswith("---\n") else text
 
 

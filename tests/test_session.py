@@ -242,6 +242,15 @@ def test_a_model_card_comes_without_its_front_matter(tmp_path: Path) -> None:
     assert session.model_card(tmp_path).strip() == "# Card\n\n---"
 
 
+def test_a_model_card_has_its_pictures_in_it(tmp_path: Path) -> None:
+    """And none from elsewhere."""
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "a.jpg").write_bytes(b"abc")
+    (tmp_path / "b.jpg").write_bytes(b"secret")
+    (tmp_path / "card" / "README.md").write_text("![A](a.jpg) ![B](../b.jpg)")
+    assert session.model_card(tmp_path / "card") == "![A](data:image/jpeg;base64,YWJj) ![B](../b.jpg)"
+
+
 @pytest.mark.parametrize("color", [False, True])
 def test_progress_rises_to_one(laboratory: Laboratory, picture: Picture, color: bool) -> None:
     shares: list[float] = []
