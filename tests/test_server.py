@@ -50,7 +50,7 @@ def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     "name", ["queue/join", "run/show", "api/show/", "call/show", "call/v2/show", "cancel", "reset"]
 )
 def test_what_is_in_order_arrives_as_it_was(guarded: TestClient, name: str) -> None:
-    body = json.dumps({"data": [{"path": "/tmp/gradio/x.png", "url": "http://here/file=x.png"}, 1, None, "http://x"]})
+    body = json.dumps({"data": [{"path": "uploads/x.png", "url": "http://here/file=x.png"}, 1, None, "http://x"]})
     answer = guarded.post(f"/gradio_api/{name}", content=body)
     assert answer.text == body
     assert guarded.post(f"/gradio_api/{name}").text == ""
