@@ -33,11 +33,17 @@ SANDBOX = Sandbox()  # in which every upload is opened
 LOCK = threading.Lock()
 KEPT: dict[Any, Report] = {}  # on our own pictures, so that they are one click away; a megabyte or two each
 MOST_KEPT = 40
-RUNNING: WeakValueDictionary[str, threading.Event] = WeakValueDictionary()  # by session: set to stop its work
+RUNNING: WeakValueDictionary[str, "Work"] = WeakValueDictionary()  # by session, what can be stopped
 
 
 class Stopped(Exception):  # noqa: N818  # no error
     """The person does not want the result any more."""
+
+
+class Work(threading.Event):
+    """What runs for a session, until it is set."""
+
+    new_picture = False  # whether it puts another picture in the place of what is shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,13 +145,14 @@ def saved(data: bytes, name: str) -> str:
         raise ResidaeError(f"The result cannot be written on the server: {error.strerror}.") from error
 
 
-def told(progress: gr.Progress, request: gr.Request, doing: str = "") -> Progress:
+def told(progress: gr.Progress, request: gr.Request, doing: str = "", new_picture: bool = False) -> Progress:
     """Tell the page what is being done, how far it is and how long it will take; stop when the session asks to."""
     start = time.monotonic()
-    asked = RUNNING[str(request.session_hash)] = threading.Event()
+    work = RUNNING[str(request.session_hash)] = Work()
+    work.new_picture = new_picture
 
     def tell(share: float) -> None:
-        if asked.is_set():
+        if work.is_set():
             raise Stopped
         left = (time.monotonic() - start) * (1 - share) / share
         words = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} minutes"
@@ -156,8 +163,15 @@ def told(progress: gr.Progress, request: gr.Request, doing: str = "") -> Progres
 
 def stop(request: gr.Request) -> None:
     """Ask what runs for this session to stop; what is shown stays."""
-    if event := RUNNING.get(str(request.session_hash)):
-        event.set()
+    if work := RUNNING.get(str(request.session_hash)):
+        work.set()
+
+
+def stop_for_rate(request: gr.Request) -> None:
+    """As `stop`, but a new picture goes on: to end it would change the rate of the one before in its place."""
+    work = RUNNING.get(str(request.session_hash))
+    if work and not work.new_picture:
+        work.set()
 
 
 def explained(place: gr.HTML, alert: Any, work: Iterator[Updates]) -> Iterator[Updates]:

@@ -41,7 +41,8 @@ class Reconstruct:
 
         def work() -> Iterator[Updates]:
             if path:
-                report = examine(path, checkpoint, color, side, None if exact else quality, told(progress, request))
+                tell = told(progress, request, new_picture=True)
+                report = examine(path, checkpoint, color, side, None if exact else quality, tell)
                 shown = Shown(path, side, checkpoint, report.encoding, report.compressed, report.psnr)
                 yield from self._filled(shown, report)
 
