@@ -1,11 +1,14 @@
-"""What stops for what."""
+"""What stops for what, and what is opened again."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from residae.ui.desk import Stopped, stop, stop_for_rate, told
+from residae.errors import ImageError
+from residae.ui.desk import Stopped, open_fitted, stop, stop_for_rate, told
 
 VISIT: Any = SimpleNamespace(session_hash="a visit")
 ANOTHER: Any = SimpleNamespace(session_hash="another")
@@ -32,3 +35,15 @@ def test_visitors_do_not_stop_each_other() -> None:
     for end in (stop, stop_for_rate):
         end(ANOTHER)
     tell(0.5)
+
+
+def test_a_small_picture_is_opened_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (60, 40)).save(path)
+    small = open_fitted(str(path), 30)
+    assert small.pixels.shape == (20, 30, 3)
+    open_fitted(str(path), 0)
+    path.unlink()
+    assert open_fitted(str(path), 30) is small
+    with pytest.raises(ImageError):
+        open_fitted(str(path), 0)  # it may be large: not kept
