@@ -5,6 +5,8 @@ import csv
 import itertools
 import json
 import math
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields
@@ -388,6 +390,7 @@ def test_training_starts_calm() -> None:
 
 # ---- runs ----
 
+ROOT = Path(__file__).resolve().parent.parent
 SHORT = {  # minutes of a clock that ticks 15 seconds each step
     "minutes": 5.0,  # 20 steps
     "warmup_minutes": 0.5,
@@ -678,6 +681,42 @@ def test_the_command_trains(
     train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start)
     assert _weights(tmp_path / "a" / "output") == _weights(tmp_path / "output")
     assert _rows(tmp_path / "a" / "run")[-1]["validation_psnr"]
+
+
+KEEPING = """
+import os, torch
+from accelerate import PartialState
+from residae.train import __main__ as command
+from residae.train.loop import Training
+
+check = Training.check
+
+def keep(training):
+    check(training)
+    assert PartialState().num_processes == 2
+    torch.save(dict(training.model.named_parameters()), f"{os.environ['KEPT']}/{os.environ['RANK']}.pt")
+
+Training.check = keep
+command.main()
+"""
+
+
+def test_two_processes_train_one_network(start: Path, pictures: Path, tmp_path: Path) -> None:
+    """As `accelerate launch` starts them on several GPUs; each has crops of its own."""
+    (tmp_path / "keeping.py").write_text(KEEPING)
+    options = SHORT | {"minutes": 0.05, "rate_minutes": 0.0, "decay_minutes": 0.02, "warmup_minutes": 0.01}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "--"]
+    done = subprocess.run(
+        [*launch, str(tmp_path / "keeping.py"), *_arguments(pictures, start, tmp_path, **options)],
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT), "KEPT": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for name, parameter in one.items():
+        torch.testing.assert_close(other[name], parameter, rtol=0, atol=0, msg=name)
+    assert ResidualAutoencoder.from_pretrained(tmp_path / "output").tables
 
 
 def test_the_command_has_each_option_of_the_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, parse_flag_from_env
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ def train(
     folder, run = Path(folder), Path(run)
     if validate:
         next(open_pictures(validate))  # a wrong folder is better known now than after half an hour
-    device = PartialState().device
+    device = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device
     mixed = preferred_dtype(device) == torch.bfloat16
     accelerator = Accelerator(mixed_precision="bf16" if mixed else "no")
     run.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def train(
             break
         if recipe.rate_factor(training.minutes) and not training.model.rate.begun:
             training.begin_rate(crops)
-            broadcast(list(training.model.rate.parameters()))
+            broadcast([parameter.detach() for parameter in training.model.rate.parameters()])
 
         seed = hash((recipe.seed, training.step, accelerator.process_index)) % 2**63
         generator.manual_seed(seed)
