@@ -62,6 +62,10 @@ class Shown:
         return len(self.encoding.latents) == 3
 
     @property
+    def quality(self) -> float | None:
+        return self.compressed.quality if self.compressed else None
+
+    @property
     def lab(self) -> Laboratory:
         return laboratory(self.checkpoint)
 

@@ -56,11 +56,13 @@ class Reconstruct:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """The picture that is shown at another rate: decoded again, not encoded again."""
+        """The picture that is shown at another rate: decoded again, not encoded again. To leave the number beside the
+        slider is a release of it: at the rate that is shown, nothing is to be done."""
 
         def work() -> Iterator[Updates]:
-            if shown:
-                compressed = None if exact else shown.lab.compress(shown.encoding, quality)
+            asked = None if exact else quality
+            if shown and shown.quality != asked:
+                compressed = None if asked is None else shown.lab.compress(shown.encoding, asked)
                 picture = shown.picture()
                 report = shown.lab.judge(picture, shown.encoding, compressed, told(progress, request))
                 again = Shown(shown.path, shown.side, shown.checkpoint, shown.encoding, compressed, report.psnr)
