@@ -32,7 +32,6 @@ DECODER_HALO = 5  # cells
 CPU_MEMORY = 2**30  # bytes that a tile may take between two stages
 CPU_COLUMNS = 240  # that a stage works on at once: beyond 250, oneDNN's bfloat16 is slower, three times at its worst
 CPU_BYTES = 28 * 10**6  # of one of its tensors: 32 MiB and more come fresh from the system each time, page by page
-
 REACH = 24  # standard deviations: trained activations have long tails, and what is cut off costs more than coarse steps
 
 Plane = NDArray[np.float32]  # (H, W) in [0, 1]
