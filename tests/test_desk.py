@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from residae.errors import ImageError
+from residae.ui import desk
 from residae.ui.desk import Stopped, open_fitted, stop, stop_for_rate, told
 
 VISIT: Any = SimpleNamespace(session_hash="a visit")
@@ -35,6 +36,20 @@ def test_visitors_do_not_stop_each_other() -> None:
     for end in (stop, stop_for_rate):
         end(ANOTHER)
     tell(0.5)
+
+
+def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each layer: the browser would be kept busy by it."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(desk, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    shares: list[float] = []
+    progress: Any = lambda share, desc: shares.append(share)  # noqa: E731
+    tell = told(progress, VISIT)
+    for step in range(1, 101):
+        clock.now = step / 100
+        tell(step / 100)
+    assert 3 <= len(shares) <= 5
+    assert shares == sorted(shares)
 
 
 def test_a_small_picture_is_opened_once(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ SANDBOX = Sandbox()  # in which every upload is opened
 LOCK = threading.Lock()
 KEPT: dict[Any, Report] = {}  # on our own pictures, so that they are one click away; a megabyte or two each
 MOST_KEPT = 40
+TELLING = 0.2  # seconds between two words on progress: the browser works for each, perhaps on the same cores
 RUNNING: WeakValueDictionary[str, "Work"] = WeakValueDictionary()  # by session, what can be stopped
 
 
@@ -159,14 +160,19 @@ def saved(data: bytes, name: str) -> str:
 
 def told(progress: gr.Progress, request: gr.Request, doing: str = "", new_picture: bool = False) -> Progress:
     """Tell the page what is being done, how far it is and how long it will take; stop when the session asks to."""
-    start = time.monotonic()
+    start = last = time.monotonic()
     work = RUNNING[str(request.session_hash)] = Work()
     work.new_picture = new_picture
 
     def tell(share: float) -> None:
+        nonlocal last
         if work.is_set():
             raise Stopped
-        left = (time.monotonic() - start) * (1 - share) / share
+        now = time.monotonic()
+        if now - last < TELLING:
+            return
+        last = now
+        left = (now - start) * (1 - share) / share
         words = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} minutes"
         progress(share, desc=f"{doing} About {words} left".strip())
 
