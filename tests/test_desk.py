@@ -6,25 +6,26 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from visitor import SILENT, VISIT
 
 from residae.errors import ImageError
 from residae.ui import desk
 from residae.ui.desk import Stopped, open_fitted, stop, stop_for_rate, told
 
-VISIT: Any = SimpleNamespace(session_hash="a visit")
 ANOTHER: Any = SimpleNamespace(session_hash="another")
-SILENT: Any = lambda share, desc: None  # noqa: E731
 
 
-@pytest.mark.parametrize("new_picture", [False, True])
-def test_a_new_picture_is_not_given_up_for_another_rate(new_picture: bool) -> None:
-    """Else the rate of the picture before would change, and the new one never be seen."""
-    tell = told(SILENT, VISIT, new_picture=new_picture)
+def test_another_rate_stops_work_on_the_same_picture() -> None:
+    tell = told(SILENT, VISIT)
     stop_for_rate(VISIT)
-    if not new_picture:
-        with pytest.raises(Stopped):
-            tell(0.5)
-        return
+    with pytest.raises(Stopped):
+        tell(0.5)
+
+
+def test_a_new_picture_is_not_given_up_for_another_rate() -> None:
+    """Else the rate of the picture before would change, and the new one never be seen."""
+    tell = told(SILENT, VISIT, new_picture=True)
+    stop_for_rate(VISIT)
     tell(0.5)
     stop(VISIT)
     with pytest.raises(Stopped):

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import gradio as gr
 import numpy as np
 import pytest
+from visitor import SILENT, VISIT
 
 from residae.image import Pixels, open_picture, write_png
 from residae.session import Edits, Laboratory
@@ -16,15 +15,7 @@ from residae.ui.lab import PREVIEW, Lab, Material, prepared
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-VISIT: Any = SimpleNamespace(session_hash="a visit")
 GAINS = (0.0, 1.0, 2.0, 1.0)
-
-
-def silent(share: float, desc: str) -> None:
-    """In the place of Gradio's progress."""
-
-
-SILENT: Any = silent
 
 
 @pytest.fixture

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import gradio as gr
 import pytest
+from visitor import SILENT, VISIT
 
 from residae.image import Pixels, open_picture, write_png
 from residae.session import Laboratory
@@ -15,9 +14,6 @@ from residae.ui.controls import Controls
 from residae.ui.reconstruct import Reconstruct
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-VISIT: Any = SimpleNamespace(session_hash="a visit")
-SILENT: Any = lambda share, desc: None  # noqa: E731
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -711,6 +711,7 @@ def test_two_processes_train_one_network(start: Path, pictures: Path, tmp_path: 
         env=os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT), "KEPT": str(tmp_path)},
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
