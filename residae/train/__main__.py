@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    heap.settle(heap.EVERYTHING, heap.EVERYTHING)  # the next step needs what the last one had
     from residae.train.loop import train  # slow to import, and not needed to print the help
 
-    heap.settle(heap.EVERYTHING, heap.EVERYTHING)  # the next step needs what the last one had
     recipe = Recipe(**{option.name: getattr(arguments, option.name) for option in fields(Recipe)})
     train(arguments.folder, arguments.run, arguments.output, recipe, arguments.start, arguments.validate)
 

@@ -73,6 +73,7 @@ def train(
     folder, run = Path(folder), Path(run)
     if validate:
         next(open_pictures(validate))  # a wrong folder is better known now than after half an hour
+    # The state that Accelerator goes on with: it would come too late with the wish for a CPU.
     device = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device
     mixed = preferred_dtype(device) == torch.bfloat16
     accelerator = Accelerator(mixed_precision="bf16" if mixed else "no")

@@ -109,15 +109,15 @@ def warm_up() -> None:
 
 def open_fitted(path: str, side: int) -> Picture:
     """A picture at working size. The latest small ones are kept: each new rate asks for its picture again."""
-    return _kept(path, side) if 0 < side <= CPU_SIDE else _opened(path, side)
+    return _open_once(path, side) if 0 < side <= CPU_SIDE else _open(path, side)
 
 
-def _opened(path: str, side: int) -> Picture:
+def _open(path: str, side: int) -> Picture:
     picture = SANDBOX.open_picture(path)
     return fit(picture, side or max(picture.width, picture.height))
 
 
-_kept = functools.lru_cache(maxsize=8)(_opened)  # 3 MB each; paths of uploads are made of what is in them
+_open_once = functools.lru_cache(maxsize=8)(_open)  # 3 MB each; paths of uploads are made of what is in them
 
 
 def examine(path: str, checkpoint: str, color: bool, side: int, quality: float | None, progress: Progress) -> Report:
