@@ -230,6 +230,14 @@ def test_bfloat16_is_close(network: ResidualAutoencoder, engine: Engine) -> None
     assert np.abs(error).max() < 0.05
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 1), (9, 12)])
+def test_upsampling_in_bfloat16_is_bilinear(shape: tuple[int, int]) -> None:
+    x = torch.randn(1, 8, *shape, generator=torch.Generator().manual_seed(0)).bfloat16()
+    made = module._upsample(x.contiguous(memory_format=torch.channels_last))
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(made.float(), module._upsample(x.float()), rtol=2**-8, atol=2**-8)
+
+
 def test_pixels_of_a_bfloat16_network_are_not_coarse(network: ResidualAutoencoder) -> None:
     """Eight bits of mantissa leave 128 values between a half and one; the last layer is float32 and has more."""
     plane = Engine(network, "cpu", torch.bfloat16).decode(_latent(96, 96), 96, 96)
