@@ -36,6 +36,19 @@ def test_work_is_that_of_the_design() -> None:
     assert round(decoding * 256**2 / 1e9, 3) == 80.958
 
 
+@pytest.mark.parametrize("taken", [[0.5, 0.25], [1.0]])
+def test_a_second_call_counts_unless_the_first_was_long(taken: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    waits = iter(taken)
+
+    def work() -> None:
+        clock[0] += next(waits)
+
+    assert module._seconds(work) == taken[-1]
+    assert not list(waits)
+
+
 def test_both_ways_at_each_size(network: ResidualAutoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PLAIN_PIXELS", 32 * 32)
     measured = bench(network, "cpu", [(32, 16), (48, 64)])
