@@ -238,6 +238,22 @@ def test_upsampling_in_bfloat16_is_bilinear(shape: tuple[int, int]) -> None:
     torch.testing.assert_close(made.float(), module._upsample(x.float()), rtol=2**-8, atol=2**-8)
 
 
+def test_a_misfit_gives_what_any_other_size_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CPU_MISFIT", (8, 32, 32))
+    layer = torch.nn.Conv2d(8, 8, 3, padding=1)
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        convolution = module._Convolution(layer, torch.device("cpu"), torch.bfloat16)
+        for shape in ((32, 32), (32, 33)):
+            x, total = torch.randn(2, 1, 8, *shape, generator=generator).bfloat16()
+            x, total = (each.contiguous(memory_format=torch.channels_last) for each in (x, total))
+            assert convolution._is_misfit(x) == (shape == (32, 32))
+            expected = layer(x.float())
+            near = {"rtol": 2**-7, "atol": 2**-7, "check_dtype": False}
+            torch.testing.assert_close(convolution(x, relu=True), expected.relu(), **near)
+            torch.testing.assert_close(convolution.onto(total.clone(), x), total.float() + expected, **near)
+
+
 def test_pixels_of_a_bfloat16_network_are_not_coarse(network: ResidualAutoencoder) -> None:
     """Eight bits of mantissa leave 128 values between a half and one; the last layer is float32 and has more."""
     plane = Engine(network, "cpu", torch.bfloat16).decode(_latent(96, 96), 96, 96)
