@@ -315,10 +315,9 @@ class _Convolution:
     def __call__(self, x: Tensor, relu: bool = False) -> Tensor:
         padding, stride, dilation, groups = self.options
         if self.onednn:
-            misfit = self._is_misfit(x)
-            padding = padding[0] + misfit, padding[1]
-            given = x, self.weight, self.bias, padding, stride, dilation, groups, "relu" if relu else "none", [], None
-            result = torch.ops.mkldnn._convolution_pointwise(*given)
+            misfit, then = self._is_misfit(x), "relu" if relu else "none"
+            options = (padding[0] + misfit, padding[1]), stride, dilation, groups
+            result = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *options, then, [], None)
             result = result[:, :, 1:-1] if misfit else result
         else:
             result = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
