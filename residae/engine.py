@@ -105,11 +105,13 @@ class Engine:
         cells = latent_shape(*plane.shape)
         latent = np.empty((self.latent_channels, *cells), np.float32)
 
+        turns = _Turns()
+
         def compute(tile: _Tile, told: Progress | None) -> None:
             part = plane[tile.outer(STRIDE)]
             missing = [(0, -length % STRIDE) for length in part.shape]  # only where the picture ends within a cell
             padded = np.pad(part, missing, mode="edge")
-            latent[:, *tile.core()] = self._run(self._encoder, padded[None], tile.inner(), told)
+            latent[:, *tile.core()] = self._run(self._encoder, padded[None], tile.inner(), turns, told)
 
         self._in_tiles(compute, _Tile(range(cells[0]), range(cells[1]), cells, ENCODER_HALO), progress)
         return latent
@@ -128,10 +130,11 @@ class Engine:
         whole = _Tile(_covering(rows), _covering(columns), cells, DECODER_HALO)
         top, left = whole.rows.start * STRIDE, whole.columns.start * STRIDE
         plane = np.empty((len(whole.rows) * STRIDE, len(whole.columns) * STRIDE), np.float32)
+        turns = _Turns()
 
         def compute(tile: _Tile, told: Progress | None) -> None:
-            wanted = tile.inner(STRIDE)
-            plane[tile.core(STRIDE, (top, left))] = self._run(self._decoder, latent[:, *tile.outer()], wanted, told)[0]
+            part = self._run(self._decoder, latent[:, *tile.outer()], tile.inner(STRIDE), turns, told)
+            plane[tile.core(STRIDE, (top, left))] = part[0]
 
         self._in_tiles(compute, whole, progress)
         return plane[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
@@ -171,13 +174,19 @@ class Engine:
 
     @torch.inference_mode()
     def _run(
-        self, stages: list["_Stage"], array: NDArray[np.float32], wanted: Region, progress: Progress | None
+        self,
+        stages: list["_Stage"],
+        array: NDArray[np.float32],
+        wanted: Region,
+        turns: "_Turns",
+        progress: Progress | None,
     ) -> NDArray[np.float32]:
-        """(C, H, W) through `stages`, one after the other -> what is wanted of (C', H', W')."""
+        """(C, H, W) through `stages`, one after the other -> what is wanted of (C', H', W'), good until the next run
+        in the same memory."""
         x = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None]
         origin = (0, 0)
         for done, (stage, tile) in enumerate(_plan(stages, array.shape[1:], wanted)):
-            x = stage(x, origin, tile, between(progress, done / len(stages), (done + 1) / len(stages)))
+            x = stage(x, origin, tile, turns, between(progress, done / len(stages), (done + 1) / len(stages)))
             origin = tile.rows.start * stage.target, tile.columns.start * stage.target
         return cast(NDArray[np.float32], x[0].float().cpu().numpy())
 
@@ -487,7 +496,9 @@ class _Stage:
     target: int
     halo: int
 
-    def __call__(self, x: Tensor, origin: tuple[int, int], whole: "_Tile", progress: Progress | None) -> Tensor:
+    def __call__(
+        self, x: Tensor, origin: tuple[int, int], whole: "_Tile", turns: "_Turns", progress: Progress | None
+    ) -> Tensor:
         """(1, C, H, W), of which the first pixel lies at `origin`, on any device and in any precision -> what is made
         of the units of `whole`."""
         tiles = list(whole.split(*self._sides())) if self.device.type == "cpu" else [whole]
@@ -504,8 +515,8 @@ class _Stage:
             if len(tiles) == 1:
                 return part
             if result is None:
-                shape = 1, part.shape[1], len(whole.rows) * self.target, len(whole.columns) * self.target
-                result = torch.empty(shape, dtype=part.dtype, memory_format=torch.channels_last)
+                height, width = len(whole.rows) * self.target, len(whole.columns) * self.target
+                result = turns.empty(part.shape[1], height, width, part.dtype)
             corner = whole.rows.start * self.target, whole.columns.start * self.target
             result[:, :, *tile.core(self.target, corner)] = part
         return cast(Tensor, result)
@@ -517,6 +528,22 @@ class _Stage:
         columns = min(CPU_COLUMNS // self.target, math.isqrt(units))
         rows = units // columns
         return max(1, rows - 2 * self.halo), max(1, columns - 2 * self.halo)
+
+
+class _Turns:
+    """Memory for what one stage hands to the next, in two pieces that take turns and are kept from tile to tile: what
+    is this large comes from the system page by page, each filled with zeros, and took a tenth of an encoder's time."""
+
+    def __init__(self) -> None:
+        self.pieces = [torch.empty(0, dtype=torch.uint8)] * 2
+
+    def empty(self, channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
+        """(1, C, H, W), channels last, good until the call after the next."""
+        self.pieces.reverse()
+        size = channels * height * width * dtype.itemsize
+        if len(self.pieces[0]) < size:
+            self.pieces[0] = torch.empty(size, dtype=torch.uint8)
+        return self.pieces[0][:size].view(dtype).view(1, height, width, channels).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)

@@ -408,12 +408,14 @@ def test_memory_of_a_gpu_that_runs_out_halves_the_tile(
     small, tried = Engine(network, "cpu", torch.float32, tile=20), []
     run = small._run
 
-    def short_of_memory(stages: list[module._Stage], array: Array, wanted: Region, progress: None) -> Array:
+    def short_of_memory(
+        stages: list[module._Stage], array: Array, wanted: Region, turns: module._Turns, progress: None
+    ) -> Array:
         cells = array.shape[1] * array.shape[2] // (STRIDE**2 if way == "encode" else 1)
         tried.append(cells)
         if len(tried) > 1 and cells >= tried[0]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return run(stages, array, wanted, progress)
+        return run(stages, array, wanted, turns, progress)
 
     monkeypatch.setattr(Engine, "on_gpu", True)
     monkeypatch.setattr(small, "_run", short_of_memory)
@@ -428,7 +430,7 @@ def test_memory_of_a_gpu_that_does_not_suffice_for_one_cell(
 ) -> None:
     engine, tried = Engine(network, "cpu", torch.float32, tile=8), []
 
-    def no_memory(stages: object, array: Array, wanted: Region, progress: object) -> Array:
+    def no_memory(stages: object, array: Array, wanted: Region, turns: object, progress: object) -> Array:
         tried.append(array.shape)
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
