@@ -10,10 +10,11 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import psutil
@@ -29,6 +30,7 @@ SIZES = ((256, 256), (512, 768), (4096, 4096))  # height and width in pixels
 LONGEST = 30.0  # seconds for both ways; a larger picture is halved until it takes less
 PLAIN_PIXELS = 2**20  # for each, the plain module takes a kilobyte of memory
 ROUNDS, ROUNDS_SECONDS = 20, 15.0  # for each size: so many, but none begun after so many seconds
+TURNS = 3  # of the last two sizes, to compare them
 PRODUCTS = (1024, 2048, 4096)  # sides of the matrices whose product shows what the machine can do
 APP = Path(__file__).resolve().parent.parent / "app.py"
 STARTUP_LIMIT = 120.0  # seconds
@@ -68,12 +70,7 @@ class Measured:
     device: str  # and precision, in words
     product: float  # FLOP/s of the best matrix product in the engine's precision
     runs: list[Run]
-
-    @property
-    def overhead(self) -> float | None:
-        """How many times as long a pixel of the last size takes as one of the size before, both ways together."""
-        last, before = (_pace(self.runs[-2:]), _pace(self.runs[-4:-2]))
-        return last / before if before else None
+    overhead: float | None  # times as long as one of the size before, a pixel of the last takes; None where it is alone
 
 
 def bench(
@@ -121,7 +118,23 @@ def bench(
                     run.plain_seconds = min(run.plain_seconds, _seconds(run.plain))
             if time.perf_counter() - start > ROUNDS_SECONDS:
                 break
-    return Measured(engine.description, product, runs)
+    return Measured(engine.description, product, runs, _overhead(runs[-4:]))
+
+
+def _overhead(runs: list[Run]) -> float | None:
+    """How many times as long a pixel of the second of two sizes takes as one of the first, both ways together.
+
+    The two take turns, and the median counts: a machine's pace changes within the minute that a large picture takes.
+    """
+    if len(runs) < 4:
+        return None
+    ratios = []
+    for _ in range(TURNS):
+        now = [replace(run, seconds=_seconds(run.engine)) for run in runs]
+        ratios.append(_pace(now[2:]) / _pace(now[:2]))
+        for run, latest in zip(runs, now, strict=True):
+            run.seconds = min(run.seconds, latest.seconds)
+    return median(ratios)
 
 
 def _affordable(size: tuple[int, int], runs: list[Run]) -> tuple[int, int]:

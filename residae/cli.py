@@ -353,7 +353,7 @@ def _bench(parsed: argparse.Namespace) -> None:
 
     if parsed.json:
         _refuse_to_overwrite(parsed.json, parsed.force)
-    print("This takes about a minute, in which nothing else should run on the machine.", flush=True)
+    print("This takes about two minutes, in which nothing else should run on the machine.", flush=True)
     sizes = parsed.sizes or SIZES
     measured = bench(ResidualAutoencoder(), parsed.device, sizes, parsed.dtype)
     page = startup()

@@ -67,9 +67,24 @@ def test_both_ways_at_each_size(network: ResidualAutoencoder, monkeypatch: pytes
     assert [run.ratio is not None for run in measured.runs] == [True, True, False, False]
     assert measured.runs[0].ratio == measured.runs[0].plain_seconds / measured.runs[0].seconds
     assert measured.product > 0
-    a, b, c, d = (run.seconds / (run.height * run.width) for run in measured.runs)
-    assert measured.overhead == pytest.approx((c + d) / (a + b))
+    assert measured.overhead is not None
+    assert 0 < measured.overhead < np.inf
     assert bench(network, "cpu", [(16, 16)]).overhead is None
+
+
+def test_sizes_are_compared_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pace that changes from round to round changes nothing, nor does one round that goes wrong."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    slow = iter((1, 1, 2, 2, 1, 1, 12, 12, 3, 3, 6, 6))
+
+    def work() -> None:
+        clock[0] += next(slow)
+
+    runs = [Run("encode", side, side, 0, work, None, seconds=2.5) for side in (16, 16, 32, 32)]
+    assert module._overhead(runs) == 0.5  # twice as long, for four times the pixels
+    assert [run.seconds for run in runs] == [1, 1, 2, 2]
+    assert not list(slow)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
