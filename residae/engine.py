@@ -542,6 +542,7 @@ class _Turns:
         self.pieces.reverse()
         size = channels * height * width * dtype.itemsize
         if len(self.pieces[0]) < size:
+            self.pieces[0] = torch.empty(0, dtype=torch.uint8)  # before there is a larger one
             self.pieces[0] = torch.empty(size, dtype=torch.uint8)
         return self.pieces[0][:size].view(dtype).view(1, height, width, channels).permute(0, 3, 1, 2)
 

@@ -124,6 +124,9 @@ def test_stages_cut_into_small_tiles_are_whole(
     np.testing.assert_allclose(engine.decode(latent, height, width, steps.append), expected_plane, **CLOSE)
     layers = sum(len(stage.layers) for stage in (*engine._encoder, *engine._decoder))
     assert len(steps) > 2 * layers  # it was cut
+    tiled = Engine(network, "cpu", torch.float32, tile=10)  # each tile in the memory of the one before
+    np.testing.assert_allclose(tiled.encode(plane), expected_latent, **CLOSE)
+    np.testing.assert_allclose(tiled.decode(latent, height, width), expected_plane, **CLOSE)
 
 
 @pytest.mark.parametrize("tile", [2, 64])
