@@ -377,7 +377,8 @@ def _bench(parsed: argparse.Namespace) -> None:
             | {"ratio": run.ratio, "memory": run.memory}
             for run in measured.runs
         ]
-        figures = {"device": measured.device, "product": measured.product, "page": page, "runs": runs}
+        figures = {"device": measured.device, "product": measured.product, "overhead": measured.overhead}
+        figures |= {"page": page, "runs": runs}
         _write(parsed.json, json.dumps(figures).encode())
 
 

@@ -104,7 +104,6 @@ class Engine:
         """
         cells = latent_shape(*plane.shape)
         latent = np.empty((self.latent_channels, *cells), np.float32)
-
         turns = _Turns()
 
         def compute(tile: _Tile, told: Progress | None) -> None:

@@ -170,7 +170,7 @@ def test_the_table(
     for row, run in zip(rows, figures["runs"], strict=True):
         assert row.split()[4:6] == [f"{run['seconds']:.3f}", f"{run['rate'] / 1e9:,.0f}"]
     assert shrunk == "64 x 48 would take too long here."
-    assert overhead.startswith("A pixel of the last picture takes ")
+    assert overhead.startswith(f"A pixel of the last picture takes {figures['overhead']:.2f} times")
     assert last == ("The page answers 1.3 s after python app.py." if page else "The page did not answer.")
     assert figures["page"] == page
     assert main(arguments) == 1  # the file is there
