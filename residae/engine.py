@@ -7,6 +7,7 @@ tile is cut once more at each stage, so that the widest layers fit into the cach
 """
 
 import copy
+import ctypes
 import functools
 import itertools
 import math
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -33,6 +34,7 @@ CPU_MEMORY = 2**30  # bytes that a tile may take between two stages
 CPU_COLUMNS = 240  # that a stage makes at once: beyond 250, oneDNN's bfloat16 is slower, three times at its worst
 CPU_BYTES = 28 * 10**6  # of one of its tensors: 32 MiB and more come fresh from the system each time, page by page
 CPU_MISFIT = (512, 32, 32)  # what 256 x 256 pixels become: in bfloat16, 34 rows would take a fifth less
+MOST_SIZES = 256  # of inputs, for which a convolution remembers its layout
 REACH = 24  # standard deviations: trained activations have long tails, and what is cut off costs more than coarse steps
 
 Plane = NDArray[np.float32]  # (H, W) in [0, 1]
@@ -308,7 +310,8 @@ class _Convolution:
     """A convolution and what comes after it, in one pass over memory where the device's library can do that.
 
     That library is oneDNN. torch reaches its fused forms through operators that torch.compile uses as well; they also
-    take kernels in oneDNN's own layout, into which it would otherwise bring them at each call.
+    take kernels in oneDNN's own layout, into which it would otherwise bring them at each call. Which one it wants
+    depends on the size of the input: for each size it is asked once, and of its few layouts each is kept once.
     """
 
     def __init__(self, layer: nn.Conv2d, device: torch.device, dtype: torch.dtype) -> None:
@@ -318,14 +321,17 @@ class _Convolution:
         self.options = cast(tuple[int, int], layer.padding), layer.stride, layer.dilation, layer.groups
         self.keeps_size = layer.kernel_size == (3, 3) and layer.stride == (1, 1)
         if self.onednn:
-            self.weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(self.weight.to_mkldnn(), *self.options)
+            self.weight = self.weight.to_mkldnn()
+        self.layouts: list[Tensor] = []
+        self.known: dict[tuple[int, ...], Tensor] = {}  # by the size of the input
 
     def __call__(self, x: Tensor, relu: bool = False) -> Tensor:
         padding, stride, dilation, groups = self.options
         if self.onednn:
             misfit, then = self._is_misfit(x), "relu" if relu else "none"
             options = (padding[0] + misfit, padding[1]), stride, dilation, groups
-            result = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *options, then, [], None)
+            kernels = self._laid_out(x, options)
+            result = torch.ops.mkldnn._convolution_pointwise(x, kernels, self.bias, *options, then, [], None)
             result = result[:, :, 1:-1] if misfit else result
         else:
             result = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
@@ -336,16 +342,34 @@ class _Convolution:
         """`total` plus the convolution of `x`, in the place of `total`."""
         if not self.onednn or self._is_misfit(x):
             return total.add_(self(x))
-        return cast(
-            Tensor,
-            torch.ops.mkldnn._convolution_pointwise_.binary(
-                total, x, self.weight, self.bias, *self.options, "add", None, None, [], None
-            ),
-        )
+        given = total, x, self._laid_out(x, self.options), self.bias, *self.options
+        return cast(Tensor, torch.ops.mkldnn._convolution_pointwise_.binary(*given, "add", None, None, [], None))
+
+    def _laid_out(self, x: Tensor, options: tuple[Any, ...]) -> Tensor:
+        """The kernels as oneDNN wants them for `x`."""
+        kernels = self.known.get(x.shape)
+        if kernels is None:
+            kernels = torch.ops.aten.mkldnn_reorder_conv2d_weight(self.weight, *options, x.shape)
+            for each in self.layouts:
+                if np.array_equal(_memory(each), _memory(kernels)):
+                    kernels = each
+                    break
+            else:
+                self.layouts.append(kernels)
+            if len(self.known) == MOST_SIZES:
+                self.known.clear()
+            self.known[x.shape] = kernels
+        return kernels
 
     def _is_misfit(self, x: Tensor) -> bool:
         """Whether to make one more row at each end, and cut it off, is faster."""
         return self.keeps_size and x.dtype == torch.bfloat16 and x.shape[1:] == CPU_MISFIT
+
+
+def _memory(tensor: Tensor) -> NDArray[np.uint8]:
+    """The bytes of a tensor in oneDNN's layout, as they lie there."""
+    size, address = torch.ops.mkldnn._nbytes(tensor), torch.ops.mkldnn.data_ptr(tensor)
+    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
 
 class _Block:

@@ -1,6 +1,7 @@
 """The engine computes the network's function: on any size, in tiles, fused, and in the precision it was asked for."""
 
 import copy
+import ctypes
 import itertools
 import math
 from collections.abc import Callable
@@ -322,6 +323,29 @@ def test_without_onednn_the_function_is_the_same(
     plane, latent = _plane(height, width), _latent(height, width)
     np.testing.assert_allclose(plain.encode(plane), engine.encode(plane), **CLOSE)
     np.testing.assert_allclose(plain.decode(latent, height, width), engine.decode(latent, height, width), **CLOSE)
+
+
+def test_kernels_are_laid_out_once_for_each_size(capfd: pytest.CaptureFixture[str]) -> None:
+    """What oneDNN would bring into another layout takes longer than the convolution itself, at each call."""
+    engine = Engine(ResidualAutoencoder(), "cpu", torch.float32)
+    if not module._has_onednn(torch.float32):
+        pytest.skip("torch has no oneDNN here")
+
+    def reorders(side: int) -> int:
+        with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+            engine.decode(engine.encode(_plane(side, side)), side, side)
+        ctypes.CDLL(None).fflush(None)
+        lines = capfd.readouterr().out.splitlines()
+        assert sum(",convolution," in line for line in lines) > 50
+        return sum(",reorder," in line for line in lines)
+
+    sizes = (64, 80, 96, 112, 128)
+    assert all(reorders(side) > 0 for side in sizes)
+    assert all(reorders(side) == 0 for side in sizes)
+    convolution = engine._decoder[0].layers[2].first
+    assert len(convolution.known) == len(sizes)
+    assert len(convolution.layouts) < len(sizes)
+    assert {id(each) for each in convolution.known.values()} == {id(each) for each in convolution.layouts}
 
 
 def test_the_network_itself_is_left_alone(network: ResidualAutoencoder) -> None:
