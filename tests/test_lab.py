@@ -37,7 +37,7 @@ def lab() -> Lab:
 
 
 def test_an_edit_is_shown_small_then_whole(lab: Lab, material: Material, laboratory: Laboratory) -> None:
-    small, whole = lab.edit(material, GAINS, 0, 0, 0, None, VISIT, SILENT)
+    _, small, whole = lab.edit(material, GAINS, 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
     tables = small[lab.table], whole[lab.table]
     assert [table["size"] for table in tables] == [[2 * PREVIEW + 1, 300]] * 2  # one size on the page
     preview, exact = (open_picture(Path(table["panes"][1]["picture"]["path"])).pixels for table in tables)
@@ -49,18 +49,52 @@ def test_an_edit_is_shown_small_then_whole(lab: Lab, material: Material, laborat
 
 
 def test_a_newer_edit_overtakes(lab: Lab, material: Material) -> None:
-    older = lab.edit(material, GAINS, 0, 0, 0, None, VISIT, SILENT)
+    older = lab.edit(material, GAINS, 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    next(older)
     assert lab.table in next(older)
     desk.stop(VISIT)
     assert list(older) == [{lab.status: gr.skip()}]
 
 
 def test_without_edits_there_is_nothing_to_preview(lab: Lab, material: Material) -> None:
-    (whole,) = lab.edit(material, (), 0, 0, 0, None, VISIT, SILENT)
+    _, whole = lab.edit(material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
     assert "as it was" in whole[lab.status]
+
+
+def test_only_other_edits_are_decoded(lab: Lab, material: Material) -> None:
+    def edit(gains: tuple[float, ...], blend: float = 0, other: str = desk.EXAMPLES[1]) -> list[desk.Updates]:
+        nonlocal material
+        updates = list(lab.edit(material, gains, 0, 0, blend, other, VISIT, SILENT))
+        material = updates[-1].get(lab.material, material)
+        return updates
+
+    nothing = [{lab.status: gr.skip()}]
+    assert len(edit(GAINS)) == 3
+    assert edit(GAINS) == nothing
+    assert edit(GAINS, other=desk.EXAMPLES[0]) == nothing  # not blended in
+    assert len(edit(GAINS, 0.5)) == 3
+    assert edit(GAINS, 0.5) == nothing
+    assert len(edit(GAINS, 0.5, desk.EXAMPLES[0])) == 3
+    assert len(edit(())) == 2
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "refused"])
+def test_what_did_not_end_well_is_decoded_again(trouble: str, lab: Lab, material: Material, tmp_path: Path) -> None:
+    """Else a preview, or a word on what was wrong, would stay."""
+    (*_, first) = lab.edit(material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    other = str(tmp_path / "missing.png") if trouble == "refused" else desk.EXAMPLES[1]
+    updates = lab.edit(first[lab.material], (), 0, 0, 0.5, other, VISIT, SILENT)
+    begun = next(updates)
+    if trouble == "stopped":
+        assert lab.table in next(updates)
+        desk.stop(VISIT)
+    assert lab.table not in list(updates)[-1]
+    (*_, again) = lab.edit(begun[lab.material], (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    assert "as it was" in again[lab.status]
 
 
 def test_another_tab_leaves_it_as_it_is(lab: Lab, material: Material) -> None:
     """Gradio empties the outputs of what ends without a word."""
-    nothing = (lab.refresh(tab, material.shown, material, (), 0, 0, 0, None, VISIT, SILENT) for tab in ("lab", "files"))
-    assert [list(updates) for updates in nothing] == [[{lab.status: gr.skip()}]] * 2
+    for tab in ("lab", "files"):
+        updates = lab.refresh(tab, material.shown, material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+        assert list(updates) == [{lab.status: gr.skip()}]

@@ -35,12 +35,13 @@ class Material:
     whole: Encoding
     other: str | None = None
     others: tuple[Encoding, Encoding] | None = None
+    edits: Edits | None = None  # those that the page shows whole
 
 
 class Lab:
     def __init__(self, tab: gr.State, shown: gr.State) -> None:
         self.tab, self.shown = tab, shown
-        self.material, self.gains, self.other = gr.State(), gr.State(()), gr.State()
+        self.material, self.gains, self.other = gr.State(), gr.State(()), gr.State(EXAMPLES[1])
         self.table = light_table("edited", "The picture from its edited latent appears here.")
         self.status, _ = work_line("lab-status")
         self.plane = gr.Radio(PLANES[:1], value=PLANES[0], show_label=False, container=False, visible=False)
@@ -102,7 +103,7 @@ class Lab:
         step: float,
         noise: float,
         blend: float,
-        other: str | None,
+        other: str,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
@@ -131,22 +132,24 @@ class Lab:
         step: float,
         noise: float,
         blend: float,
-        other: str | None,
+        other: str,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Decode the edited latent: small at once, then whole."""
+        """Decode the edited latent: small at once, then whole. To leave the number beside a slider is a release of it:
+        with the edits that are shown, nothing is to be done."""
 
         def work() -> Iterator[Updates]:
-            if material:
-                edits = Edits(gains, blend, step, noise)
+            edits = Edits(gains, blend, step, noise)
+            if material and (edits != material.edits or (blend and other != material.other)):
                 yield from self._decoded(material, edits, other, told(progress, request))
 
         yield from explained(self.status, alert, work())
 
-    def _decoded(self, material: Material, edits: Edits, other: str | None, tell: Any) -> Iterator[Updates]:
+    def _decoded(self, material: Material, edits: Edits, other: str, tell: Any) -> Iterator[Updates]:
+        yield {self.material: replace(material, edits=None)}  # until all is well
         if edits.blend:
-            material = with_other(material, other or EXAMPLES[1], between(tell, 0, 0.3))
+            material = with_other(material, other, between(tell, 0, 0.3))
         lab, shown = material.shown.lab, material.shown
         picture = shown.picture()
         small, whole = material.others or (None, None)
@@ -155,7 +158,7 @@ class Lab:
             yield {self.table: self._table(preview, shown), self.status: "<p>A small preview; the whole follows.</p>"}
         report = lab.judge_edited(picture, material.whole, edits, whole, between(tell, 0.4, 1))
         yield {
-            self.material: material,
+            self.material: replace(material, edits=edits),
             self.table: self._table(report, shown),
             self.status: edited_sentence(report, shown.psnr),
         }
