@@ -1,5 +1,8 @@
-"""What stops for what, and what is opened again."""
+"""What stops for what, what is opened again, and what goes first."""
 
+import os
+import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +13,7 @@ from visitor import SILENT, VISIT
 
 from residae.errors import ImageError
 from residae.ui import desk
-from residae.ui.desk import Stopped, open_fitted, stop, stop_for_rate, told
+from residae.ui.desk import EXAMPLES, Stopped, open_fitted, stop, stop_for_rate, told, warm_up
 
 ANOTHER: Any = SimpleNamespace(session_hash="another")
 
@@ -63,3 +66,16 @@ def test_a_small_picture_is_opened_once(tmp_path: Path) -> None:
     assert open_fitted(str(path), 30) is small
     with pytest.raises(ImageError):
         open_fitted(str(path), 0)  # it may be large: not kept
+
+
+def test_visitors_go_before_what_is_got_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where processors are few and slow, our own pictures would keep the first visitor waiting twice as long."""
+    if sys.platform != "linux":
+        pytest.skip("a thread has no priority of its own here")
+    before, seen = os.nice(0), []
+    monkeypatch.setattr(desk, "examine", lambda path, *_: seen.append((path, os.nice(0))))
+    thread = threading.Thread(target=warm_up)
+    thread.start()
+    thread.join()
+    assert seen == [(path, 19) for path in EXAMPLES]
+    assert os.nice(0) == before
