@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import psutil
+from gradio_client import Client
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 300  # s; the machine may be busy
@@ -23,6 +25,17 @@ class Service:
     process: psutil.Process
     files: Path  # where its uploads and results are
     log: Path
+
+
+def program(address: str, answers: Path | Literal[False] = False) -> Client:
+    """A program that uses the page's endpoints. It fetches files among the answers where it has a folder for them."""
+    return Client(
+        address,
+        verbose=False,
+        download_files=answers,
+        analytics_enabled=False,
+        httpx_kwargs={"timeout": PATIENCE},
+    )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from service import PATIENCE, ROOT, Service, serving
+from service import PATIENCE, ROOT, Service, program, serving
 from test_sandbox import ENDLESS
 
 from residae.codec import inspect
@@ -95,13 +95,9 @@ def service(serve: Serve, weights: Path, tmp_path_factory: pytest.TempPathFactor
         yield service
 
 
-def client_of(service: Service) -> Client:
-    return Client(service.address, verbose=False, download_files=False, analytics_enabled=False)
-
-
 @pytest.fixture(scope="module")
 def client(service: Service) -> Client:
-    return client_of(service)
+    return program(service.address)
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +212,7 @@ def test_weights_that_are_cut_before_they_are_loaded(
     (file,) = weights.glob("model*.safetensors")
     os.truncate(file, file.stat().st_size // 2)
     with serve(tmp_path, weights) as service:
-        client = client_of(service)
+        client = program(service.address)
         assert told(client, photograph).endswith(f"{file.name} is damaged or not a safetensors file.")
         shutil.copy(checkpoint / file.name, file)
         assert told(client, photograph) == figures
@@ -229,7 +225,7 @@ def test_a_page_that_is_terminated_at_work(
 ) -> None:
     """It ends at once, and the next one works in what it has left on the disk."""
     with serve(tmp_path, checkpoint) as service:
-        job = client_of(service).submit(handle_file(endless), True, 80, 1024, api_name="/reconstruct")
+        job = program(service.address).submit(handle_file(endless), True, 80, 1024, api_name="/reconstruct")
         decoder = at_work(service)
         service.process.terminate()
         service.process.wait()
@@ -237,7 +233,7 @@ def test_a_page_that_is_terminated_at_work(
         with pytest.raises(Exception):  # noqa: B017, PT011  # whatever a client calls a server that is gone
             job.result(PATIENCE)
     with serve(tmp_path, checkpoint) as service:
-        assert told(client_of(service), photograph) == figures
+        assert told(program(service.address), photograph) == figures
 
 
 def test_weights_that_go_under_a_laboratory(checkpoint: Path, tmp_path: Path, picture: Picture) -> None:
@@ -279,6 +275,7 @@ STOPPED_WHILE_WRITING = """
 import os, signal
 from pathlib import Path
 write, written = Path.write_bytes, []
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs beside it without one
 
 def half(path, data):
     written.append(path)

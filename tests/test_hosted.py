@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from PIL import Image
+from service import program
 
 from residae.deploy import shipments
 from residae.image import Picture, Pixels
@@ -126,7 +127,7 @@ def test_a_space_needs_neither_root_nor_network_and_writes_at_home_alone(
     report = Laboratory.open().examine(Picture(smooth(48, 64, 0), (), None), color=True, quality=80)
     assert report.compressed
     (tmp_path / "picture.rae").write_bytes(report.compressed.data)
-    client = Client(address, download_files=str(tmp_path / "answers"), verbose=False, analytics_enabled=False)
+    client = program(address, tmp_path / "answers")
     opened, _ = client.predict(handle_file(tmp_path / "picture.rae"), api_name="/decompress")
     with Image.open(opened) as picture:
         off = np.abs(np.asarray(picture, np.int16) - report.decoding.pixels)

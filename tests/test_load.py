@@ -21,7 +21,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from gradio_client.utils import QueueError
 from PIL import Image
-from service import PATIENCE, Service, serving
+from service import PATIENCE, Service, program, serving
 
 import residae.examples
 from residae.image import Pixels, fit, open_picture, write_png
@@ -70,7 +70,7 @@ class Visit:
 
     def go_on(self, until: float) -> None:
         """For so long, and until everything has been met once, however busy the machine."""
-        client = Client(self.address, verbose=False, download_files=False, analytics_enabled=False)
+        client = program(self.address)
         while time.monotonic() < until or not self.counts.keys() >= ALL:
             case = self.random.choice(self.cases)
             if self.random.random() < 0.15:

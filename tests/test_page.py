@@ -18,7 +18,7 @@ from axe_playwright_python.sync_playwright import Axe
 from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
-from service import serving
+from service import program, serving
 
 from residae.checkpoint import ResidualAutoencoder
 from residae.codec import inspect
@@ -489,8 +489,8 @@ def test_console_is_clean(page: Page, complaints: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def client(address: str) -> Iterator[Client]:
-    client = Client(address, verbose=False)
+def client(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    client = program(address, tmp_path_factory.mktemp("answers"))
     yield client
     client.close()
 
