@@ -7,12 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 from visitor import SILENT, VISIT
 
 from residae.errors import ImageError
 from residae.ui import desk
+from residae.ui.controls import first_visit
 from residae.ui.desk import EXAMPLES, Stopped, open_fitted, stop, stop_for_rate, told, warm_up
 
 ANOTHER: Any = SimpleNamespace(session_hash="another")
@@ -73,9 +75,30 @@ def test_visitors_go_before_what_is_got_ready(monkeypatch: pytest.MonkeyPatch) -
     if sys.platform != "linux":
         pytest.skip("a thread has no priority of its own here")
     before, seen = os.nice(0), []
-    monkeypatch.setattr(desk, "examine", lambda path, *_: seen.append((path, os.nice(0))))
+
+    def examine(path: str, checkpoint: str, color: bool, side: int, *_: object) -> None:
+        open_fitted(path, side)
+        seen.append((path, os.nice(0)))
+
+    monkeypatch.setattr(desk, "examine", examine)
+    monkeypatch.setattr(desk, "usual_side", lambda checkpoint: desk.CPU_SIDE)
+    desk._open_once.cache_clear()
     thread = threading.Thread(target=warm_up)
     thread.start()
     thread.join()
     assert seen == [(path, 19) for path in EXAMPLES]
     assert os.nice(0) == before
+    assert desk.SANDBOX._spare
+    assert psutil.Process(desk.SANDBOX._spare.pid).nice() == before  # it will open a visitor's picture
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_what_is_got_ready_is_what_a_visit_begins_with(on_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(desk, "examine", lambda path, checkpoint, color, side, *_: asked.append((path, side)))
+    monkeypatch.setattr(desk, "laboratory", lambda _: SimpleNamespace(engine=SimpleNamespace(on_gpu=on_gpu)))
+    thread = threading.Thread(target=warm_up)
+    thread.start()
+    thread.join()
+    assert asked[0] == first_visit(desk.default_checkpoint())
+    assert len({side for _, side in asked}) == 1

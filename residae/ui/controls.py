@@ -6,7 +6,7 @@ import gradio as gr
 
 from residae.errors import ResidaeError
 from residae.session import Report
-from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Updates, laboratory, saved
+from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Updates, saved, usual_side
 from residae.ui.widgets import our_pictures
 from residae.ui.words import kilobytes
 
@@ -39,7 +39,6 @@ def pick_example(event: gr.SelectData) -> str:
 
 
 def first_visit(checkpoint: str) -> tuple[str, int]:
-    on_gpu = False
-    with suppress(ResidaeError):  # the example will meet the same error, and show it
-        on_gpu = laboratory(checkpoint).engine.on_gpu
-    return EXAMPLES[0], NO_LIMIT if on_gpu else CPU_SIDE
+    with suppress(ResidaeError):
+        return EXAMPLES[0], usual_side(checkpoint)
+    return EXAMPLES[0], CPU_SIDE  # the example will meet the same error, and show it

@@ -108,11 +108,20 @@ def warm_up() -> None:
     To be run in a thread of its own: on Linux it is made the last to get a processor. Elsewhere only a process has a
     priority.
     """
-    if sys.platform == "linux":
-        os.nice(19)
     with suppress(ResidaeError):  # whoever asks next is told
+        checkpoint = default_checkpoint()
+        side = usual_side(checkpoint)
+        if side and sys.platform == "linux":  # work on a GPU takes no processor from anyone
+            for path in EXAMPLES:
+                open_fitted(path, side)  # before, since it starts the process that opens the next picture
+            os.nice(19)
         for path in EXAMPLES:
-            examine(path, default_checkpoint(), True, CPU_SIDE, QUALITY, lambda share: None)
+            examine(path, checkpoint, True, side, QUALITY, lambda share: None)
+
+
+def usual_side(checkpoint: str) -> int:
+    """The working size that a visit begins with."""
+    return NO_LIMIT if laboratory(checkpoint).engine.on_gpu else CPU_SIDE
 
 
 def open_fitted(path: str, side: int) -> Picture:
