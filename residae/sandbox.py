@@ -3,8 +3,10 @@
 A process opens one picture and ends: a decoder that it brings down takes nothing with it, and no process ever holds
 what another person's picture has left in memory. The next is started once one is done, so that nobody waits for it.
 
-It is given the file on its standard input, and answers with a line of JSON and the pixels, of which nothing is believed
-before it is checked. The bound on memory holds on Linux, that on time everywhere.
+It is given the file's length in a line and the file on its standard input, and answers with a line of JSON and the
+pixels, of which nothing is believed before it is checked. Neither side waits for the other's end of file: a fork of
+this process, as on ZeroGPU, holds the pipes of the process that waits, and may never close them. The bound on memory
+holds on Linux, that on time everywhere.
 """
 
 import io
@@ -111,6 +113,7 @@ class Sandbox:
         try:
             assert process.stdin
             with suppress(OSError), process.stdin as pipe:  # it may have died before it read all
+                pipe.write(b"%d\n" % len(data))
                 pipe.write(data)
             return self._answer(process, len(data))
         except ImageError:
@@ -152,7 +155,7 @@ def _serve(memory: int, seconds: float) -> None:
         for stream in (1, 2):  # what a decoder prints is no answer, and is not to fill a log
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         try:
-            data = sys.stdin.buffer.read()
+            data = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
             if hasattr(signal, "setitimer"):  # not on Windows
                 signal.setitimer(signal.ITIMER_REAL, 2 * seconds)  # ends it, should nobody be left to do so
             picture = open_picture(data)

@@ -226,6 +226,20 @@ def test_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.close()
 
 
+def test_a_fork_that_holds_the_pipe_delays_nothing() -> None:
+    """ZeroGPU forks the page for each loan and keeps what it has forked, with the pipes of the process that waits."""
+    sandbox = Sandbox()
+    sandbox.open_picture(PLAIN_PNG)
+    assert sandbox._spare
+    assert sandbox._spare.stdin
+    held = os.dup(sandbox._spare.stdin.fileno())
+    try:
+        assert sandbox.open_picture(PLAIN_PNG).width == 9
+    finally:
+        os.close(held)
+    sandbox.close()
+
+
 # --- Many at once ---
 
 
@@ -261,7 +275,7 @@ def test_nothing_is_left_when_the_program_ends() -> None:
 @posix
 def test_a_picture_at_work_does_not_outlive_the_program_for_long(tmp_path: Path) -> None:
     """With nobody left to end it, it ends by itself, however little of the processor it gets."""
-    (tmp_path / "endless").write_bytes(ENDLESS)
+    (tmp_path / "endless").write_bytes(b"%d\n" % len(ENDLESS) + ENDLESS)
     with (tmp_path / "endless").open("rb") as file:
         command = [sys.executable, "-m", "residae.sandbox", str(2**31), "0.5"]
         done = subprocess.run(command, cwd=ROOT, stdin=file, stdout=subprocess.DEVNULL, check=False)
