@@ -120,13 +120,15 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
 def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], marked: float | None) -> str:
     """PSNR in dB against bits per pixel, a line for each codec in the order of SERIES, as an SVG of full width.
 
-    `curves` hold (bits per pixel, dB), by rising rate. `marked` is the rate of the file that is shown.
+    `curves` hold (bits per pixel, dB), by rising rate. `marked` is the rate of the file that is shown. Exact copies,
+    of infinitely many dB, are left out.
     """
+    curves = {name: [point for point in curve if math.isfinite(point[1])] for name, curve in curves.items()}
     points = [point for curve in curves.values() for point in curve]
     if not points:
         return ""
     rates, decibels = zip(*points, strict=True)
-    rate_ticks, psnr_ticks = _ticks(0, max(rates)), _ticks(min(decibels), max(decibels))
+    rate_ticks, psnr_ticks = _ticks(0, max(*rates, marked or 0)), _ticks(min(decibels), max(decibels))
     left, top, width, height = 7.0, 14, 90.0, 250  # percent and pixels
 
     def place(rate: float, psnr: float) -> tuple[float, float]:

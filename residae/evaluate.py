@@ -49,7 +49,7 @@ class Score:
     encoding: float  # seconds in the network
     decoding: float
     file: File | None = None
-    rivals: dict[str, Point | None] = field(default_factory=dict)  # None where one cannot go so low
+    rivals: dict[str, Point | None] = field(default_factory=dict)  # None where one cannot do it in so few bytes
 
     @property
     def bits_per_pixel(self) -> float:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from residae.limits import MAX_SIDE
+
 Pixels = NDArray[np.uint8]  # (H, W) or (H, W, 3)
 
 
@@ -43,26 +45,36 @@ def _jpeg2000(image: Image.Image, step: int) -> dict[str, Any]:
     }
 
 
-# name: (options at a setting, the lowest setting, the highest)
-CODECS: dict[str, tuple[Callable[[Image.Image, int], dict[str, Any]], int, int]] = {
-    "JPEG": (_jpeg, 1, 95),  # above 95 JPEG only grows
-    "WebP": (_webp, 0, 100),
-    "AVIF": (_avif, 0, 100),
-    "JPEG 2000": (_jpeg2000, 0, 600),
+# name: (options at a setting, the lowest setting, the highest, the longest side in pixels)
+CODECS: dict[str, tuple[Callable[[Image.Image, int], dict[str, Any]], int, int, int]] = {
+    "JPEG": (_jpeg, 1, 95, MAX_SIDE),  # above 95 JPEG only grows
+    "WebP": (_webp, 0, 100, 16_383),
+    "AVIF": (_avif, 0, 100, 32_768),  # that its library opens again
+    "JPEG 2000": (_jpeg2000, 0, 600, MAX_SIDE),
 }
 
 
-def compress_within(pixels: Pixels, codec: str, max_bytes: int) -> Rival | None:
-    """The best that `codec`, a key of CODECS, does with at most `max_bytes`; None if it cannot go so low.
+def compress_within(
+    pixels: Pixels, codec: str, max_bytes: int, progress: Callable[[float], None] | None = None
+) -> Rival | None:
+    """The best that `codec`, a key of CODECS, does with at most `max_bytes`; None if it cannot go so low, or not hold
+    a picture of this size at all.
 
-    `pixels` is (H, W) or (H, W, 3) uint8. The setting is bisected, taking size to grow with it.
+    `pixels` is (H, W) or (H, W, 3) uint8. The setting is bisected, taking size to grow with it. `progress` is told
+    the share done, in (0, 1]; it may raise to stop the work.
     """
-    options, low, high = CODECS[codec]
+    options, low, high, longest = CODECS[codec]
+    if max(pixels.shape[:2]) > longest:
+        return None
     image = Image.fromarray(pixels)
+    step, steps = 0, (high - low + 1).bit_length()
     best: tuple[int, bytes] | None = None
     while low <= high:
         setting = (low + high) // 2
         data = _encoded(image, options(image, setting))
+        step += 1
+        if progress:
+            progress(step / steps)
         if len(data) <= max_bytes:
             best, low = (setting, data), setting + 1
         else:

@@ -23,7 +23,7 @@ from residae.entropy import Tables
 from residae.errors import CheckpointError
 from residae.image import Picture, Pixels, from_planes, to_gray, to_planes
 from residae.metrics import ms_ssim, psnr, ssim
-from residae.rivals import CODECS, compress_within
+from residae.rivals import CODECS, Rival, compress_within
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 DEFAULT_CHECKPOINT = "residae-16x"
@@ -88,7 +88,7 @@ class Edits:
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """What one codec makes of a picture at a number of bytes; no pixels where it cannot go so low."""
+    """What one codec makes of a picture at a number of bytes; no pixels where it cannot keep it in so few."""
 
     name: str
     pixels: Pixels | None
@@ -245,13 +245,10 @@ class Laboratory:
             report.encoding.height * report.encoding.width,
         )
         contenders = [_contender(OURS, original, report.decoding.pixels, size)]
-        for number, name in enumerate(CODECS, start=1):
-            rival = compress_within(original, name, size)
+        for name, rival in _rivals(original, size, between(progress, 0, 1 / steps)):
             contenders.append(
                 _contender(name, original, rival.pixels, len(rival.data)) if rival else Contender(name, None)
             )
-            if progress:
-                progress(number / len(CODECS) / steps)
         points = {c.name: [Point(8 * c.bytes / pixels, c.psnr)] for c in contenders if c.pixels is not None}
         yield Comparison(original, tuple(contenders), _curves(points))
         for step, quality in enumerate(CURVE_QUALITIES, start=1):
@@ -263,11 +260,11 @@ class Laboratory:
         """Where each codec lands at the bytes of our file of that quality."""
         encoding, original = report.encoding, report.original
         compressed = self.compress(encoding, quality)
-        rebuilt = self.decode(self.latents(encoding, compressed), encoding.height, encoding.width, progress).pixels
+        latents = self.latents(encoding, compressed)
+        rebuilt = self.decode(latents, encoding.height, encoding.width, between(progress, 0, 0.5)).pixels
         pixels, size = encoding.height * encoding.width, len(compressed.data)
         yield OURS, Point(8 * size / pixels, psnr(original, rebuilt))
-        for name in CODECS:
-            rival = compress_within(original, name, size)
+        for name, rival in _rivals(original, size, between(progress, 0.5, 1)):
             if rival:
                 yield name, Point(8 * len(rival.data) / pixels, psnr(original, rival.pixels))
 
@@ -351,6 +348,13 @@ def _edit(
     if edits.noise:
         values = values + edits.noise * deviation * random.standard_normal(values.shape, np.float32)
     return np.asarray(values + means, np.float32)
+
+
+def _rivals(original: Pixels, max_bytes: int, progress: Progress | None) -> Iterator[tuple[str, Rival | None]]:
+    """Each codec of CODECS at so many bytes."""
+    for number, name in enumerate(CODECS):
+        part = between(progress, number / len(CODECS), (number + 1) / len(CODECS))
+        yield name, compress_within(original, name, max_bytes, part)
 
 
 def _contender(name: str, original: Pixels, pixels: Pixels, size: int) -> Contender:

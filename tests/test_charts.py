@@ -1,3 +1,4 @@
+import math
 from xml.etree import ElementTree
 
 import numpy as np
@@ -100,6 +101,14 @@ def test_rate_distortion_chart_places_points_by_rate_and_quality() -> None:
 def test_rate_distortion_chart_of_little(curve: list[tuple[float, float]]) -> None:
     ElementTree.fromstring(charts.rate_distortion_chart({"Residae": curve}, curve[0][0]))
     assert charts.rate_distortion_chart({}, None) == ""
+
+
+def test_rate_distortion_chart_without_exact_copies() -> None:
+    exact = (0.1, math.inf)
+    svg = charts.rate_distortion_chart({"Residae": [(0.1, 30.0)], "WebP": [exact], "AVIF": [exact, (0.2, 40.0)]}, 0.1)
+    assert {"Residae", "WebP", "AVIF"} <= set(texts(svg))
+    assert "inf" not in svg
+    assert charts.rate_distortion_chart({"WebP": [exact]}, 0.1) == ""
 
 
 def test_every_series_has_a_colour_and_a_mark_of_its_own() -> None:

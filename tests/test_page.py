@@ -262,12 +262,12 @@ def test_rivals_at_equal_bytes_and_who_cannot_go_so_low(page: Page, report: Repo
     for row, contender in zip(rows.all(), comparison.contenders, strict=True):
         expect(row.locator("th")).to_have_text(contender.name)
         if contender.pixels is None:
-            expect(row).to_contain_text("cannot go so low")
+            expect(row).to_contain_text("cannot keep it in so few")
         else:
             wait_for_number(row.locator("td").nth(1), contender.psnr, 0.1)
             wait_for_number(row.locator("td").nth(3), contender.ms_ssim, 0.01)
     assert any(contender.pixels is None for contender in comparison.contenders), "choose a harder case"
-    expect(page.locator("#rivals .absent").first).to_contain_text("cannot go as low as")
+    expect(page.locator("#rivals .absent").first).to_contain_text("cannot keep it in")
     expect(page.locator("#rivals-status")).to_contain_text("At ")
     page.locator("#rivals").get_by_role("button", name="Errors").click()
     present = [contender for contender in comparison.contenders if contender.pixels is not None]

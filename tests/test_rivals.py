@@ -1,4 +1,5 @@
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -41,6 +42,29 @@ def test_what_is_returned_is_the_file_that_was_counted(codec: str, photograph: n
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_budget_below_any_file_gives_nothing(codec: str, photograph: np.ndarray) -> None:
     assert compress_within(photograph, codec, 10) is None
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_longest_side_that_a_codec_has_room_for(codec: str) -> None:
+    longest = CODECS[codec][3]
+    rival = compress_within(np.zeros((1, longest), np.uint8), codec, 10_000)
+    assert rival
+    assert rival.pixels.shape == (1, longest)
+    assert compress_within(np.zeros((1, longest + 1), np.uint8), codec, 10_000) is None
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_progress_rises_to_one_and_may_stop_the_work(codec: str, photograph: np.ndarray) -> None:
+    shares: list[float] = []
+    compress_within(photograph, codec, 4000, shares.append)
+    assert all(a < b for a, b in itertools.pairwise([0.0, *shares]))
+    assert 0.8 < shares[-1] <= 1
+
+    def stop(share: float) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        compress_within(photograph, codec, 4000, stop)
 
 
 @pytest.mark.parametrize("codec", CODECS)

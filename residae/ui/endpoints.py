@@ -91,7 +91,7 @@ def decompress(file: str) -> tuple[str, dict[str, Any]]:
 def compare(picture: str, color: bool = True, quality: float = QUALITY, side: int = 0) -> list[dict[str, Any]]:
     """The network, JPEG, WebP, AVIF and JPEG 2000 at the bytes of the network's file: sizes, PSNR, SSIM and MS-SSIM.
 
-    A codec that cannot go so low has no figures.
+    A codec that cannot keep the picture in so few has no figures.
 
     Args:
         picture: Picture to compare on; as an MCP tool's argument, a data: URL of up to 700 kB.

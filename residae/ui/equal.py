@@ -6,12 +6,13 @@ from typing import Any
 import gradio as gr
 
 from residae import charts, views
+from residae.engine import between
 from residae.metrics import bits_per_pixel
 from residae.session import Comparison, Report
 from residae.ui.desk import Shown, Updates, explained, told
 from residae.ui.viewer import error_pane, light_table, pane, table
 from residae.ui.widgets import MODEL, work_line
-from residae.ui.words import alert, contenders, note, verdict
+from residae.ui.words import alert, contenders, decibels, note, verdict
 
 NOTE = (
     "Each codec's own quality is searched for the best file that is no larger than ours. All error maps share one "
@@ -66,8 +67,8 @@ class EqualBytes:
                 return
             tell = told(progress, request, "Encoding with each codec.")
             lab = shown.lab
-            report = lab.judge(shown.picture(), shown.encoding, shown.compressed)
-            for number, comparison in enumerate(lab.compare(report, tell)):
+            report = lab.judge(shown.picture(), shown.encoding, shown.compressed, between(tell, 0, 0.1))
+            for number, comparison in enumerate(lab.compare(report, between(tell, 0.1, 1))):
                 if number == 0:
                     yield {self.compared: shown, **self._side_by_side(report, comparison)}
                 yield {self.chart: chart(report, comparison)}
@@ -83,10 +84,10 @@ class EqualBytes:
         for c in comparison.contenders:
             if c.pixels is None:
                 panes.append(
-                    pane(c.name, f"{c.name} cannot go as low as {comparison.contenders[0].bytes:,} bytes.", None)
+                    pane(c.name, f"{c.name} cannot keep it in {comparison.contenders[0].bytes:,} bytes.", None)
                 )
                 continue
-            caption = f"{c.psnr:.2f} dB"
+            caption = decibels(c.psnr)
             panes.append(pane(c.name, f"The picture as {c.name} keeps it", c.pixels, caption))
             errors.append(error_pane(c.name, original, c.pixels, scale, caption))
         shown: list[dict[str, Any]] = [

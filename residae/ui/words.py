@@ -26,7 +26,7 @@ def numbers(report: Report, ratio_of_numbers: float) -> str:
         if report.file_bytes:
             rows["Your file"] = ratio(report.file_bytes, size)
     rows |= {
-        "PSNR": f"{report.psnr:.2f} dB",
+        "PSNR": decibels(report.psnr),
         "SSIM": similarity(report.ssim),
         "Numbers": f"{ratio_of_numbers:.1f}× fewer" + (" per plane" if len(encoding.latents) > 1 else ""),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
@@ -35,6 +35,11 @@ def numbers(report: Report, ratio_of_numbers: float) -> str:
         "Decoding": f"{report.decoding.seconds:.1f} s",
     }
     return definition_list(rows)
+
+
+def decibels(value: float) -> str:
+    """A PSNR, which of an exact copy is infinite."""
+    return "∞ dB" if math.isinf(value) else f"{value:.2f} dB"
 
 
 def similarity(value: float) -> str:
@@ -97,11 +102,11 @@ def channel_numbers(values: Any) -> str:
 
 def edited_sentence(report: Report, before: float) -> str:
     """What the edits have cost."""
-    change = report.psnr - before
-    words = (
-        "as it was" if abs(change) < 0.005 else f"{abs(change):.2f} dB {'more' if change > 0 else 'less'} than unedited"
-    )
-    return f"<p><b>{report.psnr:.2f} dB</b>, {words}. {html.escape(errors(report))}</p>"
+    words = "as it was"
+    if not math.isclose(report.psnr, before, abs_tol=0.005):
+        change = report.psnr - before
+        words = f"{decibels(abs(change))} {'more' if change > 0 else 'less'} than unedited"
+    return f"<p><b>{decibels(report.psnr)}</b>, {words}. {html.escape(errors(report))}</p>"
 
 
 def contents(info: Info) -> str:
@@ -124,9 +129,9 @@ def contenders(comparison: Comparison) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Codec", "Bytes", "PSNR", "SSIM", "MS-SSIM"))
     rows = ""
     for c in comparison.contenders:
-        cells = (f"{c.bytes:,}", f"{c.psnr:.2f} dB", similarity(c.ssim), similarity(c.ms_ssim))
+        cells = (f"{c.bytes:,}", decibels(c.psnr), similarity(c.ssim), similarity(c.ms_ssim))
         if c.pixels is None:
-            rows += f'<tr><th scope="row">{c.name}</th><td colspan="4">cannot go so low</td></tr>'
+            rows += f'<tr><th scope="row">{c.name}</th><td colspan="4">cannot keep it in so few</td></tr>'
         else:
             rows += f'<tr><th scope="row">{c.name}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
     return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
@@ -135,16 +140,18 @@ def contenders(comparison: Comparison) -> str:
 def verdict(comparison: Comparison) -> str:
     """Who is ahead in PSNR at these bytes, in one sentence."""
     ours, *others = comparison.contenders
-    behind = [c.name for c in others if c.pixels is not None and c.psnr < ours.psnr]
-    ahead = [c.name for c in others if c.pixels is not None and c.psnr >= ours.psnr]
+    able = [c for c in others if c.pixels is not None]
+    words = [f"At {ours.bytes:,} bytes this network has {decibels(ours.psnr)}."]
+    for which, rivals in (
+        ("less", [c.name for c in able if c.psnr < ours.psnr]),
+        ("as much", [c.name for c in able if c.psnr == ours.psnr]),
+        ("more", [c.name for c in able if c.psnr > ours.psnr]),
+    ):
+        if rivals:
+            words.append(f"{enumerated(rivals)} {'has' if len(rivals) == 1 else 'have'} {which}.")
     unable = [c.name for c in others if c.pixels is None]
-    words = [f"At {ours.bytes:,} bytes this network has {ours.psnr:.2f} dB."]
-    if behind:
-        words.append(f"{enumerated(behind)} {'has' if len(behind) == 1 else 'have'} less.")
-    if ahead:
-        words.append(f"{enumerated(ahead)} {'has' if len(ahead) == 1 else 'have'} more.")
     if unable:
-        words.append(f"{enumerated(unable)} cannot go so low.")
+        words.append(f"{enumerated(unable)} cannot keep it in so few.")
     return f"<p>{' '.join(words)}</p>"
 
 

@@ -1,0 +1,70 @@
+"""The tab Equal bytes, of pictures that codecs keep exactly or not at all, and of Stop."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import pytest
+from visitor import SILENT, VISIT
+
+from residae.image import Pixels, open_picture, write_png
+from residae.session import Laboratory
+from residae.ui import desk
+from residae.ui.equal import EqualBytes
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def shown(laboratory: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pixels], desk.Shown]:
+    """The picture of these pixels, as the page shows it."""
+    monkeypatch.setattr(desk, "laboratory", lambda checkpoint: laboratory)
+
+    def show(pixels: Pixels) -> desk.Shown:
+        path = tmp_path / "picture.png"
+        path.write_bytes(write_png(pixels))
+        report = laboratory.examine(open_picture(path), color=False, quality=100)
+        return desk.Shown(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr)
+
+    return show
+
+
+@pytest.fixture
+def equal() -> EqualBytes:
+    with gr.Blocks():
+        return EqualBytes(gr.State(), gr.State())
+
+
+def test_exact_copies(equal: EqualBytes, shown: Callable[[Pixels], desk.Shown]) -> None:
+    """Of one colour, which WebP keeps exactly in few bytes."""
+    flat = shown(np.full((512, 512), 255, np.uint8))
+    first, *rest = equal.refresh("equal", flat, None, VISIT, SILENT)
+    assert "WebP</th><td>" in first[equal.figures]
+    assert "∞ dB" in first[equal.figures]
+    assert "<svg" in rest[-1][equal.chart]
+
+
+def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytes, shown: Callable[[Pixels], desk.Shown]) -> None:
+    first, *_ = equal.refresh("equal", shown(np.zeros((16_384, 1), np.uint8)), None, VISIT, SILENT)
+    assert 'WebP</th><td colspan="4">cannot keep it' in first[equal.figures]
+    assert "AVIF</th><td>" in first[equal.figures]
+
+
+def test_it_stops_at_once(
+    equal: EqualBytes,
+    shown: Callable[[Pixels], desk.Shown],
+    laboratory: Laboratory,
+    smooth: Callable[[int, int, int], Pixels],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    picture, decode, finished = shown(smooth(40, 60, 0)), laboratory.engine.decode, []
+
+    def stopped(*given: object) -> Pixels:
+        desk.stop(VISIT)
+        finished.append(decode(*given))
+        return finished[-1]
+
+    monkeypatch.setattr(laboratory.engine, "decode", stopped)
+    assert list(equal.refresh("equal", picture, None, VISIT, SILENT)) == [{equal.status: gr.skip()}]
+    assert finished == []
