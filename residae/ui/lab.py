@@ -155,7 +155,7 @@ class Lab:
         small, whole = material.others or (None, None)
         if edits and max(picture.width, picture.height) > 2 * PREVIEW:
             preview = lab.judge_edited(fit(picture, PREVIEW), material.small, edits, small, between(tell, 0.3, 0.4))
-            yield {self.table: self._table(preview, shown), self.status: "<p>A small preview; the whole follows.</p>"}
+            yield {self.table: self._table(preview, shown), self.status: "<p>A small preview.</p>"}
         report = lab.judge_edited(picture, material.whole, edits, whole, between(tell, 0.4, 1))
         yield {
             self.material: replace(material, edits=edits),
