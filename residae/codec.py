@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from residae import entropy
 from residae.entropy import FINEST, Symbols, Tables
-from residae.errors import CodecError
+from residae.errors import CodecError, memory_watched
 from residae.limits import MAX_PIXELS, MAX_SIDE
 
 Latent = NDArray[np.float32]  # (C, h, w)
@@ -103,6 +103,7 @@ class Codec:
         if len(self.fingerprint) != FINGERPRINT_BYTES:
             raise ValueError(f"a fingerprint has {FINGERPRINT_BYTES} bytes, not {len(self.fingerprint)}")
 
+    @memory_watched()
     def compress(self, latents: Sequence[Latent], height: int, width: int, quality: float) -> Compressed:
         """A file of a picture of `height` x `width` pixels at a quality of 0 to 100, kept to hundredths.
 
@@ -140,6 +141,7 @@ class Codec:
                 high = middle
         return best
 
+    @memory_watched()
     def decompress(self, data: bytes) -> Decompressed:
         """The inverse of `compress`. CodecError where `data` is damaged, or a file of another checkpoint."""
         info, planes = _parse(data)

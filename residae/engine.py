@@ -13,7 +13,6 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from residae.errors import OutOfMemoryError
+from residae.errors import OutOfMemoryError, memory_watched
 from residae.model import STRIDE, PreActResidualBlock, PreActResidualDecoder, PreActResidualEncoder, ResidualAutoencoder
 
 ENCODER_HALO = 112 // STRIDE  # cells; 108 pixels rounded up to whole cells
@@ -99,6 +98,7 @@ class Engine:
         name = torch.cuda.get_device_name(self.device) if self.on_gpu else "CPU"
         return f"{name}, {str(self.dtype).removeprefix('torch.')}"
 
+    @memory_watched()
     def encode(self, plane: Plane, progress: Progress | None = None) -> Latent:
         """(H, W) float32 in [0, 1], any size -> latent (C, ceil(H/16), ceil(W/16)) float32.
 
@@ -117,6 +117,7 @@ class Engine:
         self._in_tiles(compute, _Tile(range(cells[0]), range(cells[1]), cells, ENCODER_HALO), progress)
         return latent
 
+    @memory_watched()
     def decode(
         self, latent: Latent, height: int, width: int, progress: Progress | None = None, region: Region = WHOLE
     ) -> Plane:
@@ -150,7 +151,7 @@ class Engine:
             tile = waiting[0]
             cells = len(tile.rows) * len(tile.columns)
             try:
-                with _memory_watched():
+                with memory_watched():
                     compute(tile, between(progress, done / total, (done + cells) / total))
             except OutOfMemoryError:
                 side = max(len(tile.rows), len(tile.columns)) // 2
@@ -190,19 +191,6 @@ class Engine:
             x = stage(x, origin, tile, turns, between(progress, done / len(stages), (done + 1) / len(stages)))
             origin = tile.rows.start * stage.target, tile.columns.start * stage.target
         return cast(NDArray[np.float32], x[0].float().cpu().numpy())
-
-
-@contextmanager
-def _memory_watched() -> Iterator[None]:
-    """Memory that runs out as one error: on a GPU torch has a class for it, on a CPU only words."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
-            raise OutOfMemoryError(
-                "The picture takes more memory than there is: try a smaller working size."
-            ) from error
-        raise
 
 
 def latent_shape(height: int, width: int) -> tuple[int, int]:

@@ -1,5 +1,8 @@
 """What can go wrong for reasons a user can act on. Every message is one sentence in the user's words."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ResidaeError(Exception):
     """Any failure that the user can understand and act on."""
@@ -23,3 +26,17 @@ class TrainingError(ResidaeError):
 
 class CodecError(ResidaeError):
     """The compressed file is damaged, foreign, or made by another checkpoint."""
+
+
+@contextmanager
+def memory_watched() -> Iterator[None]:
+    """Memory that runs out as one error: Python has a class for it, torch another for a GPU, and for a CPU words."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        words = str(error)
+        if isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words:
+            raise OutOfMemoryError(
+                "The picture takes more memory than there is: try a smaller working size."
+            ) from error
+        raise

@@ -29,7 +29,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from residae.errors import ImageError, OutOfMemoryError
+from residae.errors import ImageError, OutOfMemoryError, memory_watched
 from residae.limits import MAX_PIXELS, MAX_SIDE
 
 # Pillow's readers of FORMATS. With all of them here it never goes looking for one among those of all its other formats.
@@ -174,6 +174,7 @@ def from_planes(planes: Sequence[Plane]) -> Pixels:
     return pixels
 
 
+@memory_watched()
 def write_png(pixels: Pixels, compress_level: int = 6) -> bytes:
     """Lossless PNG of (H, W) or (H, W, 3) uint8; at level 1 a few percent larger, in half the time."""
     buffer = io.BytesIO()

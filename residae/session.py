@@ -20,7 +20,7 @@ from residae.checkpoint import ResidualAutoencoder
 from residae.codec import Codec, Compressed
 from residae.engine import Engine, Latent, Progress, between
 from residae.entropy import Tables
-from residae.errors import CheckpointError
+from residae.errors import CheckpointError, memory_watched
 from residae.image import Picture, Pixels, from_planes, to_gray, to_planes
 from residae.metrics import ms_ssim, psnr, ssim
 from residae.rivals import CODECS, Rival, compress_within
@@ -142,6 +142,7 @@ class Laboratory:
             )
         return cls(ResidualAutoencoder.from_pretrained(checkpoint), Path(checkpoint).name, device)
 
+    @memory_watched()
     def encode(self, picture: Picture, color: bool, progress: Progress | None = None) -> Encoding:
         """Encode luma alone, or with `color` Y, Cb and Cr, each through the same network."""
         start = time.perf_counter()
@@ -151,6 +152,7 @@ class Laboratory:
         )
         return Encoding(latents, picture.height, picture.width, time.perf_counter() - start)
 
+    @memory_watched()
     def decode(self, latents: Sequence[Latent], height: int, width: int, progress: Progress | None = None) -> Decoding:
         """Rebuild a picture of `height` x `width` pixels from its latents, of luma alone or of Y, Cb and Cr."""
         start = time.perf_counter()
@@ -268,6 +270,7 @@ class Laboratory:
             if rival:
                 yield name, Point(8 * len(rival.data) / pixels, psnr(original, rival.pixels))
 
+    @memory_watched()
     def _report(
         self,
         picture: Picture,

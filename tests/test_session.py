@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from residae import checkpoint as checkpoint_module
 from residae import session
 from residae.engine import between
-from residae.errors import CodecError
-from residae.image import Picture, from_planes, to_gray, to_planes
+from residae.errors import CodecError, OutOfMemoryError
+from residae.image import Picture, from_planes, to_gray, to_planes, write_png
 from residae.metrics import psnr, ssim
 from residae.model import ResidualAutoencoder
 from residae.rivals import CODECS
@@ -214,6 +214,29 @@ def test_a_rival_that_cannot_go_so_low_has_no_picture(laboratory: Laboratory, pi
     report = laboratory.examine(picture, color=True, quality=0)
     jpeg = next(iter(laboratory.compare(report))).contenders[1]
     assert (jpeg.name, jpeg.pixels) == ("JPEG", None)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "residae.session.to_planes",
+        "residae.codec.entropy.encode",
+        "residae.codec.entropy.decode",
+        "residae.engine.latent_shape",  # called before there are tiles
+        "residae.session.from_planes",
+        "residae.session.psnr",
+        "PIL.Image.Image.save",
+    ],
+)
+def test_memory_that_runs_out_anywhere(
+    laboratory: Laboratory, picture: Picture, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(place, fail)
+    with pytest.raises(OutOfMemoryError, match="more memory than there is"):
+        write_png(laboratory.examine(picture, color=True, quality=50).decoding.pixels)
 
 
 def test_comparing_needs_a_file(laboratory: Laboratory, picture: Picture) -> None:
