@@ -800,6 +800,8 @@ def test_a_gray_profile_is_applied_to_gray_only() -> None:
     # sRGB of the linear light 55 / 255
     assert np.abs(picture.pixels.astype(int) - round(255 * (1.055 * (55 / 255) ** (1 / 2.4) - 0.055))).max() <= 1
     assert picture.pixels.shape == (4, 4)
+    deep = Image.fromarray(np.full((4, 4), 55 * 257, np.uint16))
+    assert np.array_equal(open_picture(saved(deep, "PNG", icc_profile=linear)).pixels, picture.pixels)
     assert np.array_equal(open_picture(saved(FLAT, "PNG", icc_profile=linear)).pixels, np.asarray(FLAT))
 
 
