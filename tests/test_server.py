@@ -477,6 +477,8 @@ INLINE = "data:image/png;base64,iVBORw0KGgo="
             [FILE, True, {}, 0],
             [FILE, True, 80, "x"],
             [FILE, True, 80, -1],
+            [FILE, True, 80, None],
+            [FILE, True, None, 0],
         ),
         *([FILE, True, -1, 0], [FILE, True, 101, 0], [FILE, True, 10**300, 0], [FILE, True, 80, [[[[]]]]]),
         [{"path": INLINE, "meta": {"_type": "gradio.FileData"}}, True, 80, 0],

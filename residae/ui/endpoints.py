@@ -125,8 +125,9 @@ def _with_sentences(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*values: Any) -> Any:
-        if values[0] is None:
-            raise gr.Error("A file is missing.", print_exception=False)
+        if None in values:
+            missing = "A file" if values[0] is None else "A value"
+            raise gr.Error(f"{missing} is missing.", print_exception=False)
         try:
             return function(*values)
         except ResidaeError as error:
