@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import io
 import json
 import math
 import os
@@ -33,6 +34,8 @@ DEFAULT_QUALITY = 80.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Told to stop, it leaves no unfinished file behind."""
     heap.settle()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
     parser = argparse.ArgumentParser(prog="residae", description="A laboratory for one residual autoencoder.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_compress(commands.add_parser("compress", help="pictures to .rae files"))
@@ -52,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ResidaeError as error:
         print(f"residae: {error}", file=sys.stderr)
         return _exit_code(error)
+    except OSError as error:  # of a path that no sentence of ours is about
+        print(f"residae: {error}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         return STOPPED + signal.SIGINT
 
@@ -101,15 +107,17 @@ def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "
     written: set[Path] = set()
     with tqdm(total=len(parsed.inputs), disable=None, bar_format="{desc} {percentage:.0f} %|{bar}| {remaining}") as bar:
         for number, path in enumerate(parsed.inputs):
-            output = path.with_suffix(suffix)
-            if parsed.output:
-                output = parsed.output / output.name if several else parsed.output
 
             def tell(share: float, number: int = number) -> None:
                 bar.update(number + share - bar.n)
 
             bar.set_description_str(path.name)
             try:
+                if not path.name:
+                    raise ResidaeError("This is a folder, not a file.")
+                output = path.with_suffix(suffix)
+                if parsed.output:
+                    output = parsed.output / output.name if several else parsed.output
                 _refuse_to_overwrite(output, parsed.force)
                 if output in written:
                     raise ResidaeError(f"{output} is what another input has just become: give it another name.")
@@ -140,7 +148,11 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _refuse_to_overwrite(path: Path, force: bool) -> None:
-    if path.exists() and not force:
+    try:
+        exists = path.exists()
+    except OSError as error:  # such as a name that is too long
+        raise ResidaeError(f"{path} cannot be written: {error.strerror}.") from error
+    if exists and not force:
         raise ResidaeError(f"{path} exists already: --force replaces it.")
 
 
@@ -158,6 +170,7 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
 
 def _compress(parsed: argparse.Namespace) -> int:
     from residae.image import open_picture
+    from residae.metrics import bits_per_pixel
 
     laboratory = _laboratory(parsed)
 
@@ -166,11 +179,9 @@ def _compress(parsed: argparse.Namespace) -> int:
         color = picture.pixels.ndim == 3 if parsed.color is None else parsed.color
         encoding = laboratory.encode(picture, color, progress)
         compressed = _within_rate(parsed, laboratory, encoding)
-        size, pixels = len(compressed.data), picture.width * picture.height
-        return (
-            compressed.data,
-            f"{size:,} bytes, {8 * size / pixels:.3f} bits per pixel, quality {compressed.quality:g}",
-        )
+        size = len(compressed.data)
+        rate = bits_per_pixel(size, picture.width, picture.height)
+        return compressed.data, f"{size:,} bytes, {rate:.3f} bits per pixel, quality {compressed.quality:g}"
 
     return _convert(parsed, ".rae", convert)
 
@@ -246,13 +257,13 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         type=_list(_positive(float)),
         default=[],
         metavar="B,...",
-        help="from files within B bits per pixel",
+        help="from files within B bits per pixel; a row of dashes where a picture takes more",
     )
     parser.add_argument("--against", type=_list(str), default=[], metavar="jpeg,...", help="rivals at the same bytes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, too")
     parser.add_argument("--force", action="store_true", help="replace that file if it exists")
     _add_checkpoint(parser)
-    parser.set_defaults(command=_evaluate)
+    parser.set_defaults(command=_evaluate, refuse=parser.error)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
@@ -262,9 +273,9 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     names = {name.lower().replace(" ", ""): name for name in CODECS}
     unknown = ", ".join(name for name in parsed.against if name not in names)
     if unknown:
-        raise ResidaeError(f"There is no codec {unknown} among the rivals: {', '.join(names)}.")
+        parsed.refuse(f"there is no codec {unknown} among the rivals: {', '.join(names)}")
     if parsed.against and not parsed.quality and not parsed.target_bpp:
-        raise ResidaeError("Rivals are measured at the bytes of our files: give --quality or --target-bpp.")
+        parsed.refuse("rivals are measured at the bytes of our files: give --quality or --target-bpp")
     if parsed.json:
         _refuse_to_overwrite(parsed.json, parsed.force)
     rivals = [names[name] for name in parsed.against]
@@ -285,25 +296,33 @@ def _evaluate(parsed: argparse.Namespace) -> None:
             sys.stdout.flush()
             bar.update()
     for offset, setting in enumerate(settings):
-        rows = [_figures(score) for score in scores[offset :: len(settings)]]
+        rows = [_figures(score) for score in scores[offset :: len(settings)] if not math.isnan(score.psnr)]
         print(f"{f'mean of {len(rows)}':<12}{setting:<13}" + _cells(columns, _means(rows)))
         _print_overhead(scores[offset :: len(settings)])
     if parsed.json:
-        _write(parsed.json, json.dumps([_figures(score) | {"name": score.name} for score in scores]).encode())
+        entries = [{"name": score.name, **_as_json(_figures(score))} for score in scores]
+        _write(parsed.json, json.dumps(entries, allow_nan=False).encode())
 
 
 def _figures(score: "Score") -> dict[str, float]:
-    """What the table shows of a score, by column; without what it does not have."""
+    """What the table shows of a score, by column; without what it does not have, such as the SSIM of 8 x 8 pixels."""
     figures = {"PSNR": score.psnr, "SSIM": score.ssim, "encode": score.encoding, "decode": score.decoding}
     if score.file:
         figures |= {"bytes": score.file.bytes, "bpp": score.bits_per_pixel}
         figures |= {"coding": 1000 * score.file.coding, "parsing": 1000 * score.file.parsing}
-    return figures | {name: point.psnr for name, point in score.rivals.items() if point}
+    figures |= {name: point.psnr for name, point in score.rivals.items() if point}
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def _as_json(figures: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity, which is the PSNR of an exact copy."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
     """Of what every row has: a rival that failed with one picture has no mean to be compared with."""
-    return {name: fmean(row[name] for row in rows) for name in rows[0] if all(name in row for row in rows)}
+    common = set[str]().union(*rows).intersection(*rows)
+    return {name: fmean(row[name] for row in rows) for name in common}
 
 
 def _cells(columns: Iterable[str], figures: dict[str, float]) -> str:
@@ -463,7 +482,7 @@ def _quality(text: str) -> float:
 def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     def parse(text: str) -> float:
         value = kind(text)
-        if not 0 < value < math.inf:
+        if not 0 < value < 2**53:  # beyond, a float counts no bytes
             raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
         return value
 

@@ -38,6 +38,7 @@ from residae import entropy
 from residae.entropy import FINEST, Symbols, Tables
 from residae.errors import CodecError, memory_watched
 from residae.limits import MAX_PIXELS, MAX_SIDE
+from residae.metrics import bits_per_pixel
 
 Latent = NDArray[np.float32]  # (C, h, w)
 
@@ -70,7 +71,7 @@ class Info:
 
     @property
     def bits_per_pixel(self) -> float:
-        return 8 * self.file_bytes / (self.width * self.height)
+        return bits_per_pixel(self.file_bytes, self.width, self.height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,7 @@ class Codec:
         return Compressed(body + CRC.pack(zlib.crc32(body)), level / 100, symbols)
 
     def to_target(self, latents: Sequence[Latent], height: int, width: int, target_bytes: int) -> Compressed:
-        """The file of the highest quality that is no larger than `target_bytes`.
+        """The file of the highest quality that is no larger than `target_bytes`; bisected, taking size to grow with it.
 
         CodecError where even quality 0 takes more.
         """
@@ -224,7 +225,8 @@ def _parse(data: bytes) -> tuple[Info, list[bytes]]:
     start = HEADER.size + name_bytes + (planes - 1) * LENGTH.size
     if planes not in (1, 3) or level > FINEST or name_bytes > NAME_BYTES or start > len(body):
         raise CodecError("The file is damaged: its header makes no sense.")
-    name = body[HEADER.size : HEADER.size + name_bytes].decode(errors="replace")
+    words = body[HEADER.size : HEADER.size + name_bytes].decode(errors="replace")
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)  # a terminal obeys others
     lengths = [LENGTH.unpack_from(body, HEADER.size + name_bytes + i * LENGTH.size)[0] for i in range(planes - 1)]
     lengths.append(len(body) - start - sum(lengths))
     if lengths[-1] < 0:

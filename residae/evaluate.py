@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import nan
 from pathlib import Path
 from statistics import fmean
 
 from residae.codec import Compressed
 from residae.entropy import Symbols
-from residae.errors import ImageError
+from residae.errors import CodecError, ImageError
 from residae.image import Picture, open_picture
 from residae.metrics import bits_per_pixel, psnr, ssim
 from residae.rivals import compress_within
@@ -39,7 +40,10 @@ class File:
 
 @dataclass(frozen=True)
 class Score:
-    """One picture's luma, rebuilt from its file or from the unquantised latent, against its 8-bit original."""
+    """One picture's luma, rebuilt from its file or from the unquantised latent, against its 8-bit original.
+
+    Where the picture cannot be kept at the rate that was asked for, there is no file, and `psnr` is not a number.
+    """
 
     name: str
     width: int
@@ -54,7 +58,7 @@ class Score:
     @property
     def bits_per_pixel(self) -> float:
         """Of the whole file; not a number without one."""
-        return bits_per_pixel(self.file.bytes, self.width, self.height) if self.file else float("nan")
+        return bits_per_pixel(self.file.bytes, self.width, self.height) if self.file else nan
 
 
 def evaluate(
@@ -78,7 +82,11 @@ def evaluate(
         coders: list[Callable[[], Compressed]] = [partial(laboratory.compress, encoding, q) for q in qualities]
         coders += [partial(laboratory.compress_within, encoding, int(rate * pixels / 8)) for rate in rates]
         for coder in coders:
-            compressed = coder()
+            try:
+                compressed = coder()
+            except CodecError:  # even at quality 0 it takes more bytes
+                yield Score(name, picture.width, picture.height, nan, nan, encoding.seconds, nan)
+                continue
             report = laboratory.judge(picture, encoding, compressed)
             yield _score(name, report, _file(laboratory, report, compressed), rivals)
 

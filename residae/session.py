@@ -22,7 +22,7 @@ from residae.engine import Engine, Latent, Progress, between
 from residae.entropy import Tables
 from residae.errors import CheckpointError, memory_watched
 from residae.image import Picture, Pixels, from_planes, to_gray, to_planes
-from residae.metrics import ms_ssim, psnr, ssim
+from residae.metrics import bits_per_pixel, ms_ssim, psnr, ssim
 from residae.rivals import CODECS, Rival, compress_within
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
@@ -241,17 +241,13 @@ class Laboratory:
         if report.compressed is None:
             raise ValueError("without a file there are no bytes to compare at")
         steps = len(CURVE_QUALITIES) + 1
-        size, original, pixels = (
-            len(report.compressed.data),
-            report.original,
-            report.encoding.height * report.encoding.width,
-        )
+        size, original = len(report.compressed.data), report.original
         contenders = [_contender(OURS, original, report.decoding.pixels, size)]
         for name, rival in _rivals(original, size, between(progress, 0, 1 / steps)):
             contenders.append(
                 _contender(name, original, rival.pixels, len(rival.data)) if rival else Contender(name, None)
             )
-        points = {c.name: [Point(8 * c.bytes / pixels, c.psnr)] for c in contenders if c.pixels is not None}
+        points = {c.name: [_point(original, c.bytes, c.psnr)] for c in contenders if c.pixels is not None}
         yield Comparison(original, tuple(contenders), _curves(points))
         for step, quality in enumerate(CURVE_QUALITIES, start=1):
             for name, point in self._points(report, quality, between(progress, step / steps, (step + 1) / steps)):
@@ -264,11 +260,11 @@ class Laboratory:
         compressed = self.compress(encoding, quality)
         latents = self.latents(encoding, compressed)
         rebuilt = self.decode(latents, encoding.height, encoding.width, between(progress, 0, 0.5)).pixels
-        pixels, size = encoding.height * encoding.width, len(compressed.data)
-        yield OURS, Point(8 * size / pixels, psnr(original, rebuilt))
+        size = len(compressed.data)
+        yield OURS, _point(original, size, psnr(original, rebuilt))
         for name, rival in _rivals(original, size, between(progress, 0.5, 1)):
             if rival:
-                yield name, Point(8 * len(rival.data) / pixels, psnr(original, rival.pixels))
+                yield name, _point(original, len(rival.data), psnr(original, rival.pixels))
 
     @memory_watched()
     def _report(
@@ -362,6 +358,11 @@ def _rivals(original: Pixels, max_bytes: int, progress: Progress | None) -> Iter
 
 def _contender(name: str, original: Pixels, pixels: Pixels, size: int) -> Contender:
     return Contender(name, pixels, size, psnr(original, pixels), ssim(original, pixels), ms_ssim(original, pixels))
+
+
+def _point(original: Pixels, size: int, decibels: float) -> Point:
+    height, width = original.shape[:2]
+    return Point(bits_per_pixel(size, width, height), decibels)
 
 
 def _curves(points: dict[str, list[Point]]) -> dict[str, tuple[Point, ...]]:

@@ -83,7 +83,20 @@ def test_exit_codes(
     assert capsys.readouterr().err == "residae: It does not work.\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["paint"], ["evaluate"], ["train", "folder"], ["evaluate", "x", "--what"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["paint"],
+        ["evaluate"],
+        ["train", "folder"],
+        ["evaluate", "x", "--what"],
+        ["evaluate", "x", "--against", "jpeg"],
+        ["evaluate", "x", "--quality", "50", "--against", "bpg"],
+        ["evaluate", "x", "--target-bpp", "1e308"],
+    ],
+    ids=" ".join,
+)
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         main(arguments)

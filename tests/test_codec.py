@@ -81,6 +81,11 @@ def test_the_overhead_is_at_most_40_bytes() -> None:
     assert inspect(data).name == "a name that "
 
 
+def test_a_name_gives_a_terminal_no_orders() -> None:
+    data = replace(CODEC, name="\x1b[31mRED\a").compress(latents_of(16, 16, 1), 16, 16, 0).data
+    assert inspect(data).name == "\N{REPLACEMENT CHARACTER}[31mRED\N{REPLACEMENT CHARACTER}"
+
+
 def test_a_name_is_never_cut_within_a_character() -> None:
     data = replace(CODEC, name="elf Bytes: ü").compress(latents_of(16, 16, 1), 16, 16, 0).data
     assert inspect(data).name == "elf Bytes: "

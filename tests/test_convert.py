@@ -1,11 +1,16 @@
 """Files in, files out: compress, decompress, info and fit on the command line."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from service import ROOT
 
 from residae import entropy
 from residae.checkpoint import ResidualAutoencoder
@@ -111,6 +116,25 @@ def test_a_full_disk_leaves_no_half_file(photograph: Path, monkeypatch: pytest.M
     assert [path.name for path in photograph.parent.iterdir()] == ["photograph.png"]
 
 
+def test_names_that_are_none(photograph: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["compress", "."]) == 1
+    assert b"residae: .: This is a folder, not a file." in capfdbinary.readouterr().err
+    for output in (["-o", str(photograph.with_name("x" * 256))], ["-o", str(photograph.with_name("x" * 256) / "y")]):
+        assert main(["compress", str(photograph), *output]) == 1
+        assert main(["compress", str(photograph), str(photograph), *output]) == 1
+        assert capfdbinary.readouterr().err.count(b"File name too long") == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text(photograph: Path) -> None:
+    picture = photograph.rename(photograph.with_name("\udcff.png"))
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-m", "residae", "compress", str(picture)]
+    done = subprocess.run(command, cwd=ROOT, env=strict, capture_output=True, check=True)
+    assert rb"\udcff.png -> " in done.stdout
+    assert picture.with_suffix(".rae").exists()
+
+
 def test_memory_that_runs_out_has_its_own_exit_code(photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OutOfMemoryError("The picture takes more memory than there is.")
@@ -183,9 +207,21 @@ def test_scores_go_to_a_file_that_is_not_replaced_unasked(folder: Path, tmp_path
     assert main([*arguments, "--force"]) == 0
 
 
-@pytest.mark.parametrize("rivals", [["--against", "jpeg"], ["--quality", "50", "--against", "bpg"]])
-def test_rivals_that_cannot_be_had(rivals: list[str], folder: Path) -> None:
-    assert main(["evaluate", str(folder), *rivals]) == 1
+def test_a_picture_that_cannot_be_had_at_a_rate_leaves_the_others_theirs(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """Nor has it an SSIM, at eight pixels a side."""
+    pictures = Path(shutil.copytree(folder, tmp_path / "pictures"))
+    Image.new("L", (8, 8), 99).save(pictures / "aa.png")
+    scores = tmp_path / "scores.json"
+    assert main(["evaluate", str(pictures), "--quality", "50", "--target-bpp", "0.3", "--json", str(scores)]) == 0
+    rows = {(row["name"], "bytes" in row): row for row in json.loads(scores.read_text(), parse_constant=pytest.fail)}
+    assert rows.keys() == {("a", True), ("aa", True), ("aa", False), ("b", True)}
+    assert "SSIM" not in rows["aa", True]
+    assert "PSNR" not in rows["aa", False]
+    means = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("mean")]
+    assert [line[2] for line in means] == ["3", "2"]
+    assert float(means[1][6]) <= 0.3
 
 
 def test_two_inputs_of_one_name_do_not_become_one_file(photograph: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from residae import views
 from residae.codec import Info
+from residae.metrics import bits_per_pixel
 from residae.session import Comparison, Report
 
 
@@ -21,7 +22,7 @@ def numbers(report: Report, ratio_of_numbers: float) -> str:
     rows: dict[str, str] = {}
     if compressed:
         size = len(compressed.data)
-        rows |= {"File": kilobytes(size), "Rate": f"{8 * size / (encoding.width * encoding.height):.3f} bpp"}
+        rows |= {"File": kilobytes(size), "Rate": f"{bits_per_pixel(size, encoding.width, encoding.height):.3f} bpp"}
         rows |= {"Raw pixels": ratio(report.original.size, size)}
         if report.file_bytes:
             rows["Your file"] = ratio(report.file_bytes, size)
