@@ -149,8 +149,10 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
         x = place(marked, 0)[0]
         content += (
             f'<line x1="{x:.3f}%" x2="{x:.3f}%" y1="{top}" y2="{top + height}" stroke="currentColor" '
-            f'stroke-dasharray="3 3" opacity="0.7"/>' + _text(f"{x + 0.6:.3f}%", top + 8, "start", "this file")
+            f'stroke-dasharray="3 3" opacity="0.7"/>'
         )
+        side, anchor = (0.6, "start") if x < 50 else (-0.6, "end")  # where there is more room
+        content += _text(f"{x + side:.3f}%", top + 8, anchor, "this file")
     for (colour, mark), curve in zip(SERIES, curves.values(), strict=False):
         places = [place(*point) for point in curve]
         for (x1, y1), (x2, y2) in pairwise(places):

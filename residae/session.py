@@ -59,6 +59,7 @@ class Report:
     compressed: Compressed | None  # the file that the picture was rebuilt from; None from the unquantised latent
     decoding: Decoding
     psnr: float  # dB
+    raw_bytes: int  # of the picture's bare pixels, 24 bits each in colour and 8 in gray, and of luma alone
     file_bytes: int | None  # of the file that the picture came in; None where it held more pixels
     notices: tuple[str, ...]  # about the picture, as sentences
 
@@ -285,6 +286,7 @@ class Laboratory:
             compressed,
             decoding,
             psnr=psnr(original, decoding.pixels),
+            raw_bytes=picture.pixels.size if color else original.size,
             file_bytes=picture.file_bytes,
             notices=(*picture.notices, *(["Only its luma is kept; choose Colour to keep more."] if dropped else [])),
         )

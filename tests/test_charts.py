@@ -103,6 +103,13 @@ def test_rate_distortion_chart_of_little(curve: list[tuple[float, float]]) -> No
     assert charts.rate_distortion_chart({}, None) == ""
 
 
+@pytest.mark.parametrize(("marked", "anchor"), [(0.02, "start"), (0.2, "end")])
+def test_the_mark_s_name_stays_in_the_chart(marked: float, anchor: str) -> None:
+    svg = charts.rate_distortion_chart({"Residae": [(0.02, 25.0), (0.2, 28.0)]}, marked)
+    named = [element for element in ElementTree.fromstring(svg).iter() if element.text == "this file"]
+    assert [element.get("text-anchor") for element in named] == [anchor]
+
+
 def test_rate_distortion_chart_without_exact_copies() -> None:
     exact = (0.1, math.inf)
     svg = charts.rate_distortion_chart({"Residae": [(0.1, 30.0)], "WebP": [exact], "AVIF": [exact, (0.2, 40.0)]}, 0.1)

@@ -216,6 +216,15 @@ def test_a_rival_that_cannot_go_so_low_has_no_picture(laboratory: Laboratory, pi
     assert (jpeg.name, jpeg.pixels) == ("JPEG", None)
 
 
+@pytest.mark.parametrize(("colour", "color", "samples"), [(True, True, 3), (True, False, 1), (False, True, 1)])
+def test_bare_pixels_of_gray_have_a_byte_each(
+    laboratory: Laboratory, picture: Picture, colour: bool, color: bool, samples: int
+) -> None:
+    source = picture if colour else Picture(to_gray(picture), (), None)
+    report = laboratory.examine(source, color=color, quality=50)
+    assert report.raw_bytes == samples * picture.width * picture.height
+
+
 @pytest.mark.parametrize(
     "place",
     [

@@ -78,7 +78,7 @@ class Reconstruct:
         yield {
             self.header: heading(f"{lab.name} · {lab.engine.description}"),
             self.shown: shown,
-            self.figures: numbers(report, lab.ratio),
+            self.figures: numbers(report),
             self.status: sentences(report),
             self.histogram: charts.error_histogram(views.luma_error(original, rebuilt)),
             **self.controls.file_to_keep(report),

@@ -15,7 +15,7 @@ def alert(message: object) -> str:
     return f'<p class="alert" role="alert">{html.escape(str(message))}</p>'
 
 
-def numbers(report: Report, ratio_of_numbers: float) -> str:
+def numbers(report: Report) -> str:
     """The panel of figures, as a list that can be selected and copied."""
     encoding, compressed = report.encoding, report.compressed
     shape = " × ".join(str(length) for length in encoding.latents[0].shape)
@@ -23,13 +23,13 @@ def numbers(report: Report, ratio_of_numbers: float) -> str:
     if compressed:
         size = len(compressed.data)
         rows |= {"File": kilobytes(size), "Rate": f"{bits_per_pixel(size, encoding.width, encoding.height):.3f} bpp"}
-        rows |= {"Raw pixels": ratio(report.original.size, size)}
+        rows |= {"Raw pixels": ratio(report.raw_bytes, size)}
         if report.file_bytes:
             rows["Your file"] = ratio(report.file_bytes, size)
     rows |= {
         "PSNR": decibels(report.psnr),
         "SSIM": similarity(report.ssim),
-        "Numbers": f"{ratio_of_numbers:.1f}× fewer" + (" per plane" if len(encoding.latents) > 1 else ""),
+        "Numbers": fewer(encoding.width * encoding.height / encoding.latents[0].size),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
         "Latent": shape if len(encoding.latents) == 1 else f"{shape}, chroma at half size",
         "Encoding": f"{encoding.seconds:.1f} s",
@@ -55,6 +55,10 @@ def ratio(size: int, ours: int) -> str:
     return f"{size / ours:.4g} : 1" if size < 100 * ours else f"{size / ours:,.0f} : 1"
 
 
+def fewer(times: float) -> str:
+    return f"{times:.1f}× fewer" if times >= 1 else f"{1 / times:.1f}× more"
+
+
 def definition_list(rows: dict[str, str]) -> str:
     """Values are HTML."""
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows.items())
@@ -76,7 +80,7 @@ def sentences(report: Report) -> str:
     words = [errors(report), *report.notices]
     if report.compressed:
         size = len(report.compressed.data)
-        times = report.original.size / size
+        times = report.raw_bytes / size
         than = f", {times:,.0f} times less than its pixels" if times >= 1 else ""
         words.insert(0, f"This picture costs {kilobytes(size)}{than}.")
     return f"<p>{html.escape(' '.join(words))}</p>"
