@@ -49,7 +49,8 @@ def compressed(
     paths[-1].write_bytes(b"<html>")
     with gr.Blocks():
         batch = Batch(gr.Dropdown(), [gr.Checkbox(), gr.Number(), gr.Number()])
-    *_, last = batch._rows([str(path) for path in paths], "tiny", True, 0, 80, lambda share: None)
+    first, *_, last = batch._rows([str(path) for path in paths], "tiny", True, 0, 80, lambda share: None)
+    assert first[batch.table] == []  # those of another batch are gone at once
     return Path(last[batch.csv].value["path"]).read_text(), zipfile.ZipFile(last[batch.zip].value["path"])
 
 

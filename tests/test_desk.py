@@ -15,14 +15,14 @@ from visitor import SILENT, VISIT
 from residae.errors import ImageError
 from residae.ui import desk
 from residae.ui.controls import first_visit
-from residae.ui.desk import EXAMPLES, Stopped, open_fitted, stop, stop_for_rate, told, warm_up
+from residae.ui.desk import EXAMPLES, Stopped, open_fitted, stop, stop_on_shown, told, warm_up
 
 ANOTHER: Any = SimpleNamespace(session_hash="another")
 
 
 def test_another_rate_stops_work_on_the_same_picture() -> None:
     tell = told(SILENT, VISIT)
-    stop_for_rate(VISIT)
+    stop_on_shown(VISIT)
     with pytest.raises(Stopped):
         tell(0.5)
 
@@ -30,7 +30,7 @@ def test_another_rate_stops_work_on_the_same_picture() -> None:
 def test_a_new_picture_is_not_given_up_for_another_rate() -> None:
     """Else the rate of the picture before would change, and the new one never be seen."""
     tell = told(SILENT, VISIT, new_picture=True)
-    stop_for_rate(VISIT)
+    stop_on_shown(VISIT)
     tell(0.5)
     stop(VISIT)
     with pytest.raises(Stopped):
@@ -39,7 +39,7 @@ def test_a_new_picture_is_not_given_up_for_another_rate() -> None:
 
 def test_visitors_do_not_stop_each_other() -> None:
     tell = told(SILENT, VISIT)
-    for end in (stop, stop_for_rate):
+    for end in (stop, stop_on_shown):
         end(ANOTHER)
     tell(0.5)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from visitor import SILENT, VISIT
 
+from residae import views
 from residae.image import Pixels, open_picture, write_png
 from residae.session import Edits, Laboratory
 from residae.ui import desk
@@ -98,3 +99,11 @@ def test_another_tab_leaves_it_as_it_is(lab: Lab, material: Material) -> None:
     for tab in ("lab", "files"):
         updates = lab.refresh(tab, material.shown, material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
         assert list(updates) == [{lab.status: gr.skip()}]
+
+
+def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: Lab, material: Material) -> None:
+    updates = lab.show_plane(material, "Red chroma")
+    (pane,) = updates[lab.channel]["panes"]
+    assert pane["name"] == "Channel 1 of red chroma"
+    enlarged = open_picture(Path(pane["picture"]["path"])).pixels
+    np.testing.assert_array_equal(enlarged, views.latent_channel(material.whole.latents[2][0]))

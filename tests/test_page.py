@@ -285,7 +285,7 @@ def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Report,
     file = tmp_path / download.value.suggested_filename
     download.value.save_as(file)
     assert report.compressed
-    assert file.suffix == ".rae"
+    assert file.name == f"{PHOTOGRAPH.stem}.rae"
     assert file.stat().st_size == pytest.approx(len(report.compressed.data), rel=0.02)  # a latent may round otherwise
 
     open_tab(page, "Files")
@@ -478,6 +478,22 @@ def test_phone_width_holds_everything(page: Page) -> None:
     assert picture
     assert controls
     assert picture["y"] < controls["y"], "the picture comes first"
+    page.locator("#side").scroll_into_view_if_needed()
+    page.locator("#examples button").first.click()
+    page.wait_for_function("Math.abs(document.querySelector('#stage').getBoundingClientRect().top) < 5")
+
+
+def test_the_keyboard_shows_where_it_is(page: Page) -> None:
+    page.locator("#theme").focus()
+    seen = set()
+    while "side" not in seen:
+        page.keyboard.press("Tab")
+        where, style = page.evaluate(
+            "(a => [a.closest('#controls [id]')?.id, getComputedStyle(a).outlineStyle])(document.activeElement)"
+        )
+        assert style == "solid", where
+        seen.add(where)
+    assert {"upload", "examples", "color", "quality", "exact"} <= seen
 
 
 def test_console_is_clean(page: Page, complaints: list[str]) -> None:

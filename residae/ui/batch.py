@@ -13,8 +13,8 @@ import gradio as gr
 from residae.engine import Progress, between
 from residae.errors import ResidaeError
 from residae.metrics import bits_per_pixel
-from residae.ui.desk import Stopped, Updates, explained, laboratory, open_fitted, saved, told
-from residae.ui.widgets import MODEL, work_line
+from residae.ui.desk import Stopped, Updates, explained, laboratory, open_fitted, saved, stop_on_shown, told
+from residae.ui.widgets import MODEL, PLAIN, work_line
 from residae.ui.words import alert, note, short
 
 COLUMNS = ("Picture", "Width", "Height", "Bytes", "bpp", "PSNR, dB", "SSIM", "Encode, s", "Decode, s", "Note")
@@ -48,7 +48,7 @@ class Batch:
         with gr.Row():
             self.csv = gr.DownloadButton("Table as CSV", interactive=False, elem_id="batch-csv")
             self.zip = gr.DownloadButton("Files as ZIP", interactive=False, elem_id="batch-zip")
-        self.run.click(
+        self.run.click(stop_on_shown, **PLAIN).then(
             self.compress_all,
             [self.files, checkpoint, *settings],
             [self.table, self.status, self.csv, self.zip],
@@ -77,6 +77,7 @@ class Batch:
         self, paths: list[str], checkpoint: str, color: bool, side: int, quality: float, tell: Progress
     ) -> Iterator[Updates]:
         rows: list[list[Any]] = []
+        yield {self.table: [], self.status: ""}
         with tempfile.TemporaryFile() as file:
             with zipfile.ZipFile(file, "w") as archive:
                 try:

@@ -1,6 +1,7 @@
 """The column at the left: the picture, how it is worked on, and its file."""
 
 from contextlib import suppress
+from pathlib import Path
 
 import gradio as gr
 
@@ -8,7 +9,7 @@ from residae.errors import ResidaeError
 from residae.session import Report
 from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Updates, saved, usual_side
 from residae.ui.widgets import our_pictures
-from residae.ui.words import kilobytes
+from residae.ui.words import kilobytes, short
 
 SIZES = [("Up to 1,024 px", CPU_SIDE), ("Full size", NO_LIMIT)]
 SIZE_NOTE = "Along the long side. A CPU takes seconds for 1,024 px, and minutes for pictures of many megapixels."
@@ -24,14 +25,14 @@ class Controls:
         self.download = gr.DownloadButton("Download .rae", interactive=False, elem_id="download")
         self.side = gr.Radio(SIZES, value=CPU_SIDE, label="Working size", info=SIZE_NOTE, elem_id="side")
 
-    def file_to_keep(self, report: Report) -> Updates:
-        """The very file that the shown picture was rebuilt from."""
+    def file_to_keep(self, report: Report, path: str) -> Updates:
+        """The very file that the picture of that path was rebuilt from, under its name."""
         if not report.compressed:
-            label = "No file of an unquantised latent"
+            label = "No file to download"
             return {self.download: gr.DownloadButton(label, value=None, interactive=False)}
-        path = saved(report.compressed.data, "picture.rae")
+        file = saved(report.compressed.data, f"{short(Path(path).stem)}.rae")
         label = f"Download .rae, {kilobytes(len(report.compressed.data))}"
-        return {self.download: gr.DownloadButton(label, value=path, interactive=True)}
+        return {self.download: gr.DownloadButton(label, value=file, interactive=True)}
 
 
 def pick_example(event: gr.SelectData) -> str:

@@ -202,8 +202,8 @@ def stop(request: gr.Request) -> None:
         work.set()
 
 
-def stop_for_rate(request: gr.Request) -> None:
-    """As `stop`, but a new picture goes on: to end it would change the rate of the one before in its place."""
+def stop_on_shown(request: gr.Request) -> None:
+    """As `stop`, but a new picture goes on: else what was shown before it would stay, and be worked on in its place."""
     work = RUNNING.get(str(request.session_hash))
     if work and not work.new_picture:
         work.set()

@@ -24,7 +24,7 @@ class EqualBytes:
     def __init__(self, tab: gr.State, shown: gr.State) -> None:
         self.compared = gr.State()
         self.table = light_table("rivals", "The picture by each codec, at as many bytes, appears here.")
-        self.status, _ = work_line("rivals-status")
+        self.status, self.stop = work_line("rivals-status")
         with gr.Row():
             with gr.Column(min_width=320):
                 self.figures = gr.HTML(elem_id="rivals-figures", apply_default_css=False)

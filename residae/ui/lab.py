@@ -21,8 +21,9 @@ SCRIPT = (Path(__file__).parent / "mixer.js").read_text(encoding="utf-8")
 PLANES = ("Luma", "Blue chroma", "Red chroma")
 PREVIEW = 256  # pixels of the long side
 NOTE = (
-    "M mutes, S plays alone, the slider scales what a channel deviates from its mean. All tiles share one colour "
-    "scale: vivid ones vary most. The percentage is the channel's share of the file. Press a tile to enlarge it."
+    "M mutes, S plays alone, the slider scales what a channel deviates from its mean: in luma and chroma alike. All "
+    "tiles share one colour scale: vivid ones vary most. The percentage is the channel's share of the file, luma and "
+    "chroma together. Press a tile to enlarge it."
 )
 
 
@@ -43,7 +44,7 @@ class Lab:
         self.tab, self.shown = tab, shown
         self.material, self.gains, self.other = gr.State(), gr.State(()), gr.State(EXAMPLES[1])
         self.table = light_table("edited", "The picture from its edited latent appears here.")
-        self.status, _ = work_line("lab-status")
+        self.status, self.stop = work_line("lab-status")
         self.plane = gr.Radio(PLANES[:1], value=PLANES[0], show_label=False, container=False, visible=False)
         self.mixer = gr.HTML(
             html_template='<div class="strips"></div>', js_on_load=SCRIPT, apply_default_css=False, elem_id="mixer"
@@ -90,7 +91,7 @@ class Lab:
         ).then(**decode)
         cleared = [self.gains, self.step, self.noise, self.blend, self.mixer]
         self.reset.click(self.clear, [self.material, self.plane], cleared, **PLAIN).then(stop, **PLAIN).then(**decode)
-        self.plane.input(self.show_plane, [self.material, self.plane], self.mixer, **PLAIN)
+        self.plane.input(self.show_plane, [self.material, self.plane], [self.mixer, self.channel], **PLAIN)
         self.mixer.select(self.look, [self.material, self.plane], self.channel, **PLAIN)
         self.measure.click(self.weigh, self.material, [self.chart, self.status], show_progress_on=self.status, **MODEL)
 
@@ -222,7 +223,9 @@ class Lab:
         return {self.gains: (), self.step: 0, self.noise: 0, self.blend: 0, self.mixer: strips}
 
     def show_plane(self, material: Material | None, plane: str) -> Updates:
-        return {self.mixer: self.strips(material, plane)[self.mixer] if material else gr.skip()}
+        if material is None:
+            return {self.mixer: gr.skip()}
+        return {self.mixer: self.strips(material, plane)[self.mixer], **self._enlarged(material, plane, 0)}
 
     def look(self, material: Material | None, plane: str, event: gr.EventData) -> Updates:
         """A channel on a scale of its own."""
@@ -233,7 +236,7 @@ class Lab:
     def _enlarged(self, material: Material, plane: str, index: int) -> Updates:
         values = material.whole.latents[PLANES.index(plane)][index]
         pixels = views.latent_channel(values)
-        name = f"Channel {index + 1}"
+        name = f"Channel {index + 1}" + (f" of {plane.lower()}" if len(material.whole.latents) > 1 else "")
         panes = [pane(name, f"{name} of the latent, enlarged", pixels, channel_numbers(values))]
         return {self.channel: table(panes, [{"name": name, "panes": [0]}], pixels.shape[:2], 1, fresh=True)}
 

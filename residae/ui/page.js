@@ -17,6 +17,15 @@ const release = (event) => {
 };
 document.addEventListener("change", release);
 document.addEventListener("keyup", release);
+// On a phone the stage lies above the controls: whoever chooses a picture there wants to see it.
+const look = (event) => {
+  const stage = document.querySelector("#stage");
+  if (!event.target.closest("#upload input[type=file], #examples button") || stage.getBoundingClientRect().top > -200) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  stage.scrollIntoView({ behavior: calm ? "instant" : "smooth" });
+};
+document.addEventListener("change", look);
+document.addEventListener("click", look);
 document.addEventListener("click", (event) => {
   if (event.target.closest("#theme")) document.body.classList.toggle("dark");
   event.target.closest("[role=tab]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone they pass the edge

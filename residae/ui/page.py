@@ -7,7 +7,7 @@ import gradio as gr
 
 from residae.ui.batch import Batch
 from residae.ui.controls import Controls, first_visit, pick_example
-from residae.ui.desk import stop, stop_for_rate
+from residae.ui.desk import stop, stop_on_shown
 from residae.ui.endpoints import add_endpoints
 from residae.ui.equal import EqualBytes
 from residae.ui.files import Files
@@ -36,7 +36,7 @@ class Page:
                 self.controls = Controls()
             with gr.Column(scale=1, elem_id="stage"), gr.Tabs():
                 with gr.Tab("Reconstruct", id="reconstruct", elem_id="tab-reconstruct") as reconstruct:
-                    self.reconstruct = Reconstruct(self.header, self.shown, self.controls)
+                    self.reconstruct = Reconstruct(self.header, self.source, self.shown, self.controls)
                 with gr.Tab("Latent lab", id="lab", elem_id="tab-lab") as lab:
                     self.lab = Lab(self.tab, self.shown)
                 with gr.Tab("Equal bytes", id="equal", elem_id="tab-equal") as equal:
@@ -63,24 +63,27 @@ class Page:
         self._wire(blocks)
 
     def _wire(self, blocks: gr.Blocks) -> None:
-        controls, checkpoint = self.controls, self.model.checkpoint
-        settings = [self.source, checkpoint, controls.color, controls.side, controls.quality, controls.exact]
-        # The last of several requests counts: none is dropped while another is worked on.
-        work = {"show_progress_on": self.reconstruct.status, "trigger_mode": "always_last", **MODEL}
-        anew = {"fn": self.reconstruct.show, "inputs": settings, "outputs": self.reconstruct.outputs, **work}
-        rate = {
-            "fn": self.reconstruct.show_rate,
-            "inputs": [self.shown, controls.quality, controls.exact],
-            "outputs": self.reconstruct.outputs,
-            **work,
+        controls, checkpoint, reconstruct = self.controls, self.model.checkpoint, self.reconstruct
+        settings = [checkpoint, controls.color, controls.side, controls.quality, controls.exact]
+        reconstruct.statuses += [self.lab.status, self.equal.status]
+        work = {
+            "outputs": [*reconstruct.own, *reconstruct.statuses],
+            "show_progress_on": reconstruct.statuses,
+            "trigger_mode": "always_last",  # of several requests: none is dropped while another is worked on
+            **MODEL,
         }
+        anew = {"fn": reconstruct.show, "inputs": [self.source, self.shown, *settings], **work}
+        rate = {"fn": reconstruct.show_rate, "inputs": [self.shown, controls.quality, controls.exact], **work}
+        stopped = [tab.stop.click for tab in (reconstruct, self.lab, self.equal)]
+        controlled = [self.source, controls.color, controls.side, controls.quality, controls.exact]
+        gr.on(stopped, reconstruct.go_back, self.shown, controlled, **PLAIN)
         taken = controls.upload.upload(
             lambda path: (None, path), controls.upload, [controls.upload, self.source], **PLAIN
         )
         picked = controls.examples.select(pick_example, outputs=self.source, **PLAIN)
         visited = blocks.load(first_visit, checkpoint, [self.source, controls.side], **PLAIN)
         changed = gr.on([controls.color.input, controls.side.input, checkpoint.input], stop, **PLAIN)
-        rated = gr.on([controls.quality.release, controls.exact.input], stop_for_rate, **PLAIN)
+        rated = gr.on([controls.quality.release, controls.exact.input], stop_on_shown, **PLAIN)
         for event, then in (
             (taken.then(stop, **PLAIN), anew),
             (picked.then(stop, **PLAIN), anew),

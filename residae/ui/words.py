@@ -52,7 +52,7 @@ def kilobytes(size: int) -> str:
 
 
 def ratio(size: int, ours: int) -> str:
-    return f"{size / ours:.4g} : 1" if size < 100 * ours else f"{size / ours:,.0f} : 1"
+    return f"{size / ours:.3g} : 1" if size < 100 * ours else f"{size / ours:,.0f} : 1"
 
 
 def fewer(times: float) -> str:
