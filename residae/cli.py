@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ResidaeError as error:
         print(f"residae: {error}", file=sys.stderr)
         return _exit_code(error)
-    except OSError as error:  # of a path that no sentence of ours is about
+    except OSError as error:  # that no sentence of ours is about, such as of a path or a closed pipe
         print(f"residae: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
@@ -271,9 +271,9 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     from residae.rivals import CODECS
 
     names = {name.lower().replace(" ", ""): name for name in CODECS}
-    unknown = ", ".join(name for name in parsed.against if name not in names)
-    if unknown:
-        parsed.refuse(f"there is no codec {unknown} among the rivals: {', '.join(names)}")
+    for name in parsed.against:
+        if name not in names:
+            parsed.refuse(f"there is no codec {name!r} among the rivals: {', '.join(names)}")
     if parsed.against and not parsed.quality and not parsed.target_bpp:
         parsed.refuse("rivals are measured at the bytes of our files: give --quality or --target-bpp")
     if parsed.json:
@@ -483,7 +483,7 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     def parse(text: str) -> float:
         value = kind(text)
         if not 0 < value < 2**53:  # beyond, a float counts no bytes
-            raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+            raise argparse.ArgumentTypeError(f"{text} is not above 0, or is too large")
         return value
 
     return parse

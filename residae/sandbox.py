@@ -4,9 +4,9 @@ A process opens one picture and ends: a decoder that it brings down takes nothin
 what another person's picture has left in memory. The next is started once one is done, so that nobody waits for it.
 
 It is given the file's length in a line and the file on its standard input, and answers with a line of JSON and the
-pixels, of which nothing is believed before it is checked. Neither side waits for the other's end of file: a fork of
-this process, as on ZeroGPU, holds the pipes of the process that waits, and may never close them. The bound on memory
-holds on Linux, that on time everywhere.
+pixels, of which nothing is believed before it is checked. It does not wait for the end of its input: a fork of the
+program, as on ZeroGPU, holds the pipe of the process that waits, and may never close it. The bound on memory holds on
+Linux, that on time everywhere.
 """
 
 import io

@@ -50,7 +50,9 @@ def compressed(
     with gr.Blocks():
         batch = Batch(gr.Dropdown(), [gr.Checkbox(), gr.Number(), gr.Number()])
     first, *_, last = batch._rows([str(path) for path in paths], "tiny", True, 0, 80, lambda share: None)
-    assert first[batch.table] == []  # those of another batch are gone at once
+    assert first[batch.table] == []  # what another batch gave is gone at once
+    assert not first[batch.csv].interactive
+    assert not first[batch.zip].interactive
     return Path(last[batch.csv].value["path"]).read_text(), zipfile.ZipFile(last[batch.zip].value["path"])
 
 

@@ -93,6 +93,7 @@ def test_exit_codes(
         ["evaluate", "x", "--what"],
         ["evaluate", "x", "--against", "jpeg"],
         ["evaluate", "x", "--quality", "50", "--against", "bpg"],
+        ["evaluate", "x", "--quality", "50", "--against", "jpeg,"],
         ["evaluate", "x", "--target-bpp", "1e308"],
     ],
     ids=" ".join,

@@ -42,7 +42,8 @@ def test_exact_copies(equal: EqualBytes, shown: Callable[[Pixels], desk.Shown]) 
     first, *rest = equal.refresh("equal", flat, None, VISIT, SILENT)
     assert "WebP</th><td>" in first[equal.figures]
     assert "∞ dB" in first[equal.figures]
-    assert "<svg" in rest[-1][equal.chart]
+    assert "<svg" in rest[-2][equal.chart]
+    assert [update[equal.compared] for update in (first, rest[-1])] == [None, flat]  # what is cut short begins anew
 
 
 def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytes, shown: Callable[[Pixels], desk.Shown]) -> None:

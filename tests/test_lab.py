@@ -1,6 +1,7 @@
 """The Latent lab decodes an edit small at once, then whole, and a newer edit overtakes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -97,7 +98,8 @@ def test_what_did_not_end_well_is_decoded_again(trouble: str, lab: Lab, material
 def test_another_tab_leaves_it_as_it_is(lab: Lab, material: Material) -> None:
     """Gradio empties the outputs of what ends without a word."""
     for tab in ("lab", "files"):
-        updates = lab.refresh(tab, material.shown, material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+        whole = replace(material, edits=Edits())
+        updates = lab.refresh(tab, material.shown, whole, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
         assert list(updates) == [{lab.status: gr.skip()}]
 
 
@@ -107,3 +109,15 @@ def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: Lab, material: 
     assert pane["name"] == "Channel 1 of red chroma"
     enlarged = open_picture(Path(pane["picture"]["path"])).pixels
     np.testing.assert_array_equal(enlarged, views.latent_channel(material.whole.latents[2][0]))
+
+
+def test_a_tab_that_was_left_halfway_begins_anew(lab: Lab, material: Material) -> None:
+    def refresh(material: Material | None) -> Iterator[desk.Updates]:
+        return lab.refresh("lab", shown, material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+
+    shown = material.shown
+    halfway = next(refresh(None))[lab.material]
+    desk.stop(VISIT)
+    *_, last = refresh(halfway)
+    assert lab.table in last
+    assert list(refresh(last[lab.material])) == [{lab.status: gr.skip()}]

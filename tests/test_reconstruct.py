@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def tab() -> Reconstruct:
     with gr.Blocks():
-        tab = Reconstruct(gr.HTML(), gr.State(), gr.State(), Controls())
+        tab = Reconstruct(gr.HTML(), gr.State(), Controls())
         tab.statuses.append(gr.HTML())
     return tab
 
@@ -56,17 +57,33 @@ def test_a_refused_picture_is_told_on_each_tab_and_leaves_settings_to_the_one_th
 ) -> None:
     shown, bad = show(50), tmp_path / "bad.png"
     bad.write_text("no picture")
-    *_, last = tab.show(str(bad), shown, "tiny", True, 0, 80, False, VISIT, SILENT)
-    assert last.pop(tab.source) == shown.path
-    assert last.keys() == {*tab.statuses}
-    assert all("not a picture" in words for words in last.values())
-    *_, last = tab.show(str(bad), None, "tiny", True, 0, 80, False, VISIT, SILENT)
-    assert last.keys() == {*tab.statuses}
+    for before in (shown, None):
+        *_, last = tab.show(str(bad), None, before, "tiny", True, 0, 80, False, VISIT, SILENT)
+        assert last.pop(tab.dropped) == str(bad)
+        assert last.keys() == {*tab.statuses}
+        assert all("not a picture" in words for words in last.values())
+    *_, last = tab.show(str(bad), str(bad), shown, "tiny", False, 0, 80, False, VISIT, SILENT)
+    assert (last[tab.shown].path, last[tab.shown].color) == (shown.path, False)
+    *_, last = tab.show(str(bad), str(bad), None, "tiny", False, 0, 80, False, VISIT, SILENT)
+    assert "not a picture" in last[tab.status]
 
 
-def test_a_stop_takes_the_controls_back_to_what_is_shown(tab: Reconstruct, show: Callable[..., desk.Shown]) -> None:
+def test_what_is_given_up_leaves_the_controls_as_they_were_for_what_is_shown(
+    tab: Reconstruct, show: Callable[..., desk.Shown], laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     controls, shown = tab.controls, show(50)
-    settings = {tab.source: shown.path, controls.color: True, controls.side: 0}
-    assert tab.go_back(shown) == settings | {controls.exact: False, controls.quality: 50}
-    assert tab.go_back(show(None)) == settings | {controls.exact: True}
-    assert tab.go_back(None) == {tab.source: gr.skip()}
+    end, encode = desk.give_up, laboratory.engine.encode
+
+    def ended(*given: Any) -> Any:
+        end(VISIT)
+        return encode(*given)
+
+    monkeypatch.setattr(laboratory.engine, "encode", ended)
+    *_, last = tab.show(desk.EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
+    settings = {controls.color: True, controls.side: 0, controls.exact: False, controls.quality: 50}
+    assert last == {tab.dropped: desk.EXAMPLES[1], **settings}
+    *_, last = tab.show(desk.EXAMPLES[1], None, None, "tiny", False, 64, 80, True, VISIT, SILENT)
+    assert last == {tab.dropped: desk.EXAMPLES[1]}
+    end = desk.stop  # for something else, which has set the controls
+    *_, last = tab.show(desk.EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
+    assert last == {tab.status: gr.skip()}

@@ -33,7 +33,7 @@ class Batch:
         self.files = gr.File(label="Drop or choose many pictures", file_count="multiple", elem_id="batch", height=180)
         self.run = gr.Button("Compress them all", variant="primary", elem_id="batch-run")
         gr.HTML(note(NOTE))
-        self.status, _ = work_line("batch-status")
+        self.status = work_line("batch-status")
         self.table = gr.Dataframe(
             headers=[*COLUMNS],
             datatype=TYPES,
@@ -77,7 +77,8 @@ class Batch:
         self, paths: list[str], checkpoint: str, color: bool, side: int, quality: float, tell: Progress
     ) -> Iterator[Updates]:
         rows: list[list[Any]] = []
-        yield {self.table: [], self.status: ""}
+        none_yet = {button: gr.DownloadButton(interactive=False) for button in (self.csv, self.zip)}
+        yield {self.table: [], self.status: "", **none_yet}
         with tempfile.TemporaryFile() as file:
             with zipfile.ZipFile(file, "w") as archive:
                 try:

@@ -7,7 +7,7 @@ import gradio as gr
 
 from residae.errors import ResidaeError
 from residae.session import Report
-from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Updates, saved, usual_side
+from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Shown, Updates, saved, usual_side
 from residae.ui.widgets import our_pictures
 from residae.ui.words import kilobytes, short
 
@@ -25,6 +25,11 @@ class Controls:
         self.download = gr.DownloadButton("Download .rae", interactive=False, elem_id="download")
         self.side = gr.Radio(SIZES, value=CPU_SIDE, label="Working size", info=SIZE_NOTE, elem_id="side")
 
+    def of(self, shown: Shown) -> Updates:
+        """As they were for what is shown."""
+        rate = {self.quality: shown.quality} if shown.quality is not None else {}
+        return {self.color: shown.color, self.side: shown.side, self.exact: shown.quality is None, **rate}
+
     def file_to_keep(self, report: Report, path: str) -> Updates:
         """The very file that the picture of that path was rebuilt from, under its name."""
         if not report.compressed:
@@ -35,8 +40,9 @@ class Controls:
         return {self.download: gr.DownloadButton(label, value=file, interactive=True)}
 
 
-def pick_example(event: gr.SelectData) -> str:
-    return EXAMPLES[int(event.index)]
+def pick_example(event: gr.SelectData) -> tuple[str, None]:
+    """The path of a picture to work on, and of none that was dropped."""
+    return EXAMPLES[int(event.index)], None
 
 
 def first_visit(checkpoint: str) -> tuple[str, int]:

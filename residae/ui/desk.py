@@ -43,10 +43,15 @@ class Stopped(Exception):  # noqa: N818  # no error
     """The person does not want the result any more."""
 
 
+class GivenUp(Stopped):
+    """For good: nothing else was asked for in its place."""
+
+
 class Work(threading.Event):
     """What runs for a session, until it is set."""
 
     new_picture = False  # whether it puts another picture in the place of what is shown
+    given_up = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +139,7 @@ def _open(path: str, side: int) -> Picture:
     return fit(picture, side or max(picture.width, picture.height))
 
 
-_open_once = functools.lru_cache(maxsize=8)(_open)  # 3 MB each; paths of uploads are made of what is in them
+_open_once = functools.lru_cache(maxsize=16)(_open)  # 3 MB each; paths of uploads are made of what is in them
 
 
 def examine(path: str, checkpoint: str, color: bool, side: int, quality: float | None, progress: Progress) -> Report:
@@ -184,7 +189,7 @@ def told(progress: gr.Progress, request: gr.Request, doing: str = "", new_pictur
     def tell(share: float) -> None:
         nonlocal last
         if work.is_set():
-            raise Stopped
+            raise GivenUp if work.given_up else Stopped
         now = time.monotonic()
         if now - last < TELLING:
             return
@@ -199,6 +204,13 @@ def told(progress: gr.Progress, request: gr.Request, doing: str = "", new_pictur
 def stop(request: gr.Request) -> None:
     """Ask what runs for this session to stop; what is shown stays."""
     if work := RUNNING.get(str(request.session_hash)):
+        work.set()
+
+
+def give_up(request: gr.Request) -> None:
+    """As `stop`, for good."""
+    if work := RUNNING.get(str(request.session_hash)):
+        work.given_up = True
         work.set()
 
 

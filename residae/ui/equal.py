@@ -24,7 +24,7 @@ class EqualBytes:
     def __init__(self, tab: gr.State, shown: gr.State) -> None:
         self.compared = gr.State()
         self.table = light_table("rivals", "The picture by each codec, at as many bytes, appears here.")
-        self.status, self.stop = work_line("rivals-status")
+        self.status = work_line("rivals-status")
         with gr.Row():
             with gr.Column(min_width=320):
                 self.figures = gr.HTML(elem_id="rivals-figures", apply_default_css=False)
@@ -70,8 +70,9 @@ class EqualBytes:
             report = lab.judge(shown.picture(), shown.encoding, shown.compressed, between(tell, 0, 0.1))
             for number, comparison in enumerate(lab.compare(report, between(tell, 0.1, 1))):
                 if number == 0:
-                    yield {self.compared: shown, **self._side_by_side(report, comparison)}
+                    yield {self.compared: None, **self._side_by_side(report, comparison)}
                 yield {self.chart: chart(report, comparison)}
+            yield {self.compared: shown}
 
         yield from explained(self.status, alert, work())
 

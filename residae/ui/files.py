@@ -18,7 +18,7 @@ from residae.ui.words import alert, channel_sentence, contents, short
 class Files:
     def __init__(self, checkpoint: gr.Dropdown) -> None:
         self.rae = gr.File(label="Drop or choose .rae files", file_count="multiple", elem_id="rae", height=110)
-        self.status, _ = work_line("files-status")
+        self.status = work_line("files-status")
         self.table = light_table("opened", "A .rae file becomes its picture here.")
         self.pictures = gr.File(label="The pictures, as PNG", file_count="multiple", visible=False, elem_id="pictures")
         self.figures = gr.HTML(elem_id="opened-figures", apply_default_css=False)

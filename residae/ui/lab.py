@@ -44,7 +44,7 @@ class Lab:
         self.tab, self.shown = tab, shown
         self.material, self.gains, self.other = gr.State(), gr.State(()), gr.State(EXAMPLES[1])
         self.table = light_table("edited", "The picture from its edited latent appears here.")
-        self.status, self.stop = work_line("lab-status")
+        self.status = work_line("lab-status")
         self.plane = gr.Radio(PLANES[:1], value=PLANES[0], show_label=False, container=False, visible=False)
         self.mixer = gr.HTML(
             html_template='<div class="strips"></div>', js_on_load=SCRIPT, apply_default_css=False, elem_id="mixer"
@@ -111,7 +111,7 @@ class Lab:
         """Take up what is shown now, if it is not taken up already."""
 
         def work() -> Iterator[Updates]:
-            if tab != "lab" or shown is None or (material and material.shown == shown):
+            if tab != "lab" or shown is None or (material and material.shown == shown and material.edits is not None):
                 return
             tell = told(progress, request, "Preparing.")
             fresh = prepared(shown, between(tell, 0, 0.2))

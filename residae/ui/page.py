@@ -36,7 +36,7 @@ class Page:
                 self.controls = Controls()
             with gr.Column(scale=1, elem_id="stage"), gr.Tabs():
                 with gr.Tab("Reconstruct", id="reconstruct", elem_id="tab-reconstruct") as reconstruct:
-                    self.reconstruct = Reconstruct(self.header, self.source, self.shown, self.controls)
+                    self.reconstruct = Reconstruct(self.header, self.shown, self.controls)
                 with gr.Tab("Latent lab", id="lab", elem_id="tab-lab") as lab:
                     self.lab = Lab(self.tab, self.shown)
                 with gr.Tab("Equal bytes", id="equal", elem_id="tab-equal") as equal:
@@ -72,15 +72,13 @@ class Page:
             "trigger_mode": "always_last",  # of several requests: none is dropped while another is worked on
             **MODEL,
         }
-        anew = {"fn": reconstruct.show, "inputs": [self.source, self.shown, *settings], **work}
+        picture = [self.source, reconstruct.dropped]
+        anew = {"fn": reconstruct.show, "inputs": [*picture, self.shown, *settings], **work}
         rate = {"fn": reconstruct.show_rate, "inputs": [self.shown, controls.quality, controls.exact], **work}
-        stopped = [tab.stop.click for tab in (reconstruct, self.lab, self.equal)]
-        controlled = [self.source, controls.color, controls.side, controls.quality, controls.exact]
-        gr.on(stopped, reconstruct.go_back, self.shown, controlled, **PLAIN)
         taken = controls.upload.upload(
-            lambda path: (None, path), controls.upload, [controls.upload, self.source], **PLAIN
+            lambda path: (None, path, None), controls.upload, [controls.upload, *picture], **PLAIN
         )
-        picked = controls.examples.select(pick_example, outputs=self.source, **PLAIN)
+        picked = controls.examples.select(pick_example, outputs=picture, **PLAIN)
         visited = blocks.load(first_visit, checkpoint, [self.source, controls.side], **PLAIN)
         changed = gr.on([controls.color.input, controls.side.input, checkpoint.input], stop, **PLAIN)
         rated = gr.on([controls.quality.release, controls.exact.input], stop_on_shown, **PLAIN)

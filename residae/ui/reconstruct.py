@@ -8,26 +8,31 @@ from residae import charts, views
 from residae.errors import ResidaeError
 from residae.session import Report
 from residae.ui.controls import Controls
-from residae.ui.desk import Shown, Updates, examine, explained, told
+from residae.ui.desk import GivenUp, Shown, Updates, examine, explained, told
 from residae.ui.viewer import light_table, report_table
 from residae.ui.widgets import work_line
 from residae.ui.words import alert, heading, numbers, sentences
 
 
 class Reconstruct:
-    def __init__(self, header: gr.HTML, source: gr.State, shown: gr.State, controls: Controls) -> None:
-        self.header, self.source, self.shown, self.controls = header, source, shown, controls
+    def __init__(self, header: gr.HTML, shown: gr.State, controls: Controls) -> None:
+        self.header, self.shown, self.controls = header, shown, controls
+        self.dropped = gr.State()  # the path of a picture that was refused or given up
         self.table = light_table("compare", "Drop a picture, or take one of ours.")
-        self.status, self.stop = work_line("status")
+        self.status = work_line("status")
         self.figures = gr.HTML(elem_id="figures", apply_default_css=False)
         with gr.Accordion("How common each error is", open=False):
             self.histogram = gr.HTML(elem_id="histogram", apply_default_css=False)
         self.statuses = [self.status]  # also of other tabs that show the same picture: progress and errors are for all
-        self.own = [header, source, shown, self.table, self.figures, self.histogram, controls.download]
+        self.own = [
+            *(header, shown, self.dropped, self.table, self.figures, self.histogram),
+            *(controls.download, controls.color, controls.side, controls.quality, controls.exact),
+        ]
 
     def show(
         self,
         path: str | None,
+        dropped: str | None,
         shown: Shown | None,
         checkpoint: str,
         color: bool,
@@ -37,16 +42,18 @@ class Reconstruct:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Put a picture through the network and fill the page with what came out."""
+        """Put a picture through the network and fill the page with what came out. Settings that are chosen after a
+        picture was dropped are for the one that is shown."""
+        chosen = shown.path if shown and path == dropped else path
 
         def work() -> Iterator[Updates]:
-            if path:
+            if chosen:
                 tell = told(progress, request, new_picture=True)
-                report = examine(path, checkpoint, color, side, None if exact else quality, tell)
-                fresh = Shown(path, side, checkpoint, report.encoding, report.compressed, report.psnr)
+                report = examine(chosen, checkpoint, color, side, None if exact else quality, tell)
+                fresh = Shown(chosen, side, checkpoint, report.encoding, report.compressed, report.psnr)
                 yield from self._filled(fresh, report)
 
-        yield from self._explained(work(), shown)
+        yield from self._explained(work(), path, shown)
 
     def show_rate(
         self,
@@ -68,29 +75,21 @@ class Reconstruct:
                 again = Shown(shown.path, shown.side, shown.checkpoint, shown.encoding, compressed, report.psnr)
                 yield from self._filled(again, report)
 
-        yield from self._explained(work(), shown)
+        yield from self._explained(work(), None, shown)
 
-    def go_back(self, shown: Shown | None) -> Updates:
-        """After a stop: the controls to what is shown."""
-        if shown is None:
-            return {self.source: gr.skip()}
-        settings = {self.controls.color: shown.color, self.controls.side: shown.side}
-        rate: Updates = {self.controls.exact: shown.quality is None}
-        if shown.quality is not None:
-            rate |= {self.controls.quality: shown.quality}
-        return {self.source: shown.path, **settings, **rate}
+    def _explained(self, work: Iterator[Updates], path: str | None, shown: Shown | None) -> Iterator[Updates]:
+        """What `work` on the picture of `path` yields; an error on each tab that shows the picture, and what was given
+        up as the controls of what is shown."""
 
-    def _explained(self, work: Iterator[Updates], shown: Shown | None) -> Iterator[Updates]:
-        """An error is told wherever the picture is shown; settings are about that picture again."""
-
-        def told_everywhere() -> Iterator[Updates]:
+        def outcome() -> Iterator[Updates]:
             try:
                 yield from work
             except ResidaeError as error:
-                back = {self.source: shown.path} if shown else {}
-                yield {place: alert(error) for place in self.statuses} | back
+                yield {self.dropped: path, **{place: alert(error) for place in self.statuses}}
+            except GivenUp:
+                yield {self.dropped: path, **(self.controls.of(shown) if shown else {})}
 
-        yield from explained(self.status, alert, told_everywhere())
+        yield from explained(self.status, alert, outcome())
 
     def _filled(self, shown: Shown, report: Report) -> Iterator[Updates]:
         """The picture first; what takes time to measure after it."""

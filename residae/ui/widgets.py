@@ -5,19 +5,19 @@ from typing import Any
 
 import gradio as gr
 
-from residae.ui.desk import EXAMPLES, stop
+from residae.ui.desk import EXAMPLES, give_up
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}  # one piece of work at a time
 PLAIN: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def work_line(name: str) -> tuple[gr.HTML, gr.Button]:
+def work_line(name: str) -> gr.HTML:
     """Where a tab says what it does, how long it will take, what came out and what went wrong; and how to stop it."""
     with gr.Row(elem_classes=["work"], equal_height=False):
         status = gr.HTML(elem_id=name, elem_classes=["status"], apply_default_css=False)
         button = gr.Button("Stop", size="sm", min_width=64, scale=0, elem_classes=["stop"])
-    button.click(stop, **PLAIN)
-    return status, button
+    button.click(give_up, **PLAIN)
+    return status
 
 
 def our_pictures(label: str, caption: str, elem_id: str, selected: int | None = None) -> gr.Gallery:
