@@ -216,6 +216,10 @@ def test_the_unquantised_latent_scores_as_evaluate_does(page: Page, report: Repo
     page.get_by_label("Skip the file").check()
     expect(figure(page, "File")).to_have_count(0)
     wait_for_number(figure(page, "PSNR"), unquantised.psnr, 0.02)
+    open_tab(page, "Equal bytes")
+    expect(page.locator("#rivals-status")).to_contain_text("has no file to compare")
+    expect(page.locator("#rivals .invitation")).to_contain_text("appears here")
+    open_tab(page, "Reconstruct")
     page.get_by_label("Skip the file").uncheck()
     expect(figure(page, "File")).to_have_count(1)
 

@@ -47,7 +47,7 @@ function build() {
   pressed(bar, view.index);
   const current = views[view.index];
   if (!current) {
-    stage.replaceChildren(make("p", { className: "invitation", textContent: props.invitation }));
+    stage.replaceChildren(make("p", { className: "invitation", textContent: stage.dataset.invitation }));
     stage.style.gridTemplateColumns = stage.dataset.layout = "";
     return;
   }

@@ -3,6 +3,7 @@
 A custom component of HTML and the script `viewer.js`. Its value is made by `table`, out of panes and of views on them.
 """
 
+import html
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,7 +33,7 @@ TEMPLATE = """
     <button type="button" class="one" aria-pressed="false" aria-label="Pixel for pixel, 100 %">1:1</button>
   </div>
 </div>
-<div class="stage" tabindex="0" role="group"
+<div class="stage" tabindex="0" role="group" data-invitation="{invitation}"
   aria-label="Pictures. Arrow keys move, plus and minus zoom, 1 shows pixel for pixel, 0 fits."></div>
 <div class="key"></div>
 """
@@ -40,12 +41,11 @@ TEMPLATE = """
 
 def light_table(name: str, invitation: str) -> gr.HTML:
     return gr.HTML(
-        html_template=TEMPLATE,
+        html_template=TEMPLATE.format(invitation=html.escape(invitation)),
         js_on_load=SCRIPT,
         apply_default_css=False,
         elem_id=name,
         elem_classes=["light-table"],
-        invitation=invitation,
     )
 
 
