@@ -58,6 +58,20 @@ def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shares == sorted(shares)
 
 
+def test_the_time_is_told_once_it_can_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(desk, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    said: list[str | None] = []
+    progress: Any = lambda share, desc: said.append(desc)  # noqa: E731
+    plain, doing = told(progress, VISIT), told(progress, ANOTHER, "Decoding.")
+    for tell in (plain, doing):
+        for clock.now, share in ((1, 0.01), (10, 0.5), (1000, 0.75)):
+            tell(share)
+        clock.now = 0
+    assert said[:3] == [None, "About 10 s left", "About 6 minutes left"]
+    assert said[3:] == ["Decoding.", "Decoding. About 10 s left", "Decoding. About 6 minutes left"]
+
+
 def test_a_small_picture_is_opened_once(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (60, 40)).save(path)

@@ -36,6 +36,7 @@ LOCK = threading.Lock()
 KEPT: dict[Any, Report] = {}  # on our own pictures, so that they are one click away; a megabyte or two each
 MOST_KEPT = 40
 TELLING = 0.2  # seconds between two words on progress: the browser works for each, perhaps on the same cores
+FORESIGHT = 2.0  # seconds before a word on how long it will take: guesses from less were several times too high
 RUNNING: WeakValueDictionary[str, "Work"] = WeakValueDictionary()  # by session, what can be stopped
 
 
@@ -181,7 +182,10 @@ def saved(data: bytes, name: str) -> str:
 
 
 def told(progress: gr.Progress, request: gr.Request, doing: str = "", new_picture: bool = False) -> Progress:
-    """Tell the page what is being done, how far it is and how long it will take; stop when the session asks to."""
+    """Tell the page what is being done, how far it is and how long it will take; stop when the session asks to.
+
+    The time is told once it can be known from what has passed.
+    """
     start = last = time.monotonic()
     work = RUNNING[str(request.session_hash)] = Work()
     work.new_picture = new_picture
@@ -194,9 +198,11 @@ def told(progress: gr.Progress, request: gr.Request, doing: str = "", new_pictur
         if now - last < TELLING:
             return
         last = now
-        left = (now - start) * (1 - share) / share
-        words = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} minutes"
-        progress(share, desc=f"{doing} About {words} left".strip())
+        words = doing
+        if now - start > FORESIGHT:
+            left = (now - start) * (1 - share) / share
+            words += f" About {left:.0f} s left" if left < 120 else f" About {left / 60:.0f} minutes left"
+        progress(share, desc=words.strip() or None)
 
     return tell
 
