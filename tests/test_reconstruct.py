@@ -59,7 +59,7 @@ def test_a_refused_picture_is_told_on_each_tab_and_leaves_settings_to_the_one_th
     bad.write_text("no picture")
     for before in (shown, None):
         *_, last = tab.show(str(bad), None, before, "tiny", True, 0, 80, False, VISIT, SILENT)
-        assert last.pop(tab.dropped) == str(bad)
+        assert last.pop(tab.discarded) == str(bad)
         assert last.keys() == {*tab.statuses}
         assert all("not a picture" in words for words in last.values())
     *_, last = tab.show(str(bad), str(bad), shown, "tiny", False, 0, 80, False, VISIT, SILENT)
@@ -81,9 +81,23 @@ def test_what_is_given_up_leaves_the_controls_as_they_were_for_what_is_shown(
     monkeypatch.setattr(laboratory.engine, "encode", ended)
     *_, last = tab.show(desk.EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
     settings = {controls.color: True, controls.side: 0, controls.exact: False, controls.quality: 50}
-    assert last == {tab.dropped: desk.EXAMPLES[1], **settings}
+    assert last == {tab.discarded: desk.EXAMPLES[1], **settings}
     *_, last = tab.show(desk.EXAMPLES[1], None, None, "tiny", False, 64, 80, True, VISIT, SILENT)
-    assert last == {tab.dropped: desk.EXAMPLES[1]}
+    assert last == {tab.discarded: desk.EXAMPLES[1], tab.status: gr.skip()}
     end = desk.stop  # for something else, which has set the controls
     *_, last = tab.show(desk.EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
     assert last == {tab.status: gr.skip()}
+
+
+def test_a_rate_that_is_given_up_discards_no_picture(
+    tab: Reconstruct, show: Callable[..., desk.Shown], laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = laboratory.engine.decode
+
+    def ended(*given: Any) -> Any:
+        desk.give_up(VISIT)
+        return decode(*given)
+
+    shown = show(50)
+    monkeypatch.setattr(laboratory.engine, "decode", ended)
+    assert list(tab.show_rate(shown, 60, False, VISIT, SILENT)) == [tab.controls.of(shown)]

@@ -41,7 +41,7 @@ class Controls:
 
 
 def pick_example(event: gr.SelectData) -> tuple[str, None]:
-    """The path of a picture to work on, and of none that was dropped."""
+    """The path of a picture to work on, and of none that was discarded."""
     return EXAMPLES[int(event.index)], None
 
 

@@ -72,7 +72,7 @@ class Page:
             "trigger_mode": "always_last",  # of several requests: none is dropped while another is worked on
             **MODEL,
         }
-        picture = [self.source, reconstruct.dropped]
+        picture = [self.source, reconstruct.discarded]
         anew = {"fn": reconstruct.show, "inputs": [*picture, self.shown, *settings], **work}
         rate = {"fn": reconstruct.show_rate, "inputs": [self.shown, controls.quality, controls.exact], **work}
         taken = controls.upload.upload(

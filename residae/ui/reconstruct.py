@@ -17,7 +17,7 @@ from residae.ui.words import alert, heading, numbers, sentences
 class Reconstruct:
     def __init__(self, header: gr.HTML, shown: gr.State, controls: Controls) -> None:
         self.header, self.shown, self.controls = header, shown, controls
-        self.dropped = gr.State()  # the path of a picture that was refused or given up
+        self.discarded = gr.State()  # the path of a picture that was refused or given up
         self.table = light_table("compare", "Drop a picture, or take one of ours.")
         self.status = work_line("status")
         self.figures = gr.HTML(elem_id="figures", apply_default_css=False)
@@ -25,14 +25,14 @@ class Reconstruct:
             self.histogram = gr.HTML(elem_id="histogram", apply_default_css=False)
         self.statuses = [self.status]  # also of other tabs that show the same picture: progress and errors are for all
         self.own = [
-            *(header, shown, self.dropped, self.table, self.figures, self.histogram),
+            *(header, shown, self.discarded, self.table, self.figures, self.histogram),
             *(controls.download, controls.color, controls.side, controls.quality, controls.exact),
         ]
 
     def show(
         self,
         path: str | None,
-        dropped: str | None,
+        discarded: str | None,
         shown: Shown | None,
         checkpoint: str,
         color: bool,
@@ -43,8 +43,8 @@ class Reconstruct:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
         """Put a picture through the network and fill the page with what came out. Settings that are chosen after a
-        picture was dropped are for the one that is shown."""
-        chosen = shown.path if shown and path == dropped else path
+        picture was discarded are for the one that is shown."""
+        chosen = shown.path if shown and path == discarded else path
 
         def work() -> Iterator[Updates]:
             if chosen:
@@ -78,16 +78,17 @@ class Reconstruct:
         yield from self._explained(work(), None, shown)
 
     def _explained(self, work: Iterator[Updates], path: str | None, shown: Shown | None) -> Iterator[Updates]:
-        """What `work` on the picture of `path` yields; an error on each tab that shows the picture, and what was given
-        up as the controls of what is shown."""
+        """What `work` yields; an error on each tab that shows the picture, and what was given up as the controls of
+        what is shown. `path` is that of a picture which is then discarded."""
+        discarded = {self.discarded: path} if path else {}
 
         def outcome() -> Iterator[Updates]:
             try:
                 yield from work
             except ResidaeError as error:
-                yield {self.dropped: path, **{place: alert(error) for place in self.statuses}}
+                yield {**discarded, **{place: alert(error) for place in self.statuses}}
             except GivenUp:
-                yield {self.dropped: path, **(self.controls.of(shown) if shown else {})}
+                yield {**discarded, **(self.controls.of(shown) if shown else {self.status: gr.skip()})}
 
         yield from explained(self.status, alert, outcome())
 
