@@ -15,31 +15,61 @@ from visitor import SILENT, VISIT
 from residae.errors import ImageError
 from residae.ui import desk
 from residae.ui.controls import first_visit
-from residae.ui.desk import EXAMPLES, Stopped, open_fitted, stop, stop_on_shown, told, warm_up
+from residae.ui.desk import (
+    EXAMPLES,
+    GivenUp,
+    Stopped,
+    give_up,
+    open_fitted,
+    stop,
+    stop_beside,
+    stop_for_rate,
+    told,
+    warm_up,
+)
 
 ANOTHER: Any = SimpleNamespace(session_hash="another")
 
 
 def test_another_rate_stops_work_on_the_same_picture() -> None:
     tell = told(SILENT, VISIT)
-    stop_on_shown(VISIT)
+    stop_for_rate(VISIT)
     with pytest.raises(Stopped):
         tell(0.5)
 
 
 def test_a_new_picture_is_not_given_up_for_another_rate() -> None:
     """Else the rate of the picture before would change, and the new one never be seen."""
-    tell = told(SILENT, VISIT, new_picture=True)
-    stop_on_shown(VISIT)
+    tell = told(SILENT, VISIT, rank=desk.PICTURE)
+    stop_for_rate(VISIT)
     tell(0.5)
     stop(VISIT)
     with pytest.raises(Stopped):
         tell(0.6)
 
 
+def test_only_what_begins_anew_gives_way_to_a_file() -> None:
+    for rank in (desk.ASKED, desk.PICTURE):
+        tell = told(SILENT, VISIT, rank=rank)
+        stop_beside(VISIT)
+        tell(0.5)
+    tell = told(SILENT, VISIT, rank=desk.BESIDE)
+    stop_beside(VISIT)
+    with pytest.raises(Stopped):
+        tell(0.5)
+
+
+def test_what_is_given_up_is_told_from_what_gives_way() -> None:
+    tell = told(SILENT, VISIT)
+    give_up(VISIT)
+    stop(VISIT)
+    with pytest.raises(GivenUp):
+        tell(0.5)
+
+
 def test_visitors_do_not_stop_each_other() -> None:
     tell = told(SILENT, VISIT)
-    for end in (stop, stop_on_shown):
+    for end in (stop, stop_for_rate, stop_beside, give_up):
         end(ANOTHER)
     tell(0.5)
 

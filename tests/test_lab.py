@@ -39,7 +39,7 @@ def lab() -> Lab:
 
 
 def test_an_edit_is_shown_small_then_whole(lab: Lab, material: Material, laboratory: Laboratory) -> None:
-    _, small, whole = lab.edit(material, GAINS, 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    _, small, whole = lab.refresh("lab", material.shown, material, GAINS, 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
     tables = small[lab.table], whole[lab.table]
     assert [table["size"] for table in tables] == [[2 * PREVIEW + 1, 300]] * 2  # one size on the page
     preview, exact = (open_picture(Path(table["panes"][1]["picture"]["path"])).pixels for table in tables)
@@ -51,7 +51,7 @@ def test_an_edit_is_shown_small_then_whole(lab: Lab, material: Material, laborat
 
 
 def test_a_newer_edit_overtakes(lab: Lab, material: Material) -> None:
-    older = lab.edit(material, GAINS, 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    older = lab.refresh("lab", material.shown, material, GAINS, 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
     next(older)
     assert lab.table in next(older)
     desk.stop(VISIT)
@@ -59,14 +59,14 @@ def test_a_newer_edit_overtakes(lab: Lab, material: Material) -> None:
 
 
 def test_without_edits_there_is_nothing_to_preview(lab: Lab, material: Material) -> None:
-    _, whole = lab.edit(material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    _, whole = lab.refresh("lab", material.shown, material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
     assert "as it was" in whole[lab.status]
 
 
 def test_only_other_edits_are_decoded(lab: Lab, material: Material) -> None:
     def edit(gains: tuple[float, ...], blend: float = 0, other: str = desk.EXAMPLES[1]) -> list[desk.Updates]:
         nonlocal material
-        updates = list(lab.edit(material, gains, 0, 0, blend, other, VISIT, SILENT))
+        updates = list(lab.refresh("lab", material.shown, material, gains, 0, 0, blend, other, VISIT, SILENT))
         material = updates[-1].get(lab.material, material)
         return updates
 
@@ -83,15 +83,15 @@ def test_only_other_edits_are_decoded(lab: Lab, material: Material) -> None:
 @pytest.mark.parametrize("trouble", ["stopped", "refused"])
 def test_what_did_not_end_well_is_decoded_again(trouble: str, lab: Lab, material: Material, tmp_path: Path) -> None:
     """Else a preview, or a word on what was wrong, would stay."""
-    (*_, first) = lab.edit(material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    (*_, first) = lab.refresh("lab", material.shown, material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
     other = str(tmp_path / "missing.png") if trouble == "refused" else desk.EXAMPLES[1]
-    updates = lab.edit(first[lab.material], (), 0, 0, 0.5, other, VISIT, SILENT)
+    updates = lab.refresh("lab", material.shown, first[lab.material], (), 0, 0, 0.5, other, VISIT, SILENT)
     begun = next(updates)
     if trouble == "stopped":
         assert lab.table in next(updates)
         desk.stop(VISIT)
     assert lab.table not in list(updates)[-1]
-    (*_, again) = lab.edit(begun[lab.material], (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    (*_, again) = lab.refresh("lab", material.shown, begun[lab.material], (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
     assert "as it was" in again[lab.status]
 
 
@@ -121,3 +121,11 @@ def test_a_tab_that_was_left_halfway_begins_anew(lab: Lab, material: Material) -
     *_, last = refresh(halfway)
     assert lab.table in last
     assert list(refresh(last[lab.material])) == [{lab.status: gr.skip()}]
+
+
+def test_an_edit_takes_up_the_picture_itself(lab: Lab, material: Material) -> None:
+    """It may have ended the work that was about to do so; and gains may be of another checkpoint's channels."""
+    for gains, fitting in ((GAINS, GAINS), ((0.0,) * 3, ())):
+        *_, last = lab.refresh("lab", material.shown, None, gains, 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+        assert last[lab.material].shown == material.shown
+        assert last[lab.material].edits == Edits(fitting)

@@ -59,9 +59,9 @@ def test_a_refused_picture_is_told_on_each_tab_and_leaves_settings_to_the_one_th
     bad.write_text("no picture")
     for before in (shown, None):
         *_, last = tab.show(str(bad), None, before, "tiny", True, 0, 80, False, VISIT, SILENT)
-        assert last.pop(tab.discarded) == str(bad)
-        assert last.keys() == {*tab.statuses}
-        assert all("not a picture" in words for words in last.values())
+        told = {place: last.pop(place) for place in tab.statuses}
+        assert all("not a picture" in words for words in told.values())
+        assert last == {tab.discarded: str(bad), **(tab.controls.of(shown) if before else {})}
     *_, last = tab.show(str(bad), str(bad), shown, "tiny", False, 0, 80, False, VISIT, SILENT)
     assert (last[tab.shown].path, last[tab.shown].color) == (shown.path, False)
     *_, last = tab.show(str(bad), str(bad), None, "tiny", False, 0, 80, False, VISIT, SILENT)
@@ -81,7 +81,7 @@ def test_what_is_given_up_leaves_the_controls_as_they_were_for_what_is_shown(
     monkeypatch.setattr(laboratory.engine, "encode", ended)
     *_, last = tab.show(desk.EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
     settings = {controls.color: True, controls.side: 0, controls.exact: False, controls.quality: 50}
-    assert last == {tab.discarded: desk.EXAMPLES[1], **settings}
+    assert last == {tab.status: gr.skip(), tab.discarded: desk.EXAMPLES[1], **settings}
     *_, last = tab.show(desk.EXAMPLES[1], None, None, "tiny", False, 64, 80, True, VISIT, SILENT)
     assert last == {tab.discarded: desk.EXAMPLES[1], tab.status: gr.skip()}
     end = desk.stop  # for something else, which has set the controls
@@ -100,4 +100,16 @@ def test_a_rate_that_is_given_up_discards_no_picture(
 
     shown = show(50)
     monkeypatch.setattr(laboratory.engine, "decode", ended)
-    assert list(tab.show_rate(shown, 60, False, VISIT, SILENT)) == [tab.controls.of(shown)]
+    assert list(tab.show_rate(shown, 60, False, VISIT, SILENT)) == [{tab.status: gr.skip(), **tab.controls.of(shown)}]
+
+
+def test_a_picture_that_is_too_large_may_be_tried_at_another_size(
+    tab: Reconstruct, show: Callable[..., desk.Shown], laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    shown = show(50)
+    monkeypatch.setattr(laboratory.engine, "encode", fail)
+    *_, last = tab.show(desk.EXAMPLES[1], None, shown, "tiny", True, 0, 80, False, VISIT, SILENT)
+    assert last.keys() == {*tab.statuses}

@@ -13,7 +13,7 @@ import gradio as gr
 from residae.engine import Progress, between
 from residae.errors import ResidaeError
 from residae.metrics import bits_per_pixel
-from residae.ui.desk import Stopped, Updates, explained, laboratory, open_fitted, saved, stop_on_shown, told
+from residae.ui.desk import Stopped, Updates, explained, laboratory, open_fitted, saved, stop_beside, told
 from residae.ui.widgets import MODEL, PLAIN, work_line
 from residae.ui.words import alert, note, short
 
@@ -48,11 +48,12 @@ class Batch:
         with gr.Row():
             self.csv = gr.DownloadButton("Table as CSV", interactive=False, elem_id="batch-csv")
             self.zip = gr.DownloadButton("Files as ZIP", interactive=False, elem_id="batch-zip")
-        self.run.click(stop_on_shown, **PLAIN).then(
+        self.run.click(stop_beside, **PLAIN).then(
             self.compress_all,
             [self.files, checkpoint, *settings],
             [self.table, self.status, self.csv, self.zip],
             show_progress_on=self.status,
+            trigger_mode="always_last",
             **MODEL,
         )
 

@@ -37,6 +37,7 @@ KEPT: dict[Any, Report] = {}  # on our own pictures, so that they are one click 
 MOST_KEPT = 40
 TELLING = 0.2  # seconds between two words on progress: the browser works for each, perhaps on the same cores
 FORESIGHT = 2.0  # seconds before a word on how long it will take: guesses from less were several times too high
+BESIDE, ASKED, PICTURE = range(3)  # ranks of work: what tabs add to what is shown, what else was asked for, a picture
 RUNNING: WeakValueDictionary[str, "Work"] = WeakValueDictionary()  # by session, what can be stopped
 
 
@@ -51,8 +52,11 @@ class GivenUp(Stopped):
 class Work(threading.Event):
     """What runs for a session, until it is set."""
 
-    new_picture = False  # whether it puts another picture in the place of what is shown
     given_up = False
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.rank = rank
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,14 +185,13 @@ def saved(data: bytes, name: str) -> str:
         raise ResidaeError(f"The result cannot be written on the server: {error.strerror}.") from error
 
 
-def told(progress: gr.Progress, request: gr.Request, doing: str = "", new_picture: bool = False) -> Progress:
+def told(progress: gr.Progress, request: gr.Request, doing: str = "", rank: int = ASKED) -> Progress:
     """Tell the page what is being done, how far it is and how long it will take; stop when the session asks to.
 
     The time is told once it can be known from what has passed.
     """
     start = last = time.monotonic()
-    work = RUNNING[str(request.session_hash)] = Work()
-    work.new_picture = new_picture
+    work = RUNNING[str(request.session_hash)] = Work(rank)
 
     def tell(share: float) -> None:
         nonlocal last
@@ -209,21 +212,28 @@ def told(progress: gr.Progress, request: gr.Request, doing: str = "", new_pictur
 
 def stop(request: gr.Request) -> None:
     """Ask what runs for this session to stop; what is shown stays."""
-    if work := RUNNING.get(str(request.session_hash)):
-        work.set()
+    _stop(request, PICTURE)
 
 
 def give_up(request: gr.Request) -> None:
     """As `stop`, for good."""
-    if work := RUNNING.get(str(request.session_hash)):
-        work.given_up = True
-        work.set()
+    _stop(request, PICTURE, for_good=True)
 
 
-def stop_on_shown(request: gr.Request) -> None:
-    """As `stop`, but a new picture goes on: else what was shown before it would stay, and be worked on in its place."""
+def stop_for_rate(request: gr.Request) -> None:
+    """As `stop`, but a picture goes on: to end it would change the rate of the one before in its place."""
+    _stop(request, ASKED)
+
+
+def stop_beside(request: gr.Request) -> None:
+    """As `stop`, of what would begin anew by itself when it is looked at."""
+    _stop(request, BESIDE)
+
+
+def _stop(request: gr.Request, highest: int, for_good: bool = False) -> None:
     work = RUNNING.get(str(request.session_hash))
-    if work and not work.new_picture:
+    if work and work.rank <= highest:
+        work.given_up |= for_good
         work.set()
 
 

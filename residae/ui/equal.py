@@ -9,7 +9,7 @@ from residae import charts, views
 from residae.engine import between
 from residae.metrics import bits_per_pixel
 from residae.session import Comparison, Report
-from residae.ui.desk import Shown, Updates, explained, told
+from residae.ui.desk import BESIDE, Shown, Updates, explained, told
 from residae.ui.viewer import error_pane, light_table, pane, table
 from residae.ui.widgets import MODEL, work_line
 from residae.ui.words import alert, contenders, decibels, note, verdict
@@ -65,7 +65,7 @@ class EqualBytes:
             if shown.compressed is None:
                 yield {self.status: "<p>The unquantised latent has no file to compare: untick Skip the file.</p>"}
                 return
-            tell = told(progress, request, "Encoding with each codec.")
+            tell = told(progress, request, "Encoding with each codec.", BESIDE)
             lab = shown.lab
             report = lab.judge(shown.picture(), shown.encoding, shown.compressed, between(tell, 0, 0.1))
             for number, comparison in enumerate(lab.compare(report, between(tell, 0.1, 1))):

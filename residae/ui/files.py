@@ -9,7 +9,7 @@ import gradio as gr
 from residae import charts
 from residae.engine import Progress, between
 from residae.errors import ResidaeError
-from residae.ui.desk import Updates, explained, laboratory, read, stop_on_shown, told
+from residae.ui.desk import Updates, explained, laboratory, read, stop_beside, told
 from residae.ui.viewer import light_table, pane, table
 from residae.ui.widgets import MODEL, PLAIN, work_line
 from residae.ui.words import alert, channel_sentence, contents, short
@@ -22,11 +22,12 @@ class Files:
         self.table = light_table("opened", "A .rae file becomes its picture here.")
         self.pictures = gr.File(label="The pictures, as PNG", file_count="multiple", visible=False, elem_id="pictures")
         self.figures = gr.HTML(elem_id="opened-figures", apply_default_css=False)
-        self.rae.upload(stop_on_shown, **PLAIN).then(
+        self.rae.upload(stop_beside, **PLAIN).then(
             self.open,
             [self.rae, checkpoint],
             [self.rae, self.table, self.figures, self.pictures, self.status],
             show_progress_on=self.status,
+            trigger_mode="always_last",
             **MODEL,
         )
 

@@ -12,7 +12,7 @@ from residae import charts, views
 from residae.engine import between
 from residae.image import cover, fit
 from residae.session import Edits, Encoding, Report
-from residae.ui.desk import EXAMPLES, Shown, Updates, explained, open_fitted, stop, told
+from residae.ui.desk import BESIDE, EXAMPLES, Shown, Updates, explained, open_fitted, stop_beside, told
 from residae.ui.viewer import as_file, light_table, pane, report_table, table
 from residae.ui.widgets import MODEL, PLAIN, our_pictures, work_line
 from residae.ui.words import alert, channel_numbers, channel_sentence, edited_sentence, note
@@ -75,22 +75,17 @@ class Lab:
             "outputs": self.outputs,
             "show_progress_on": self.status,
         }
-        decode = {
-            "fn": self.edit,
-            "inputs": [self.material, *edits],
-            "outputs": [self.material, self.table, self.status],
-            "show_progress_on": self.status,
-            "trigger_mode": "always_last",
-            **MODEL,
-        }
-        self.mixer.input(self.take_gains, outputs=self.gains, **PLAIN).then(stop, **PLAIN).then(**decode)
-        gr.on([self.step.release, self.noise.release, self.blend.release], stop, **PLAIN).then(**decode)
-        self.others.select(self.take_example, outputs=self.other, **PLAIN).then(stop, **PLAIN).then(**decode)
+        decode = {**self.refreshing, "trigger_mode": "always_last", **MODEL}
+        self.mixer.input(self.take_gains, outputs=self.gains, **PLAIN).then(stop_beside, **PLAIN).then(**decode)
+        gr.on([self.step.release, self.noise.release, self.blend.release], stop_beside, **PLAIN).then(**decode)
+        self.others.select(self.take_example, outputs=self.other, **PLAIN).then(stop_beside, **PLAIN).then(**decode)
         self.other_upload.upload(
             lambda path: (path, None), self.other_upload, [self.other, self.other_upload], **PLAIN
         ).then(**decode)
         cleared = [self.gains, self.step, self.noise, self.blend, self.mixer]
-        self.reset.click(self.clear, [self.material, self.plane], cleared, **PLAIN).then(stop, **PLAIN).then(**decode)
+        self.reset.click(self.clear, [self.material, self.plane], cleared, **PLAIN).then(stop_beside, **PLAIN).then(
+            **decode
+        )
         self.plane.input(self.show_plane, [self.material, self.plane], [self.mixer, self.channel], **PLAIN)
         self.mixer.select(self.look, [self.material, self.plane], self.channel, **PLAIN)
         self.measure.click(self.weigh, self.material, [self.chart, self.status], show_progress_on=self.status, **MODEL)
@@ -108,42 +103,27 @@ class Lab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Take up what is shown now, if it is not taken up already."""
+        """Take up what is shown now, if it is not taken up already, and decode its edited latent: small at once, then
+        whole. To leave the number beside a slider is a release of it: with the edits that are shown, nothing is to be
+        done."""
 
         def work() -> Iterator[Updates]:
-            if tab != "lab" or shown is None or (material and material.shown == shown and material.edits is not None):
+            if tab != "lab" or shown is None:
                 return
-            tell = told(progress, request, "Preparing.")
-            fresh = prepared(shown, between(tell, 0, 0.2))
-            yield {
-                self.material: fresh,
-                **self.strips(fresh, PLANES[0]),
-                **self.chart_of(fresh, None),
-                **self._enlarged(fresh, PLANES[0], 0),
-            }
-            edits = Edits(gains, blend, step, noise)
-            yield from self._decoded(fresh, edits, other, between(tell, 0.2, 1))
-
-        yield from explained(self.status, alert, work())
-
-    def edit(
-        self,
-        material: Material | None,
-        gains: tuple[float, ...],
-        step: float,
-        noise: float,
-        blend: float,
-        other: str,
-        request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> Iterator[Updates]:
-        """Decode the edited latent: small at once, then whole. To leave the number beside a slider is a release of it:
-        with the edits that are shown, nothing is to be done."""
-
-        def work() -> Iterator[Updates]:
-            edits = Edits(gains, blend, step, noise)
-            if material and (edits != material.edits or (blend and other != material.other)):
-                yield from self._decoded(material, edits, other, told(progress, request))
+            fitting = gains if len(gains) == shown.lab.latent_channels else ()  # they may be of another checkpoint
+            edits = Edits(fitting, blend, step, noise)
+            if not material or material.shown != shown:
+                tell = told(progress, request, "Preparing.", BESIDE)
+                fresh = prepared(shown, between(tell, 0, 0.2))
+                yield {
+                    self.material: fresh,
+                    **self.strips(fresh, PLANES[0]),
+                    **self.chart_of(fresh, None),
+                    **self._enlarged(fresh, PLANES[0], 0),
+                }
+                yield from self._decoded(fresh, edits, other, between(tell, 0.2, 1))
+            elif edits != material.edits or (blend and other != material.other):
+                yield from self._decoded(material, edits, other, told(progress, request, rank=BESIDE))
 
         yield from explained(self.status, alert, work())
 
@@ -203,7 +183,7 @@ class Lab:
                 return
             losses: list[float] = []
             picture = fit(material.shown.picture(), PREVIEW)
-            lab, tell = material.shown.lab, told(progress, request, "Muting each channel in turn.")
+            lab, tell = material.shown.lab, told(progress, request, "Muting each channel in turn.", BESIDE)
             for loss in lab.channel_losses(picture, material.small, tell):
                 losses.append(loss)
                 padded = losses + [0.0] * (lab.latent_channels - len(losses))

@@ -7,7 +7,7 @@ import gradio as gr
 
 from residae.ui.batch import Batch
 from residae.ui.controls import Controls, first_visit, pick_example
-from residae.ui.desk import stop, stop_on_shown
+from residae.ui.desk import stop, stop_for_rate
 from residae.ui.endpoints import add_endpoints
 from residae.ui.equal import EqualBytes
 from residae.ui.files import Files
@@ -81,7 +81,7 @@ class Page:
         picked = controls.examples.select(pick_example, outputs=picture, **PLAIN)
         visited = blocks.load(first_visit, checkpoint, [self.source, controls.side], **PLAIN)
         changed = gr.on([controls.color.input, controls.side.input, checkpoint.input], stop, **PLAIN)
-        rated = gr.on([controls.quality.release, controls.exact.input], stop_on_shown, **PLAIN)
+        rated = gr.on([controls.quality.release, controls.exact.input], stop_for_rate, **PLAIN)
         for event, then in (
             (taken.then(stop, **PLAIN), anew),
             (picked.then(stop, **PLAIN), anew),

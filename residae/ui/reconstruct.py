@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import gradio as gr
 
 from residae import charts, views
-from residae.errors import ResidaeError
+from residae.errors import OutOfMemoryError, ResidaeError
 from residae.session import Report
 from residae.ui.controls import Controls
-from residae.ui.desk import GivenUp, Shown, Updates, examine, explained, told
+from residae.ui.desk import PICTURE, GivenUp, Shown, Updates, examine, explained, told
 from residae.ui.viewer import light_table, report_table
 from residae.ui.widgets import work_line
 from residae.ui.words import alert, heading, numbers, sentences
@@ -48,7 +48,7 @@ class Reconstruct:
 
         def work() -> Iterator[Updates]:
             if chosen:
-                tell = told(progress, request, new_picture=True)
+                tell = told(progress, request, rank=PICTURE)
                 report = examine(chosen, checkpoint, color, side, None if exact else quality, tell)
                 fresh = Shown(chosen, side, checkpoint, report.encoding, report.compressed, report.psnr)
                 yield from self._filled(fresh, report)
@@ -78,17 +78,19 @@ class Reconstruct:
         yield from self._explained(work(), None, shown)
 
     def _explained(self, work: Iterator[Updates], path: str | None, shown: Shown | None) -> Iterator[Updates]:
-        """What `work` yields; an error on each tab that shows the picture, and what was given up as the controls of
-        what is shown. `path` is that of a picture which is then discarded."""
-        discarded = {self.discarded: path} if path else {}
+        """What `work` yields. Of an error it is told on each tab that shows the picture. After it, as after a stop for
+        good, `path` is discarded and the controls are those of what is shown; but where memory ran out, another size
+        may do."""
+        back = {**({self.discarded: path} if path else {}), **(self.controls.of(shown) if shown else {})}
 
         def outcome() -> Iterator[Updates]:
             try:
                 yield from work
             except ResidaeError as error:
-                yield {**discarded, **{place: alert(error) for place in self.statuses}}
+                told_of = {place: alert(error) for place in self.statuses}
+                yield told_of if isinstance(error, OutOfMemoryError) else told_of | back
             except GivenUp:
-                yield {**discarded, **(self.controls.of(shown) if shown else {self.status: gr.skip()})}
+                yield {self.status: gr.skip(), **back}
 
         yield from explained(self.status, alert, outcome())
 
