@@ -69,7 +69,7 @@ class Page:
         work = {
             "outputs": [*reconstruct.own, *reconstruct.statuses],
             "show_progress_on": reconstruct.statuses,
-            "trigger_mode": "always_last",  # of several requests: none is dropped while another is worked on
+            "trigger_mode": "always_last",  # of several requests the last counts, and is not dropped while another runs
             **MODEL,
         }
         picture = [self.source, reconstruct.discarded]
