@@ -53,7 +53,6 @@ class Batch:
             [self.files, checkpoint, *settings],
             [self.table, self.status, self.csv, self.zip],
             show_progress_on=self.status,
-            trigger_mode="always_last",
             **MODEL,
         )
 
