@@ -27,7 +27,7 @@ class Files:
             [self.rae, checkpoint],
             [self.rae, self.table, self.figures, self.pictures, self.status],
             show_progress_on=self.status,
-            trigger_mode="always_last",  # or files that come while others are opened would be lost
+            trigger_mode="multiple",  # or files that come while others are opened would be lost
             **MODEL,
         )
 
