@@ -98,7 +98,6 @@ class Engine:
         name = torch.cuda.get_device_name(self.device) if self.on_gpu else "CPU"
         return f"{name}, {str(self.dtype).removeprefix('torch.')}"
 
-    @memory_watched()
     def encode(self, plane: Plane, progress: Progress | None = None) -> Latent:
         """(H, W) float32 in [0, 1], any size -> latent (C, ceil(H/16), ceil(W/16)) float32.
 
@@ -117,7 +116,6 @@ class Engine:
         self._in_tiles(compute, _Tile(range(cells[0]), range(cells[1]), cells, ENCODER_HALO), progress)
         return latent
 
-    @memory_watched()
     def decode(
         self, latent: Latent, height: int, width: int, progress: Progress | None = None, region: Region = WHOLE
     ) -> Plane:

@@ -363,9 +363,10 @@ def _deep_pixels(image: Image.Image, notices: list[str]) -> Pixels:
         pixels = _scaled(values, 0, 2**bits - 1)
         if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero: Pillow sees to it up to 8 bits
             pixels = ~pixels
-        gray = Image.fromarray(pixels)
-        gray.info["icc_profile"] = image.info.get("icc_profile")
-        pixels = np.array(_converted(_profiled(gray), "L"))
+        if profile := image.info.get("icc_profile"):
+            gray = Image.fromarray(pixels)
+            gray.info["icc_profile"] = profile
+            pixels = np.array(_converted(_profiled(gray), "L"))
         transparent = values == image.info.get("transparency", -1)
         if transparent.any():
             notices.append("Transparency is shown on white.")

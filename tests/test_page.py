@@ -394,6 +394,7 @@ def test_stop_keeps_what_is_shown_and_the_next_work_runs(
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
     page.set_input_files("#upload input[type=file]", large)
     button = page.locator(".work:has(#status) .stop")
+    expect(page.locator("#status")).to_contain_text(re.compile(r"\d+\.\d%"))
     expect(button).to_be_visible()
     button.click()
     expect(button).to_be_hidden()

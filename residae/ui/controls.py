@@ -24,6 +24,7 @@ class Controls:
         self.exact = gr.Checkbox(label="Skip the file: decode the unquantised latent", elem_id="exact")
         self.download = gr.DownloadButton("Download .rae", interactive=False, elem_id="download")
         self.side = gr.Radio(SIZES, value=CPU_SIDE, label="Working size", info=SIZE_NOTE, elem_id="side")
+        self.settings = [self.color, self.side, self.quality, self.exact]
 
     def of(self, shown: Shown) -> Updates:
         """As they were for what is shown."""

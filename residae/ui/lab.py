@@ -83,9 +83,8 @@ class Lab:
             lambda path: (path, None), self.other_upload, [self.other, self.other_upload], **PLAIN
         ).then(**decode)
         cleared = [self.gains, self.step, self.noise, self.blend, self.mixer]
-        self.reset.click(self.clear, [self.material, self.plane], cleared, **PLAIN).then(stop_beside, **PLAIN).then(
-            **decode
-        )
+        emptied = self.reset.click(self.clear, [self.material, self.plane], cleared, **PLAIN)
+        emptied.then(stop_beside, **PLAIN).then(**decode)
         self.plane.input(self.show_plane, [self.material, self.plane], [self.mixer, self.channel], **PLAIN)
         self.mixer.select(self.look, [self.material, self.plane], self.channel, **PLAIN)
         self.measure.click(self.weigh, self.material, [self.chart, self.status], show_progress_on=self.status, **MODEL)

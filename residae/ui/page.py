@@ -64,16 +64,15 @@ class Page:
 
     def _wire(self, blocks: gr.Blocks) -> None:
         controls, checkpoint, reconstruct = self.controls, self.model.checkpoint, self.reconstruct
-        settings = [checkpoint, controls.color, controls.side, controls.quality, controls.exact]
         reconstruct.statuses += [self.lab.status, self.equal.status]
         work = {
-            "outputs": [*reconstruct.own, *reconstruct.statuses],
+            "outputs": reconstruct.outputs,
             "show_progress_on": reconstruct.statuses,
             "trigger_mode": "always_last",  # of several requests the last counts, and is not dropped while another runs
             **MODEL,
         }
         picture = [self.source, reconstruct.discarded]
-        anew = {"fn": reconstruct.show, "inputs": [*picture, self.shown, *settings], **work}
+        anew = {"fn": reconstruct.show, "inputs": [*picture, self.shown, checkpoint, *controls.settings], **work}
         rate = {"fn": reconstruct.show_rate, "inputs": [self.shown, controls.quality, controls.exact], **work}
         taken = controls.upload.upload(
             lambda path: (None, path, None), controls.upload, [controls.upload, *picture], **PLAIN

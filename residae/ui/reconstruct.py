@@ -1,6 +1,7 @@
 """The tab Reconstruct: the original, what is left of it, and how far each pixel is off."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import gradio as gr
 
@@ -24,9 +25,12 @@ class Reconstruct:
         with gr.Accordion("How common each error is", open=False):
             self.histogram = gr.HTML(elem_id="histogram", apply_default_css=False)
         self.statuses = [self.status]  # also of other tabs that show the same picture: progress and errors are for all
-        self.own = [
-            *(header, shown, self.discarded, self.table, self.figures, self.histogram),
-            *(controls.download, controls.color, controls.side, controls.quality, controls.exact),
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [
+            *(self.header, self.shown, self.discarded, self.table, self.figures, self.histogram, *self.statuses),
+            *(self.controls.download, *self.controls.settings),
         ]
 
     def show(
@@ -78,7 +82,7 @@ class Reconstruct:
         yield from self._explained(work(), None, shown)
 
     def _explained(self, work: Iterator[Updates], path: str | None, shown: Shown | None) -> Iterator[Updates]:
-        """What `work` yields. Of an error it is told on each tab that shows the picture. After it, as after a stop for
+        """What `work` yields; an error is told on each tab that shows the picture. After an error, as after a stop for
         good, `path` is discarded and the controls are those of what is shown; but where memory ran out, another size
         may do."""
         back = {**({self.discarded: path} if path else {}), **(self.controls.of(shown) if shown else {})}
@@ -87,8 +91,8 @@ class Reconstruct:
             try:
                 yield from work
             except ResidaeError as error:
-                told_of = {place: alert(error) for place in self.statuses}
-                yield told_of if isinstance(error, OutOfMemoryError) else told_of | back
+                alerts = {place: alert(error) for place in self.statuses}
+                yield alerts if isinstance(error, OutOfMemoryError) else alerts | back
             except GivenUp:
                 yield {self.status: gr.skip(), **back}
 
