@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -34,7 +34,8 @@ CPU_COLUMNS = 240  # that a stage makes at once: beyond 250, oneDNN's bfloat16 i
 CPU_BYTES = 28 * 10**6  # of one of its tensors: 32 MiB and more come fresh from the system each time, page by page
 CPU_MISFIT = (512, 32, 32)  # what 256 x 256 pixels become: in bfloat16, 34 rows would take a fifth less
 MOST_SIZES = 256  # of inputs, for which a convolution remembers its layout
-REACH = 24  # standard deviations: trained activations have long tails, and what is cut off costs more than coarse steps
+REACH = 20  # standard deviations: trained activations have long tails, and what is cut off costs more than coarse steps
+HALF = 15 / 32  # of a step, added so that cutting rounds: a half, less what bfloat16 adds by rounding long tails itself
 
 Plane = NDArray[np.float32]  # (H, W) in [0, 1]
 Latent = NDArray[np.float32]  # (C, H/16, W/16)
@@ -47,11 +48,11 @@ Layer = Callable[[Tensor], Tensor]
 class Engine:
     """The inference form of one network on one device.
 
-    `device` is CUDA where there is one, else the CPU. `dtype` is the precision of the convolutions: bfloat16 where the
-    device is faster in it, int8 on other CPUs that multiply bytes, else float32. int8 is for the residual blocks, whose
-    sums are float32 as all the rest; unless asked for, it is not used with a network that loses by it. `tile` is the
-    side of a tile in latent cells of 16 x 16 pixels; without it, tiles are as large as the free memory of the device
-    allows. A progress callback may raise to stop the work.
+    `device` is CUDA where there is one, else the CPU. `dtype` is the precision of the convolutions: int8 on CPUs that
+    multiply bytes faster than anything else, bfloat16 where the device is faster in it than in float32, else that. int8
+    is for the residual blocks alone, and unless asked for not used with a network that loses by it; their sums and all
+    the rest are in the better of the other two. `tile` is the side of a tile in latent cells of 16 x 16 pixels; without
+    it, tiles are as large as the free memory of the device allows. A progress callback may raise to stop the work.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Engine:
         network = copy.deepcopy(network).eval()
         self._prepare(network, dtype or preferred_dtype(self.device))
         if dtype is None and self.dtype == torch.int8 and not self._is_as_good_as(network):
-            self._prepare(network, torch.float32)
+            self._prepare(network, preferred_float(self.device))
 
     @torch.inference_mode()
     def _prepare(self, network: ResidualAutoencoder, dtype: torch.dtype) -> None:
@@ -198,33 +199,47 @@ def latent_shape(height: int, width: int) -> tuple[int, int]:
 
 def preferred_dtype(device: torch.device) -> torch.dtype:
     """The precision in which `device` convolves fastest at no visible loss: bfloat16, int8 or float32."""
+    bytes_are_fastest = device.type == "cpu" and _cpu_multiplies_bytes() and not _cpu_has_amx()
+    return torch.int8 if bytes_are_fastest else preferred_float(device)
+
+
+def preferred_float(device: torch.device) -> torch.dtype:
+    """The faster of bfloat16 and float32 on `device`."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if _cpu_prefers_bfloat16():
-        return torch.bfloat16
-    return torch.int8 if _cpu_multiplies_bytes() else torch.float32
+        prefers_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        prefers_bfloat16 = _cpu_prefers_bfloat16()
+    return torch.bfloat16 if prefers_bfloat16 else torch.float32
+
+
+def _cpu_capabilities() -> Mapping[str, Any]:
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # not in 2.8
+
+
+def _cpu_has_amx() -> bool:
+    """Tiles of matrices, which multiply bfloat16 eight times as fast as vector units do."""
+    return _has_onednn(torch.bfloat16) and bool(_cpu_capabilities().get("amx_bf16"))
 
 
 def _cpu_multiplies_bytes() -> bool:
     """VNNI: about four times as many products of bytes as of float32. Without it, sums of products would overflow."""
-    capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # not in 2.8
-    has_vnni = torch.cpu._is_vnni_supported() or capable.get("avx_vnni")
+    has_vnni = torch.cpu._is_vnni_supported() or _cpu_capabilities().get("avx_vnni")
     return bool(has_vnni) and _has_onednn(torch.float32) and hasattr(torch.ops.onednn, "qconv2d_pointwise")
 
 
 def _between_convolutions(dtype: torch.dtype) -> torch.dtype:
     """What planes are kept in: bytes are for the convolutions alone."""
-    return torch.float32 if dtype == torch.int8 else dtype
+    return preferred_float(torch.device("cpu")) if dtype == torch.int8 else dtype
 
 
 @functools.cache
 def _cpu_prefers_bfloat16() -> bool:
     """With AMX, bfloat16 is several times faster than float32. Without, it is measured, since having the instructions
     does not tell: with AVX512-BF16 alone it can be half as fast."""
+    if _cpu_has_amx():
+        return True
     if not _has_onednn(torch.bfloat16):
         return False
-    if hasattr(torch.cpu, "get_capabilities") and torch.cpu.get_capabilities().get("amx_bf16"):  # not in 2.8
-        return True
 
     def seconds(dtype: torch.dtype) -> float:
         x = torch.zeros(1, 128, 64, 64, dtype=dtype).contiguous(memory_format=torch.channels_last)
@@ -375,7 +390,7 @@ class _Block:
 
 
 class _ByteBlock:
-    """A residual block whose two convolutions multiply bytes; its sum stays in float32. It may overwrite its input.
+    """A residual block whose two convolutions multiply bytes; its sum is floating-point. It may overwrite its input.
 
     What a convolution is given was normalised and is positive, so that BatchNorm itself tells the range of each
     channel, and no picture is needed to find it. That steps differ between channels costs nothing: what comes before a
@@ -391,7 +406,7 @@ class _ByteBlock:
             cast(Tensor, layer.bias).div_(step)
         for layer, step in ((first, outer), (second, inner)):
             layer.weight.mul_(step.view(1, -1, 1, 1))
-        cast(Tensor, norm.bias).add_(0.5)  # bytes are cut, not rounded
+        cast(Tensor, norm.bias).add_(HALF)  # bytes are cut, not rounded
         self.norm = _Convolution(norm, device, dtype)
         self.first, self.second = _ByteConvolution(first), _ByteConvolution(second)
         shortcut = block.shortcut
@@ -419,10 +434,10 @@ class _ByteConvolution:
         return cast(Tensor, torch.ops.onednn.qconv2d_pointwise(*given, 1.0, 0, torch.uint8, "relu", [], None))
 
     def onto(self, total: Tensor, x: Tensor) -> Tensor:
-        """`total`, float32, plus the convolution of bytes, in the place of `total`."""
+        """`total` plus the convolution of bytes, in the precision of `total`."""
         given = x, 1.0, 0, self.weight, self.scale, self.zero, total, self.bias, *self.options
         operator = torch.ops.onednn.qconv2d_pointwise.binary
-        return cast(Tensor, operator(*given, 1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], None))
+        return cast(Tensor, operator(*given, 1.0, 0, total.dtype, 1.0, 0, "sum", 1.0, "none", [], None))
 
 
 def _step(norm: nn.BatchNorm2d) -> Tensor:

@@ -24,6 +24,7 @@ from PIL import Image
 from service import PATIENCE, Service, program, serving
 
 import residae.examples
+from residae.engine import preferred_float
 from residae.image import Pixels, fit, open_picture, write_png
 from residae.session import Laboratory
 
@@ -37,7 +38,7 @@ import logging
 import torch
 import residae.engine as engine
 import residae.ui.server as server
-engine.preferred_dtype = lambda device: {dtype}
+engine.preferred_float = lambda device: {dtype}
 logging.getLogger("residae.sandbox").setLevel("CRITICAL")
 server.DELETE_CACHE = {forgets}
 import app
@@ -215,7 +216,8 @@ def footprint(service: Service) -> dict[str, int]:
 
 @pytest.fixture
 def service(tmp_path: Path, checkpoint: Path, laboratory: Laboratory) -> Iterator[Service]:
-    with serving(tmp_path, checkpoint, QUIET.format(dtype=laboratory.engine.dtype, forgets=FORGETS)) as service:
+    dtype = preferred_float(laboratory.engine.device)
+    with serving(tmp_path, checkpoint, QUIET.format(dtype=dtype, forgets=FORGETS)) as service:
         yield service
 
 

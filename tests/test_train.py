@@ -407,7 +407,7 @@ RECIPE = Recipe(**SHORT_RATE)
 
 @pytest.fixture(autouse=True)
 def _fresh_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "preferred_dtype", lambda _: torch.float32)
+    monkeypatch.setattr(loop, "preferred_float", lambda _: torch.float32)
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -646,7 +646,7 @@ def test_a_wrong_start(pictures: Path, tmp_path: Path) -> None:
 def test_mixed_precision_where_bfloat16_is_preferred(
     clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "preferred_dtype", lambda _: torch.bfloat16)
+    monkeypatch.setattr(loop, "preferred_float", lambda _: torch.bfloat16)
     convolve = nn.Conv2d.forward
     dtypes = set()
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from residae.checkpoint import ResidualAutoencoder
 from residae.codec import dequantise, quantise
-from residae.engine import Engine, preferred_dtype
+from residae.engine import Engine, preferred_float
 from residae.entropy import PLANES
 from residae.errors import TrainingError
 from residae.evaluate import open_pictures
@@ -75,7 +75,7 @@ def train(
         next(open_pictures(validate))  # a wrong folder is better known now than after half an hour
     # The state that Accelerator goes on with: it would come too late with the wish for a CPU.
     device = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device
-    mixed = preferred_dtype(device) == torch.bfloat16
+    mixed = preferred_float(device) == torch.bfloat16
     accelerator = Accelerator(mixed_precision="bf16" if mixed else "no")
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
