@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -62,7 +62,7 @@ class Engine:
         dtype: torch.dtype | None = None,
         tile: int | None = None,
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(device) if device else default_device()
         self.tile = tile
         self.latent_channels = network.latent_channels
         self._width = network.base_channels
@@ -197,6 +197,11 @@ def latent_shape(height: int, width: int) -> tuple[int, int]:
     return -(-height // STRIDE), -(-width // STRIDE)
 
 
+def default_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def preferred_dtype(device: torch.device) -> torch.dtype:
     """The precision in which `device` convolves fastest at no visible loss: bfloat16, int8 or float32."""
     bytes_are_fastest = device.type == "cpu" and _cpu_multiplies_bytes() and not _cpu_has_amx()
@@ -212,18 +217,15 @@ def preferred_float(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if prefers_bfloat16 else torch.float32
 
 
-def _cpu_capabilities() -> Mapping[str, Any]:
-    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # not in 2.8
-
-
 def _cpu_has_amx() -> bool:
     """Tiles of matrices, which multiply bfloat16 eight times as fast as vector units do."""
-    return _has_onednn(torch.bfloat16) and bool(_cpu_capabilities().get("amx_bf16"))
+    return torch.cpu._is_amx_tile_supported() and _has_onednn(torch.bfloat16)
 
 
 def _cpu_multiplies_bytes() -> bool:
     """VNNI: about four times as many products of bytes as of float32. Without it, sums of products would overflow."""
-    has_vnni = torch.cpu._is_vnni_supported() or _cpu_capabilities().get("avx_vnni")
+    capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # not in 2.8
+    has_vnni = torch.cpu._is_vnni_supported() or capable.get("avx_vnni")
     return bool(has_vnni) and _has_onednn(torch.float32) and hasattr(torch.ops.onednn, "qconv2d_pointwise")
 
 

@@ -120,11 +120,17 @@ class Comparison:
 class Laboratory:
     """One checkpoint on one device, and what can be done with it. Holds no picture, so any number of users share it."""
 
-    def __init__(self, network: ResidualAutoencoder, name: str, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self,
+        network: ResidualAutoencoder,
+        name: str,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self.name = name
         self.ratio = network.get_compression_ratio()  # pixels per latent number
         self.base_channels, self.latent_channels = network.base_channels, network.latent_channels
-        self.engine = Engine(network, device)
+        self.engine = Engine(network, device, dtype)
         tables = network.tables or Tables.default(network.latent_channels)
         self.codec = Codec(tables, network.fingerprint(), name)
 

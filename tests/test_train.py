@@ -37,7 +37,7 @@ from residae.train.loop import DECAY, STATE, Training, initialise, train
 from residae.train.optimizer import KernelMuon, build_optimizers
 from residae.train.rate import LAMBDA, LOWER, RateDistortion, RateModel, decode, encode, laplace_bits, relative
 from residae.train.recipe import Recipe
-from residae.train.tables import KNOTS, fit
+from residae.train.tables import KNOTS, fit, fit_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -474,6 +474,21 @@ def test_training_learns(clock: SimpleNamespace, start: Path, pictures: Path, tm
     assert float(rows[-1]["validation_psnr"]) == pytest.approx(after, abs=0.05)
     train_psnr = [float(row["train_psnr"]) for row in rows[:-1]]
     assert train_psnr[-1] > train_psnr[0] + 3
+
+
+def test_no_step_of_training_is_done_in_bytes(
+    clock: SimpleNamespace, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they round away is more than the noise by which the rates of channels are found."""
+    asked = []
+    monkeypatch.setattr("residae.engine.preferred_dtype", lambda device: asked.append(device) or torch.float32)
+    recipe = Recipe(**SHORT_RATE | {"minutes": 3.0, "validate_minutes": 2.0})
+    initialise(ResidualAutoencoder(2, 2)).save_pretrained(tmp_path / "start")
+    train(pictures, tmp_path / "run", tmp_path / "output", recipe, tmp_path / "start", pictures)
+    fit_checkpoint(tmp_path / "output", pictures, 3)
+    assert not asked
+    Laboratory.open(tmp_path / "output", "cpu")
+    assert asked
 
 
 def test_a_killed_run_ends_as_if_nothing_had_happened(

@@ -144,7 +144,7 @@ def train(
         renew(network, training.some_crops(crops))
         if training.average.rate.begun:
             network.tables = training.average.rate.tables()
-        fit_network(network, folder, TABLE_PICTURES)
+        fit_network(network, folder, TABLE_PICTURES, accelerator.device)
         network.save_pretrained(output)
         if validate:
             row = {"step": str(training.step), "minutes": f"{recipe.minutes:.2f}"}
@@ -167,7 +167,8 @@ class Training:
     def begin_rate(self, crops: Crops) -> None:
         """Set gains and predictions to suit the latents of today's average; training goes on from there."""
         generator = torch.Generator().manual_seed(self.recipe.seed)
-        engine = Engine(self.average.network, crops.pixels.device)
+        device = crops.pixels.device
+        engine = Engine(self.average.network, device, preferred_float(device))
         planes = [
             [engine.encode(crop.numpy()) for crop in crops.draw(kinds, FIT_SIDE, generator)[:, 0].cpu()]
             for kinds in (torch.full((FIT_CROPS,), kind) for kind in range(len(PLANES)))
@@ -274,7 +275,7 @@ class Training:
 def examine(network: ResidualAutoencoder, device: torch.device, folder: Path, strip: Path) -> dict[str, str]:
     """Measure `network` on the luma of the pictures in `folder`, unquantised and at QUALITIES by its tables' own code
     lengths: means by column of the log. Writes `strip`, of each picture's middle and what is made of it."""
-    laboratory = Laboratory(network, "average", device)
+    laboratory = Laboratory(network, "average", device, preferred_float(device))
     columns: dict[str, list[float]] = {}
     rows = []
     for _, picture in open_pictures(folder):

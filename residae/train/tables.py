@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from residae.checkpoint import ResidualAutoencoder
 from residae.codec import quantise
-from residae.engine import Engine, Latent, Progress
+from residae.engine import Engine, Latent, Progress, default_device, preferred_float
 from residae.entropy import (
     ALPHABET,
     FINEST,
@@ -27,9 +28,8 @@ from residae.entropy import (
     normalised,
 )
 from residae.errors import ImageError
-from residae.image import open_picture
+from residae.image import open_picture, to_planes
 from residae.model import STRIDE
-from residae.session import Laboratory
 
 Floats = NDArray[np.float64]
 
@@ -166,27 +166,29 @@ def fit_checkpoint(checkpoint: Path, folder: Path, pictures: int, progress: Prog
     ImageError where `folder` holds no picture, CheckpointError as `from_pretrained`.
     """
     network = ResidualAutoencoder.from_pretrained(checkpoint)
-    fit_network(network, folder, pictures, progress)
+    fit_network(network, folder, pictures, default_device(), progress)
     network.save_tables(checkpoint)
 
 
-def fit_network(network: ResidualAutoencoder, folder: Path, pictures: int, progress: Progress | None = None) -> None:
+def fit_network(
+    network: ResidualAutoencoder, folder: Path, pictures: int, device: torch.device, progress: Progress | None = None
+) -> None:
     """Give `network` tables fitted to `pictures` of the pictures below `folder`, drawn evenly; gains that it has are
     kept. Luma stands in for chroma where no picture has any. ImageError where `folder` holds no picture."""
-    laboratory = Laboratory(network, "")
+    # Not in int8: what it rounds away is more than the noise by which the sensitivity of channels is measured.
+    engine = Engine(network, device, preferred_float(device))
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     chosen = paths[:: max(1, len(paths) // pictures)][:pictures]
     planes: tuple[list[Latent], ...] = ([], [], [])
     for done, path in enumerate(chosen, start=1):
         with suppress(ImageError):
             picture = open_picture(path)
-            latents = laboratory.encode(picture, color=picture.pixels.ndim == 3).latents
-            for group, latent in zip(planes, latents, strict=False):  # a gray one has no chroma
-                group.append(latent)
+            for group, plane in zip(planes, to_planes(picture, picture.pixels.ndim == 3), strict=False):
+                group.append(engine.encode(plane))  # a gray one has no chroma
         if progress:
             progress(0.9 * done / len(chosen))
     if not planes[0]:
         raise ImageError(f"There is no picture in {folder}.")
-    network.tables = refit(laboratory.engine, [group or planes[0] for group in planes], network.tables)
+    network.tables = refit(engine, [group or planes[0] for group in planes], network.tables)
     if progress:
         progress(1)
