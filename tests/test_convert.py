@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from service import ROOT
 
@@ -19,6 +20,8 @@ from residae.codec import inspect
 from residae.errors import OutOfMemoryError
 from residae.image import open_picture
 from residae.session import Laboratory
+from residae.train import tables
+from residae.train.tables import fit_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Capture = pytest.CaptureFixture[str]
@@ -186,6 +189,18 @@ def test_fitted_tables_make_another_checkpoint_and_smaller_files(fitted: Path, f
     symbols = after.compress(encoding.latents, encoding.height, encoding.width, 80).symbols
     sizes = [entropy.ideal_bits(symbols[0], 0, 8000, codec.tables).sum() for codec in (laboratory.codec, after)]
     assert sizes[1] < 0.9 * sizes[0]
+
+
+@pytest.mark.parametrize(("pictures", "opened"), [(4, [0, 1, 3, 5]), (7, list(range(7))), (64, list(range(7)))])
+def test_fit_draws_evenly(
+    fitted: Path, folder: Path, tmp_path: Path, pictures: int, opened: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(tables, "open_picture", lambda path: seen.append(path.stem) or open_picture(path))
+    for i in range(7):
+        shutil.copy(folder / "a.png", tmp_path / f"{i}.png")
+    fit_network(ResidualAutoencoder.from_pretrained(fitted), tmp_path, pictures, torch.device("cpu"))
+    assert seen == [str(i) for i in opened]
 
 
 def test_fit_needs_pictures(checkpoint: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -178,7 +178,8 @@ def fit_network(
     # Not in int8: what it rounds away is more than the noise by which the sensitivity of channels is measured.
     engine = Engine(network, device, preferred_float(device))
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    chosen = paths[:: max(1, len(paths) // pictures)][:pictures]
+    count = min(pictures, len(paths))
+    chosen = [paths[i * len(paths) // count] for i in range(count)]
     planes: tuple[list[Latent], ...] = ([], [], [])
     for done, path in enumerate(chosen, start=1):
         with suppress(ImageError):
