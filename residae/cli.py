@@ -348,9 +348,9 @@ def _print_overhead(scores: Sequence["Score"]) -> None:
     print(
         f"  {total:,} bytes; by the tables at best {ideal:,.0f}, and each file within 1 % + {excess:.0f} bytes of that"
     )
-    print(
-        f"  contexts save {100 * (1 - ideal / static):.1f} % on the best static tables, one per channel: {static:,.0f}"
-    )
+    if static:  # nothing, where each channel has one symbol throughout
+        saved = 100 * (1 - ideal / static)
+        print(f"  contexts save {saved:.1f} % on the best static tables, one per channel: {static:,.0f}")
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

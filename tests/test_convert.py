@@ -222,6 +222,14 @@ def test_scores_go_to_a_file_that_is_not_replaced_unasked(folder: Path, tmp_path
     assert main([*arguments, "--force"]) == 0
 
 
+def test_pictures_of_nothing_leave_contexts_nothing_to_save(tmp_path: Path, capsys: Capture) -> None:
+    Image.new("L", (16, 16), 128).save(tmp_path / "flat.png")
+    assert main(["evaluate", str(tmp_path), "--quality", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "mean of 1" in out
+    assert "contexts save" not in out
+
+
 def test_a_picture_that_cannot_be_had_at_a_rate_leaves_the_others_theirs(
     folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:
