@@ -28,14 +28,21 @@ class CodecError(ResidaeError):
     """The compressed file is damaged, foreign, or made by another checkpoint."""
 
 
+NO_MEMORY = (
+    "out of memory",  # torch of a GPU
+    "allocate memory",  # torch of a CPU
+    "not enough memory",  # the same on Windows
+    "could not create a primitive",  # oneDNN
+)
+
+
 @contextmanager
 def memory_watched() -> Iterator[None]:
-    """Memory that runs out as one error: Python has a class for it, torch another for a GPU, and for a CPU words."""
+    """Memory that runs out as one error: Python has a class for it, and libraries have words."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        words = str(error)
-        if isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
             raise OutOfMemoryError(
                 "The picture takes more memory than there is: try a smaller working size."
             ) from error

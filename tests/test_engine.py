@@ -436,6 +436,8 @@ def test_progress_may_stop_the_work(engine: Engine, way: str) -> None:
         (MemoryError(), OutOfMemoryError),
         (torch.OutOfMemoryError("CUDA out of memory."), OutOfMemoryError),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), OutOfMemoryError),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to"), OutOfMemoryError),
+        (RuntimeError("could not create a primitive"), OutOfMemoryError),
         (RuntimeError("another"), RuntimeError),
     ],
 )
