@@ -1,5 +1,6 @@
 """Measure a checkpoint on a folder of pictures: the tables of the README and the model card."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from residae.image import Picture, open_picture
 from residae.metrics import bits_per_pixel, psnr, ssim
 from residae.rivals import compress_within
 from residae.session import Laboratory, Report
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,17 @@ def evaluate(
 
 
 def open_pictures(folder: str | Path) -> Iterator[tuple[str, Picture]]:
-    """Name and content of each picture directly in `folder`, in order of name. ImageError when there is none."""
+    """Name and content of each picture directly in `folder`, in order of name. ImageError when there is none.
+
+    A folder of pictures may hold a text about them: what cannot be opened is left out, and the log says so.
+    """
     found = False
-    for path in sorted(Path(folder).glob("*")):
+    for path in sorted(path for path in Path(folder).glob("*") if path.is_file()):
         try:
             picture = open_picture(path)
-        except ImageError:
-            continue  # a folder of pictures may hold a text about them
+        except ImageError as error:
+            LOG.warning("%s is left out: %s", path.name, error)
+            continue
         found = True
         yield path.stem, picture
     if not found:

@@ -64,9 +64,11 @@ def test_rivals_get_the_bytes_of_our_file(
     assert score.rivals == {"JPEG": point, "AVIF": point}
 
 
-def test_pictures_come_one_at_a_time_and_carry_their_names(folder: Path) -> None:
+def test_pictures_come_one_at_a_time_and_carry_their_names(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     pictures = list(open_pictures(str(folder)))
     assert [(name, picture.width, picture.height) for name, picture in pictures] == [("a", 52, 40), ("b", 64, 48)]
+    (message,) = caplog.messages
+    assert message.startswith("README.md is left out: The file is not a picture")
 
 
 @pytest.mark.parametrize("inside", [[], ["README.md"]])
