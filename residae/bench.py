@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from residae.engine import Engine, latent_shape
+from residae.engine import Engine, default_device, latent_shape, multiplies_bytes
 from residae.errors import ResidaeError
 from residae.model import ResidualAutoencoder
 
@@ -83,10 +83,12 @@ def bench(
     `dtype` is the name of the precision, the engine's own choice without.
 
     Engine, plain module in float32 and matrix product take turns, so that whatever else the machine does meanwhile
-    disturbs them alike. ResidaeError where there is no such device.
+    disturbs them alike. ResidaeError where there is no such device, or none of that precision.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ResidaeError("There is no GPU here that PyTorch can use.")
+    if dtype == "int8" and not multiplies_bytes(torch.device(device) if device else default_device()):
+        raise ResidaeError("int8 is for CPUs that multiply bytes.")
     engine = Engine(network, device, getattr(torch, dtype) if dtype else None)
     plain = copy.deepcopy(network).eval().to(engine.device)
     encoding, decoding = _work(network)

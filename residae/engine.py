@@ -204,8 +204,7 @@ def default_device() -> torch.device:
 
 def preferred_dtype(device: torch.device) -> torch.dtype:
     """The precision in which `device` convolves fastest at no visible loss: bfloat16, int8 or float32."""
-    bytes_are_fastest = device.type == "cpu" and _cpu_multiplies_bytes() and not _cpu_has_amx()
-    return torch.int8 if bytes_are_fastest else preferred_float(device)
+    return torch.int8 if multiplies_bytes(device) and not _cpu_has_amx() else preferred_float(device)
 
 
 def preferred_float(device: torch.device) -> torch.dtype:
@@ -217,16 +216,17 @@ def preferred_float(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if prefers_bfloat16 else torch.float32
 
 
+def multiplies_bytes(device: torch.device) -> bool:
+    """VNNI: about four times as many products of bytes as of float32. Without it, sums of products would overflow."""
+    if device.type != "cpu" or not _has_onednn(torch.float32) or not hasattr(torch.ops.onednn, "qconv2d_pointwise"):
+        return False
+    capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # not in 2.8
+    return torch.cpu._is_vnni_supported() or bool(capable.get("avx_vnni"))
+
+
 def _cpu_has_amx() -> bool:
     """Tiles of matrices, which multiply bfloat16 eight times as fast as vector units do."""
     return torch.cpu._is_amx_tile_supported() and _has_onednn(torch.bfloat16)
-
-
-def _cpu_multiplies_bytes() -> bool:
-    """VNNI: about four times as many products of bytes as of float32. Without it, sums of products would overflow."""
-    capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # not in 2.8
-    has_vnni = torch.cpu._is_vnni_supported() or capable.get("avx_vnni")
-    return bool(has_vnni) and _has_onednn(torch.float32) and hasattr(torch.ops.onednn, "qconv2d_pointwise")
 
 
 def _between_convolutions(dtype: torch.dtype) -> torch.dtype:

@@ -12,6 +12,8 @@ import torch
 from residae import bench as module
 from residae.bench import Run, bench, startup
 from residae.cli import main
+from residae.engine import multiplies_bytes
+from residae.errors import ResidaeError
 from residae.model import ResidualAutoencoder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -89,6 +91,10 @@ def test_sizes_are_compared_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_precision_can_be_chosen(network: ResidualAutoencoder, dtype: str) -> None:
+    if dtype == "int8" and not multiplies_bytes(torch.device("cpu")):
+        with pytest.raises(ResidaeError, match="int8 is for CPUs"):
+            bench(network, "cpu", [(16, 16)], dtype)
+        return
     measured = bench(network, "cpu", [(16, 16)], dtype)
     assert measured.device == f"CPU, {dtype}"
     assert measured.product > 0

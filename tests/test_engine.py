@@ -21,6 +21,7 @@ from residae.engine import (
     Engine,
     Region,
     latent_shape,
+    multiplies_bytes,
     preferred_dtype,
     preferred_float,
 )
@@ -290,7 +291,7 @@ def sums(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tor
     return request.param
 
 
-vnni = pytest.mark.skipif(not module._cpu_multiplies_bytes(), reason="this processor has no products of bytes")
+vnni = pytest.mark.skipif(not multiplies_bytes(torch.device("cpu")), reason="this processor has no products of bytes")
 
 
 @vnni
@@ -331,8 +332,9 @@ def test_bytes_are_for_networks_that_do_not_lose_by_them(
     [(1, 1, 1, "bfloat16"), (0, 1, 1, "int8"), (0, 1, 0, "int8"), (0, 0, 1, "bfloat16"), (0, 0, 0, "float32")],
 )
 def test_what_a_cpu_prefers(amx: int, vnni: int, bfloat16: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("has_amx", amx), ("multiplies_bytes", vnni), ("prefers_bfloat16", bfloat16)):
-        monkeypatch.setattr(module, f"_cpu_{name}", lambda value=value: bool(value))
+    monkeypatch.setattr(module, "_cpu_has_amx", lambda: bool(amx))
+    monkeypatch.setattr(module, "multiplies_bytes", lambda device: bool(vnni))
+    monkeypatch.setattr(module, "_cpu_prefers_bfloat16", lambda: bool(bfloat16))
     assert preferred_dtype(torch.device("cpu")) == getattr(torch, dtype)
     assert preferred_float(torch.device("cpu")) == (torch.bfloat16 if bfloat16 else torch.float32)
 
