@@ -120,8 +120,8 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
 def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], marked: float | None) -> str:
     """PSNR in dB against bits per pixel, a line for each codec in the order of SERIES, as an SVG of full width.
 
-    `curves` hold (bits per pixel, dB), by rising rate. `marked` is the rate of the file that is shown. Exact copies,
-    of infinitely many dB, are left out.
+    `curves` hold (bits per pixel, dB), by rising rate; one of none keeps its colour from the others. `marked` is the
+    rate of the file that is shown. Exact copies, of infinitely many dB, are left out.
     """
     curves = {name: [point for point in curve if math.isfinite(point[1])] for name, curve in curves.items()}
     points = [point for curve in curves.values() for point in curve]
@@ -153,7 +153,8 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
         )
         side, anchor = (0.6, "start") if x < 50 else (-0.6, "end")  # where there is more room
         content += _text(f"{x + side:.3f}%", top + 8, anchor, "this file")
-    for (colour, mark), curve in zip(SERIES, curves.values(), strict=False):
+    series = [(*style, *named) for style, named in zip(SERIES, curves.items(), strict=False) if named[1]]
+    for colour, mark, _, curve in series:
         places = [place(*point) for point in curve]
         for (x1, y1), (x2, y2) in pairwise(places):
             content += (
@@ -161,8 +162,8 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
             )
         for (x, y), (rate, psnr) in zip(places, curve, strict=True):
             content += _mark(f"{x:.3f}%", y, colour, mark, f"{psnr:.2f} dB at {rate:.3f} bits per pixel")
-    ends = [0, *accumulate(len(name) + 4 for name in curves)]  # of the names, in letters
-    for start, (colour, mark), name in zip(ends, SERIES, curves, strict=False):
+    ends = [0, *accumulate(len(name) + 4 for _, _, name, _ in series)]  # of the names, in letters
+    for start, (colour, mark, name, _) in zip(ends, series, strict=False):
         place_of_key, line = f"{1.5 + 97 * start / ends[-1]:.3f}%", top + height + 36
         content += _mark(place_of_key, line, colour, mark, name)
         content += f'<svg x="{place_of_key}" overflow="visible"><text x="11" y="{line + 4}">{name}</text></svg>'

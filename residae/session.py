@@ -254,11 +254,11 @@ class Laboratory:
             contenders.append(
                 _contender(name, original, rival.pixels, len(rival.data)) if rival else Contender(name, None)
             )
-        points = {c.name: [_point(original, c.bytes, c.psnr)] for c in contenders if c.pixels is not None}
+        points = {c.name: [_point(original, c.bytes, c.psnr)] if c.pixels is not None else [] for c in contenders}
         yield Comparison(original, tuple(contenders), _curves(points))
         for step, quality in enumerate(CURVE_QUALITIES, start=1):
             for name, point in self._points(report, quality, between(progress, step / steps, (step + 1) / steps)):
-                points.setdefault(name, []).append(point)
+                points[name].append(point)
             yield Comparison(original, tuple(contenders), _curves(points), done=step == len(CURVE_QUALITIES))
 
     def _points(self, report: Report, quality: float, progress: Progress | None) -> Iterator[tuple[str, Point]]:

@@ -113,8 +113,11 @@ def test_the_mark_s_name_stays_in_the_chart(marked: float, anchor: str) -> None:
 def test_rate_distortion_chart_without_exact_copies() -> None:
     exact = (0.1, math.inf)
     svg = charts.rate_distortion_chart({"Residae": [(0.1, 30.0)], "WebP": [exact], "AVIF": [exact, (0.2, 40.0)]}, 0.1)
-    assert {"Residae", "WebP", "AVIF"} <= set(texts(svg))
+    assert {"Residae", "AVIF"} <= set(texts(svg))
+    assert "WebP" not in svg
     assert "inf" not in svg
+    for (colour, mark), is_seen in zip(charts.SERIES[:4], (True, False, True, False), strict=True):
+        assert (colour in svg) is (mark in svg) is is_seen
     assert charts.rate_distortion_chart({"WebP": [exact]}, 0.1) == ""
 
 

@@ -199,7 +199,7 @@ def test_comparison_is_at_no_more_bytes_and_its_curves_grow(laboratory: Laborato
     assert first.contenders[0].psnr == report.psnr
     for contender in first.contenders[1:]:
         if contender.pixels is None:
-            assert contender.name not in first.curves
+            assert not first.curves[contender.name]
         else:
             assert contender.bytes <= len(report.compressed.data)
             assert contender.psnr == psnr(report.original, contender.pixels)
@@ -214,6 +214,8 @@ def test_a_rival_that_cannot_go_so_low_has_no_picture(laboratory: Laboratory, pi
     report = laboratory.examine(picture, color=True, quality=0)
     jpeg = next(iter(laboratory.compare(report))).contenders[1]
     assert (jpeg.name, jpeg.pixels) == ("JPEG", None)
+    for comparison in laboratory.compare(report):
+        assert [*comparison.curves] == [OURS, *CODECS]  # each keeps its colour on the chart
 
 
 @pytest.mark.parametrize(("colour", "color", "samples"), [(True, True, 3), (True, False, 1), (False, True, 1)])
