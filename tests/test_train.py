@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -612,15 +612,21 @@ def test_a_save_that_fails_leaves_the_last_one(
     assert (tmp_path / STATE).read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign"])
+@pytest.mark.parametrize("damage", ["cut", "foreign", "muon", "adamw"])
 def test_a_state_that_does_not_fit(training: Training, tmp_path: Path, damage: str) -> None:
     path = tmp_path / STATE
-    if damage == "foreign":
+    if damage in ("muon", "adamw"):
+        recipes = {name: replace(training.recipe, optimizer=name) for name in ("muon", "adamw")}
+        other = Training(training.model, recipes.pop(damage))
+        _step(other)
+        other.save(path)
+        training = Training(training.model, *recipes.values())
+    elif damage == "foreign":
         Training(RateDistortion(ResidualAutoencoder(4, 2)), training.recipe).save(path)
     else:
         training.save(path)
         path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(TrainingError, match="is damaged, or is the state of another network"):
+    with pytest.raises(TrainingError, match="is damaged, or is the state of another network or optimizer"):
         training.load(path)
 
 

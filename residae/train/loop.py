@@ -255,7 +255,7 @@ class Training:
             self.load(run / STATE)
 
     def load(self, path: Path) -> None:
-        """Take up the state in `path`. TrainingError if it is damaged or another network's."""
+        """Take up the state in `path`. TrainingError if it is damaged, another network's or another optimizer's."""
         progress = _progress(path)
         try:
             tensors = load_file(path)
@@ -269,6 +269,10 @@ class Training:
             for name, tensor in _below(f"{kind}.", tensors).items():
                 index, key = name.split(".")
                 states.setdefault(int(index), {})[key] = tensor
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            shapes = {(i, tensor.shape) for i, state in states.items() for tensor in state.values() if tensor.ndim}
+            if not shapes <= {(i, parameter.shape) for i, parameter in enumerate(parameters)}:
+                raise _misfit(path)
             optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
 
 
@@ -348,7 +352,7 @@ def _progress(path: Path) -> dict[str, float]:
 
 
 def _misfit(path: Path) -> TrainingError:
-    return TrainingError(f"{path} is damaged, or is the state of another network.")
+    return TrainingError(f"{path} is damaged, or is the state of another network or optimizer.")
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
