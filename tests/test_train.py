@@ -476,6 +476,16 @@ def test_training_learns(clock: SimpleNamespace, start: Path, pictures: Path, tm
     assert train_psnr[-1] > train_psnr[0] + 3
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which a Mac's would not come before")
+def test_the_gpu_of_a_mac_is_left_alone(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("is_available", "is_built"):
+        monkeypatch.setattr(torch.backends.mps, name, lambda: True)
+    train(pictures, tmp_path / "run", tmp_path / "output", Recipe(**SHORT), start)
+    assert clock.steps == 20
+
+
 def test_no_step_of_training_is_done_in_bytes(
     clock: SimpleNamespace, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,8 +73,10 @@ def train(
     folder, run = Path(folder), Path(run)
     if validate:
         next(open_pictures(validate))  # a wrong folder is better known now than after half an hour
-    # The state that Accelerator goes on with: it would come too late with the wish for a CPU.
-    device = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device
+    # The state that Accelerator goes on with: it would come too late with the wish for a CPU. The GPU of a Mac has no
+    # float64, which clocks and sums need.
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or torch.backends.mps.is_available()
+    device = PartialState(cpu=on_cpu).device
     mixed = preferred_float(device) == torch.bfloat16
     accelerator = Accelerator(mixed_precision="bf16" if mixed else "no")
     run.mkdir(parents=True, exist_ok=True)
