@@ -367,7 +367,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(parsed: argparse.Namespace) -> None:
-    from residae.bench import SIZES, bench, startup
+    from residae.bench import APP, SIZES, bench, startup
     from residae.model import ResidualAutoencoder
 
     if parsed.json:
@@ -375,7 +375,7 @@ def _bench(parsed: argparse.Namespace) -> None:
     print("This takes about two minutes, in which nothing else should run on the machine.", flush=True)
     sizes = parsed.sizes or SIZES
     measured = bench(ResidualAutoencoder(), parsed.device, sizes, parsed.dtype)
-    page = startup()
+    page = startup() if APP.exists() else None
     print(f"{measured.device}; matrix product {measured.product / 1e9:,.0f} GFLOP/s")
     print(f"{'picture':<15}{'way':<8}{'s':>8}{'GFLOP/s':>10}{'of product':>12}{'of plain':>10}{'peak MB':>9}")
     for run in measured.runs:
@@ -389,7 +389,8 @@ def _bench(parsed: argparse.Namespace) -> None:
             print(f"{_pixels(*size)} would take too long here.")
     if measured.overhead:
         print(f"A pixel of the last picture takes {measured.overhead:.2f} times as long as one of the picture before.")
-    print(f"The page answers {page:.1f} s after python app.py." if page else "The page did not answer.")
+    if APP.exists():  # which is not installed with the package
+        print(f"The page answers {page:.1f} s after python app.py." if page else "The page did not answer.")
     if parsed.json:
         runs = [
             {"way": run.way, "height": run.height, "width": run.width, "seconds": run.seconds, "rate": run.rate}

@@ -182,6 +182,15 @@ def test_the_table(
     assert main(arguments) == 1  # the file is there
 
 
+def test_without_an_app_nothing_is_said_of_a_page(
+    network: ResidualAutoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("residae.model.ResidualAutoencoder", lambda: network)
+    monkeypatch.setattr(module, "APP", tmp_path / "app.py")
+    assert main(["bench", "--device", "cpu", "--sizes", "16x16"]) == 0
+    assert "page" not in capsys.readouterr().out
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--device", "cuda"]) == 1
