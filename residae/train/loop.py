@@ -143,6 +143,7 @@ def train(
     training.check()
     if accelerator.is_main_process:
         network = training.average.network
+        accelerator.print("Statistics of BatchNorm are renewed, then tables are fitted.")
         renew(network, training.some_crops(crops))
         if training.average.rate.begun:
             network.tables = training.average.rate.tables()
@@ -152,6 +153,7 @@ def train(
             row = {"step": str(training.step), "minutes": f"{recipe.minutes:.2f}"}
             row |= examine(network, accelerator.device, Path(validate), run / f"step-{training.step}.png")
             append(run / LOG, row)
+        accelerator.print(f"{output} is written.")
 
 
 class Training:

@@ -16,7 +16,7 @@ def _option(default: float | str, meaning: str) -> Any:
 class Recipe:
     """What a training run does. Times are minutes of wall clock, summed over resumed runs."""
 
-    minutes: float = _option(60.0, "length of the run")
+    minutes: float = _option(60.0, "length of the run, after which statistics and tables are made")
     warmup_minutes: float = _option(1.0, "learning rate rises from 0 at the start, and the rate term where it begins")
     decay_minutes: float = _option(20.0, "learning rate falls to 0 at the end")
     learn_statistics_minutes: float = _option(6.0, "BatchNorm learns its statistics, then keeps them")
