@@ -300,7 +300,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         print(f"{f'mean of {len(rows)}':<12}{setting:<13}" + _cells(columns, _means(rows)))
         _print_overhead(scores[offset :: len(settings)])
     if parsed.json:
-        entries = [{"name": score.name, **_as_json(_figures(score))} for score in scores]
+        entries = [_entry(score, settings[i % len(settings)]) for i, score in enumerate(scores)]
         _write(parsed.json, json.dumps(entries, allow_nan=False).encode())
 
 
@@ -312,6 +312,17 @@ def _figures(score: "Score") -> dict[str, float]:
         figures |= {"coding": 1000 * score.file.coding, "parsing": 1000 * score.file.parsing}
     figures |= {name: point.psnr for name, point in score.rivals.items() if point}
     return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def _entry(score: "Score", setting: str) -> dict[str, object]:
+    """All that is known of a score, for JSON."""
+    entry: dict[str, object] = {"name": score.name, "width": score.width, "height": score.height, "setting": setting}
+    if score.file:
+        entry["quality"] = score.file.quality
+    entry |= _as_json({name: value for name, value in _figures(score).items() if name not in score.rivals})
+    for name, point in score.rivals.items():
+        entry[name] = point and _as_json({"bpp": point.bits_per_pixel, "PSNR": point.psnr, "SSIM": point.ssim})
+    return entry
 
 
 def _as_json(figures: dict[str, float]) -> dict[str, float | None]:

@@ -1,6 +1,7 @@
 """Files in, files out: compress, decompress, info and fit on the command line."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -15,9 +16,10 @@ from service import ROOT
 
 from residae import entropy
 from residae.checkpoint import ResidualAutoencoder
-from residae.cli import main
+from residae.cli import _entry, main
 from residae.codec import inspect
 from residae.errors import OutOfMemoryError
+from residae.evaluate import Point, Score
 from residae.image import open_picture
 from residae.session import Laboratory
 from residae.train import tables
@@ -216,7 +218,18 @@ def test_scores_go_to_a_file_that_is_not_replaced_unasked(folder: Path, tmp_path
     assert head[6:9] == ["JPEG", "JPEG", "2000"]
     kept = scores.read_text()
     assert [row["name"] for row in json.loads(kept)] == ["a", "b"]
-    assert {"bytes", "bpp", "PSNR", "SSIM", "coding", "parsing"} <= set(json.loads(kept)[0])
+    entry = json.loads(kept)[0]
+    assert {"bytes", "bpp", "PSNR", "SSIM", "coding", "parsing"} <= set(entry)
+    assert {name: entry[name] for name in ("width", "height", "setting", "quality")} == {
+        "width": 52,
+        "height": 40,
+        "setting": "quality 50",
+        "quality": 50,
+    }
+    assert [entry[name] for name in ("JPEG", "JPEG 2000")] == [None, None]  # in so few bytes
+    point = Point(0.25, 30.0, math.nan)
+    score = Score("a", 8, 8, 31.0, 0.9, 0.1, 0.2, None, {"WebP": point})
+    assert _entry(score, "0.25 bpp")["WebP"] == {"bpp": 0.25, "PSNR": 30.0, "SSIM": None}
     assert main(arguments) == 1
     assert scores.read_text() == kept
     assert main([*arguments, "--force"]) == 0
