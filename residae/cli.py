@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT, BAD_CHECKPOINT, OUT_OF_MEMORY = 1, 3, 4  # exit codes; argparse itself leaves with 2
 STOPPED = 128  # plus the number of the signal, as shells have it
+PIPE_CLOSED = STOPPED + 13  # SIGPIPE, for which Windows has no name
 DEFAULT_QUALITY = 80.0
 
 
@@ -51,11 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _stopped_by_sigterm():
             code: int | None = parsed.command(parsed)
+            sys.stdout.flush()
             return code or 0
     except ResidaeError as error:
         print(f"residae: {error}", file=sys.stderr)
         return _exit_code(error)
-    except OSError as error:  # that no sentence of ours is about, such as of a path or a closed pipe
+    except BrokenPipeError:  # who reads, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        return PIPE_CLOSED
+    except OSError as error:  # that no sentence of ours is about, such as of a path
         print(f"residae: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
@@ -92,7 +97,9 @@ def _laboratory(parsed: argparse.Namespace) -> "Laboratory":
 
 def _add_conversion(parser: argparse.ArgumentParser, output: str) -> None:
     parser.add_argument("inputs", type=Path, nargs="+", metavar="IN")
-    parser.add_argument("-o", "--output", type=Path, help=f"{output}, or a folder (default: beside each input)")
+    parser.add_argument(
+        "-o", "--output", help=f"{output}, or a folder, ending in / if new (default: beside each input)"
+    )
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     _add_checkpoint(parser)
 
@@ -102,7 +109,8 @@ def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "
 
     Returns the exit code.
     """
-    several = len(parsed.inputs) > 1 or (parsed.output and parsed.output.is_dir())
+    target = Path(parsed.output) if parsed.output else None
+    into_folder = target and (len(parsed.inputs) > 1 or target.is_dir() or parsed.output.endswith(("/", os.sep)))
     failure: ResidaeError | None = None
     written: set[Path] = set()
     with tqdm(total=len(parsed.inputs), disable=None, bar_format="{desc} {percentage:.0f} %|{bar}| {remaining}") as bar:
@@ -116,8 +124,10 @@ def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "
                 if not path.name:
                     raise ResidaeError("This is a folder, not a file.")
                 output = path.with_suffix(suffix)
-                if parsed.output:
-                    output = parsed.output / output.name if several else parsed.output
+                if target:
+                    output = target / output.name if into_folder else target
+                if output == path:
+                    raise ResidaeError("The result would have the same name: give it another with -o.")
                 _refuse_to_overwrite(output, parsed.force)
                 if output in written:
                     raise ResidaeError(f"{output} is what another input has just become: give it another name.")
@@ -153,7 +163,7 @@ def _refuse_to_overwrite(path: Path, force: bool) -> None:
     except OSError as error:  # such as a name that is too long
         raise ResidaeError(f"{path} cannot be written: {error.strerror}.") from error
     if exists and not force:
-        raise ResidaeError(f"{path} exists already: --force replaces it.")
+        raise ResidaeError(f"{path} exists already: give another name, or replace it with --force.")
 
 
 def _add_compress(parser: argparse.ArgumentParser) -> None:
@@ -176,6 +186,8 @@ def _compress(parsed: argparse.Namespace) -> int:
 
     def convert(path: Path, progress: "Progress") -> tuple[bytes, str]:
         picture = open_picture(path)
+        for notice in picture.notices:
+            tqdm.write(f"{path}: {notice}", file=sys.stderr)
         color = picture.pixels.ndim == 3 if parsed.color is None else parsed.color
         encoding = laboratory.encode(picture, color, progress)
         compressed = _within_rate(parsed, laboratory, encoding)
@@ -276,6 +288,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
             parsed.refuse(f"there is no codec {name!r} among the rivals: {', '.join(names)}")
     if parsed.against and not parsed.quality and not parsed.target_bpp:
         parsed.refuse("rivals are measured at the bytes of our files: give --quality or --target-bpp")
+    if not parsed.folder.is_dir():
+        raise ResidaeError(f"There is no folder {parsed.folder}.")
     if parsed.json:
         _refuse_to_overwrite(parsed.json, parsed.force)
     rivals = [names[name] for name in parsed.against]
@@ -434,6 +448,7 @@ def _fit(parsed: argparse.Namespace) -> None:
 
     with tqdm(total=1.0, disable=None, bar_format="{percentage:.0f} %|{bar}| {remaining}") as bar:
         fit_checkpoint(parsed.checkpoint, parsed.folder, parsed.pictures, lambda share: bar.update(share - bar.n))
+    print(f"{parsed.checkpoint} has new tables. Files that were written with others do not open with them.")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -485,7 +500,7 @@ def _deploy(parsed: argparse.Namespace) -> None:
 
 
 def _quality(text: str) -> float:
-    value = float(text)
+    value = _number(float, text)
     if not 0 <= value <= 100:
         raise argparse.ArgumentTypeError(f"quality is 0 to 100, not {text}")
     return value
@@ -493,7 +508,7 @@ def _quality(text: str) -> float:
 
 def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        value = kind(text)
+        value = _number(kind, text)
         if not 0 < value < 2**53:  # beyond, a float counts no bytes
             raise argparse.ArgumentTypeError(f"{text} is not above 0, or is too large")
         return value
@@ -503,11 +518,19 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
 
 def _size(text: str) -> tuple[int, int]:
     """Height and width of `width`x`height`."""
-    width, height = (int(length) for length in text.split("x"))
-    if min(width, height) < 1 or width % 16 or height % 16:
+    lengths = [int(_number(int, length)) for length in text.split("x")]
+    if len(lengths) != 2 or min(lengths) < 1 or any(length % 16 for length in lengths):
         raise argparse.ArgumentTypeError(f"{text} is not a width and a height that are multiples of 16")
+    width, height = lengths
     return height, width
 
 
+def _number(kind: Callable[[str], float], text: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' if kind is int else ''}number") from None
+
+
 def _list(kind: Callable[[str], object]) -> Callable[[str], list[object]]:
-    return lambda text: [kind(part) for part in text.split(",")]
+    return lambda text: [kind(part.strip()) for part in text.split(",")]

@@ -48,6 +48,11 @@ def test_folder_without_pictures(checkpoint: Path, tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err == f"residae: There is no picture in {tmp_path}.\n"
 
 
+def test_evaluation_of_no_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(folder / "b.png")]) == 1
+    assert capsys.readouterr() == ("", f"residae: There is no folder {folder / 'b.png'}.\n")
+
+
 def test_absent_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(folder), "--checkpoint", "nowhere"]) == 3
     assert capsys.readouterr().err == "residae: There is no checkpoint folder nowhere.\n"

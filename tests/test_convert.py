@@ -181,6 +181,34 @@ def test_info_tells_where_the_bytes_went(photograph: Path, capsys: Capture) -> N
     assert np.all(channels.sum(0) <= np.array(info.plane_bytes) + 0.2)  # ideal code lengths, printed to 0.1
 
 
+def test_what_is_not_shown_as_it_was_is_told(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    Image.new("RGBA", (20, 20), (9, 9, 9, 9)).save(tmp_path / "clear.png")
+    assert main(["compress", str(tmp_path / "clear.png"), str(folder / "b.png"), "-o", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == f"{tmp_path / 'clear.png'}: Transparency is shown on white.\n"
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_an_output_is_a_folder_if_it_ends_like_one(photograph: Path, tmp_path: Path, end: str) -> None:
+    assert main(["compress", str(photograph), "-o", f"{tmp_path / 'new'}{end}"]) == 0
+    assert (tmp_path / "new" / "photograph.rae" if end else tmp_path / "new").is_file()
+
+
+def test_a_result_does_not_take_the_place_of_its_source(photograph: Path, capsys: Capture) -> None:
+    before = photograph.read_bytes()
+    assert main(["decompress", "--force", str(photograph)]) == 1
+    assert "The result would have the same name" in capsys.readouterr().err
+    assert photograph.read_bytes() == before
+
+
+def test_a_reader_that_has_enough_is_no_error(fitted: Path, photograph: Path) -> None:
+    assert main(["compress", str(photograph)]) == 0
+    command = [sys.executable, "-m", "residae", "info", str(photograph.with_suffix(".rae"))]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_fitted_tables_make_another_checkpoint_and_smaller_files(fitted: Path, folder: Path) -> None:
     network = ResidualAutoencoder.from_pretrained(fitted)
     after = Laboratory(network, "after").codec
