@@ -240,7 +240,8 @@ def _cpu_prefers_bfloat16() -> bool:
     does not tell: with AVX512-BF16 alone it can be half as fast, or twice."""
     if _cpu_has_amx():
         return True
-    if not _has_onednn(torch.bfloat16):
+    emulated = torch.cpu._is_avx512_supported() and not torch.cpu._is_avx512_bf16_supported()
+    if emulated or not _has_onednn(torch.bfloat16):
         return False
     layer = nn.Conv2d(128, 128, 3, padding=1, bias=False, device="meta").to_empty(device="cpu")
     with torch.inference_mode():
