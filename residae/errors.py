@@ -1,5 +1,6 @@
 """What can go wrong for reasons a user can act on. Every message is one sentence in the user's words."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,11 +29,11 @@ class CodecError(ResidaeError):
     """The compressed file is damaged, foreign, or made by another checkpoint."""
 
 
-NO_MEMORY = (
-    "out of memory",  # torch of a GPU
-    "allocate memory",  # torch of a CPU
-    "not enough memory",  # the same on Windows
-    "could not create a primitive",  # oneDNN
+NO_MEMORY = re.compile(
+    "out of memory"  # torch of a GPU
+    "|allocate memory"  # torch of a CPU
+    "|not enough memory"  # the same on Windows
+    "|could not create a primitive(?! descriptor)"  # oneDNN; of a descriptor, where it cannot do what is asked
 )
 
 
@@ -42,7 +43,7 @@ def memory_watched() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
+        if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
             raise OutOfMemoryError(
                 "The picture takes more memory than there is: try a smaller working size."
             ) from error

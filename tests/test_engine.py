@@ -440,6 +440,7 @@ def test_progress_may_stop_the_work(engine: Engine, way: str) -> None:
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), OutOfMemoryError),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to"), OutOfMemoryError),
         (RuntimeError("could not create a primitive"), OutOfMemoryError),
+        (RuntimeError("could not create a primitive descriptor for the convolution"), RuntimeError),
         (RuntimeError("another"), RuntimeError),
     ],
 )
