@@ -28,8 +28,9 @@ from residae.entropy import (
     normalised,
 )
 from residae.errors import ImageError
-from residae.image import open_picture, to_planes
+from residae.image import open_picture
 from residae.model import STRIDE
+from residae.session import Laboratory
 
 Floats = NDArray[np.float64]
 
@@ -176,7 +177,7 @@ def fit_network(
     """Give `network` tables fitted to `pictures` of the pictures below `folder`, drawn evenly; gains that it has are
     kept. Luma stands in for chroma where no picture has any. ImageError where `folder` holds no picture."""
     # Not in int8: what it rounds away is more than the noise by which the sensitivity of channels is measured.
-    engine = Engine(network, device, preferred_float(device))
+    laboratory = Laboratory(network, "", device, preferred_float(device))
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     count = min(pictures, len(paths))
     chosen = [paths[i * len(paths) // count] for i in range(count)]
@@ -184,12 +185,13 @@ def fit_network(
     for done, path in enumerate(chosen, start=1):
         with suppress(ImageError):
             picture = open_picture(path)
-            for group, plane in zip(planes, to_planes(picture, picture.pixels.ndim == 3), strict=False):
-                group.append(engine.encode(plane))  # a gray one has no chroma
+            latents = laboratory.encode(picture, color=picture.pixels.ndim == 3).latents
+            for group, latent in zip(planes, latents, strict=False):  # a gray one has no chroma
+                group.append(latent)
         if progress:
             progress(0.9 * done / len(chosen))
     if not planes[0]:
         raise ImageError(f"There is no picture in {folder}.")
-    network.tables = refit(engine, [group or planes[0] for group in planes], network.tables)
+    network.tables = refit(laboratory.engine, [group or planes[0] for group in planes], network.tables)
     if progress:
         progress(1)
