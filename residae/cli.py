@@ -37,6 +37,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     heap.settle()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            _flush()
+    except BrokenPipeError:  # who reads, such as `head`, has enough
+        return PIPE_CLOSED
+    except OSError as error:  # that no sentence of ours is about, such as of a path or a full disk
+        print(f"residae: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _flush() -> None:
+    """What is printed, while it can still be told if that goes wrong."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries again when it ends
+        raise
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="residae", description="A laboratory for one residual autoencoder.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_compress(commands.add_parser("compress", help="pictures to .rae files"))
@@ -52,17 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _stopped_by_sigterm():
             code: int | None = parsed.command(parsed)
-            sys.stdout.flush()
             return code or 0
     except ResidaeError as error:
         print(f"residae: {error}", file=sys.stderr)
         return _exit_code(error)
-    except BrokenPipeError:  # who reads, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
-        return PIPE_CLOSED
-    except OSError as error:  # that no sentence of ours is about, such as of a path
-        print(f"residae: {error}", file=sys.stderr)
-        return BAD_INPUT
     except KeyboardInterrupt:
         return STOPPED + signal.SIGINT
 
@@ -112,7 +128,7 @@ def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "
     target = Path(parsed.output) if parsed.output else None
     into_folder = target and (len(parsed.inputs) > 1 or target.is_dir() or parsed.output.endswith(("/", os.sep)))
     failure: ResidaeError | None = None
-    written: set[Path] = set()
+    written: list[Path] = []
     with tqdm(total=len(parsed.inputs), disable=None, bar_format="{desc} {percentage:.0f} %|{bar}| {remaining}") as bar:
         for number, path in enumerate(parsed.inputs):
 
@@ -126,14 +142,14 @@ def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "
                 output = path.with_suffix(suffix)
                 if target:
                     output = target / output.name if into_folder else target
-                if output == path:
+                if _is_same(output, path):
                     raise ResidaeError("The result would have the same name: give it another with -o.")
                 _refuse_to_overwrite(output, parsed.force)
-                if output in written:
+                if any(_is_same(output, other) for other in written):
                     raise ResidaeError(f"{output} is what another input has just become: give it another name.")
                 data, words = convert(path, tell)
                 _write(output, data)
-                written.add(output)
+                written.append(output)
                 tqdm.write(f"{path} -> {output}: {words}")
             except CheckpointError:
                 raise
@@ -155,6 +171,14 @@ def _write(path: Path, data: bytes) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise ResidaeError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether both are one file, however they are spelled."""
+    try:
+        return path.samefile(other)
+    except OSError:  # there is no such file, at least
+        return False
 
 
 def _refuse_to_overwrite(path: Path, force: bool) -> None:
@@ -279,7 +303,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
-    from residae.evaluate import evaluate
+    from residae.evaluate import evaluate, files
     from residae.rivals import CODECS
 
     names = {name.lower().replace(" ", ""): name for name in CODECS}
@@ -301,9 +325,14 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     columns = ("bytes", "bpp", "PSNR", "SSIM", *rivals, "encode", "decode", "coding", "parsing")
     print(f"{'picture':<12}{'setting':<13}" + "".join(f"{column:>{_width(column)}}" for column in columns))
     scores: list[Score] = []
-    total = len(settings) * sum(path.is_file() for path in parsed.folder.glob("*"))
+    total = len(settings) * len(files(parsed.folder))
     with tqdm(total=total, disable=None, bar_format="{percentage:.0f} %|{bar}| {remaining}") as bar:
-        for score in evaluate(laboratory, parsed.folder, parsed.quality, parsed.target_bpp, rivals):
+
+        def left_out(path: Path, error: ResidaeError) -> None:
+            tqdm.write(f"residae: {path} is left out: {error}", file=sys.stderr)
+            bar.update(len(settings))
+
+        for score in evaluate(laboratory, parsed.folder, parsed.quality, parsed.target_bpp, rivals, left_out):
             setting = settings[len(scores) % len(settings)]
             scores.append(score)
             tqdm.write(f"{score.name[:11]:<12}{setting:<13}" + _cells(columns, _figures(score)))
@@ -329,7 +358,7 @@ def _figures(score: "Score") -> dict[str, float]:
 
 
 def _entry(score: "Score", setting: str) -> dict[str, object]:
-    """All that is known of a score, for JSON."""
+    """A score for JSON: what the table shows of it and of its rivals, and what of them it has no room for."""
     entry: dict[str, object] = {"name": score.name, "width": score.width, "height": score.height, "setting": setting}
     if score.file:
         entry["quality"] = score.file.quality
@@ -340,8 +369,8 @@ def _entry(score: "Score", setting: str) -> dict[str, object]:
 
 
 def _as_json(figures: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no infinity, which is the PSNR of an exact copy."""
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    """Without what is no number; null for infinity, which is the PSNR of an exact copy and which JSON has not."""
+    return {name: None if math.isinf(value) else value for name, value in figures.items() if not math.isnan(value)}
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -400,7 +429,8 @@ def _bench(parsed: argparse.Namespace) -> None:
     print("This takes about two minutes, in which nothing else should run on the machine.", flush=True)
     sizes = parsed.sizes or SIZES
     measured = bench(ResidualAutoencoder(), parsed.device, sizes, parsed.dtype)
-    page = startup() if APP.exists() else None
+    has_page = APP.exists()  # it is not installed with the package
+    page = startup() if has_page else None
     print(f"{measured.device}; matrix product {measured.product / 1e9:,.0f} GFLOP/s")
     print(f"{'picture':<15}{'way':<8}{'s':>8}{'GFLOP/s':>10}{'of product':>12}{'of plain':>10}{'peak MB':>9}")
     for run in measured.runs:
@@ -414,7 +444,7 @@ def _bench(parsed: argparse.Namespace) -> None:
             print(f"{_pixels(*size)} would take too long here.")
     if measured.overhead:
         print(f"A pixel of the last picture takes {measured.overhead:.2f} times as long as one of the picture before.")
-    if APP.exists():  # which is not installed with the package
+    if has_page:
         print(f"The page answers {page:.1f} s after python app.py." if page else "The page did not answer.")
     if parsed.json:
         runs = [
@@ -423,7 +453,8 @@ def _bench(parsed: argparse.Namespace) -> None:
             for run in measured.runs
         ]
         figures = {"device": measured.device, "product": measured.product, "overhead": measured.overhead}
-        figures |= {"page": page, "runs": runs}
+        figures |= {"page": page} if has_page else {}
+        figures["runs"] = runs
         _write(parsed.json, json.dumps(figures).encode())
 
 

@@ -1,6 +1,5 @@
 """Measure a checkpoint on a folder of pictures: the tables of the README and the model card."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from residae.metrics import bits_per_pixel, psnr, ssim
 from residae.rivals import compress_within
 from residae.session import Laboratory, Report
 
-LOG = logging.getLogger(__name__)
+LeftOut = Callable[[Path, ImageError], None]
 
 
 @dataclass(frozen=True)
@@ -70,14 +69,15 @@ def evaluate(
     qualities: Sequence[float] = (),
     rates: Sequence[float] = (),
     rivals: Sequence[str] = (),
+    left_out: LeftOut | None = None,
 ) -> Iterator[Score]:
     """Score each picture directly in `folder`, in order of name. ImageError when there is none.
 
     Each is encoded once, and scored at each of `qualities` (0 to 100), then at each of `rates` (the best file within
     so many bits per pixel); or from its unquantised latent, where there are neither. `rivals`, keys of
-    `residae.rivals.CODECS`, get no more bytes than our file takes.
+    `residae.rivals.CODECS`, get no more bytes than our file takes. `left_out` as in `open_pictures`.
     """
-    for name, picture in open_pictures(folder):
+    for name, picture in open_pictures(folder, left_out):
         encoding = laboratory.encode(picture, color=False)
         if not qualities and not rates:
             yield _score(name, laboratory.judge(picture, encoding, None))
@@ -94,17 +94,23 @@ def evaluate(
             yield _score(name, report, _file(laboratory, report, compressed), rivals)
 
 
-def open_pictures(folder: str | Path) -> Iterator[tuple[str, Picture]]:
+def files(folder: str | Path) -> list[Path]:
+    """What may be a picture directly in `folder`, in order of name."""
+    return sorted(path for path in Path(folder).glob("*") if not path.is_dir())
+
+
+def open_pictures(folder: str | Path, left_out: LeftOut | None = None) -> Iterator[tuple[str, Picture]]:
     """Name and content of each picture directly in `folder`, in order of name. ImageError when there is none.
 
-    A folder of pictures may hold a text about them: what cannot be opened is left out, and the log says so.
+    A folder of pictures may hold a text about them: what cannot be opened is told to `left_out`, with the reason.
     """
     found = False
-    for path in sorted(path for path in Path(folder).glob("*") if path.is_file()):
+    for path in files(folder):
         try:
             picture = open_picture(path)
         except ImageError as error:
-            LOG.warning("%s is left out: %s", path.name, error)
+            if left_out:
+                left_out(path, error)
             continue
         found = True
         yield path.stem, picture

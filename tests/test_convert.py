@@ -193,20 +193,40 @@ def test_an_output_is_a_folder_if_it_ends_like_one(photograph: Path, tmp_path: P
     assert (tmp_path / "new" / "photograph.rae" if end else tmp_path / "new").is_file()
 
 
-def test_a_result_does_not_take_the_place_of_its_source(photograph: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize("spelled", ["", "../{}/"])
+def test_a_result_does_not_take_the_place_of_its_source(photograph: Path, spelled: str, capsys: Capture) -> None:
     before = photograph.read_bytes()
-    assert main(["decompress", "--force", str(photograph)]) == 1
+    output = photograph.parent / spelled.format(photograph.parent.name) / photograph.name
+    assert main(["compress", "--force", str(photograph), "-o", str(output)]) == 1
     assert "The result would have the same name" in capsys.readouterr().err
     assert photograph.read_bytes() == before
 
 
-def test_a_reader_that_has_enough_is_no_error(fitted: Path, photograph: Path) -> None:
+@pytest.mark.parametrize("words", ["info FILE", "compress --force absent.png FILE", "--help"])
+def test_a_reader_that_has_enough_is_no_error(fitted: Path, photograph: Path, words: str) -> None:
+    assert main(["compress", str(photograph)]) == 0
+    file = str(photograph if words.startswith("compress") else photograph.with_suffix(".rae"))
+    command = [sys.executable, "-m", "residae", *words.replace("FILE", file).split()]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, stderr=-1) as process:
+        process.stdout.close()
+        assert b"Broken" not in process.stderr.read()
+    assert process.returncode == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told(fitted: Path, photograph: Path) -> None:
     assert main(["compress", str(photograph)]) == 0
     command = [sys.executable, "-m", "residae", "info", str(photograph.with_suffix(".rae"))]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 141
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "residae: [Errno 28] No space left on device\n")
+
+
+def test_no_output_is_needed(fitted: Path, photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a program without a console."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["compress", str(photograph)]) == 0
 
 
 def test_fitted_tables_make_another_checkpoint_and_smaller_files(fitted: Path, folder: Path) -> None:
@@ -257,7 +277,7 @@ def test_scores_go_to_a_file_that_is_not_replaced_unasked(folder: Path, tmp_path
     assert [entry[name] for name in ("JPEG", "JPEG 2000")] == [None, None]  # in so few bytes
     point = Point(0.25, 30.0, math.nan)
     score = Score("a", 8, 8, 31.0, 0.9, 0.1, 0.2, None, {"WebP": point})
-    assert _entry(score, "0.25 bpp")["WebP"] == {"bpp": 0.25, "PSNR": 30.0, "SSIM": None}
+    assert _entry(score, "0.25 bpp")["WebP"] == {"bpp": 0.25, "PSNR": 30.0}
     assert main(arguments) == 1
     assert scores.read_text() == kept
     assert main([*arguments, "--force"]) == 0

@@ -1,6 +1,7 @@
 """The tables measure what they say: luma of each picture of a folder, in order of name."""
 
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,11 +65,15 @@ def test_rivals_get_the_bytes_of_our_file(
     assert score.rivals == {"JPEG": point, "AVIF": point}
 
 
-def test_pictures_come_one_at_a_time_and_carry_their_names(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pictures = list(open_pictures(str(folder)))
+def test_pictures_come_one_at_a_time_and_carry_their_names(folder: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    (copied / "nothing.png").symlink_to("nowhere.png")
+    left_out: list[str] = []
+    pictures = list(open_pictures(str(copied), lambda path, error: left_out.append(f"{path.name}: {error}")))
     assert [(name, picture.width, picture.height) for name, picture in pictures] == [("a", 52, 40), ("b", 64, 48)]
-    (message,) = caplog.messages
-    assert message.startswith("README.md is left out: The file is not a picture")
+    text, link = left_out
+    assert text.startswith("README.md: The file is not a picture")
+    assert link.startswith("nothing.png: ")
 
 
 @pytest.mark.parametrize("inside", [[], ["README.md"]])
