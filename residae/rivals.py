@@ -42,6 +42,7 @@ def _jpeg2000(image: Image.Image, step: int) -> dict[str, Any]:
         "irreversible": True,
         "quality_layers": [_ratio(step)],
         "num_resolutions": _levels(image),
+        "mct": image.mode == "RGB",  # brightness and colour differences rather than three colours
     }
 
 

@@ -1,5 +1,6 @@
 """The tab Equal bytes, of pictures that codecs keep exactly or not at all, and of Stop."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 from visitor import SILENT, VISIT
 
 from residae.image import Pixels, open_picture, write_png
-from residae.session import Laboratory
+from residae.session import Comparison, Contender, Laboratory
 from residae.ui import desk
 from residae.ui.equal import EqualBytes
+from residae.ui.words import verdict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,3 +71,14 @@ def test_it_stops_at_once(
     monkeypatch.setattr(laboratory.engine, "decode", stopped)
     assert list(equal.refresh("equal", picture, None, VISIT, SILENT)) == [{equal.status: gr.skip()}]
     assert finished == []
+
+
+def test_the_verdict_is_about_the_figures_as_they_are_shown() -> None:
+    pixels = np.zeros((8, 8), np.uint8)
+    figures = {"Residae": 33.331, "JPEG": 30.0, "WebP": 33.329, "AVIF": math.inf, "JPEG 2000": 33.341}
+    contenders = [Contender(name, pixels, 900, psnr) for name, psnr in figures.items()]
+    contenders[1] = Contender("JPEG", None)
+    assert verdict(Comparison(pixels, tuple(contenders))) == (
+        "<p>At 900 bytes this network has 33.33 dB. WebP has as much. AVIF and JPEG 2000 have more. "
+        "JPEG cannot keep it in so few.</p>"
+    )

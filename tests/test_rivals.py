@@ -74,3 +74,12 @@ def test_any_size_comes_back(codec: str, shape: tuple[int, ...]) -> None:
     rival = compress_within(pixels, codec, 100_000)
     assert rival
     assert rival.pixels.shape == shape
+
+
+def test_jpeg_2000_keeps_brightness_apart_from_colour() -> None:
+    """In three colours coded apart, a gray picture of three channels costs three times its bytes."""
+    gray = np.tile(np.random.default_rng(2).integers(0, 256, (64, 64), dtype=np.uint8).repeat(2, 1), (2, 1))
+    plain, colored = compress_within(gray, "JPEG 2000", 4000), compress_within(np.dstack([gray] * 3), "JPEG 2000", 4000)
+    assert plain
+    assert colored
+    assert psnr(np.dstack([plain.pixels] * 3), colored.pixels) > 25

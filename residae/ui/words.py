@@ -143,14 +143,15 @@ def contenders(comparison: Comparison) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Who is ahead in PSNR at these bytes, in one sentence."""
+    """Who is ahead in PSNR at these bytes, as it is shown: to two digits."""
     ours, *others = comparison.contenders
     able = [c for c in others if c.pixels is not None]
+    own, shown = round(ours.psnr, 2), {c.name: round(c.psnr, 2) for c in able}
     words = [f"At {ours.bytes:,} bytes this network has {decibels(ours.psnr)}."]
     for which, rivals in (
-        ("less", [c.name for c in able if c.psnr < ours.psnr]),
-        ("as much", [c.name for c in able if c.psnr == ours.psnr]),
-        ("more", [c.name for c in able if c.psnr > ours.psnr]),
+        ("less", [name for name, psnr in shown.items() if psnr < own]),
+        ("as much", [name for name, psnr in shown.items() if psnr == own]),
+        ("more", [name for name, psnr in shown.items() if psnr > own]),
     ):
         if rivals:
             words.append(f"{enumerated(rivals)} {'has' if len(rivals) == 1 else 'have'} {which}.")
