@@ -481,6 +481,13 @@ def test_training_learns(clock: SimpleNamespace, start: Path, pictures: Path, tm
     assert train_psnr[-1] > train_psnr[0] + 3
 
 
+def test_a_new_run_does_not_replace_a_checkpoint(start: Path, pictures: Path, tmp_path: Path) -> None:
+    before = _weights(start)
+    with pytest.raises(TrainingError, match="holds a checkpoint already"):
+        train(pictures, tmp_path / "run", start, Recipe(**SHORT))
+    assert _weights(start) == before
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which a Mac's would not come before")
 def test_the_gpu_of_a_mac_is_left_alone(
     clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from residae.checkpoint import ResidualAutoencoder
+from residae.checkpoint import CONFIG, ResidualAutoencoder
 from residae.codec import dequantise, quantise
 from residae.engine import Engine, preferred_float
 from residae.entropy import PLANES
@@ -68,9 +68,11 @@ def train(
 
     Under `accelerate launch` each process draws its own crops, and gradients are averaged over processes.
     ImageError where a folder holds no picture, CheckpointError as `from_pretrained`, TrainingError where the state
-    does not fit or training diverges.
+    does not fit, `output` holds a checkpoint that is not of this run, or training diverges.
     """
-    folder, run = Path(folder), Path(run)
+    folder, run, output = Path(folder), Path(run), Path(output)
+    if (output / CONFIG).exists() and not any((run / state).exists() for state in (STATE, DECAY)):
+        raise TrainingError(f"{output} holds a checkpoint already, and a new run does not replace it: name another.")
     if validate:
         next(open_pictures(validate))  # a wrong folder is better known now than after half an hour
     # The state that Accelerator goes on with: it would come too late with the wish for a CPU. The GPU of a Mac has no
