@@ -173,7 +173,7 @@ def where_error(original: Picture, reconstruction: Picture) -> str:
     if share - part >= 0.1:
         subject = "Most of the error sits" if share > 0.5 else "The error gathers"
         return f"{subject} {place}: {_percent(share)} of it on {_percent(part)} of the picture{clause}."
-    return f"The error is spread {'over the whole' if clause else 'evenly over the'} picture{clause}."
+    return f"The error is spread over the whole picture{clause}."
 
 
 def where_free(original: Picture, reconstruction: Picture) -> str:

@@ -164,7 +164,7 @@ def test_where_error_claims_no_majority_that_is_not_there() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 2), (40, 30), (40, 30, 3)])
 def test_where_error_of_an_even_error(shape: tuple[int, ...]) -> None:
     a = np.full(shape, 100, np.uint8)
-    assert views.where_error(a, a + np.uint8(9)) == "The error is spread evenly over the picture."
+    assert views.where_error(a, a + np.uint8(9)) == "The error is spread over the whole picture."
 
 
 def test_where_error_names_detail_that_has_it() -> None:
@@ -182,7 +182,7 @@ def test_where_error_names_detail_that_has_it() -> None:
 def test_where_error_claims_no_detail_that_only_has_its_share() -> None:
     original = np.zeros((8, 16), np.uint8)
     original[:, :8] = 200 * np.eye(8, dtype=np.uint8)  # one of two blocks: half of the error on half of the picture
-    assert views.where_error(original, original + np.uint8(5)) == "The error is spread evenly over the picture."
+    assert views.where_error(original, original + np.uint8(5)) == "The error is spread over the whole picture."
 
 
 def test_where_free_names_the_largest_part_without_error() -> None:
