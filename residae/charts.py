@@ -91,7 +91,7 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
     """
     groups = [
         (name, np.asarray(values, np.float64), unit)
-        for name, values, unit in (("bits", bits, "%"), ("dB lost when muted", losses, "dB"))
+        for name, values, unit in (("bits", bits, "%"), ("dB of luma lost when muted", losses, "dB"))
         if values is not None
     ]
     channels = max((len(values) for _, values, _ in groups), default=0)
@@ -129,7 +129,7 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
         return ""
     rates, decibels = zip(*points, strict=True)
     rate_ticks, psnr_ticks = _ticks(0, max(*rates, marked or 0)), _ticks(min(decibels), max(decibels))
-    left, top, width, height = 7.0, 14, 90.0, 250  # percent and pixels
+    left, top, width, height = 11.0, 14, 86.0, 250  # percent and pixels; a phone has room for four digits in 11 %
 
     def place(rate: float, psnr: float) -> tuple[float, float]:
         x = left + width * (rate - rate_ticks[0]) / (rate_ticks[-1] - rate_ticks[0])

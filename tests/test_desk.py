@@ -27,6 +27,7 @@ from residae.ui.desk import (
     told,
     warm_up,
 )
+from residae.ui.widgets import slider
 
 ANOTHER: Any = SimpleNamespace(session_hash="another")
 
@@ -146,3 +147,8 @@ def test_what_is_got_ready_is_what_a_visit_begins_with(on_gpu: bool, monkeypatch
     thread.join()
     assert asked[0] == first_visit(desk.default_checkpoint())
     assert len({side for _, side in asked}) == 1
+
+
+@pytest.mark.parametrize(("typed", "counts"), [(150, 100), (-3, 0), (40, 40)])
+def test_a_number_beyond_the_ends_of_a_slider_is_the_nearer_end(typed: float, counts: float) -> None:
+    assert slider(0, 100).preprocess(typed) == counts

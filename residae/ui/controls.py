@@ -8,7 +8,7 @@ import gradio as gr
 from residae.errors import ResidaeError
 from residae.session import Report
 from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Shown, Updates, saved, usual_side
-from residae.ui.widgets import our_pictures
+from residae.ui.widgets import our_pictures, slider
 from residae.ui.words import kilobytes, short
 
 SIZES = [("Up to 1,024 px", CPU_SIDE), ("Full size", NO_LIMIT)]
@@ -20,7 +20,7 @@ class Controls:
         self.upload = gr.File(label="Drop, paste or choose a picture", elem_id="upload", height=110)
         self.examples = our_pictures("Or take one of ours", "{}", "examples")
         self.color = gr.Radio([("Colour", True), ("Gray", False)], value=True, label="Work in", elem_id="color")
-        self.quality = gr.Slider(0, 100, value=QUALITY, step=1, label="Quality of the file", elem_id="quality")
+        self.quality = slider(0, 100, value=QUALITY, step=1, label="Quality of the file", elem_id="quality")
         self.exact = gr.Checkbox(label="Skip the file: decode the unquantised latent", elem_id="exact")
         self.download = gr.DownloadButton("Download .rae", interactive=False, elem_id="download")
         self.side = gr.Radio(SIZES, value=CPU_SIDE, label="Working size", info=SIZE_NOTE, elem_id="side")

@@ -14,7 +14,7 @@ from residae.image import cover, fit
 from residae.session import Edits, Encoding, Report
 from residae.ui.desk import BESIDE, EXAMPLES, Shown, Updates, explained, open_fitted, stop_beside, told
 from residae.ui.viewer import as_file, light_table, pane, report_table, table
-from residae.ui.widgets import MODEL, PLAIN, our_pictures, work_line
+from residae.ui.widgets import MODEL, PLAIN, our_pictures, slider, work_line
 from residae.ui.words import alert, channel_numbers, channel_sentence, edited_sentence, note
 
 SCRIPT = (Path(__file__).parent / "mixer.js").read_text(encoding="utf-8")
@@ -51,9 +51,9 @@ class Lab:
         )
         gr.HTML(note(NOTE))
         with gr.Row(elem_id="edits-row"):
-            self.step = gr.Slider(0, 3, value=0, step=0.1, label="Coarser steps", info="In standard deviations")
-            self.noise = gr.Slider(0, 3, value=0, step=0.1, label="Noise", info="In standard deviations")
-            self.blend = gr.Slider(0, 1, value=0, step=0.05, label="Blend", info="With the picture chosen below")
+            self.step = slider(0, 3, value=0, step=0.1, label="Coarser steps", info="In standard deviations")
+            self.noise = slider(0, 3, value=0, step=0.1, label="Noise", info="In standard deviations")
+            self.blend = slider(0, 1, value=0, step=0.05, label="Blend", info="With the picture chosen below")
         with gr.Row(elem_id="blend-row"):
             self.others = our_pictures("Picture to blend with", "Blend with {}", "others", selected=1)
             self.other_upload = gr.File(label="Or one of yours", elem_id="other", height=84)

@@ -11,6 +11,14 @@ MODEL: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}
 PLAIN: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
+def slider(low: float, high: float, **options: Any) -> gr.Slider:
+    """One beside which a number may be typed that is beyond its ends: the nearer end counts, where Gradio fails."""
+    made = gr.Slider(low, high, **options)
+    within = made.preprocess
+    made.preprocess = lambda payload: within(min(max(payload, low), high))  # type: ignore[method-assign]
+    return made
+
+
 def work_line(name: str) -> gr.HTML:
     """Where a tab says what it does, how long it will take, what came out and what went wrong; and how to stop it."""
     with gr.Row(elem_classes=["work"], equal_height=False):
