@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from residae.engine import Engine, default_device, latent_shape, multiplies_bytes
+from residae.engine import Engine, latent_shape
 from residae.errors import ResidaeError
 from residae.model import ResidualAutoencoder
 
@@ -87,8 +87,6 @@ def bench(
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ResidaeError("There is no GPU here that PyTorch can use.")
-    if dtype == "int8" and not multiplies_bytes(torch.device(device) if device else default_device()):
-        raise ResidaeError("int8 is for CPUs that multiply bytes.")
     engine = Engine(network, device, getattr(torch, dtype) if dtype else None)
     plain = copy.deepcopy(network).eval().to(engine.device)
     encoding, decoding = _work(network)

@@ -102,10 +102,15 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", help="folder or Hub id (default: $RESIDAE_CHECKPOINT, or the project's own)")
 
 
-def _laboratory(parsed: argparse.Namespace) -> "Laboratory":
+def _add_dtype(parser: argparse.ArgumentParser) -> None:
+    choices = ("bfloat16", "int8", "float32")
+    parser.add_argument("--dtype", choices=choices, help="default: the fastest at no visible loss")
+
+
+def _laboratory(parsed: argparse.Namespace, dtype: str | None = None) -> "Laboratory":
     from residae.session import Laboratory  # imports torch, which takes seconds that --help need not
 
-    return Laboratory.open(parsed.checkpoint)
+    return Laboratory.open(parsed.checkpoint, dtype=dtype)
 
 
 # Files in, files out
@@ -298,6 +303,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", type=_list(str), default=[], metavar="jpeg,...", help="rivals at the same bytes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, too")
     parser.add_argument("--force", action="store_true", help="replace that file if it exists")
+    _add_dtype(parser)
     _add_checkpoint(parser)
     parser.set_defaults(command=_evaluate, refuse=parser.error)
 
@@ -320,7 +326,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     settings = [f"quality {q:g}" for q in parsed.quality] + [f"{rate:g} bpp" for rate in parsed.target_bpp]
     settings = settings or ["unquantised"]
 
-    laboratory = _laboratory(parsed)
+    laboratory = _laboratory(parsed, parsed.dtype)
     print(f"{laboratory.name} on {laboratory.engine.description}; luma; PSNR in dB, network in s, coding in ms")
     columns = ("bytes", "bpp", "PSNR", "SSIM", *rivals, "encode", "decode", "coding", "parsing")
     print(f"{'picture':<12}{'setting':<13}" + "".join(f"{column:>{_width(column)}}" for column in columns))
@@ -409,9 +415,7 @@ def _print_overhead(scores: Sequence["Score"]) -> None:
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU where there is one")
-    parser.add_argument(
-        "--dtype", choices=("bfloat16", "int8", "float32"), help="default: the fastest at no visible loss"
-    )
+    _add_dtype(parser)
     parser.add_argument(
         "--sizes", type=_list(_size), metavar="WxH,...", help="rising (default: 256x256,768x512,4096x4096)"
     )

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from residae.errors import OutOfMemoryError, memory_watched
+from residae.errors import OutOfMemoryError, ResidaeError, memory_watched
 from residae.model import STRIDE, PreActResidualBlock, PreActResidualDecoder, PreActResidualEncoder, ResidualAutoencoder
 
 ENCODER_HALO = 112 // STRIDE  # cells; 108 pixels rounded up to whole cells
@@ -53,6 +53,7 @@ class Engine:
     is for the residual blocks alone, and unless asked for not used with a network that loses by it; their sums and all
     the rest are in the better of the other two. `tile` is the side of a tile in latent cells of 16 x 16 pixels; without
     it, tiles are as large as the free memory of the device allows. A progress callback may raise to stop the work.
+    ResidaeError where int8 is asked for and not to be had.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Engine:
         tile: int | None = None,
     ) -> None:
         self.device = torch.device(device) if device else default_device()
+        if dtype == torch.int8 and not multiplies_bytes(self.device):
+            raise ResidaeError("int8 is for CPUs that multiply bytes.")
         self.tile = tile
         self.latent_channels = network.latent_channels
         self._width = network.base_channels

@@ -135,8 +135,14 @@ class Laboratory:
         self.codec = Codec(tables, network.fingerprint(), name)
 
     @classmethod
-    def open(cls, checkpoint: str | Path | None = None, device: torch.device | str | None = None) -> Self:
-        """From a folder or a Hub id, on a device such as `cpu` or `cuda`. CheckpointError as `from_pretrained`.
+    def open(
+        cls,
+        checkpoint: str | Path | None = None,
+        device: torch.device | str | None = None,
+        dtype: str | None = None,
+    ) -> Self:
+        """From a folder or a Hub id, on a device such as `cpu` or `cuda`, in the precision of that name, the engine's
+        own choice without. CheckpointError as `from_pretrained`, ResidaeError where there is no such precision.
 
         Without `checkpoint`, the one that the environment names in RESIDAE_CHECKPOINT, else the project's own, which
         lies in a checkout beside the package.
@@ -147,7 +153,12 @@ class Laboratory:
                 "This package was installed without weights: name a folder with them, or a model on the Hub as "
                 "OWNER/NAME, with --checkpoint or in RESIDAE_CHECKPOINT."
             )
-        return cls(ResidualAutoencoder.from_pretrained(checkpoint), Path(checkpoint).name, device)
+        return cls(
+            ResidualAutoencoder.from_pretrained(checkpoint),
+            Path(checkpoint).name,
+            device,
+            getattr(torch, dtype) if dtype else None,
+        )
 
     @memory_watched()
     def encode(self, picture: Picture, color: bool, progress: Progress | None = None) -> Encoding:
