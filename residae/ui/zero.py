@@ -33,8 +33,8 @@ Result = TypeVar("Result")
 class LentLaboratory(Laboratory):
     """A laboratory whose network runs only while a GPU is lent to it. Open it on the main thread, before any call."""
 
-    def __init__(self, network: ResidualAutoencoder, name: str, device: object = None) -> None:
-        super().__init__(network, name, "cuda")
+    def __init__(self, network: ResidualAutoencoder, name: str, *_: object) -> None:
+        super().__init__(network, name, "cuda")  # whichever device and precision are asked for
         self._encode = _lent(super().encode, lambda picture, color: seconds(picture.height, picture.width))
         self._decode = _lent(super().decode, lambda latents, height, width: seconds(height, width))
 
