@@ -49,6 +49,14 @@ def test_folder_without_pictures(checkpoint: Path, tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err == f"residae: There is no picture in {tmp_path}.\n"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])  # of which one is not what it takes by itself
+def test_evaluation_in_a_precision(
+    checkpoint: Path, folder: Path, dtype: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(folder), "--checkpoint", str(checkpoint), "--dtype", dtype]) == 0
+    assert f", {dtype}; luma" in capsys.readouterr().out
+
+
 def test_evaluation_of_no_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(folder / "b.png")]) == 1
     assert capsys.readouterr() == ("", f"residae: There is no folder {folder / 'b.png'}.\n")

@@ -13,7 +13,7 @@ PLAIN: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 
 def slider(low: float, high: float, **options: Any) -> gr.Slider:
     """One beside which a number may be typed that is beyond its ends: the nearer end counts, where Gradio fails."""
-    made = gr.Slider(low, high, **options)
+    made = gr.Slider(low, high, **options)  # not of a class of ours, beside whose file Gradio would write a .pyi
     within = made.preprocess
     made.preprocess = lambda payload: within(min(max(payload, low), high))  # type: ignore[method-assign]
     return made
