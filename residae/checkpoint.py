@@ -4,7 +4,7 @@
     model*.safetensors   weights in one or more shards; convolution kernels in half precision, the rest in float32
     codec.safetensors    the codec's tables (`residae.entropy.Tables`), once they are fitted
 
-Loading is strict: every tensor of the network is there, in its shape, and no other; and so for the tables.
+Loading is strict: every tensor of the network is there once, in its shape, and no other; and so for the tables.
 """
 
 import hashlib
@@ -174,9 +174,12 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for shard in shards:
         try:
-            tensors |= load_file(shard)
+            found = load_file(shard)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{shard} is damaged or not a safetensors file.") from error
+        for name in sorted(found.keys() & tensors.keys()):
+            raise CheckpointError(f"{folder} has the tensor {name} twice: remove files of other weights.")
+        tensors |= found
     return tensors
 
 

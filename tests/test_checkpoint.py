@@ -100,6 +100,15 @@ def test_loading_is_strict(copy: Path, change: Any, sentence: str) -> None:
         ResidualAutoencoder.from_pretrained(copy)
 
 
+@pytest.mark.parametrize("name", ["model_old.safetensors", "model-00001-of-00002.safetensors"])
+def test_a_tensor_in_two_files_is_refused(copy: Path, name: str) -> None:
+    """The last file in order of name would win silently."""
+    other = {"decoder.out.bias": torch.ones(1)}
+    save_file(other, copy / name)
+    with pytest.raises(CheckpointError, match=r"has the tensor decoder\.out\.bias twice"):
+        ResidualAutoencoder.from_pretrained(copy)
+
+
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.99])
 def test_truncated_weights(copy: Path, part: float) -> None:
     data = (copy / WEIGHTS).read_bytes()
