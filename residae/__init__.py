@@ -1,18 +1,89 @@
-"""Residae: a hands-on laboratory for a pre-activation residual autoencoder."""
+"""Residae: a hands-on laboratory and codec around one pre-activation residual autoencoder.
 
+data = residae.compress("photo.jpg", quality=80)  # the bytes of a .rae file
+picture = residae.decompress(data)                # a PIL image
+pipeline = residae.load()                         # the checkpoint in memory, for everything else
+"""
+
+import functools
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from residae.checkpoint import ResidualAutoencoder
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
 
-__all__ = ["ResidualAutoencoder"]
+    from residae.model import ResidualAutoencoder
+    from residae.pipeline import Pipeline
+
+__all__ = ["ResidualAutoencoder", "compress", "decompress", "load"]
 __version__ = "0.1.0"
 
 
+def load(checkpoint: str | PathLike[str] | None = None) -> "Pipeline":
+    """Load a checkpoint once; further calls return the same pipeline.
+
+    Args:
+        checkpoint: A folder, or a model on the Hugging Face Hub as `owner/name` or `owner/name@revision`; if it is
+            None, what the environment variable RESIDAE_CHECKPOINT names, else the weights that come with the package.
+
+    Returns:
+        The pipeline, on a GPU where there is one, else on the CPU.
+
+    Raises:
+        CheckpointError: Nothing is there, or it is not a checkpoint of this network.
+    """
+    from residae.checkpoint import default
+
+    return _load(str(checkpoint or default()))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(checkpoint: str) -> "Pipeline":
+    from residae.pipeline import Pipeline
+
+    return Pipeline.open(checkpoint)
+
+
+def compress(picture: "str | PathLike[str] | Image | NDArray[np.uint8]", quality: float = 80) -> bytes:
+    """Compress a picture with the default checkpoint.
+
+    Args:
+        picture: The path of a picture file, a PIL image, or a uint8 array of shape (H, W) or (H, W, 3) in sRGB.
+        quality: 0 to 100.
+
+    Returns:
+        The content of a `.rae` file.
+
+    Raises:
+        ImageError: The picture cannot be opened, or is over a limit.
+        ValueError: The quality is out of range, or the array is not a picture.
+        CheckpointError: As `load`.
+    """
+    return load().compress(picture, quality)
+
+
+def decompress(data: "bytes | str | PathLike[str]") -> "Image":
+    """Decompress a `.rae` file with the default checkpoint.
+
+    Args:
+        data: The content of the file, or its path.
+
+    Returns:
+        An RGB image, or an L image of a gray picture.
+
+    Raises:
+        CodecError: The file is damaged, or was made with another checkpoint.
+        CheckpointError: As `load`.
+    """
+    return load().decompress(data)
+
+
 def __getattr__(name: str) -> Any:
-    """Import torch when it is first needed, not with the package."""
+    """Import torch when the network is first asked for, not with the package."""
     if name == "ResidualAutoencoder":
-        from residae.checkpoint import ResidualAutoencoder
+        from residae.model import ResidualAutoencoder
 
         return ResidualAutoencoder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

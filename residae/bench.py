@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from residae.engine import Engine, latent_shape
+from residae.engine import Engine
 from residae.errors import ResidaeError
+from residae.geometry import latent_shape
 from residae.model import ResidualAutoencoder
 
 SIZES = ((256, 256), (512, 768), (4096, 4096))  # height and width in pixels

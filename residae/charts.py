@@ -7,11 +7,11 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from residae.views import diverging, round_scale, sequential
+from residae.heatmaps import diverging, round_scale, sequential
 
-# Okabe and Ito, "Color universal design", 2008, but for the first: told apart by every kind of colour vision, and, with
+# Okabe and Ito, "Color universal design", 2008, but for the first: told apart by every kind of color vision, and, with
 # a mark of its own each, by none at all. Dark enough for white, light enough for black.
-SERIES: tuple[tuple[str, str], ...] = (  # colour, path of the mark about (0, 0)
+SERIES: tuple[tuple[str, str], ...] = (  # color, path of the mark about (0, 0)
     ("currentColor", "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z"),
     ("#c2571a", "M-4 -4h8v8h-8z"),
     ("#0b7fc4", "M0 -5.5L5 4H-5z"),
@@ -25,12 +25,12 @@ Floats = NDArray[np.floating]
 
 
 def color_bar(scale: float, signed: bool) -> str:
-    """The key to `views.error_map` at `scale`, as an SVG of 44 px height and all the width there is."""
-    title = "Absolute error in grey levels (0 to 255)"
+    """The key to `heatmaps.error_map` at `scale`, as an SVG of 44 px height and all the width there is."""
+    title = "Absolute error in gray levels (0 to 255)"
     table = sequential()
     values = np.linspace(0, scale, 5)
     if signed:
-        title = "Luma error in grey levels: blue too dark, orange too bright"
+        title = "Luma error in gray levels: blue too dark, orange too bright"
         table = diverging()
         values = np.linspace(-scale, scale, 5)
     if scale > 8:
@@ -42,7 +42,7 @@ def color_bar(scale: float, signed: bool) -> str:
             labels[0] = f"\N{LESS-THAN OR EQUAL TO} {labels[0]}"
     places = 100 * (values - values[0]) / (values[-1] - values[0])
     # A CSS background needs no id: an SVG gradient's would clash between bars, and fail where the first is hidden.
-    stops = ", ".join(_hex(colour) for colour in table[np.linspace(0, len(table) - 1, 17).astype(int)])
+    stops = ", ".join(_hex(color) for color in table[np.linspace(0, len(table) - 1, 17).astype(int)])
     style = f"background: linear-gradient(to right, {stops}) 0 0 / 100% 12px no-repeat"
     return _svg(title, 44, _axis(places, labels, 12), style)
 
@@ -50,24 +50,24 @@ def color_bar(scale: float, signed: bool) -> str:
 def error_histogram(error: Floats) -> str:
     """How many pixels have which luma error, on a logarithmic axis, as an SVG of 184 px height and full width.
 
-    The horizontal axis ends at a round number that no error exceeds; bins are an odd number of grey levels wide, one
-    of them centred on 0. Bars of less than 0.001 % of the pixels are not drawn. `error` is `views.luma_error`.
+    The horizontal axis ends at a round number that no error exceeds; bins are an odd number of gray levels wide, one
+    of them centerd on 0. Bars of less than 0.001 % of the pixels are not drawn. `error` is `heatmaps.luma_error`.
     """
     limit = round_scale(round(float(abs(error).max())))  # luma in float32 may pass 255 by a hair
-    width = limit // 32 | 1  # odd, so that no whole grey level lies on the edge of a bin
+    width = limit // 32 | 1  # odd, so that no whole gray level lies on the edge of a bin
     half = -(-limit // width)  # bins on either side of the one at 0
     count = np.bincount(np.rint(error / width).astype(np.int64).ravel() + half, minlength=2 * half + 1)
     with np.errstate(divide="ignore"):
         depth = np.minimum(-np.log10(count / error.size), DECADES)  # decades below all pixels
 
     bars = ""
-    for colour, first, last in (
+    for color, first, last in (
         (_hex(diverging()[0]), 0, half),
         ("currentColor", half, half + 1),
         (_hex(diverging()[-1]), half + 1, 2 * half + 1),
     ):
         steps = "".join(f"V{y:.3f}h1" for y in depth[first:last])
-        bars += f'<path d="M{first} {DECADES}{steps}V{DECADES}z" fill="{colour}"/>'
+        bars += f'<path d="M{first} {DECADES}{steps}V{DECADES}z" fill="{color}"/>'
     top, bottom = 14, 150  # px: room for the top label above, the axis and the title below
     plot = (
         f'<svg y="{top}" width="100%" height="{bottom - top}" viewBox="0 0 {2 * half + 1} {DECADES}" '
@@ -80,7 +80,7 @@ def error_histogram(error: Floats) -> str:
     values = np.linspace(-limit, limit, 5).round()
     places = 50 + 50 * values / ((half + 0.5) * width)
     plot += _text("49%", top - 4, "end", "too dark") + _text("51%", top - 4, "start", "too bright")
-    title = "Share of pixels by luma error in grey levels"
+    title = "Share of pixels by luma error in gray levels"
     return _svg(title, 184, plot + _axis(places, [_number(v) for v in values], bottom))
 
 
@@ -120,7 +120,7 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
 def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], marked: float | None) -> str:
     """PSNR in dB against bits per pixel, a line for each codec in the order of SERIES, as an SVG of full width.
 
-    `curves` hold (bits per pixel, dB), by rising rate; one of none keeps its colour from the others. `marked` is the
+    `curves` hold (bits per pixel, dB), by rising rate; one of none keeps its color from the others. `marked` is the
     rate of the file that is shown. Exact copies, of infinitely many dB, are left out.
     """
     curves = {name: [point for point in curve if math.isfinite(point[1])] for name, curve in curves.items()}
@@ -154,18 +154,18 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
         side, anchor = (0.6, "start") if x < 50 else (-0.6, "end")  # where there is more room
         content += _text(f"{x + side:.3f}%", top + 8, anchor, "this file")
     series = [(*style, *named) for style, named in zip(SERIES, curves.items(), strict=False) if named[1]]
-    for colour, mark, _, curve in series:
+    for color, mark, _, curve in series:
         places = [place(*point) for point in curve]
         for (x1, y1), (x2, y2) in pairwise(places):
             content += (
-                f'<line x1="{x1:.3f}%" y1="{y1:.1f}" x2="{x2:.3f}%" y2="{y2:.1f}" stroke="{colour}" stroke-width="2"/>'
+                f'<line x1="{x1:.3f}%" y1="{y1:.1f}" x2="{x2:.3f}%" y2="{y2:.1f}" stroke="{color}" stroke-width="2"/>'
             )
         for (x, y), (rate, psnr) in zip(places, curve, strict=True):
-            content += _mark(f"{x:.3f}%", y, colour, mark, f"{psnr:.2f} dB at {rate:.3f} bits per pixel")
+            content += _mark(f"{x:.3f}%", y, color, mark, f"{psnr:.2f} dB at {rate:.3f} bits per pixel")
     ends = [0, *accumulate(len(name) + 4 for _, _, name, _ in series)]  # of the names, in letters
-    for start, (colour, mark, name, _) in zip(ends, series, strict=False):
+    for start, (color, mark, name, _) in zip(ends, series, strict=False):
         place_of_key, line = f"{1.5 + 97 * start / ends[-1]:.3f}%", top + height + 36
-        content += _mark(place_of_key, line, colour, mark, name)
+        content += _mark(place_of_key, line, color, mark, name)
         content += f'<svg x="{place_of_key}" overflow="visible"><text x="11" y="{line + 4}">{name}</text></svg>'
     return _svg("PSNR in dB against bits per pixel, by codec", top + height + 66, content)
 
@@ -189,12 +189,12 @@ def network_diagram(
         is_latent = number == len(encoder) - 1
         kind = "latent" if is_latent else "encoder" if number < len(encoder) else "decoder"
         content += _box(x, middle, width, tall, kind, f"{name}: {channels} channels of {cells} x {cells}")
-        centre = x + width / 2
-        content += _text(f"{centre:.1f}", middle - tall / 2 - 8, "middle", str(channels))
-        content += _text(f"{centre:.1f}", 274, "middle", "latent" if is_latent else name)
-        content += _text(f"{centre:.1f}", 289, "middle", str(cells))
-        content += _text(f"{centre:.1f}", 306, "middle", _short(parameters))
-        content += _text(f"{centre:.1f}", 321, "middle", _short(flops))
+        center = x + width / 2
+        content += _text(f"{center:.1f}", middle - tall / 2 - 8, "middle", str(channels))
+        content += _text(f"{center:.1f}", 274, "middle", "latent" if is_latent else name)
+        content += _text(f"{center:.1f}", 289, "middle", str(cells))
+        content += _text(f"{center:.1f}", 306, "middle", _short(parameters))
+        content += _text(f"{center:.1f}", 321, "middle", _short(flops))
         x += width + gap
     content += _box(x, middle, 34, 200, "none", "reconstruction")
     for y, words in ((274, "stage"), (289, "side, px"), (306, "weights"), (321, "FLOP")):
@@ -226,10 +226,10 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(i * step, 9) for i in range(first, max(math.ceil(high / step), first + 1) + 1)]
 
 
-def _mark(x: str, y: float, colour: str, path: str, title: str) -> str:
-    stroke = "none" if path.endswith("z") else colour
+def _mark(x: str, y: float, color: str, path: str, title: str) -> str:
+    stroke = "none" if path.endswith("z") else color
     return (
-        f'<svg x="{x}" y="{y:.1f}" overflow="visible"><path d="{path}" fill="{colour}" stroke="{stroke}" '
+        f'<svg x="{x}" y="{y:.1f}" overflow="visible"><path d="{path}" fill="{color}" stroke="{stroke}" '
         f'stroke-width="2"><title>{title}</title></path></svg>'
     )
 
@@ -254,8 +254,8 @@ def _svg(title: str, height: int, content: str, style: str = "") -> str:
     )
 
 
-def _hex(colour: NDArray[np.uint8]) -> str:
-    return f"#{colour.tobytes().hex()}"
+def _hex(color: NDArray[np.uint8]) -> str:
+    return f"#{color.tobytes().hex()}"
 
 
 def _number(value: float) -> str:

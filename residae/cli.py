@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from residae import heap
+from residae import malloc
 from residae.errors import CheckpointError, OutOfMemoryError, ResidaeError
 from residae.train import __main__ as training
 
 if TYPE_CHECKING:
-    from residae.codec import Compressed
-    from residae.engine import Progress
+    from residae.codec import Codec, Compressed
     from residae.evaluate import Score
-    from residae.session import Encoding, Laboratory
+    from residae.pipeline import Encoding, Pipeline
+    from residae.progress import Progress
 
 BAD_INPUT, BAD_CHECKPOINT, OUT_OF_MEMORY = 1, 3, 4  # exit codes; argparse itself leaves with 2
 STOPPED = 128  # plus the number of the signal, as shells have it
@@ -34,7 +34,7 @@ DEFAULT_QUALITY = 80.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Told to stop, it leaves no unfinished file behind."""
-    heap.settle()
+    malloc.tune_malloc()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
     try:
@@ -60,7 +60,7 @@ def _flush() -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(prog="residae", description="A laboratory for one residual autoencoder.")
+    parser = argparse.ArgumentParser(prog="residae", description="A pipeline for one residual autoencoder.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_compress(commands.add_parser("compress", help="pictures to .rae files"))
     _add_decompress(commands.add_parser("decompress", help=".rae files to PNG pictures"))
@@ -107,10 +107,10 @@ def _add_dtype(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=choices, help="default: the fastest at no visible loss")
 
 
-def _laboratory(parsed: argparse.Namespace, dtype: str | None = None) -> "Laboratory":
-    from residae.session import Laboratory  # imports torch, which takes seconds that --help need not
+def _open_pipeline(parsed: argparse.Namespace, dtype: str | None = None) -> "Pipeline":
+    from residae.pipeline import Pipeline  # imports torch, which takes seconds that --help need not
 
-    return Laboratory.open(parsed.checkpoint, dtype=dtype)
+    return Pipeline.open(parsed.checkpoint, dtype=dtype)
 
 
 # Files in, files out
@@ -211,15 +211,15 @@ def _compress(parsed: argparse.Namespace) -> int:
     from residae.image import open_picture
     from residae.metrics import bits_per_pixel
 
-    laboratory = _laboratory(parsed)
+    pipeline = _open_pipeline(parsed)
 
     def convert(path: Path, progress: "Progress") -> tuple[bytes, str]:
         picture = open_picture(path)
         for notice in picture.notices:
             tqdm.write(f"{path}: {notice}", file=sys.stderr)
         color = picture.pixels.ndim == 3 if parsed.color is None else parsed.color
-        encoding = laboratory.encode(picture, color, progress)
-        compressed = _within_rate(parsed, laboratory, encoding)
+        encoding = pipeline.encode(picture, color, progress)
+        compressed = _within_rate(parsed, pipeline, encoding)
         size = len(compressed.data)
         rate = bits_per_pixel(size, picture.width, picture.height)
         return compressed.data, f"{size:,} bytes, {rate:.3f} bits per pixel, quality {compressed.quality:g}"
@@ -227,13 +227,13 @@ def _compress(parsed: argparse.Namespace) -> int:
     return _convert(parsed, ".rae", convert)
 
 
-def _within_rate(parsed: argparse.Namespace, laboratory: "Laboratory", encoding: "Encoding") -> "Compressed":
+def _within_rate(parsed: argparse.Namespace, pipeline: "Pipeline", encoding: "Encoding") -> "Compressed":
     max_bytes = parsed.max_bytes
     if parsed.target_bpp:
         max_bytes = int(parsed.target_bpp * encoding.width * encoding.height / 8)
     if max_bytes is not None:
-        return laboratory.compress_within(encoding, max_bytes)
-    return laboratory.compress(encoding, parsed.quality)
+        return pipeline.write_within(encoding, max_bytes)
+    return pipeline.write(encoding, parsed.quality)
 
 
 def _add_decompress(parser: argparse.ArgumentParser) -> None:
@@ -244,11 +244,11 @@ def _add_decompress(parser: argparse.ArgumentParser) -> None:
 def _decompress(parsed: argparse.Namespace) -> int:
     from residae.image import write_png
 
-    laboratory = _laboratory(parsed)
+    pipeline = _open_pipeline(parsed)
 
     def convert(path: Path, progress: "Progress") -> tuple[bytes, str]:
-        info, decoding = laboratory.decompress(_read(path), progress)
-        return write_png(decoding.pixels), f"{info.width} x {info.height}, {'colour' if info.color else 'gray'}"
+        info, decoding = pipeline.read(_read(path), progress)
+        return write_png(decoding.pixels), f"{info.width} x {info.height}, {'color' if info.color else 'gray'}"
 
     return _convert(parsed, ".png", convert)
 
@@ -260,24 +260,36 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
 
 
 def _info(parsed: argparse.Namespace) -> None:
-    from residae.codec import inspect
-    from residae.entropy import PLANES
+    from residae.codec import read_info
+    from residae.codec.tables import PLANES
 
     data = _read(parsed.file)
-    info = inspect(data)
-    print(f"picture     {info.width} x {info.height}, {'colour' if info.color else 'gray'}")
+    info = read_info(data)
+    print(f"picture     {info.width} x {info.height}, {'color' if info.color else 'gray'}")
     print(f"file        {info.file_bytes:,} bytes, {info.bits_per_pixel:.3f} bits per pixel, quality {info.quality:g}")
     print(f"checkpoint  {info.name} ({info.fingerprint})")
-    codec = _laboratory(parsed).codec
-    if codec.fingerprint.hex() != info.fingerprint:
-        print(f"            not that at hand, {codec.name} ({codec.fingerprint.hex()}): channels cannot be told")
+    codec = _find_codec(parsed.checkpoint)
+    matches = codec is not None and codec.fingerprint.hex() == info.fingerprint
+    if codec is None:
+        print("            no checkpoint is at hand, so that the bytes of each channel are unknown")
+    elif not matches:
+        print(f"            other than the one at hand, {codec.name} ({codec.fingerprint.hex()})")
     for number, size in enumerate(info.plane_bytes):
         print(f"{PLANES[number]:<12}{size:,} bytes")
-    if codec.fingerprint.hex() == info.fingerprint:
+    if codec and matches:
         bits = codec.channel_bits(codec.decompress(data).symbols, info.quality)
         print("channel     " + "".join(f"{name:>9}" for name in PLANES[: len(bits)]) + "  bytes")
         for channel, row in enumerate(bits.T / 8, start=1):
             print(f"{channel:>7}     " + "".join(f"{value:>9.1f}" for value in row))
+
+
+def _find_codec(checkpoint: str | None) -> "Codec | None":
+    """The codec of a checkpoint; None where no checkpoint was named and none is at hand."""
+    from residae.checkpoint import Checkpoint, open_codec
+
+    if not checkpoint and not Checkpoint.find():
+        return None
+    return open_codec(checkpoint)
 
 
 def _read(path: Path) -> bytes:
@@ -300,7 +312,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         metavar="B,...",
         help="from files within B bits per pixel; a row of dashes where a picture takes more",
     )
-    parser.add_argument("--against", type=_list(str), default=[], metavar="jpeg,...", help="rivals at the same bytes")
+    parser.add_argument(
+        "--against", type=_list(str), default=[], metavar="jpeg,...", help="baselines at the same bytes"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, too")
     parser.add_argument("--force", action="store_true", help="replace that file if it exists")
     _add_dtype(parser)
@@ -309,26 +323,26 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
+    from residae.baselines import CODECS
     from residae.evaluate import evaluate, files
-    from residae.rivals import CODECS
 
     names = {name.lower().replace(" ", ""): name for name in CODECS}
     for name in parsed.against:
         if name not in names:
-            parsed.refuse(f"there is no codec {name!r} among the rivals: {', '.join(names)}")
+            parsed.refuse(f"there is no codec {name!r} among the baselines: {', '.join(names)}")
     if parsed.against and not parsed.quality and not parsed.target_bpp:
-        parsed.refuse("rivals are measured at the bytes of our files: give --quality or --target-bpp")
+        parsed.refuse("baselines are measured at the bytes of our files: give --quality or --target-bpp")
     if not parsed.folder.is_dir():
         raise ResidaeError(f"There is no folder {parsed.folder}.")
     if parsed.json:
         _refuse_to_overwrite(parsed.json, parsed.force)
-    rivals = [names[name] for name in parsed.against]
+    baselines = [names[name] for name in parsed.against]
     settings = [f"quality {q:g}" for q in parsed.quality] + [f"{rate:g} bpp" for rate in parsed.target_bpp]
-    settings = settings or ["unquantised"]
+    settings = settings or ["unquantized"]
 
-    laboratory = _laboratory(parsed, parsed.dtype)
-    print(f"{laboratory.name} on {laboratory.engine.description}; luma; PSNR in dB, network in s, coding in ms")
-    columns = ("bytes", "bpp", "PSNR", "SSIM", *rivals, "encode", "decode", "coding", "parsing")
+    pipeline = _open_pipeline(parsed, parsed.dtype)
+    print(f"{pipeline.name} on {pipeline.engine.description}; luma; PSNR in dB, network in s, coding in ms")
+    columns = ("bytes", "bpp", "PSNR", "SSIM", *baselines, "encode", "decode", "coding", "parsing")
     print(f"{'picture':<12}{'setting':<13}" + "".join(f"{column:>{_width(column)}}" for column in columns))
     scores: list[Score] = []
     total = len(settings) * len(files(parsed.folder))
@@ -338,7 +352,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
             tqdm.write(f"residae: {path} is left out: {error}", file=sys.stderr)
             bar.update(len(settings))
 
-        for score in evaluate(laboratory, parsed.folder, parsed.quality, parsed.target_bpp, rivals, left_out):
+        for score in evaluate(pipeline, parsed.folder, parsed.quality, parsed.target_bpp, baselines, left_out):
             setting = settings[len(scores) % len(settings)]
             scores.append(score)
             tqdm.write(f"{score.name[:11]:<12}{setting:<13}" + _cells(columns, _figures(score)))
@@ -359,17 +373,17 @@ def _figures(score: "Score") -> dict[str, float]:
     if score.file:
         figures |= {"bytes": score.file.bytes, "bpp": score.bits_per_pixel}
         figures |= {"coding": 1000 * score.file.coding, "parsing": 1000 * score.file.parsing}
-    figures |= {name: point.psnr for name, point in score.rivals.items() if point}
+    figures |= {name: point.psnr for name, point in score.baselines.items() if point}
     return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
 def _entry(score: "Score", setting: str) -> dict[str, object]:
-    """A score for JSON: what the table shows of it and of its rivals, and what of them it has no room for."""
+    """A score for JSON: what the table shows of it and of its baselines, and what of them it has no room for."""
     entry: dict[str, object] = {"name": score.name, "width": score.width, "height": score.height, "setting": setting}
     if score.file:
         entry["quality"] = score.file.quality
-    entry |= _as_json({name: value for name, value in _figures(score).items() if name not in score.rivals})
-    for name, point in score.rivals.items():
+    entry |= _as_json({name: value for name, value in _figures(score).items() if name not in score.baselines})
+    for name, point in score.baselines.items():
         entry[name] = point and _as_json({"bpp": point.bits_per_pixel, "PSNR": point.psnr, "SSIM": point.ssim})
     return entry
 
@@ -380,7 +394,7 @@ def _as_json(figures: dict[str, float]) -> dict[str, float | None]:
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Of what every row has: a rival that failed with one picture has no mean to be compared with."""
+    """Of what every row has: a baseline that failed with one picture has no mean to be compared with."""
     common = set[str]().union(*rows).intersection(*rows)
     return {name: fmean(row[name] for row in rows) for name in common}
 
@@ -397,7 +411,7 @@ def _width(column: str) -> int:
 
 def _print_overhead(scores: Sequence["Score"]) -> None:
     """What the container and the contexts are worth, over all files."""
-    from residae.entropy import static_bits
+    from residae.codec.coder import static_bits
 
     files = [score.file for score in scores if score.file]
     if not files:

@@ -38,7 +38,7 @@ NO_MEMORY = re.compile(
 
 
 @contextmanager
-def memory_watched() -> Iterator[None]:
+def translate_oom() -> Iterator[None]:
     """Memory that runs out as one error: Python has a class for it, and libraries have words."""
     try:
         yield

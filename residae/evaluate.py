@@ -8,24 +8,16 @@ from math import nan
 from pathlib import Path
 from statistics import fmean
 
+from residae.baselines import compress_within
 from residae.codec import Compressed
-from residae.entropy import Symbols
+from residae.codec.tables import Symbols
+from residae.compare import RatePoint
 from residae.errors import CodecError, ImageError
 from residae.image import Picture, open_picture
 from residae.metrics import bits_per_pixel, psnr, ssim
-from residae.rivals import compress_within
-from residae.session import Laboratory, Report
+from residae.pipeline import Pipeline, Reconstruction
 
 LeftOut = Callable[[Path, ImageError], None]
-
-
-@dataclass(frozen=True)
-class Point:
-    """Where a codec lands with one picture."""
-
-    bits_per_pixel: float
-    psnr: float  # dB
-    ssim: float
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,7 @@ class File:
 
 @dataclass(frozen=True)
 class Score:
-    """One picture's luma, rebuilt from its file or from the unquantised latent, against its 8-bit original.
+    """One picture's luma, rebuilt from its file or from the unquantized latent, against its 8-bit original.
 
     Where the picture cannot be kept at the rate that was asked for, there is no file, and `psnr` is not a number.
     """
@@ -55,7 +47,7 @@ class Score:
     encoding: float  # seconds in the network
     decoding: float
     file: File | None = None
-    rivals: dict[str, Point | None] = field(default_factory=dict)  # None where one cannot do it in so few bytes
+    baselines: dict[str, RatePoint | None] = field(default_factory=dict)  # None where one cannot do it in so few bytes
 
     @property
     def bits_per_pixel(self) -> float:
@@ -64,34 +56,34 @@ class Score:
 
 
 def evaluate(
-    laboratory: Laboratory,
+    pipeline: Pipeline,
     folder: str | Path,
     qualities: Sequence[float] = (),
     rates: Sequence[float] = (),
-    rivals: Sequence[str] = (),
+    baselines: Sequence[str] = (),
     left_out: LeftOut | None = None,
 ) -> Iterator[Score]:
     """Score each picture directly in `folder`, in order of name. ImageError when there is none.
 
     Each is encoded once, and scored at each of `qualities` (0 to 100), then at each of `rates` (the best file within
-    so many bits per pixel); or from its unquantised latent, where there are neither. `rivals`, keys of
-    `residae.rivals.CODECS`, get no more bytes than our file takes. `left_out` as in `open_pictures`.
+    so many bits per pixel); or from its unquantized latent, where there are neither. `baselines`, keys of
+    `residae.baselines.CODECS`, get no more bytes than our file takes. `left_out` as in `open_pictures`.
     """
     for name, picture in open_pictures(folder, left_out):
-        encoding = laboratory.encode(picture, color=False)
+        encoding = pipeline.encode(picture, color=False)
         if not qualities and not rates:
-            yield _score(name, laboratory.judge(picture, encoding, None))
+            yield _score(name, pipeline.decode_and_measure(picture, encoding, None))
         pixels = picture.width * picture.height
-        coders: list[Callable[[], Compressed]] = [partial(laboratory.compress, encoding, q) for q in qualities]
-        coders += [partial(laboratory.compress_within, encoding, int(rate * pixels / 8)) for rate in rates]
+        coders: list[Callable[[], Compressed]] = [partial(pipeline.write, encoding, q) for q in qualities]
+        coders += [partial(pipeline.write_within, encoding, int(rate * pixels / 8)) for rate in rates]
         for coder in coders:
             try:
                 compressed = coder()
             except CodecError:  # even at quality 0 it takes more bytes
                 yield Score(name, picture.width, picture.height, nan, nan, encoding.seconds, nan)
                 continue
-            report = laboratory.judge(picture, encoding, compressed)
-            yield _score(name, report, _file(laboratory, report, compressed), rivals)
+            report = pipeline.decode_and_measure(picture, encoding, compressed)
+            yield _score(name, report, _file(pipeline, report, compressed), baselines)
 
 
 def files(folder: str | Path) -> list[Path]:
@@ -118,34 +110,34 @@ def open_pictures(folder: str | Path, left_out: LeftOut | None = None) -> Iterat
         raise ImageError(f"There is no picture in {folder}.")
 
 
-def mean_psnr(laboratory: Laboratory, folder: str | Path) -> float:
-    """Mean PSNR in dB of the unquantised latents of the pictures in `folder`."""
-    return fmean(score.psnr for score in evaluate(laboratory, folder))
+def mean_psnr(pipeline: Pipeline, folder: str | Path) -> float:
+    """Mean PSNR in dB of the unquantized latents of the pictures in `folder`."""
+    return fmean(score.psnr for score in evaluate(pipeline, folder))
 
 
-def _score(name: str, report: Report, file: File | None = None, rivals: Sequence[str] = ()) -> Score:
+def _score(name: str, report: Reconstruction, file: File | None = None, baselines: Sequence[str] = ()) -> Score:
     height, width = report.original.shape
-    points = {rival: _rival(report, rival, file.bytes) for rival in rivals} if file else {}
+    points = {baseline: _rival(report, baseline, file.bytes) for baseline in baselines} if file else {}
     seconds = report.encoding.seconds, report.decoding.seconds
     return Score(name, width, height, report.psnr, report.ssim, *seconds, file, points)
 
 
-def _file(laboratory: Laboratory, report: Report, compressed: Compressed) -> File:
+def _file(pipeline: Pipeline, report: Reconstruction, compressed: Compressed) -> File:
     """Make and read the file once more, for the time that it takes."""
     start = time.perf_counter()
-    laboratory.compress(report.encoding, compressed.quality)
+    pipeline.write(report.encoding, compressed.quality)
     middle = time.perf_counter()
-    laboratory.codec.decompress(compressed.data)
+    pipeline.codec.decompress(compressed.data)
     end = time.perf_counter()
-    ideal = laboratory.codec.channel_bits(compressed.symbols, compressed.quality).sum() / 8
+    ideal = pipeline.codec.channel_bits(compressed.symbols, compressed.quality).sum() / 8
     size = len(compressed.data)
     return File(compressed.quality, size, float(ideal), middle - start, end - middle, compressed.symbols[0])
 
 
-def _rival(report: Report, codec: str, max_bytes: int) -> Point | None:
-    rival = compress_within(report.original, codec, max_bytes)
-    if rival is None:
+def _rival(report: Reconstruction, codec: str, max_bytes: int) -> RatePoint | None:
+    baseline = compress_within(report.original, codec, max_bytes)
+    if baseline is None:
         return None
     height, width = report.original.shape
-    rate = bits_per_pixel(len(rival.data), width, height)
-    return Point(rate, psnr(report.original, rival.pixels), ssim(report.original, rival.pixels))
+    rate = bits_per_pixel(len(baseline.data), width, height)
+    return RatePoint(rate, psnr(report.original, baseline.pixels), ssim(report.original, baseline.pixels))

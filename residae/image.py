@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from residae.errors import ImageError, OutOfMemoryError, memory_watched
-from residae.limits import MAX_PIXELS, MAX_SIDE
+from residae.errors import ImageError, OutOfMemoryError, translate_oom
+from residae.geometry import MAX_PIXELS, MAX_SIDE
 
 # Pillow's readers of FORMATS. With all of them here it never goes looking for one among those of all its other formats.
 READERS = (
@@ -46,6 +47,8 @@ READERS = (
 
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float32]
+
+PictureLike = Union["Picture", bytes, str, os.PathLike[str], Image.Image, Pixels]
 
 MAX_FILE_BYTES = 30 * 10**6
 MAX_PROFILE_BYTES = 4 * 2**20  # the tables of a printing profile take up to 3 MB
@@ -82,6 +85,11 @@ class Picture:
     file_bytes: int | None  # size of the source file; None once its pixels are no longer all there
 
     @property
+    def color(self) -> bool:
+        """Whether the picture has color; a gray one has no chroma to keep."""
+        return self.pixels.ndim == 3
+
+    @property
     def width(self) -> int:
         return int(self.pixels.shape[1])
 
@@ -108,6 +116,43 @@ def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:
         decode = _deep_pixels if image.mode.startswith(("I", "F")) else _pixels
         pixels = decode(image, notices)
     return Picture(pixels, tuple(notices), len(data))
+
+
+def as_picture(source: PictureLike) -> Picture:
+    """A picture from anything that holds one.
+
+    Args:
+        source: An opened picture, the path or the bytes of a picture file, a PIL image, or a uint8 array of shape
+            (H, W) or (H, W, 3) in sRGB.
+
+    Raises:
+        ImageError: The picture cannot be opened, or is over a limit.
+        ValueError: The array is of another shape or type.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, Image.Image):
+        notices: list[str] = []
+        decode = _deep_pixels if source.mode.startswith(("I", "F")) else _pixels
+        pixels, told = decode(source, notices), tuple(notices)
+    elif isinstance(source, np.ndarray):
+        if (
+            source.dtype != np.uint8
+            or source.ndim not in (2, 3)
+            or source.shape[2:] not in ((), (3,))
+            or not source.size
+        ):
+            raise ValueError(f"a picture is uint8 of (H, W) or (H, W, 3), not {source.dtype} of {source.shape}")
+        pixels, told = source, ()
+    else:
+        return open_picture(source)
+    _check_size(pixels.shape[1], pixels.shape[0])
+    return Picture(pixels, told, None)
+
+
+def to_image(pixels: Pixels) -> Image.Image:
+    """A PIL image of (H, W) or (H, W, 3) uint8 pixels."""
+    return Image.fromarray(pixels)
 
 
 def fit(picture: Picture, long_side: int) -> Picture:
@@ -174,7 +219,7 @@ def from_planes(planes: Sequence[Plane]) -> Pixels:
     return pixels
 
 
-@memory_watched()
+@translate_oom()
 def write_png(pixels: Pixels, compress_level: int = 6) -> bytes:
     """Lossless PNG of (H, W) or (H, W, 3) uint8; at level 1 a few percent larger, in half the time."""
     buffer = io.BytesIO()

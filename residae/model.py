@@ -1,14 +1,18 @@
 """The pre-activation residual autoencoder: one channel in, a latent 16 times smaller each way, one channel out.
 
-Blocks follow He et al. 2016, "Identity Mappings in Deep Residual Networks" (arXiv:1603.05027): normalise and
+Blocks follow He et al. 2016, "Identity Mappings in Deep Residual Networks" (arXiv:1603.05027): normalize and
 activate before each convolution, and nothing after the sum.
 """
 
 from itertools import pairwise
+from pathlib import Path
+from typing import Self
 
 from torch import Tensor, nn
 
-STRIDE = 16  # four stages, each halving height and width: 2 ** 4
+from residae import weights
+from residae.errors import CheckpointError
+from residae.geometry import STRIDE
 
 
 class PreActResidualBlock(nn.Module):
@@ -103,6 +107,49 @@ class ResidualAutoencoder(nn.Module):
         if z.ndim != 4 or z.shape[1] != self.latent_channels:
             raise ValueError(f"expected (B, {self.latent_channels}, h, w), got {tuple(z.shape)}")
         return self.decoder(z)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> Self:
+        """Load a network from a checkpoint folder, or from the Hugging Face Hub.
+
+        Loading is strict: every tensor of the network must be there, in its shape, and no other.
+
+        Args:
+            source: A folder, or a model on the Hub as `owner/name` or `owner/name@revision`. A folder of that name
+                comes first. What the Hub has sent once is kept in its cache, and used when there is no connection.
+
+        Returns:
+            The network on the CPU, in eval mode.
+
+        Raises:
+            CheckpointError: Nothing is there, or it does not describe this network.
+        """
+        folder = weights.find_folder(source)
+        try:
+            network = cls(**weights.read_config(folder))
+        except (ValueError, TypeError, RuntimeError) as error:  # a width beyond memory, or beyond 64 bits
+            raise CheckpointError(
+                f"{source}: {weights.CONFIG} does not describe a network that can be built."
+            ) from error
+        weights.load_strictly(network, weights.read_tensors(folder, "pt"), str(source))
+        return network.eval()
+
+    def save_pretrained(self, folder: str | Path, max_shard_size: str = "100MB") -> None:
+        """Write the network to a folder as `config.json` and safetensors shards.
+
+        All files are written aside first, so that a full disk loses nothing that the folder held before. Codec tables
+        in the folder are removed, since they belong to other weights; other files, such as a model card, stay.
+
+        Args:
+            folder: Created if it does not exist.
+            max_shard_size: Largest size of a shard, such as `"100MB"`.
+        """
+        weights.write(folder, self.config, self.state_dict(), max_shard_size=max_shard_size)
+
+    @property
+    def config(self) -> dict[str, int]:
+        """The constructor's arguments, as `config.json` holds them."""
+        return {"base_channels": self.base_channels, "latent_channels": self.latent_channels}
 
     def count_parameters(self) -> dict[str, int]:
         """Trainable numbers in `encoder`, `decoder` and in `total`."""

@@ -25,8 +25,8 @@ from typing import cast
 import numpy as np
 
 from residae.errors import ImageError, OutOfMemoryError
+from residae.geometry import MAX_PIXELS
 from residae.image import Picture, open_picture, read_picture
-from residae.limits import MAX_PIXELS
 
 SECONDS = 30.0  # lossless JPEG 2000 at the limits of pixels and bytes takes about half of it
 MEMORY = 2 * 2**30  # bytes; WebP with alpha of 64 megapixels, turned and with a profile, takes 1.8 GiB

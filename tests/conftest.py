@@ -10,9 +10,10 @@ from hub import TOKEN, Hub
 from huggingface_hub import close_session
 from torch import nn
 
-from residae.checkpoint import ResidualAutoencoder
+from residae.checkpoint import Checkpoint
 from residae.image import Picture, Pixels, write_png
-from residae.session import Laboratory
+from residae.model import ResidualAutoencoder
+from residae.pipeline import Pipeline
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -52,13 +53,13 @@ def checkpoint(network: ResidualAutoencoder, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="session")
-def laboratory(network: ResidualAutoencoder) -> Laboratory:
-    return Laboratory(network, "tiny", "cpu")
+def pipeline(network: ResidualAutoencoder) -> Pipeline:
+    return Pipeline(Checkpoint(network, name="tiny"), "cpu")
 
 
 @pytest.fixture(scope="session")
 def smooth() -> Callable[[int, int, int], Pixels]:
-    """Draws (height, width, 3) pixels of slow waves in three colours, others for each seed."""
+    """Draws (height, width, 3) pixels of slow waves in three colors, others for each seed."""
 
     def draw(height: int, width: int, seed: int = 0) -> Pixels:
         rng = np.random.default_rng(seed)
@@ -71,13 +72,13 @@ def smooth() -> Callable[[int, int, int], Pixels]:
 
 @pytest.fixture(scope="session")
 def picture(smooth: Callable[[int, int, int], Pixels]) -> Picture:
-    """In colour, of a size that no stride divides, with a notice."""
+    """In color, of a size that no stride divides, with a notice."""
     return Picture(smooth(53, 75, 0), ("A notice.",), 1000)
 
 
 @pytest.fixture(scope="session")
 def folder(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pictures, in colour and in gray, among what else a folder of pictures may hold."""
+    """Two pictures, in color and in gray, among what else a folder of pictures may hold."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "b.png").write_bytes(write_png(smooth(48, 64, 1)))
     (folder / "a.png").write_bytes(write_png(smooth(40, 52, 2)[..., 0]))

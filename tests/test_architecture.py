@@ -11,21 +11,24 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (  # lowest first; a module may import what is in the layers below its own
-    {"residae.errors", "residae.limits", "residae.heap", "residae.examples", "residae.examples.draw"},
-    {"residae.model", "residae.image", "residae.entropy", "residae.metrics", "residae.views"},
-    {
-        "residae.checkpoint",
-        "residae.engine",
-        "residae.codec",
-        "residae.rivals",
-        "residae.anatomy",
-        "residae.sandbox",
-        "residae.charts",
-    },
-    {"residae"},  # the package itself hands out the network of `checkpoint`
-    {"residae.session", "residae.deploy"},
-    {"residae.evaluate"},
-    {"residae.bench", "residae.train"},
+    {"residae.errors", "residae.geometry", "residae.progress", "residae.malloc", "residae.examples"},
+    {"residae.image", "residae.metrics", "residae.heatmaps"},
+    {"residae.charts", "residae.sandbox", "residae.baselines", "residae.codec.tables"},
+    {"residae.codec.rae", "residae.codec.context", "residae.codec.quantizer"},
+    {"residae.codec.coder"},
+    {"residae.codec.codec"},
+    {"residae.codec"},
+    {"residae.weights"},
+    {"residae.model"},
+    {"residae.checkpoint", "residae.summary", "residae.engine.tiles", "residae.engine.onednn"},
+    {"residae.engine.precision", "residae.engine.blocks"},
+    {"residae.engine.stages"},
+    {"residae.engine.engine"},
+    {"residae.engine"},
+    {"residae.pipeline"},
+    {"residae.edit", "residae.compare"},
+    {"residae"},  # the package itself hands out the three calls that most people need
+    {"residae.evaluate", "residae.deploy", "residae.bench", "residae.train"},
     {"residae.train.recipe", "residae.train.data", "residae.train.tables", "residae.train.statistics"},
     {"residae.train.optimizer", "residae.train.rate"},
     {"residae.train.loop"},
@@ -44,24 +47,23 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
-PLACES = {  # where a library may be imported; Gradio is the page's alone
-    "PIL": ("residae.image", "residae.rivals", "residae.examples"),
+PLACES = {  # where a library may be imported; Gradio is the page's alone, and the codec knows no torch
+    "PIL": ("residae.image", "residae.baselines", "residae.pipeline", "residae"),
     "torch": (
         "residae.model",
-        "residae.anatomy",
-        "residae.checkpoint",
+        "residae.summary",
+        "residae.weights",
         "residae.engine",
-        "residae.codec",
-        "residae.session",
+        "residae.pipeline",
         "residae.train",
         "residae.bench",
     ),
     "numpy": ("residae",),  # but the page: see below
-    "constriction": ("residae.entropy",),
-    "huggingface_hub": ("residae.checkpoint", "residae.deploy"),
-    "safetensors": ("residae.checkpoint", "residae.train.loop"),
+    "constriction": ("residae.codec.coder",),
+    "huggingface_hub": ("residae.weights", "residae.checkpoint", "residae.deploy"),
+    "safetensors": ("residae.weights", "residae.train.loop"),
     "accelerate": ("residae.train",),
-    "argparse": ("residae.cli", "residae.train.__main__", "residae.examples.draw", "residae.bench"),
+    "argparse": ("residae.cli", "residae.train.__main__"),
     "gradio": ("residae.ui",),
     "spaces": ("residae.ui.launch", "residae.ui.zero"),
     "pickle": (),
@@ -120,9 +122,9 @@ def test_the_page_computes_nothing() -> None:
 def test_the_rules_see_what_they_forbid(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text(
         "import PIL.Image\nfrom residae import image, __version__\n"
-        "def f():\n    from residae.session import Laboratory\n    import numpy as np\n"
+        "def f():\n    from residae.pipeline import Pipeline\n    import numpy as np\n"
     )
-    assert _imports(tmp_path / "module.py") == {"PIL.Image", "residae.image", "residae", "residae.session", "numpy"}
+    assert _imports(tmp_path / "module.py") == {"PIL.Image", "residae.image", "residae", "residae.pipeline", "numpy"}
 
 
 def test_there_is_no_drawer_for_everything() -> None:

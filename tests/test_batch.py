@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from residae.codec import inspect
+from residae.codec import read_info
 from residae.image import Pixels, write_png
 from residae.ui.batch import COLUMNS, Batch, as_csv
 from residae.ui.words import short
@@ -72,7 +72,7 @@ def test_names_of_a_batch_do_no_harm(compressed: tuple[str, zipfile.ZipFile]) ->
     for number, entry in enumerate(archive.infolist()):
         assert re.fullmatch(r"\d{3}-[^/\\:]{1,40}\.rae", entry.filename)
         assert entry.filename.isprintable()
-        assert inspect(archive.read(entry)).width == 20 + number
+        assert read_info(archive.read(entry)).width == 20 + number
 
 
 def test_numbers_below_zero_stay_numbers() -> None:

@@ -12,7 +12,7 @@ import torch
 from residae import bench as module
 from residae.bench import Run, bench, startup
 from residae.cli import main
-from residae.engine import multiplies_bytes
+from residae.engine.precision import has_fast_int8
 from residae.errors import ResidaeError
 from residae.model import ResidualAutoencoder
 
@@ -91,7 +91,7 @@ def test_sizes_are_compared_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_precision_can_be_chosen(network: ResidualAutoencoder, dtype: str) -> None:
-    if dtype == "int8" and not multiplies_bytes(torch.device("cpu")):
+    if dtype == "int8" and not has_fast_int8(torch.device("cpu")):
         with pytest.raises(ResidaeError, match="int8 is for CPUs"):
             bench(network, "cpu", [(16, 16)], dtype)
         return

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from residae import charts, views
+from residae import charts, heatmaps
 
 
 def texts(svg: str) -> list[str]:
@@ -20,15 +20,15 @@ def texts(svg: str) -> list[str]:
         (255, True, ["−255", "−128", "0", "128", "255"]),
     ],
 )
-def test_color_bar_is_labelled_in_grey_levels(scale: float, signed: bool, labels: list[str]) -> None:
+def test_color_bar_is_labelled_in_gray_levels(scale: float, signed: bool, labels: list[str]) -> None:
     svg = charts.color_bar(scale, signed)
     *ticks, caption = texts(svg)
     assert ticks == labels
-    assert "grey levels" in caption
+    assert "gray levels" in caption
     root = ElementTree.fromstring(svg)
     assert root.get("role") == "img"
     assert root.get("aria-label") == caption
-    ends = (views.diverging() if signed else views.sequential())[[0, -1]]
+    ends = (heatmaps.diverging() if signed else heatmaps.sequential())[[0, -1]]
     assert all(f"#{end.tobytes().hex()}" in root.get("style", "") for end in ends)
 
 
@@ -38,12 +38,12 @@ def bars(svg: str) -> list[list[float]]:
     return [[float(step.split("h")[0]) for step in path.split("V")[1:-1]] for path in paths]
 
 
-def test_error_histogram_counts_every_grey_level() -> None:
+def test_error_histogram_counts_every_gray_level() -> None:
     original = np.full((10, 100), 100, np.uint8)
     reconstruction = original.copy()
     reconstruction[0] -= 3  # a tenth of the pixels: one decade below all
     reconstruction[1, :10] += 8  # a hundredth
-    negative, zero, positive = bars(charts.error_histogram(views.luma_error(original, reconstruction)))
+    negative, zero, positive = bars(charts.error_histogram(heatmaps.luma_error(original, reconstruction)))
     assert negative == [5, 5, 5, 5, 5, 1, 5, 5]  # -8 .. -1
     assert zero == [pytest.approx(-np.log10(0.89), abs=1e-3)]
     assert positive == [5, 5, 5, 5, 5, 5, 5, 2]  # 1 .. 8
@@ -53,14 +53,14 @@ def test_error_histogram_counts_every_grey_level() -> None:
 @pytest.mark.parametrize("channels", [(), (1,)])  # three columns, or three channels
 def test_error_histogram_is_flat_where_every_level_occurs_once(levels: int, channels: tuple[int, ...]) -> None:
     original = np.arange(levels).astype(np.uint8).reshape(-1, 1, *channels).repeat(3, axis=-1)
-    negative, _, _ = bars(charts.error_histogram(views.luma_error(original, np.zeros_like(original))))
+    negative, _, _ = bars(charts.error_histogram(heatmaps.luma_error(original, np.zeros_like(original))))
     assert len(set(negative[2:])) == 1  # as many levels to each bin; the outermost hold what is left over
     assert 0 < negative[2] < 2
 
 
 def test_error_histogram_holds_the_largest_errors() -> None:
     black, white = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)
-    svg = charts.error_histogram(views.luma_error(black, white))
+    svg = charts.error_histogram(heatmaps.luma_error(black, white))
     assert bars(svg)[2].count(0) == 1  # all pixels in one bar
     assert {"−255", "−128", "0", "128", "255", "100 %", "0.001 %"} <= set(texts(svg))
 
@@ -90,11 +90,11 @@ def test_rate_distortion_chart_places_points_by_rate_and_quality() -> None:
         for element in ElementTree.fromstring(svg)
         if element.tag.endswith("svg") and element.find(".//{*}title") is not None
     }
-    low, high, rival = (
+    low, high, baseline = (
         places[f"{psnr:.2f} dB at {rate:.3f} bits per pixel"] for rate, psnr in ((0.1, 25), (0.2, 28), (0.2, 26))
     )
-    assert low[0] < high[0] == rival[0]
-    assert high[1] < rival[1] < low[1]
+    assert low[0] < high[0] == baseline[0]
+    assert high[1] < baseline[1] < low[1]
 
 
 @pytest.mark.parametrize("curve", [[(0.1, 30.0)], [(0.1, 30.0), (0.2, 30.0)], [(1e-4, 12.0)]])
@@ -116,15 +116,13 @@ def test_rate_distortion_chart_without_exact_copies() -> None:
     assert {"Residae", "AVIF"} <= set(texts(svg))
     assert "WebP" not in svg
     assert "inf" not in svg
-    for (colour, mark), is_seen in zip(charts.SERIES[:4], (True, False, True, False), strict=True):
-        assert (colour in svg) is (mark in svg) is is_seen
+    for (color, mark), is_seen in zip(charts.SERIES[:4], (True, False, True, False), strict=True):
+        assert (color in svg) is (mark in svg) is is_seen
     assert charts.rate_distortion_chart({"WebP": [exact]}, 0.1) == ""
 
 
-def test_every_series_has_a_colour_and_a_mark_of_its_own() -> None:
-    assert (
-        len({colour for colour, _ in charts.SERIES}) == len({mark for _, mark in charts.SERIES}) == len(charts.SERIES)
-    )
+def test_every_series_has_a_color_and_a_mark_of_its_own() -> None:
+    assert len({color for color, _ in charts.SERIES}) == len({mark for _, mark in charts.SERIES}) == len(charts.SERIES)
 
 
 def test_network_diagram_shows_every_stage_in_proportion() -> None:

@@ -11,9 +11,10 @@ from huggingface_hub import HfApi, close_session
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from residae.checkpoint import ResidualAutoencoder
+from residae.checkpoint import Checkpoint
 from residae.errors import CheckpointError
-from residae.session import Laboratory
+from residae.model import ResidualAutoencoder
+from residae.pipeline import Pipeline
 
 WEIGHTS = "model.safetensors"
 
@@ -192,7 +193,7 @@ def test_from_the_hub_once_and_from_the_cache_ever_after(
     hub.add("model", "owner/name", _files(checkpoint) | more)
     _assert_same(ResidualAutoencoder.from_pretrained("owner/name"), network)
     fetched = [path.rsplit("/", 1)[-1] for method, path in hub.calls if method == "GET" and "/resolve/" in path]
-    assert sorted(fetched) == ["config.json", WEIGHTS]
+    assert sorted(fetched) == ["README.md", "config.json", WEIGHTS]
 
     hub.calls.clear()
     _assert_same(ResidualAutoencoder.from_pretrained("owner/name"), network)
@@ -211,19 +212,21 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(network: ResidualAutoencoder, 
         ResidualAutoencoder.from_pretrained("owner/name")
     for revision in ("v1", first):
         _assert_same(ResidualAutoencoder.from_pretrained(f"owner/name@{revision}"), network)
-    with pytest.raises(CheckpointError, match="owner/name@v2 is no folder here, and the Hub does not give it out"):
+    with pytest.raises(CheckpointError, match="owner/name@v2 is not a folder, and the Hugging Face Hub refuses it"):
         ResidualAutoencoder.from_pretrained("owner/name@v2")
 
 
 def test_what_the_hub_does_not_have(hub: Hub) -> None:
-    with pytest.raises(CheckpointError, match="owner/name is no folder here, and the Hub does not give it out"):
+    with pytest.raises(CheckpointError, match="owner/name is not a folder, and the Hugging Face Hub refuses it"):
         ResidualAutoencoder.from_pretrained("owner/name")
 
 
 @pytest.mark.parametrize("cause", ["down", "offline", "proxy"])
 def test_neither_cache_nor_network(cause: str, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     _cut_off(cause, hub, monkeypatch)
-    with pytest.raises(CheckpointError, match="is no folder here and not in the cache, and the Hub cannot be reached"):
+    with pytest.raises(
+        CheckpointError, match="is neither a folder nor in the cache, and the Hugging Face Hub cannot be reached"
+    ):
         ResidualAutoencoder.from_pretrained("owner/name")
 
 
@@ -263,13 +266,13 @@ def test_the_environment_names_a_repository(
 ) -> None:
     hub.add("model", "owner/tiny", _files(checkpoint))
     monkeypatch.setenv("RESIDAE_CHECKPOINT", "owner/tiny")
-    laboratory = Laboratory.open(device="cpu")
-    assert (laboratory.name, laboratory.codec.fingerprint) == ("tiny", network.fingerprint())
+    pipeline = Pipeline.open(device="cpu")
+    assert (pipeline.name, pipeline.codec.fingerprint) == ("tiny", Checkpoint(network).fingerprint)
 
 
 def test_push_to_hub(network: ResidualAutoencoder, hub: Hub) -> None:
     hub.add("model", "owner/name", {"model-00001-of-00002.safetensors": b"would be loaded too", "README.md": b"A card"})
-    address = network.push_to_hub("owner/name", private=True)
+    address = Checkpoint(network).push_to_hub("owner/name", private=True)
     repository = hub.repositories["model", "owner/name"]
     assert address == f"{hub.address}/owner/name/commit/{repository.resolve('main')}"
     assert set(repository.files) == {"config.json", WEIGHTS, "README.md"}

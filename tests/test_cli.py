@@ -10,7 +10,7 @@ import pytest
 from residae.cli import main
 from residae.errors import CheckpointError, OutOfMemoryError, ResidaeError, TrainingError
 from residae.evaluate import evaluate
-from residae.session import Laboratory
+from residae.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -22,14 +22,14 @@ def test_evaluate_prints_each_picture_and_the_mean(
     assert main(["evaluate", str(folder), "--checkpoint", str(checkpoint)]) == 0
     printed = capsys.readouterr()
     title, head, *rows = printed.out.splitlines()
-    laboratory = Laboratory.open(checkpoint)
-    assert title.startswith(f"tiny on {laboratory.engine.description}; luma")
+    pipeline = Pipeline.open(checkpoint)
+    assert title.startswith(f"tiny on {pipeline.engine.description}; luma")
     assert head.split()[:6] == ["picture", "setting", "bytes", "bpp", "PSNR", "SSIM"]
-    a, b = evaluate(laboratory, folder)
+    a, b = evaluate(pipeline, folder)
     assert [row.split()[:-4] for row in rows] == [  # less the times
-        ["a", "unquantised", "-", "-", f"{a.psnr:.2f}", f"{a.ssim:.4f}"],
-        ["b", "unquantised", "-", "-", f"{b.psnr:.2f}", f"{b.ssim:.4f}"],
-        ["mean", "of", "2", "unquantised", "-", "-", f"{(a.psnr + b.psnr) / 2:.2f}", f"{(a.ssim + b.ssim) / 2:.4f}"],
+        ["a", "unquantized", "-", "-", f"{a.psnr:.2f}", f"{a.ssim:.4f}"],
+        ["b", "unquantized", "-", "-", f"{b.psnr:.2f}", f"{b.ssim:.4f}"],
+        ["mean", "of", "2", "unquantized", "-", "-", f"{(a.psnr + b.psnr) / 2:.2f}", f"{(a.ssim + b.ssim) / 2:.4f}"],
     ]
     assert len({len(line) for line in (head, *rows)}) == 1  # columns line up
     left_out = f"residae: {folder / 'README.md'} is left out: The file is not a picture"

@@ -13,13 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residae import codec as module
-from residae import entropy, model
-from residae.checkpoint import ResidualAutoencoder
-from residae.codec import Codec, Latent, inspect
+from residae.checkpoint import Checkpoint, open_codec
+from residae.codec import Codec, Latent, coder, quantizer, rae, read_info
+from residae.codec.tables import ONE, Tables
 from residae.engine import Engine
-from residae.entropy import ONE, Tables
 from residae.errors import CheckpointError, CodecError
+from residae.model import ResidualAutoencoder
 from residae.train.tables import NOISE_PSNR, balanced, fit, refit, sensitivity
 
 CODEC = Codec(Tables.default(2), bytes(range(8)), "residae-16x")
@@ -59,11 +58,11 @@ def test_round_trip(height: int, width: int, planes: int, level: int, seed: int,
     found = CODEC.decompress(made.data)
     for kind, latent in enumerate(latents):
         assert np.array_equal(found.symbols[kind], made.symbols[kind])
-        assert np.array_equal(found.latents[kind], module.dequantise(made.symbols[kind], kind, level, CODEC.tables))
+        assert np.array_equal(found.latents[kind], quantizer.dequantize(made.symbols[kind], kind, level, CODEC.tables))
         if scale < 1e12:  # beyond, symbols end at 32 bits
-            gain = module._gain(kind, level, CODEC.tables)
+            gain = quantizer.channel_gains(kind, level, CODEC.tables)
             assert (np.abs(found.latents[kind] - latent) <= 0.501 / gain).all()
-    info = inspect(made.data)
+    info = read_info(made.data)
     assert info == found.info
     assert (info.width, info.height, info.quality, info.color) == (width, height, level / 100, planes == 3)
     assert (info.name, info.fingerprint) == ("residae-16x", "0001020304050607")
@@ -77,18 +76,18 @@ def test_round_trip(height: int, width: int, planes: int, level: int, seed: int,
 def test_the_overhead_is_at_most_40_bytes() -> None:
     named = replace(CODEC, name="a name that is longer than its place")
     data = named.compress(latents_of(16, 16, 1), 16, 16, 0).data
-    assert len(data) - inspect(data).plane_bytes[0] == 36
-    assert inspect(data).name == "a name that "
+    assert len(data) - read_info(data).plane_bytes[0] == 36
+    assert read_info(data).name == "a name that "
 
 
 def test_a_name_gives_a_terminal_no_orders() -> None:
     data = replace(CODEC, name="\x1b[31mRED\a").compress(latents_of(16, 16, 1), 16, 16, 0).data
-    assert inspect(data).name == "\N{REPLACEMENT CHARACTER}[31mRED\N{REPLACEMENT CHARACTER}"
+    assert read_info(data).name == "\N{REPLACEMENT CHARACTER}[31mRED\N{REPLACEMENT CHARACTER}"
 
 
 def test_a_name_is_never_cut_within_a_character() -> None:
     data = replace(CODEC, name="elf Bytes: ü").compress(latents_of(16, 16, 1), 16, 16, 0).data
-    assert inspect(data).name == "elf Bytes: "
+    assert read_info(data).name == "elf Bytes: "
 
 
 def test_the_format_stays() -> None:
@@ -115,7 +114,7 @@ def test_prefixes_flips_and_tails_are_refused() -> None:
         with pytest.raises(CodecError, match=r"^The file .*\.$"):
             CODEC.decompress(case)
         with pytest.raises(CodecError):
-            inspect(case)
+            read_info(case)
 
 
 def test_damage_under_a_true_checksum_is_refused_or_decoded() -> None:
@@ -137,8 +136,8 @@ def test_damage_under_a_true_checksum_is_refused_or_decoded() -> None:
 def _with(data: bytes, **changes: int) -> bytes:
     """The file with fields of its header changed, under a true checksum."""
     names = ("magic", "version", "fingerprint", "width", "height", "level", "planes", "name")
-    fields = dict(zip(names, module.HEADER.unpack_from(data), strict=True)) | changes
-    return sealed(module.HEADER.pack(*fields.values()) + data[module.HEADER.size : -CRC])
+    fields = dict(zip(names, rae.HEADER.unpack_from(data), strict=True)) | changes
+    return sealed(rae.HEADER.pack(*fields.values()) + data[rae.HEADER.size : -CRC])
 
 
 @pytest.mark.parametrize(
@@ -171,7 +170,7 @@ def test_a_header_that_lies_is_refused_before_anything_is_allocated(changes: dic
 def test_what_is_no_rae_file_is_told_so() -> None:
     for data in (b"", b"RA", b"\x89PNG\r\n\x1a\n" + bytes(100)):
         with pytest.raises(CodecError, match=r"not a \.rae file"):
-            inspect(data)
+            read_info(data)
 
 
 def test_a_file_of_another_checkpoint_names_both() -> None:
@@ -179,7 +178,7 @@ def test_a_file_of_another_checkpoint_names_both() -> None:
     other = Codec(CODEC.tables, b"otherone", "residae-8x")
     with pytest.raises(CodecError, match=r"checkpoint residae-16x \(0001.*cannot be opened with residae-8x \(6f74"):
         other.decompress(data)
-    assert inspect(data).name == "residae-16x"  # for which no checkpoint is needed
+    assert read_info(data).name == "residae-16x"  # for which no checkpoint is needed
 
 
 def test_bytes_and_error_are_monotone_in_quality() -> None:
@@ -197,14 +196,14 @@ def test_bytes_and_error_are_monotone_in_quality() -> None:
 def test_to_target_takes_the_best_that_fits() -> None:
     latents = latents_of(200, 300, 3, scale=500)
     for target in (600, 777, 1500):
-        made = CODEC.to_target(latents, 200, 300, target)
+        made = CODEC.compress_within(latents, 200, 300, target)
         assert len(made.data) <= target
         assert len(CODEC.compress(latents, 200, 300, made.quality + 0.01).data) > target
-    assert CODEC.to_target(latents, 200, 300, 10**9).quality == 100
+    assert CODEC.compress_within(latents, 200, 300, 10**9).quality == 100
     least = len(CODEC.compress(latents, 200, 300, 0).data)
-    assert CODEC.to_target(latents, 200, 300, least).data
+    assert CODEC.compress_within(latents, 200, 300, least).data
     with pytest.raises(CodecError, match=f"at least {least} bytes, more than the {least - 1} asked for"):
-        CODEC.to_target(latents, 200, 300, least - 1)
+        CODEC.compress_within(latents, 200, 300, least - 1)
 
 
 def test_wrong_arguments() -> None:
@@ -222,10 +221,6 @@ def test_wrong_arguments() -> None:
         Codec(CODEC.tables, b"short")
 
 
-def test_a_cell_is_the_stride_of_the_network() -> None:
-    assert module.CELL == model.STRIDE
-
-
 @pytest.fixture(scope="module")
 def fitted() -> Tables:
     planes = list(zip(*(latents_of(160, 240, 3, seed) for seed in range(12)), strict=True))
@@ -236,9 +231,9 @@ def test_fitted_tables_beat_static_ones(fitted: Tables) -> None:
     """On other latents than they were fitted to, at low, middle and high rate."""
     latents = [latents_of(160, 240, 1, seed)[0] for seed in range(100, 112)]
     for level in (4000, 7000, 10_000):
-        symbols = [module.quantise(latent, 0, level, fitted) for latent in latents]
-        ideal = sum(entropy.ideal_bits(plane, 0, level, fitted).sum() for plane in symbols)
-        assert ideal < 0.9 * entropy.static_bits(symbols)
+        symbols = [quantizer.quantize(latent, 0, level, fitted) for latent in latents]
+        ideal = sum(coder.ideal_bits(plane, 0, level, fitted).sum() for plane in symbols)
+        assert ideal < 0.9 * coder.static_bits(symbols)
 
 
 def test_fitted_gains_follow_the_sensitivity(fitted: Tables) -> None:
@@ -270,40 +265,40 @@ def test_sensitivity_is_that_of_the_decoder(network: ResidualAutoencoder) -> Non
 
 
 def test_tables_live_in_the_checkpoint(network: ResidualAutoencoder, tmp_path: Path) -> None:
-    own = copy.deepcopy(network)
-    plain = own.fingerprint()
-    own.tables = Tables.default(4)
-    assert own.fingerprint() == plain  # as these are the ones that are used where there are none
-    spread = own.tables.spread_weights.copy()
+    plain = Checkpoint(network).fingerprint
+    tables = Tables.default(4)
+    assert Checkpoint(network, tables).fingerprint == plain  # these are the ones that are used where there are none
+    spread = tables.spread_weights.copy()
     spread[0, 0, 0, 0, 0] = ONE
-    own.tables = replace(own.tables, spread_weights=spread)
-    own.save_pretrained(tmp_path)
-    loaded = ResidualAutoencoder.from_pretrained(tmp_path)
+    own = Checkpoint(network, replace(tables, spread_weights=spread))
+    own.save(tmp_path)
+    loaded = Checkpoint.open(tmp_path)
+    assert own.tables is not None
     assert loaded.tables is not None
     for name, array in own.tables.arrays().items():
         assert np.array_equal(array, loaded.tables.arrays()[name]), name
     assert len(plain) == 8
-    assert loaded.fingerprint() == own.fingerprint() != plain
+    assert loaded.fingerprint == own.fingerprint != plain
+    assert open_codec(tmp_path).fingerprint == own.fingerprint
+    changed = copy.deepcopy(loaded.network)
     with torch.no_grad():
-        next(loaded.decoder.parameters())[0] += 1
-    assert loaded.fingerprint() != own.fingerprint()
+        next(changed.decoder.parameters())[0] += 1
+    assert replace(loaded, network=changed).fingerprint != own.fingerprint
 
     network.save_pretrained(tmp_path)  # other weights: the old tables go
-    assert ResidualAutoencoder.from_pretrained(tmp_path).tables is None
+    assert Checkpoint.open(tmp_path).tables is None
 
 
 def test_tables_of_a_checkpoint_are_checked(network: ResidualAutoencoder, tmp_path: Path) -> None:
-    own = copy.deepcopy(network)
-    own.tables = Tables.default(3)
-    own.save_pretrained(tmp_path)
+    Checkpoint(network, Tables.default(3)).save(tmp_path)
     with pytest.raises(CheckpointError, match="is for 3 latent channels, the network has 4"):
-        ResidualAutoencoder.from_pretrained(tmp_path)
+        Checkpoint.open(tmp_path)
     (tmp_path / "codec.safetensors").write_bytes(b"no tensors")
     with pytest.raises(CheckpointError, match=r"codec\.safetensors is damaged"):
-        ResidualAutoencoder.from_pretrained(tmp_path)
+        Checkpoint.open(tmp_path)
     (tmp_path / "codec.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes())
     with pytest.raises(CheckpointError, match="must hold the arrays of the codec's tables"):
-        ResidualAutoencoder.from_pretrained(tmp_path)
+        Checkpoint.open(tmp_path)
 
 
 GOLDEN = (

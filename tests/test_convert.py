@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,18 @@ import torch
 from PIL import Image
 from service import ROOT
 
-from residae import entropy
-from residae.checkpoint import ResidualAutoencoder
+from residae.checkpoint import Checkpoint
 from residae.cli import _entry, main
-from residae.codec import inspect
+from residae.codec import read_info
+from residae.codec.coder import ideal_bits
+from residae.compare import RatePoint
 from residae.errors import OutOfMemoryError
-from residae.evaluate import Point, Score
+from residae.evaluate import Score
 from residae.image import open_picture
-from residae.session import Laboratory
+from residae.model import ResidualAutoencoder
+from residae.pipeline import Pipeline
 from residae.train import tables
-from residae.train.tables import fit_network
+from residae.train.tables import fit_tables
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Capture = pytest.CaptureFixture[str]
@@ -47,19 +50,19 @@ def environment(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def photograph(folder: Path, tmp_path: Path) -> Path:
-    """A colour picture in a folder of its own."""
+    """A color picture in a folder of its own."""
     return Path(shutil.copy(folder / "b.png", tmp_path / "photograph.png"))
 
 
 def test_a_picture_survives_the_way_there_and_back(photograph: Path, capsys: Capture) -> None:
     assert main(["compress", str(photograph), "--quality", "80"]) == 0
     file = photograph.with_suffix(".rae")
-    info = inspect(file.read_bytes())
+    info = read_info(file.read_bytes())
     assert (info.width, info.height, info.color, info.quality) == (64, 48, True, 80)
     assert f"{info.file_bytes:,} bytes, {info.bits_per_pixel:.3f} bits per pixel, quality 80" in capsys.readouterr().out
 
     assert main(["decompress", str(file), "-o", str(photograph.with_name("back.png"))]) == 0
-    expected = Laboratory.open().examine(open_picture(photograph), color=True, quality=80).decoding.pixels
+    expected = Pipeline.open().reconstruct(open_picture(photograph), color=True, quality=80).decoding.pixels
     np.testing.assert_array_equal(open_picture(photograph.with_name("back.png")).pixels, expected)
 
 
@@ -71,7 +74,7 @@ def test_a_gray_picture_makes_a_gray_file_unless_told_otherwise(folder: Path, ph
         (photograph, ["--gray"], False),
     ]:
         assert main(["compress", str(picture), "-o", str(output), "--force", *options]) == 0
-        assert inspect(output.read_bytes()).color is color
+        assert read_info(output.read_bytes()).color is color
 
 
 @pytest.mark.parametrize(
@@ -144,7 +147,7 @@ def test_memory_that_runs_out_has_its_own_exit_code(photograph: Path, monkeypatc
     def fail(*_: object) -> None:
         raise OutOfMemoryError("The picture takes more memory than there is.")
 
-    monkeypatch.setattr(Laboratory, "encode", fail)
+    monkeypatch.setattr(Pipeline, "encode", fail)
     assert main(["compress", str(photograph)]) == 4
 
 
@@ -156,7 +159,7 @@ def test_a_damaged_file_and_that_of_another_checkpoint(photograph: Path, tmp_pat
     assert main(["decompress", str(cut)]) == 1
     assert "damaged or cut short" in capsys.readouterr().err
 
-    other = Laboratory.open().codec
+    other = Pipeline.open().codec
     foreign = tmp_path / "foreign.rae"
     renamed = type(other)(other.tables, bytes(8), "stranger")
     latents = [np.zeros((4, 3, 4), np.float32)]
@@ -164,7 +167,7 @@ def test_a_damaged_file_and_that_of_another_checkpoint(photograph: Path, tmp_pat
     assert main(["decompress", str(foreign)]) == 1
     assert "stranger" in capsys.readouterr().err
     assert main(["info", str(foreign)]) == 0
-    assert "not that at hand, tiny" in capsys.readouterr().out
+    assert "other than the one at hand, tiny" in capsys.readouterr().out
 
 
 def test_info_tells_where_the_bytes_went(photograph: Path, capsys: Capture) -> None:
@@ -172,8 +175,8 @@ def test_info_tells_where_the_bytes_went(photograph: Path, capsys: Capture) -> N
     capsys.readouterr()
     assert main(["info", str(photograph.with_suffix(".rae"))]) == 0
     lines = capsys.readouterr().out.splitlines()
-    info = inspect(photograph.with_suffix(".rae").read_bytes())
-    assert lines[0] == "picture     64 x 48, colour"
+    info = read_info(photograph.with_suffix(".rae").read_bytes())
+    assert lines[0] == "picture     64 x 48, color"
     assert f"{info.file_bytes:,} bytes" in lines[1]
     assert [line.split()[1] for line in lines[3:6]] == [f"{size:,}" for size in info.plane_bytes]
     channels = np.array([[float(value) for value in line.split()[1:]] for line in lines[7:]])
@@ -230,14 +233,13 @@ def test_no_output_is_needed(fitted: Path, photograph: Path, monkeypatch: pytest
 
 
 def test_fitted_tables_make_another_checkpoint_and_smaller_files(fitted: Path, folder: Path) -> None:
-    network = ResidualAutoencoder.from_pretrained(fitted)
-    after = Laboratory(network, "after").codec
-    network.tables = None
-    laboratory = Laboratory(network, "before")
-    assert laboratory.codec.fingerprint != after.fingerprint
-    encoding = laboratory.encode(open_picture(folder / "b.png"), color=False)
+    checkpoint = Checkpoint.open(fitted)
+    after = checkpoint.codec
+    pipeline = Pipeline(replace(checkpoint, tables=None))
+    assert pipeline.codec.fingerprint != after.fingerprint
+    encoding = pipeline.encode(open_picture(folder / "b.png"), color=False)
     symbols = after.compress(encoding.latents, encoding.height, encoding.width, 80).symbols
-    sizes = [entropy.ideal_bits(symbols[0], 0, 8000, codec.tables).sum() for codec in (laboratory.codec, after)]
+    sizes = [ideal_bits(symbols[0], 0, 8000, codec.tables).sum() for codec in (pipeline.codec, after)]
     assert sizes[1] < 0.9 * sizes[0]
 
 
@@ -249,7 +251,7 @@ def test_fit_draws_evenly(
     monkeypatch.setattr(tables, "open_picture", lambda path: seen.append(path.stem) or open_picture(path))
     for i in range(7):
         shutil.copy(folder / "a.png", tmp_path / f"{i}.png")
-    fit_network(ResidualAutoencoder.from_pretrained(fitted), tmp_path, pictures, torch.device("cpu"))
+    fit_tables(Checkpoint.open(fitted), tmp_path, pictures, torch.device("cpu"))
     assert seen == [str(i) for i in opened]
 
 
@@ -275,7 +277,7 @@ def test_scores_go_to_a_file_that_is_not_replaced_unasked(folder: Path, tmp_path
         "quality": 50,
     }
     assert [entry[name] for name in ("JPEG", "JPEG 2000")] == [None, None]  # in so few bytes
-    point = Point(0.25, 30.0, math.nan)
+    point = RatePoint(0.25, 30.0, math.nan)
     score = Score("a", 8, 8, 31.0, 0.9, 0.1, 0.2, None, {"WebP": point})
     assert _entry(score, "0.25 bpp")["WebP"] == {"bpp": 0.25, "PSNR": 30.0}
     assert main(arguments) == 1

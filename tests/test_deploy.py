@@ -11,10 +11,10 @@ import yaml
 from hub import Hub, RefusalError
 
 from residae import deploy
-from residae.checkpoint import ResidualAutoencoder
 from residae.cli import main
 from residae.deploy import send, shipments
 from residae.errors import ResidaeError
+from residae.model import ResidualAutoencoder
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "someone/residae"

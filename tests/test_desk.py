@@ -121,11 +121,11 @@ def test_visitors_go_before_what_is_got_ready(monkeypatch: pytest.MonkeyPatch) -
         pytest.skip("a thread has no priority of its own here")
     before, seen = os.nice(0), []
 
-    def examine(path: str, checkpoint: str, color: bool, side: int, *_: object) -> None:
+    def reconstruct(path: str, checkpoint: str, color: bool, side: int, *_: object) -> None:
         open_fitted(path, side)
         seen.append((path, os.nice(0)))
 
-    monkeypatch.setattr(desk, "examine", examine)
+    monkeypatch.setattr(desk, "reconstruct", reconstruct)
     monkeypatch.setattr(desk, "usual_side", lambda checkpoint: desk.CPU_SIDE)
     desk._open_once.cache_clear()
     thread = threading.Thread(target=warm_up)
@@ -140,8 +140,8 @@ def test_visitors_go_before_what_is_got_ready(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("on_gpu", [False, True])
 def test_what_is_got_ready_is_what_a_visit_begins_with(on_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
-    monkeypatch.setattr(desk, "examine", lambda path, checkpoint, color, side, *_: asked.append((path, side)))
-    monkeypatch.setattr(desk, "laboratory", lambda _: SimpleNamespace(engine=SimpleNamespace(on_gpu=on_gpu)))
+    monkeypatch.setattr(desk, "reconstruct", lambda path, checkpoint, color, side, *_: asked.append((path, side)))
+    monkeypatch.setattr(desk, "get_pipeline", lambda _: SimpleNamespace(engine=SimpleNamespace(on_gpu=on_gpu)))
     thread = threading.Thread(target=warm_up)
     thread.start()
     thread.join()

@@ -13,19 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from residae import engine as module
-from residae.engine import (
-    DECODER_HALO,
-    ENCODER_HALO,
-    STRIDE,
-    Engine,
-    Region,
-    latent_shape,
-    multiplies_bytes,
-    preferred_dtype,
-    preferred_float,
-)
+from residae.engine import Engine, blocks, onednn, precision, preferred_float, stages
+from residae.engine import engine as module
+from residae.engine.engine import DECODER_HALO, ENCODER_HALO
+from residae.engine.precision import has_fast_int8, preferred_dtype
+from residae.engine.tiles import Region, Tile
 from residae.errors import OutOfMemoryError
+from residae.geometry import STRIDE, latent_shape
 from residae.model import ResidualAutoencoder
 from residae.train.statistics import renew
 
@@ -90,7 +84,7 @@ def test_tiled_is_whole(network: ResidualAutoencoder, engine: Engine, tile: int)
 @pytest.mark.parametrize("wanted", [range(1), range(2), range(5), range(64), range(65), range(3, 17), range(80, 199)])
 def test_tiles_cover_each_cell_once_and_are_no_larger_than_asked(wanted: range, side: int) -> None:
     length = max(wanted.stop, 70)
-    tiles = list(module._Tile(wanted, range(9), (length, 9), halo=5).split(side, 9))
+    tiles = list(Tile(wanted, range(9), (length, 9), halo=5).split(side, 9))
     assert [i for tile in tiles for i in range(length)[tile.core()[0]]] == list(wanted)
     assert max(len(tile.rows) for tile in tiles) <= side
     assert len(tiles) == math.ceil(len(wanted) / side)
@@ -114,7 +108,7 @@ def test_tiles_cover_each_cell_once_and_are_no_larger_than_asked(wanted: range, 
     ],
 )
 def test_cuts_are_short(height: int, width: int, most: int, rows: int, columns: int) -> None:
-    tiles = list(module._Tile(range(height), range(width), (height, width), halo=5).cut(most))
+    tiles = list(Tile(range(height), range(width), (height, width), halo=5).cut(most))
     assert len(tiles) == math.ceil(height / rows) * math.ceil(width / columns)
     assert {(len(tile.rows), len(tile.columns)) for tile in tiles} == {(rows, columns)}
 
@@ -128,8 +122,8 @@ def test_stages_cut_into_small_tiles_are_whole(
     with torch.inference_mode():
         expected_latent = network.encode(torch.from_numpy(plane)[None, None])[0].numpy()
         expected_plane = network.decode(torch.from_numpy(latent)[None])[0, 0].numpy()
-    monkeypatch.setattr(module, "CPU_COLUMNS", columns)
-    monkeypatch.setattr(module, "CPU_BYTES", 50 * columns * 4 * 4)  # 50 rows of 4 channels of float32
+    monkeypatch.setattr(stages, "MAX_STAGE_COLUMNS", columns)
+    monkeypatch.setattr(stages, "MAX_STAGE_TENSOR_BYTES", 50 * columns * 4 * 4)  # 50 rows of 4 channels of float32
     steps: list[float] = []
     np.testing.assert_allclose(engine.encode(plane, steps.append), expected_latent, **CLOSE)
     np.testing.assert_allclose(engine.decode(latent, height, width, steps.append), expected_plane, **CLOSE)
@@ -247,17 +241,17 @@ def test_bfloat16_is_close(network: ResidualAutoencoder, engine: Engine) -> None
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 1), (9, 12)])
 def test_upsampling_in_bfloat16_is_bilinear(shape: tuple[int, int]) -> None:
     x = torch.randn(1, 8, *shape, generator=torch.Generator().manual_seed(0)).bfloat16()
-    made = module._upsample(x.contiguous(memory_format=torch.channels_last))
+    made = blocks.upsample(x.contiguous(memory_format=torch.channels_last))
     assert made.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(made.float(), module._upsample(x.float()), rtol=2**-8, atol=2**-8)
+    torch.testing.assert_close(made.float(), blocks.upsample(x.float()), rtol=2**-8, atol=2**-8)
 
 
 def test_a_misfit_gives_what_any_other_size_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CPU_MISFIT", (8, 32, 32))
+    monkeypatch.setattr(onednn, "SLOW_BF16_SHAPE", (8, 32, 32))
     layer = torch.nn.Conv2d(8, 8, 3, padding=1)
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
-        convolution = module._Convolution(layer, torch.device("cpu"), torch.bfloat16)
+        convolution = onednn.Convolution(layer, torch.device("cpu"), torch.bfloat16)
         for shape in ((32, 32), (32, 33)):
             x, total = torch.randn(2, 1, 8, *shape, generator=generator).bfloat16()
             x, total = (each.contiguous(memory_format=torch.channels_last) for each in (x, total))
@@ -285,13 +279,13 @@ def true_network(network: ResidualAutoencoder) -> ResidualAutoencoder:
 @pytest.fixture(params=[torch.float32, torch.bfloat16])
 def sums(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
     """The precision of all that is not bytes."""
-    if request.param == torch.bfloat16 and not module._has_onednn(torch.bfloat16):
+    if request.param == torch.bfloat16 and not onednn.has_onednn(torch.bfloat16):
         pytest.skip("this processor has no bfloat16")
-    monkeypatch.setattr(module, "_cpu_prefers_bfloat16", lambda: request.param == torch.bfloat16)
+    monkeypatch.setattr(precision, "cpu_prefers_bfloat16", lambda: request.param == torch.bfloat16)
     return request.param
 
 
-vnni = pytest.mark.skipif(not multiplies_bytes(torch.device("cpu")), reason="this processor has no products of bytes")
+vnni = pytest.mark.skipif(not has_fast_int8(torch.device("cpu")), reason="this processor has no products of bytes")
 
 
 @vnni
@@ -332,9 +326,9 @@ def test_bytes_are_for_networks_that_do_not_lose_by_them(
     [(1, 1, 1, "bfloat16"), (0, 1, 1, "int8"), (0, 1, 0, "int8"), (0, 0, 1, "bfloat16"), (0, 0, 0, "float32")],
 )
 def test_what_a_cpu_prefers(amx: int, vnni: int, bfloat16: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_cpu_has_amx", lambda: bool(amx))
-    monkeypatch.setattr(module, "multiplies_bytes", lambda device: bool(vnni))
-    monkeypatch.setattr(module, "_cpu_prefers_bfloat16", lambda: bool(bfloat16))
+    monkeypatch.setattr(onednn, "cpu_has_amx", lambda: bool(amx))
+    monkeypatch.setattr(precision, "has_fast_int8", lambda device: bool(vnni))
+    monkeypatch.setattr(precision, "cpu_prefers_bfloat16", lambda: bool(bfloat16))
     assert preferred_dtype(torch.device("cpu")) == getattr(torch, dtype)
     assert preferred_float(torch.device("cpu")) == (torch.bfloat16 if bfloat16 else torch.float32)
 
@@ -344,7 +338,7 @@ def test_without_onednn_the_function_is_the_same(
     network: ResidualAutoencoder, engine: Engine, height: int, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a GPU and on a Mac, torch's public operators do the work."""
-    monkeypatch.setattr(module, "_has_onednn", lambda dtype: False)
+    monkeypatch.setattr(onednn, "has_onednn", lambda dtype: False)
     plain = Engine(network, "cpu", torch.float32)
     plane, latent = _plane(height, width), _latent(height, width)
     np.testing.assert_allclose(plain.encode(plane), engine.encode(plane), **CLOSE)
@@ -354,7 +348,7 @@ def test_without_onednn_the_function_is_the_same(
 def test_kernels_are_laid_out_once_for_each_size(capfd: pytest.CaptureFixture[str]) -> None:
     """What oneDNN would bring into another layout takes longer than the convolution itself, at each call."""
     engine = Engine(ResidualAutoencoder(), "cpu", torch.float32)
-    if not module._has_onednn(torch.float32):
+    if not onednn.has_onednn(torch.float32):
         pytest.skip("torch has no oneDNN here")
 
     def reorders(side: int) -> int:
@@ -465,13 +459,13 @@ def test_memory_of_a_gpu_that_runs_out_halves_the_tile(
     run = small._run
 
     def short_of_memory(
-        stages: list[module._Stage], array: Array, wanted: Region, turns: module._Turns, progress: None
+        stages: list[stages.Stage], array: Array, wanted: Region, buffers: stages.PingPongBuffers, progress: None
     ) -> Array:
         cells = array.shape[1] * array.shape[2] // (STRIDE**2 if way == "encode" else 1)
         tried.append(cells)
         if len(tried) > 1 and cells >= tried[0]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return run(stages, array, wanted, turns, progress)
+        return run(stages, array, wanted, buffers, progress)
 
     monkeypatch.setattr(Engine, "on_gpu", True)
     monkeypatch.setattr(small, "_run", short_of_memory)
@@ -486,7 +480,7 @@ def test_memory_of_a_gpu_that_does_not_suffice_for_one_cell(
 ) -> None:
     engine, tried = Engine(network, "cpu", torch.float32, tile=8), []
 
-    def no_memory(stages: object, array: Array, wanted: Region, turns: object, progress: object) -> Array:
+    def no_memory(stages: object, array: Array, wanted: Region, buffers: object, progress: object) -> Array:
         tried.append(array.shape)
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
@@ -527,7 +521,7 @@ def test_a_cpu_without_bfloat16(built_in: bool, monkeypatch: pytest.MonkeyPatch)
     """Its instructions, or the library that would use them, are missing."""
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: built_in)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: not built_in)
-    assert module._cpu_prefers_bfloat16.__wrapped__() is False
+    assert precision.cpu_prefers_bfloat16.__wrapped__() is False
 
 
 @pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])

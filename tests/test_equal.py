@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from visitor import SILENT, VISIT
 
+from residae.compare import CodecResult, Comparison
 from residae.image import Pixels, open_picture, write_png
-from residae.session import Comparison, Contender, Laboratory
+from residae.pipeline import Pipeline
 from residae.ui import desk
 from residae.ui.equal import EqualBytes
 from residae.ui.words import verdict
@@ -19,14 +20,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def shown(laboratory: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pixels], desk.Shown]:
+def shown(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pixels], desk.Shown]:
     """The picture of these pixels, as the page shows it."""
-    monkeypatch.setattr(desk, "laboratory", lambda checkpoint: laboratory)
+    monkeypatch.setattr(desk, "get_pipeline", lambda checkpoint: pipeline)
 
     def show(pixels: Pixels) -> desk.Shown:
         path = tmp_path / "picture.png"
         path.write_bytes(write_png(pixels))
-        report = laboratory.examine(open_picture(path), color=False, quality=100)
+        report = pipeline.reconstruct(open_picture(path), color=False, quality=100)
         return desk.Shown(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr)
 
     return show
@@ -39,7 +40,7 @@ def equal() -> EqualBytes:
 
 
 def test_exact_copies(equal: EqualBytes, shown: Callable[[Pixels], desk.Shown]) -> None:
-    """Of one colour, which WebP keeps exactly in few bytes."""
+    """Of one color, which WebP keeps exactly in few bytes."""
     flat = shown(np.full((512, 512), 255, np.uint8))
     first, *rest = equal.refresh("equal", flat, None, VISIT, SILENT)
     assert "WebP</th><td>" in first[equal.figures]
@@ -57,18 +58,18 @@ def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytes, shown: Callab
 def test_it_stops_at_once(
     equal: EqualBytes,
     shown: Callable[[Pixels], desk.Shown],
-    laboratory: Laboratory,
+    pipeline: Pipeline,
     smooth: Callable[[int, int, int], Pixels],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    picture, decode, finished = shown(smooth(40, 60, 0)), laboratory.engine.decode, []
+    picture, decode, finished = shown(smooth(40, 60, 0)), pipeline.engine.decode, []
 
     def stopped(*given: object) -> Pixels:
         desk.stop(VISIT)
         finished.append(decode(*given))
         return finished[-1]
 
-    monkeypatch.setattr(laboratory.engine, "decode", stopped)
+    monkeypatch.setattr(pipeline.engine, "decode", stopped)
     assert list(equal.refresh("equal", picture, None, VISIT, SILENT)) == [{equal.status: gr.skip()}]
     assert finished == []
 
@@ -76,9 +77,9 @@ def test_it_stops_at_once(
 def test_the_verdict_is_about_the_figures_as_they_are_shown() -> None:
     pixels = np.zeros((8, 8), np.uint8)
     figures = {"Residae": 33.331, "JPEG": 30.0, "WebP": 33.329, "AVIF": math.inf, "JPEG 2000": 33.341}
-    contenders = [Contender(name, pixels, 900, psnr) for name, psnr in figures.items()]
-    contenders[1] = Contender("JPEG", None)
-    assert verdict(Comparison(pixels, tuple(contenders))) == (
+    results = [CodecResult(name, pixels, 900, psnr) for name, psnr in figures.items()]
+    results[1] = CodecResult("JPEG", None)
+    assert verdict(Comparison(pixels, tuple(results))) == (
         "<p>At 900 bytes this network has 33.33 dB. WebP has as much. AVIF and JPEG 2000 have more. "
         "JPEG cannot keep it in so few.</p>"
     )

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import draw_examples as draw
 import numpy as np
 import pytest
 from PIL import Image
 
-from residae.examples import draw
+import residae.examples
 
-FOLDER = Path(draw.__file__).parent
+FOLDER = Path(residae.examples.__file__).parent
 
 
 def _png_chunks(data: bytes) -> set[bytes]:
@@ -58,4 +59,4 @@ def test_redrawing_gives_the_committed_picture(name: str) -> None:
         committed = np.asarray(picture, np.float64)
     redrawn = np.asarray(draw.PICTURES[name](), np.float64)
     assert redrawn.shape == committed.shape
-    assert np.abs(redrawn - committed).mean() < 0.25  # grey levels; builds of FreeType differ by a little at edges
+    assert np.abs(redrawn - committed).mean() < 0.25  # gray levels; builds of FreeType differ by a little at edges

@@ -21,12 +21,12 @@ from gradio_client.exceptions import AppError
 from service import PATIENCE, ROOT, Service, program, serving
 from test_sandbox import ENDLESS
 
-from residae.codec import inspect
+from residae.codec import read_info
 from residae.engine import preferred_float
 from residae.errors import CheckpointError
 from residae.image import Picture, Pixels, open_picture, write_png
+from residae.pipeline import Pipeline
 from residae.sandbox import ENDED
-from residae.session import Laboratory
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -84,9 +84,9 @@ Serve = Callable[[Path, Path], AbstractContextManager[Service]]  # a folder to w
 
 
 @pytest.fixture(scope="module")
-def serve(faults: Path, laboratory: Laboratory) -> Serve:
+def serve(faults: Path, pipeline: Pipeline) -> Serve:
     """Starts the app, tapped, in the precision of the expected figures."""
-    precision = str(preferred_float(laboratory.engine.device)).removeprefix("torch.")
+    precision = str(preferred_float(pipeline.engine.device)).removeprefix("torch.")
     return partial(serving, code=TAPPED, FAULTS=str(faults), PRECISION=precision)
 
 
@@ -102,9 +102,9 @@ def client(service: Service) -> Client:
 
 
 @pytest.fixture(scope="module")
-def laboratory(checkpoint: Path) -> Laboratory:
+def pipeline(checkpoint: Path) -> Pipeline:
     """With the weights as they are stored."""
-    return Laboratory.open(checkpoint, "cpu")
+    return Pipeline.open(checkpoint, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -115,14 +115,14 @@ def photograph(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pyte
 
 
 @pytest.fixture(scope="module")
-def figures(laboratory: Laboratory, photograph: Path) -> dict[str, Any]:
+def figures(pipeline: Pipeline, photograph: Path) -> dict[str, Any]:
     """What is told of the photograph when all is well."""
-    report = laboratory.examine(open_picture(photograph), color=True, quality=80)
+    report = pipeline.reconstruct(open_picture(photograph), color=True, quality=80)
     assert report.compressed
     ssim = pytest.approx(report.ssim)  # sums of matrix products depend on the threads of the process
     measured = {"bytes": len(report.compressed.data), "psnr": report.psnr, "ssim": ssim}
     return measured | {
-        "bits_per_pixel": inspect(report.compressed.data).bits_per_pixel,
+        "bits_per_pixel": read_info(report.compressed.data).bits_per_pixel,
         "width": 120,
         "height": 90,
         "notices": [],
@@ -240,14 +240,14 @@ def test_a_page_that_is_terminated_at_work(
 
 def test_weights_that_go_under_a_laboratory(checkpoint: Path, tmp_path: Path, picture: Picture) -> None:
     weights = Path(shutil.copytree(checkpoint, tmp_path / "tiny"))
-    laboratory = Laboratory.open(weights, "cpu")
-    before = laboratory.encode(picture, color=True).latents
+    pipeline = Pipeline.open(weights, "cpu")
+    before = pipeline.encode(picture, color=True).latents
     (file,) = weights.glob("model*.safetensors")
     os.truncate(file, 100)
-    after = laboratory.encode(picture, color=True).latents
+    after = pipeline.encode(picture, color=True).latents
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     with pytest.raises(CheckpointError, match="damaged"):
-        Laboratory.open(weights, "cpu")
+        Pipeline.open(weights, "cpu")
 
 
 # --- The command line ---
@@ -298,7 +298,7 @@ def test_a_batch_that_is_stopped_while_it_writes(checkpoint: Path, batch: list[P
     assert "Traceback" not in done.stderr
     folder = batch[0].parent
     assert sorted(path.name for path in folder.iterdir()) == ["0.png", "0.rae", "1.png", "2.png"]
-    assert inspect((folder / "0.rae").read_bytes()).width == 48
+    assert read_info((folder / "0.rae").read_bytes()).width == 48
 
 
 def test_a_batch_that_is_stopped_at_work(checkpoint: Path, batch: list[Path]) -> None:
@@ -315,7 +315,7 @@ def test_a_batch_that_is_stopped_at_work(checkpoint: Path, batch: list[Path]) ->
     assert work.returncode == 128 + signal.SIGTERM
     assert b"Traceback" not in errors
     for path in out.iterdir():
-        assert inspect(path.read_bytes()).height == 64
+        assert read_info(path.read_bytes()).height == 64
         assert not path.name.startswith(".")
 
 

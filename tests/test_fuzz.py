@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_codec import CODEC, latents_of, sealed
 
-from residae.codec import Decompressed, inspect
+from residae.codec import Decompressed, read_info
 from residae.errors import CodecError, ImageError, ResidaeError
+from residae.geometry import MAX_PIXELS, MAX_SIDE
 from residae.image import FORMATS, Picture, open_picture
-from residae.limits import MAX_PIXELS, MAX_SIDE
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 
@@ -124,7 +124,7 @@ def check_rae(tally: Tally, data: bytes) -> None:
     found: Decompressed | None = tally.open(CODEC.decompress, data, CodecError)
     if not found:
         return
-    info = inspect(data)
+    info = read_info(data)
     assert info == found.info
     assert 0 < info.width <= MAX_SIDE
     assert 0 < info.height <= MAX_SIDE

@@ -19,7 +19,7 @@ from service import program
 
 from residae.deploy import shipments
 from residae.image import Picture, Pixels
-from residae.session import Laboratory
+from residae.pipeline import Pipeline
 
 GUARD = """
 import os, socket
@@ -124,7 +124,7 @@ def test_a_space_needs_neither_root_nor_network_and_writes_at_home_alone(
     before = _tree(place / "code")
     assert Path(f"/proc/{process}").stat().st_uid != 0
 
-    report = Laboratory.open().examine(Picture(smooth(48, 64, 0), (), None), color=True, quality=80)
+    report = Pipeline.open().reconstruct(Picture(smooth(48, 64, 0), (), None), color=True, quality=80)
     assert report.compressed
     (tmp_path / "picture.rae").write_bytes(report.compressed.data)
     client = program(address, tmp_path / "answers")

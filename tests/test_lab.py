@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from visitor import SILENT, VISIT
 
-from residae import views
+from residae import heatmaps
+from residae.edit import Edits, reconstruct_edited
 from residae.image import Pixels, open_picture, write_png
-from residae.session import Edits, Laboratory
+from residae.pipeline import Pipeline
 from residae.ui import desk
 from residae.ui.lab import PREVIEW, Lab, Material, prepared
 
@@ -22,13 +23,13 @@ GAINS = (0.0, 1.0, 2.0, 1.0)
 
 @pytest.fixture
 def material(
-    laboratory: Laboratory, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Material:
     """Of a picture that is more than twice as wide as a preview."""
-    monkeypatch.setattr(desk, "laboratory", lambda checkpoint: laboratory)
+    monkeypatch.setattr(desk, "get_pipeline", lambda checkpoint: pipeline)
     path = tmp_path / "picture.png"
     path.write_bytes(write_png(smooth(300, 2 * PREVIEW + 1, 0)))
-    report = laboratory.examine(open_picture(path), color=True, quality=80)
+    report = pipeline.reconstruct(open_picture(path), color=True, quality=80)
     return prepared(desk.Shown(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr), None)
 
 
@@ -38,13 +39,13 @@ def lab() -> Lab:
         return Lab(gr.State(), gr.State())
 
 
-def test_an_edit_is_shown_small_then_whole(lab: Lab, material: Material, laboratory: Laboratory) -> None:
+def test_an_edit_is_shown_small_then_whole(lab: Lab, material: Material, pipeline: Pipeline) -> None:
     _, small, whole = lab.refresh("lab", material.shown, material, GAINS, 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
     tables = small[lab.table], whole[lab.table]
     assert [table["size"] for table in tables] == [[2 * PREVIEW + 1, 300]] * 2  # one size on the page
     preview, exact = (open_picture(Path(table["panes"][1]["picture"]["path"])).pixels for table in tables)
     assert preview.shape == (150, PREVIEW, 3)
-    report = laboratory.judge_edited(material.shown.picture(), material.whole, Edits(GAINS))
+    report = reconstruct_edited(pipeline, material.shown.picture(), material.whole, Edits(GAINS))
     np.testing.assert_array_equal(exact, report.decoding.pixels)
     assert "dB" not in small[lab.status]  # figures are those of the whole
     assert f"{report.psnr:.2f} dB" in whole[lab.status]
@@ -108,7 +109,7 @@ def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: Lab, material: 
     (pane,) = updates[lab.channel]["panes"]
     assert pane["name"] == "Channel 1 of red chroma"
     enlarged = open_picture(Path(pane["picture"]["path"])).pixels
-    np.testing.assert_array_equal(enlarged, views.latent_channel(material.whole.latents[2][0]))
+    np.testing.assert_array_equal(enlarged, heatmaps.latent_channel(material.whole.latents[2][0]))
 
 
 def test_a_tab_that_was_left_halfway_begins_anew(lab: Lab, material: Material) -> None:

@@ -26,7 +26,7 @@ from service import PATIENCE, Service, program, serving
 import residae.examples
 from residae.engine import preferred_float
 from residae.image import Pixels, fit, open_picture, write_png
-from residae.session import Laboratory
+from residae.pipeline import Pipeline
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,14 +140,14 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def laboratory(checkpoint: Path) -> Laboratory:
+def pipeline(checkpoint: Path) -> Pipeline:
     """With the weights as they are stored, which are not quite those of the network that was saved."""
-    return Laboratory.open(checkpoint, "cpu")
+    return Pipeline.open(checkpoint, "cpu")
 
 
 @pytest.fixture(scope="module")
 def bag(
-    laboratory: Laboratory, smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest.TempPathFactory
+    pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[int], list[Case]]:
     """Packs the files of one visitor."""
     folder = tmp_path_factory.mktemp("visitors")
@@ -161,7 +161,7 @@ def bag(
             data = write_png(smooth(height, width, number))
             path = folder / f"{number}-{name}.png"
             path.write_bytes(data)
-            report = laboratory.examine(fit(open_picture(data), SIDE), color=True, quality=80)
+            report = pipeline.reconstruct(fit(open_picture(data), SIDE), color=True, quality=80)
             cases.append(Case(path, report.decoding.pixels))
             assert report.compressed
             rae = path.with_suffix(".rae")
@@ -215,8 +215,8 @@ def footprint(service: Service) -> dict[str, int]:
 
 
 @pytest.fixture
-def service(tmp_path: Path, checkpoint: Path, laboratory: Laboratory) -> Iterator[Service]:
-    dtype = preferred_float(laboratory.engine.device)
+def service(tmp_path: Path, checkpoint: Path, pipeline: Pipeline) -> Iterator[Service]:
+    dtype = preferred_float(pipeline.engine.device)
     with serving(tmp_path, checkpoint, QUIET.format(dtype=dtype, forgets=FORGETS)) as service:
         yield service
 

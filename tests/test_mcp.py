@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from service import serving
 
-from residae.codec import inspect
+from residae.codec import read_info
+from residae.compare import OURS
 from residae.image import Picture, Pixels, write_png
-from residae.session import OURS, Laboratory
+from residae.pipeline import Pipeline
 
 mcp = pytest.importorskip("mcp", reason="needs the extra mcp")
 
@@ -19,7 +20,7 @@ PAGE = "from residae.cli import main; main(['page', '--mcp'])"
 
 
 def test_the_endpoints_are_tools(
-    checkpoint: Path, laboratory: Laboratory, smooth: Callable[[int, int, int], Pixels], tmp_path: Path
+    checkpoint: Path, pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path: Path
 ) -> None:
     from mcp.client.streamable_http import streamable_http_client
 
@@ -53,9 +54,9 @@ def test_the_endpoints_are_tools(
         assert not found["compress"].isError
         (file,) = service.files.rglob("*.rae")
         assert file.name in found["compress"].content[0].text
-        expected = laboratory.compress(laboratory.encode(Picture(smooth(48, 64, 0), (), len(data)), color=True), 60)
+        expected = pipeline.write(pipeline.encode(Picture(smooth(48, 64, 0), (), len(data)), color=True), 60)
         assert file.stat().st_size == pytest.approx(len(expected.data), rel=0.05)  # a latent may round otherwise
-        assert inspect(file.read_bytes()).quality == 60
+        assert read_info(file.read_bytes()).quality == 60
         assert OURS in found["compare"].content[0].text
         assert found["elsewhere"].isError
         assert found["no picture"].isError

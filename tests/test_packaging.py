@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import residae.examples
-from residae import session
+from residae import checkpoint
 from residae.cli import main
 from residae.errors import CheckpointError
-from residae.session import Laboratory
+from residae.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -59,7 +59,8 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: zipfile.ZipFile) -> Non
     kinds = ("*.py", "*.js", "*.css")
     sources = {path.relative_to(ROOT).as_posix() for kind in kinds for path in (ROOT / "residae").rglob(kind)}
     pictures = {Path(path).relative_to(ROOT).as_posix() for path in residae.examples.paths()}
-    assert files == sources | pictures | {"residae/py.typed"}
+    weights = {f"residae/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "checkpoints").rglob("*.*")}
+    assert files == sources | pictures | weights | {"residae/py.typed"}
 
 
 def test_the_wheel_s_metadata(wheel: zipfile.ZipFile) -> None:
@@ -74,11 +75,9 @@ def test_the_wheel_s_metadata(wheel: zipfile.ZipFile) -> None:
 
 def test_an_installed_package_asks_for_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RESIDAE_CHECKPOINT", raising=False)
-    monkeypatch.setattr(session, "CHECKPOINTS", tmp_path / "checkpoints")
-    with pytest.raises(
-        CheckpointError, match="installed without weights: name a folder with them, or a model on the H"
-    ):
-        Laboratory.open()
+    monkeypatch.setattr(checkpoint, "FOLDERS", (tmp_path,))
+    with pytest.raises(CheckpointError, match="There are no weights here: name a folder with a checkpoint, or a model"):
+        Pipeline.open()
 
 
 @pytest.mark.parametrize(

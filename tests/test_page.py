@@ -20,12 +20,14 @@ from PIL import Image
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 from service import program, serving
 
-from residae.checkpoint import ResidualAutoencoder
-from residae.codec import inspect
+from residae.baselines import CODECS
+from residae.codec import read_info
+from residae.compare import OURS
+from residae.edit import Edits
 from residae.examples import paths
 from residae.image import open_picture, write_png
-from residae.rivals import CODECS
-from residae.session import OURS, Edits, Laboratory, Report
+from residae.model import ResidualAutoencoder
+from residae.pipeline import Pipeline, Reconstruction
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -48,7 +50,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(checkpoint: Path, others: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    code = f"import pathlib, residae.session; residae.session.CHECKPOINTS = pathlib.Path({str(others)!r})\n"
+    code = f"import pathlib, residae.pipeline; residae.pipeline.CHECKPOINTS = pathlib.Path({str(others)!r})\n"
     with serving(tmp_path_factory.mktemp("app"), checkpoint, f"{code}import app; app.main()") as service:
         yield f"{service.address}/"
     assert "Traceback" not in service.log.read_text()
@@ -87,15 +89,15 @@ def page(address: str, browser: Browser, complaints: list[str]) -> Page:
 
 
 @pytest.fixture(scope="module")
-def laboratory(checkpoint: Path) -> Laboratory:
+def pipeline(checkpoint: Path) -> Pipeline:
     """The network that the page has, as it was stored."""
-    return Laboratory.open(checkpoint)
+    return Pipeline.open(checkpoint)
 
 
 @pytest.fixture(scope="module")
-def report(laboratory: Laboratory) -> Report:
+def report(pipeline: Pipeline) -> Reconstruction:
     """What the package itself makes of the photograph."""
-    return laboratory.examine(open_picture(PHOTOGRAPH), color=False, quality=80)
+    return pipeline.reconstruct(open_picture(PHOTOGRAPH), color=False, quality=80)
 
 
 def open_tab(page: Page, name: str) -> None:
@@ -144,7 +146,7 @@ def test_first_visit_shows_an_example_already_worked_on(page: Page) -> None:
     expect(figure(page, "Latent")).to_contain_text("chroma at half size")
 
 
-def test_a_photograph_comes_back_as_itself(page: Page, report: Report) -> None:
+def test_a_photograph_comes_back_as_itself(page: Page, report: Reconstruction) -> None:
     page.get_by_label("Gray", exact=True).check()
     expect(figure(page, "Latent")).not_to_contain_text("chroma")
     page.set_input_files("#upload input[type=file]", PHOTOGRAPH)
@@ -166,11 +168,11 @@ def test_a_photograph_comes_back_as_itself(page: Page, report: Report) -> None:
     expect(page.locator("#status")).to_contain_text(re.compile(r"This picture costs .* times less than its pixels"))
 
 
-def test_pictures_share_one_zoom_and_tell_what_lies_under_the_pointer(page: Page, report: Report) -> None:
+def test_pictures_share_one_zoom_and_tell_what_lies_under_the_pointer(page: Page, report: Reconstruction) -> None:
     page.get_by_role("button", name="Side by side", exact=True).click()
     frames = page.locator("#compare .frame")
     expect(frames).to_have_count(3)
-    expect(page.get_by_role("img", name="Absolute error in grey levels (0 to 255)")).to_be_visible()
+    expect(page.get_by_role("img", name="Absolute error in gray levels (0 to 255)")).to_be_visible()
     page.locator("#compare .one").click()
     expect(page.locator("#compare .scale")).to_have_text("100 %")
     page.locator("#compare .stage").press("ArrowRight")
@@ -198,51 +200,51 @@ def test_pictures_share_one_zoom_and_tell_what_lies_under_the_pointer(page: Page
     divider.press("ArrowLeft")
     assert page.locator("#compare .frame img").nth(1).get_attribute("style") != before_moving
     page.get_by_role("button", name="How common each error is").click()
-    expect(page.get_by_role("img", name="Share of pixels by luma error in grey levels")).to_be_visible()
+    expect(page.get_by_role("img", name="Share of pixels by luma error in gray levels")).to_be_visible()
 
 
-def test_another_rate_decodes_without_encoding_again(page: Page, report: Report, laboratory: Laboratory) -> None:
+def test_another_rate_decodes_without_encoding_again(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
     seconds = figure(page, "Encoding").inner_text()
     set_quality(page, 10)
-    coarse = laboratory.judge(open_picture(PHOTOGRAPH), report.encoding, laboratory.compress(report.encoding, 10))
+    coarse = pipeline.decode_and_measure(open_picture(PHOTOGRAPH), report.encoding, pipeline.write(report.encoding, 10))
     wait_for_number(figure(page, "PSNR"), coarse.psnr, 0.02)
     expect(figure(page, "Encoding")).to_have_text(seconds)
     set_quality(page, 80)
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
 
 
-def test_the_unquantised_latent_scores_as_evaluate_does(page: Page, report: Report, laboratory: Laboratory) -> None:
-    unquantised = laboratory.judge(open_picture(PHOTOGRAPH), report.encoding, None)
+def test_the_unquantised_latent_scores_as_evaluate_does(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
+    unquantized = pipeline.decode_and_measure(open_picture(PHOTOGRAPH), report.encoding, None)
     page.get_by_label("Skip the file").check()
     expect(figure(page, "File")).to_have_count(0)
-    wait_for_number(figure(page, "PSNR"), unquantised.psnr, 0.02)
+    wait_for_number(figure(page, "PSNR"), unquantized.psnr, 0.02)
     open_tab(page, "Equal bytes")
-    expect(page.locator("#rivals-status")).to_contain_text("has no file to compare")
-    expect(page.locator("#rivals .invitation")).to_contain_text("appears here")
+    expect(page.locator("#baselines-status")).to_contain_text("has no file to compare")
+    expect(page.locator("#baselines .invitation")).to_contain_text("appears here")
     open_tab(page, "Reconstruct")
     page.get_by_label("Skip the file").uncheck()
     expect(figure(page, "File")).to_have_count(1)
 
 
-def test_the_lab_decodes_what_is_left_of_the_latent(page: Page, report: Report, laboratory: Laboratory) -> None:
+def test_the_lab_decodes_what_is_left_of_the_latent(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
     open_tab(page, "Latent lab")
     status = page.locator("#lab-status")
     expect(page.locator("#mixer .strip")).to_have_count(4)
     expect(status).to_contain_text("as it was")
     assert report.compressed
-    shares = laboratory.channel_bits(report.compressed).sum(0)
+    shares = pipeline.channel_bits(report.compressed).sum(0)
     wait_for_number(page.get_by_role("group", name="Channel 3").locator(".share"), 100 * shares[2] / shares.sum(), 1)
 
-    base = laboratory.latents(report.encoding, report.compressed)
+    base = pipeline.latents(report.encoding, report.compressed)
     encoding = type(report.encoding)(base, report.encoding.height, report.encoding.width, 0)
-    muted = laboratory.judge_edited(open_picture(PHOTOGRAPH), encoding, Edits((1.0, 1.0, 0.0, 1.0)))
+    muted = pipeline.measure_edited(open_picture(PHOTOGRAPH), encoding, Edits((1.0, 1.0, 0.0, 1.0)))
     page.get_by_role("button", name="Mute channel 3").click()
     wait_for_number(status, muted.psnr, 0.02)
     expect(page.get_by_role("group", name="Channel 3")).to_have_class(re.compile("silent"))
 
     page.get_by_role("button", name="Reset", exact=True).click()
     expect(status).to_contain_text("as it was")
-    noisy = laboratory.judge_edited(open_picture(PHOTOGRAPH), encoding, Edits(noise=1.0))
+    noisy = pipeline.measure_edited(open_picture(PHOTOGRAPH), encoding, Edits(noise=1.0))
     page.get_by_label("number input for Noise").fill("1")
     page.get_by_label("number input for Noise").press("Enter")
     wait_for_number(status, noisy.psnr, 0.02)
@@ -258,31 +260,31 @@ def test_the_lab_decodes_what_is_left_of_the_latent(page: Page, report: Report, 
     expect(status).to_contain_text("Measured on luma")
 
 
-def test_rivals_at_equal_bytes_and_who_cannot_go_so_low(page: Page, report: Report, laboratory: Laboratory) -> None:
+def test_rivals_at_equal_bytes_and_who_cannot_go_so_low(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
     open_tab(page, "Equal bytes")
-    comparison = next(laboratory.compare(report))
-    rows = page.locator("#rivals-figures tbody tr")
+    comparison = next(pipeline.compare(report))
+    rows = page.locator("#baselines-figures tbody tr")
     expect(rows).to_have_count(1 + len(CODECS))
-    for row, contender in zip(rows.all(), comparison.contenders, strict=True):
-        expect(row.locator("th")).to_have_text(contender.name)
-        if contender.pixels is None:
+    for row, result in zip(rows.all(), comparison.results, strict=True):
+        expect(row.locator("th")).to_have_text(result.name)
+        if result.pixels is None:
             expect(row).to_contain_text("cannot keep it in so few")
         else:
-            wait_for_number(row.locator("td").nth(1), contender.psnr, 0.1)
-            wait_for_number(row.locator("td").nth(3), contender.ms_ssim, 0.01)
-    assert any(contender.pixels is None for contender in comparison.contenders), "choose a harder case"
-    expect(page.locator("#rivals .absent").first).to_contain_text("cannot keep it in")
-    expect(page.locator("#rivals-status")).to_contain_text("At ")
-    page.locator("#rivals").get_by_role("button", name="Errors").click()
-    present = [contender for contender in comparison.contenders if contender.pixels is not None]
-    expect(page.locator("#rivals .frame img")).to_have_count(len(present))
+            wait_for_number(row.locator("td").nth(1), result.psnr, 0.1)
+            wait_for_number(row.locator("td").nth(3), result.ms_ssim, 0.01)
+    assert any(result.pixels is None for result in comparison.results), "choose a harder case"
+    expect(page.locator("#baselines .absent").first).to_contain_text("cannot keep it in")
+    expect(page.locator("#baselines-status")).to_contain_text("At ")
+    page.locator("#baselines").get_by_role("button", name="Errors").click()
+    present = [result for result in comparison.results if result.pixels is not None]
+    expect(page.locator("#baselines .frame img")).to_have_count(len(present))
     expect(page.get_by_role("img", name="PSNR in dB against bits per pixel, by codec")).to_contain_text(OURS)
     page.evaluate(
-        "document.querySelector('.work:has(#rivals-status) .stop').click()"
+        "document.querySelector('.work:has(#baselines-status) .stop').click()"
     )  # others need not wait for curves
 
 
-def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Report, tmp_path: Path) -> None:
+def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Reconstruction, tmp_path: Path) -> None:
     open_tab(page, "Reconstruct")
     with page.expect_download() as download:
         page.locator("#download").click()
@@ -296,7 +298,7 @@ def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Report,
     cut = tmp_path / "cut.rae"
     cut.write_bytes(file.read_bytes()[:-9])
     page.set_input_files("#rae input[type=file]", [file, cut])
-    expect(page.locator("#opened-figures")).to_contain_text(inspect(file.read_bytes()).fingerprint)
+    expect(page.locator("#opened-figures")).to_contain_text(read_info(file.read_bytes()).fingerprint)
     difference = pixels(page.locator("#opened .frame img")).astype(int) - gray(report.decoding.pixels)
     assert np.square(difference).mean() < 1
     expect(page.locator("#files-status [role=alert]")).to_contain_text("cut.rae: The file is damaged or cut short")
@@ -306,8 +308,8 @@ def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Report,
     expect(page.locator("#lab-status")).to_contain_text("Measured on luma")
     expect(page.locator("#mixer .strip")).to_have_count(4)
     open_tab(page, "Equal bytes")
-    expect(page.locator("#rivals-figures tbody tr")).to_have_count(1 + len(CODECS))
-    expect(page.locator("#rivals .frame img").first).to_be_visible()
+    expect(page.locator("#baselines-figures tbody tr")).to_have_count(1 + len(CODECS))
+    expect(page.locator("#baselines .frame img").first).to_be_visible()
 
 
 def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path: Path) -> None:
@@ -330,7 +332,7 @@ def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path
     with zipfile.ZipFile(taken["zip"]) as archive:
         assert archive.namelist() == ["001-a.rae", "002-b.rae"]
         for row, name in zip(rows, archive.namelist(), strict=False):
-            info = inspect(archive.read(name))
+            info = read_info(archive.read(name))
             assert (str(info.file_bytes), str(info.width)) == (row["Bytes"], row["Width"])
 
 
@@ -343,7 +345,7 @@ def test_the_model_is_drawn_from_its_configuration(page: Page) -> None:
 
 
 def test_what_is_no_picture_gets_one_sentence_and_harms_nothing(
-    page: Page, report: Report, laboratory: Laboratory, tmp_path: Path
+    page: Page, report: Reconstruction, pipeline: Pipeline, tmp_path: Path
 ) -> None:
     open_tab(page, "Reconstruct")
     (tmp_path / "holiday.png").write_text("<html>not a picture</html>")
@@ -353,7 +355,7 @@ def test_what_is_no_picture_gets_one_sentence_and_harms_nothing(
     np.testing.assert_array_equal(pixels(before), gray(report.original))  # what was there stays
 
     set_quality(page, 30)
-    finer = laboratory.judge(open_picture(PHOTOGRAPH), report.encoding, laboratory.compress(report.encoding, 30))
+    finer = pipeline.decode_and_measure(open_picture(PHOTOGRAPH), report.encoding, pipeline.write(report.encoding, 30))
     wait_for_number(figure(page, "PSNR"), finer.psnr, 0.02)  # of what is shown, not of what was refused
 
     (tmp_path / "ramp.png").write_bytes(write_png(np.tile(np.arange(0, 240, 5, np.uint8), (32, 1))))
@@ -385,7 +387,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_stop_keeps_what_is_shown_and_the_next_work_runs(
-    page: Page, report: Report, laboratory: Laboratory, large: Path
+    page: Page, report: Reconstruction, pipeline: Pipeline, large: Path
 ) -> None:
     page.get_by_label("Gray", exact=True).check()
     page.get_by_label("Full size", exact=True).check()
@@ -400,7 +402,7 @@ def test_stop_keeps_what_is_shown_and_the_next_work_runs(
     expect(button).to_be_hidden()
     np.testing.assert_array_equal(pixels(page.locator("#compare .frame img").first), gray(report.original))
     set_quality(page, 20)
-    coarse = laboratory.judge(open_picture(PHOTOGRAPH), report.encoding, laboratory.compress(report.encoding, 20))
+    coarse = pipeline.decode_and_measure(open_picture(PHOTOGRAPH), report.encoding, pipeline.write(report.encoding, 20))
     wait_for_number(figure(page, "PSNR"), coarse.psnr, 0.02)
 
 
@@ -429,8 +431,8 @@ def test_a_stopped_batch_keeps_what_is_done(
         assert archive.namelist() == ["001-a.rae"]
 
 
-def test_colour_has_three_planes(page: Page) -> None:
-    page.get_by_label("Colour", exact=True).check()
+def test_color_has_three_planes(page: Page) -> None:
+    page.get_by_label("Color", exact=True).check()
     expect(figure(page, "Latent")).to_contain_text("chroma at half size")
     open_tab(page, "Latent lab")
     page.get_by_label("Red chroma", exact=True).check()
@@ -444,11 +446,11 @@ def test_another_checkpoint_is_another_network(page: Page, others: Path) -> None
     open_tab(page, "The model")
     page.get_by_label("Checkpoint").click()
     page.get_by_role("option", name="six").click()
-    six = Laboratory.open(others / "six")
+    six = Pipeline.open(others / "six")
     expect(page.locator("#model-figures")).to_contain_text(six.codec.fingerprint.hex())
     expect(page.locator("#model-card")).to_have_text("The card of six.")
     open_tab(page, "Reconstruct")
-    report = six.examine(open_picture(PHOTOGRAPH), color=True, quality=80)
+    report = six.reconstruct(open_picture(PHOTOGRAPH), color=True, quality=80)
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
     expect(page.locator("header .device")).to_contain_text("six")
     height, width = report.original.shape[:2]
@@ -525,7 +527,7 @@ def test_the_endpoints_are_documented(client: Client) -> None:
     assert types == ["filepath", "bool", "float", "int"]
 
 
-def test_programs_get_what_the_package_gives(client: Client, report: Report, laboratory: Laboratory) -> None:
+def test_programs_get_what_the_package_gives(client: Client, report: Reconstruction, pipeline: Pipeline) -> None:
     photograph = handle_file(PHOTOGRAPH)
     png, figures = client.predict(photograph, False, 80, api_name="/reconstruct")
     assert figures["psnr"] == pytest.approx(report.psnr, abs=0.01)

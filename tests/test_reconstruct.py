@@ -9,7 +9,7 @@ import pytest
 from visitor import SILENT, VISIT
 
 from residae.image import Pixels, open_picture, write_png
-from residae.session import Laboratory
+from residae.pipeline import Pipeline
 from residae.ui import desk
 from residae.ui.controls import Controls
 from residae.ui.reconstruct import Reconstruct
@@ -27,15 +27,15 @@ def tab() -> Reconstruct:
 
 @pytest.fixture
 def show(
-    laboratory: Laboratory, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[float | None], desk.Shown]:
     """A picture as the page shows it, at a quality."""
-    monkeypatch.setattr(desk, "laboratory", lambda checkpoint: laboratory)
+    monkeypatch.setattr(desk, "get_pipeline", lambda checkpoint: pipeline)
     path = tmp_path / "picture.png"
     path.write_bytes(write_png(smooth(40, 60, 0)))
 
     def show(quality: float | None) -> desk.Shown:
-        report = laboratory.examine(open_picture(path), color=True, quality=quality)
+        report = pipeline.reconstruct(open_picture(path), color=True, quality=quality)
         return desk.Shown(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr)
 
     return show
@@ -69,16 +69,16 @@ def test_a_refused_picture_is_told_on_each_tab_and_leaves_settings_to_the_one_th
 
 
 def test_what_is_given_up_leaves_the_controls_as_they_were_for_what_is_shown(
-    tab: Reconstruct, show: Callable[..., desk.Shown], laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+    tab: Reconstruct, show: Callable[..., desk.Shown], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controls, shown = tab.controls, show(50)
-    end, encode = desk.give_up, laboratory.engine.encode
+    end, encode = desk.give_up, pipeline.engine.encode
 
     def ended(*given: Any) -> Any:
         end(VISIT)
         return encode(*given)
 
-    monkeypatch.setattr(laboratory.engine, "encode", ended)
+    monkeypatch.setattr(pipeline.engine, "encode", ended)
     *_, last = tab.show(desk.EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
     settings = {controls.color: True, controls.side: 0, controls.exact: False, controls.quality: 50}
     assert last == {tab.status: gr.skip(), tab.discarded: desk.EXAMPLES[1], **settings}
@@ -90,26 +90,26 @@ def test_what_is_given_up_leaves_the_controls_as_they_were_for_what_is_shown(
 
 
 def test_a_rate_that_is_given_up_discards_no_picture(
-    tab: Reconstruct, show: Callable[..., desk.Shown], laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+    tab: Reconstruct, show: Callable[..., desk.Shown], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = laboratory.engine.decode
+    decode = pipeline.engine.decode
 
     def ended(*given: Any) -> Any:
         desk.give_up(VISIT)
         return decode(*given)
 
     shown = show(50)
-    monkeypatch.setattr(laboratory.engine, "decode", ended)
+    monkeypatch.setattr(pipeline.engine, "decode", ended)
     assert list(tab.show_rate(shown, 60, False, VISIT, SILENT)) == [{tab.status: gr.skip(), **tab.controls.of(shown)}]
 
 
 def test_a_picture_that_is_too_large_may_be_tried_at_another_size(
-    tab: Reconstruct, show: Callable[..., desk.Shown], laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+    tab: Reconstruct, show: Callable[..., desk.Shown], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
     shown = show(50)
-    monkeypatch.setattr(laboratory.engine, "encode", fail)
+    monkeypatch.setattr(pipeline.engine, "encode", fail)
     *_, last = tab.show(desk.EXAMPLES[1], None, shown, "tiny", True, 0, 80, False, VISIT, SILENT)
     assert last.keys() == {*tab.statuses}

@@ -507,9 +507,9 @@ def test_no_page_is_fetched(service: Service, client: httpx.Client) -> None:
         def do_GET(self) -> None:
             asked.append(self.path)
 
-    neighbour = HTTPServer(("127.0.0.1", 0), Neighbour)
-    threading.Thread(target=neighbour.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{neighbour.server_port}/picture.png"
+    neighbor = HTTPServer(("127.0.0.1", 0), Neighbour)
+    threading.Thread(target=neighbor.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{neighbor.server_port}/picture.png"
     try:
         data = {"data": [{"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}]}
         assert client.post("/gradio_api/call/decompress", json=data).status_code == 400
@@ -519,7 +519,7 @@ def test_no_page_is_fetched(service: Service, client: httpx.Client) -> None:
         by_url = {"path": None, "url": address, "meta": {"_type": "gradio.FileData"}}
         assert "event: error" in events(client, "decompress", [by_url])
     finally:
-        neighbour.shutdown()
+        neighbor.shutdown()
     assert asked == []
 
 

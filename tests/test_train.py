@@ -23,17 +23,20 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from residae.checkpoint import ResidualAutoencoder
-from residae.codec import Codec, dequantise, quantise
-from residae.entropy import Tables, ideal_bits
+from residae.checkpoint import Checkpoint
+from residae.codec import Codec
+from residae.codec.coder import ideal_bits
+from residae.codec.quantizer import dequantize, quantize
+from residae.codec.tables import Tables
 from residae.errors import CheckpointError, ImageError, TrainingError
 from residae.evaluate import mean_psnr
 from residae.image import Pixels, open_picture, write_png
-from residae.session import Laboratory
+from residae.model import ResidualAutoencoder
+from residae.pipeline import Pipeline
 from residae.train import __main__ as command
 from residae.train import loop
 from residae.train.data import Crops
-from residae.train.loop import DECAY, STATE, Training, initialise, train
+from residae.train.loop import DECAY, STATE, Training, initialize, train
 from residae.train.optimizer import KernelMuon, build_optimizers
 from residae.train.rate import LAMBDA, LOWER, RateDistortion, RateModel, decode, encode, laplace_bits, relative
 from residae.train.recipe import Recipe
@@ -120,8 +123,8 @@ def test_planes_of_a_folder(folder: Path) -> None:
     """Found in all its folders; a gray picture has no chroma, and what is no picture is passed over."""
     crops = Crops.from_folder(folder)
     shapes = list(zip(crops.height.tolist(), crops.width.tolist(), crops.kind.tolist(), strict=True))
-    colour = [(48, 64, 0), (24, 32, 1), (24, 32, 2), (20, 20, 0), (10, 10, 1), (10, 10, 2)]
-    assert shapes == [(40, 52, 0), *colour]
+    color = [(48, 64, 0), (24, 32, 1), (24, 32, 2), (20, 20, 0), (10, 10, 1), (10, 10, 2)]
+    assert shapes == [(40, 52, 0), *color]
     assert crops.pixels.numel() == sum(height * width for height, width, _ in shapes)
     assert crops.pixels.dtype == torch.uint8
 
@@ -132,7 +135,7 @@ def test_folder_without_pictures(tmp_path: Path) -> None:
         Crops.from_folder(tmp_path)
 
 
-# ---- optimisers ----
+# ---- optimizers ----
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -170,7 +173,7 @@ def test_a_kernel_that_cannot_be_shared_is_refused() -> None:
         KernelMuon([kernel], lr=0.1)
 
 
-def test_each_parameter_has_one_optimiser(network: ResidualAutoencoder) -> None:
+def test_each_parameter_has_one_optimizer(network: ResidualAutoencoder) -> None:
     model = RateDistortion(network)
     optimizers = build_optimizers(model, Recipe())
     muon = {id(kernel) for kernel in optimizers["muon"].kernels}
@@ -231,7 +234,7 @@ def test_a_recipe_does_not_change() -> None:
 
 
 def _latents(count: int, seed: int) -> list[NDArray[np.float32]]:
-    """(2, 24, 24) each, whose channels and cells resemble their neighbours."""
+    """(2, 24, 24) each, whose channels and cells resemble their neighbors."""
     rng = np.random.default_rng(seed)
     slow = rng.normal(size=(count, 1, 8, 8)).repeat(3, 2).repeat(3, 3)
     return list((slow * [[[[3.0]], [[1.0]]]] + rng.normal(size=(count, 2, 24, 24))).astype(np.float32))
@@ -270,8 +273,8 @@ def test_a_rate_model_speaks_for_the_codec(
     rate = _rate_model(tables)
     codec = Codec(rate.tables(), bytes(8))
     latent = _latents(1, 1)[0][:, :17, :22]
-    symbols = quantise(latent, kind, level, codec.tables)
-    rounded = torch.from_numpy(dequantise(symbols, kind, level, codec.tables))[None]
+    symbols = quantize(latent, kind, level, codec.tables)
+    rounded = torch.from_numpy(dequantize(symbols, kind, level, codec.tables))[None]
 
     monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.5))  # without the noise
     place = torch.tensor([kind]), torch.tensor([level / 10_000 * (KNOTS - 1 + LOWER) - LOWER])
@@ -325,7 +328,7 @@ def test_exact_crops_cost_nothing_and_easy_ones_count_as_much(network: ResidualA
 def training() -> Training:
     torch.manual_seed(0)
     recipe = Recipe(warmup_minutes=2, learn_statistics_minutes=5, kernel_lr=0.02, other_lr=0.003, average_steps=2)
-    return Training(RateDistortion(initialise(ResidualAutoencoder(2, 2))), recipe)
+    return Training(RateDistortion(initialize(ResidualAutoencoder(2, 2))), recipe)
 
 
 def _step(training: Training) -> None:
@@ -379,7 +382,7 @@ def test_the_average_moves_along(training: Training) -> None:
 @torch.no_grad()
 def test_training_starts_calm() -> None:
     torch.manual_seed(0)
-    network = initialise(ResidualAutoencoder(16, 4))
+    network = initialize(ResidualAutoencoder(16, 4))
     block = network.decoder.stages[0][3]
     he = math.sqrt(2 / block.conv1.weight[0].numel())
     assert block.conv1.weight.std() == pytest.approx(he, rel=0.05)
@@ -434,7 +437,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of first weights."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("start")
-    initialise(ResidualAutoencoder(4, 4)).save_pretrained(folder)
+    initialize(ResidualAutoencoder(4, 4)).save_pretrained(folder)
     return folder
 
 
@@ -462,7 +465,7 @@ def _rows(run: Path) -> list[dict[str, str]]:
 
 def _mean_psnr(checkpoint: Path, pictures: Path) -> float:
     network = ResidualAutoencoder.from_pretrained(checkpoint)
-    return mean_psnr(Laboratory(network, "", "cpu", torch.float32), pictures)
+    return mean_psnr(Pipeline(Checkpoint(network), "cpu", torch.float32), pictures)
 
 
 def test_training_learns(clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path) -> None:
@@ -505,11 +508,11 @@ def test_no_step_of_training_is_done_in_bytes(
     asked = []
     monkeypatch.setattr("residae.engine.preferred_dtype", lambda device: asked.append(device) or torch.float32)
     recipe = Recipe(**SHORT_RATE | {"minutes": 3.0, "validate_minutes": 2.0})
-    initialise(ResidualAutoencoder(2, 2)).save_pretrained(tmp_path / "start")
+    initialize(ResidualAutoencoder(2, 2)).save_pretrained(tmp_path / "start")
     train(pictures, tmp_path / "run", tmp_path / "output", recipe, tmp_path / "start", pictures)
     fit_checkpoint(tmp_path / "output", pictures, 3)
     assert not asked
-    Laboratory.open(tmp_path / "output", "cpu")
+    Pipeline.open(tmp_path / "output", "cpu")
     assert asked
 
 
@@ -590,7 +593,7 @@ def test_gains_are_learned(clock: SimpleNamespace, start: Path, pictures: Path, 
     same bytes buy no worse a picture than with gains that were not trained."""
     recipe = Recipe(**SHORT | {"minutes": 20.0, "other_lr": 0.02}, rate_minutes=3.0)
     train(pictures, tmp_path / "run", tmp_path / "output", recipe, start, pictures)
-    learned = ResidualAutoencoder.from_pretrained(tmp_path / "output")
+    learned = Checkpoint.open(tmp_path / "output")
     state = load_file(tmp_path / "run" / DECAY)
     np.testing.assert_allclose(learned.tables.means, state["average.rate.means"], atol=0.2)
     rows = [row for row in _rows(tmp_path / "run") if row["train_bpp"]]
@@ -601,18 +604,17 @@ def test_gains_are_learned(clock: SimpleNamespace, start: Path, pictures: Path, 
     assert open_picture(tmp_path / "run" / "step-80.png").pixels.shape == (
         3 * 256,
         6 * 256,
-    )  # original, unquantised, four qualities
+    )  # original, unquantized, four qualities
 
 
 def test_a_start_keeps_its_gains(
     clock: SimpleNamespace, network: ResidualAutoencoder, pictures: Path, tmp_path: Path
 ) -> None:
     """Where bits do not count."""
-    start = copy.deepcopy(network)
-    start.tables = Tables.default(4)
-    start.save_pretrained(tmp_path / "start")
+    start = Checkpoint(network, Tables.default(4))
+    start.save(tmp_path / "start")
     train(pictures, tmp_path / "run", tmp_path / "output", Recipe(**SHORT | {"minutes": 2.5}), tmp_path / "start")
-    tables = ResidualAutoencoder.from_pretrained(tmp_path / "output").tables
+    tables = Checkpoint.open(tmp_path / "output").tables
     np.testing.assert_array_equal(tables.gains, start.tables.gains)
     assert (tables.counts != start.tables.counts).any()  # fitted to these latents
 
@@ -663,7 +665,7 @@ def test_a_state_that_does_not_fit(training: Training, tmp_path: Path, damage: s
 def test_divergence_reaches_neither_state_nor_checkpoint(
     options: dict[str, float], steps: int, clock: SimpleNamespace, pictures: Path, tmp_path: Path
 ) -> None:
-    network = initialise(ResidualAutoencoder(2, 2))
+    network = initialize(ResidualAutoencoder(2, 2))
     nn.init.constant_(network.decoder.out.bias, math.nan)
     network.save_pretrained(tmp_path / "start")
     with pytest.raises(TrainingError, match="diverged"):
@@ -760,7 +762,7 @@ def test_two_processes_train_one_network(start: Path, pictures: Path, tmp_path: 
     one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     for name, parameter in one.items():
         torch.testing.assert_close(other[name], parameter, rtol=0, atol=0, msg=name)
-    assert ResidualAutoencoder.from_pretrained(tmp_path / "output").tables
+    assert Checkpoint.open(tmp_path / "output").tables
 
 
 def test_the_command_has_each_option_of_the_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import nn
 
-from residae.checkpoint import ResidualAutoencoder
 from residae.engine import Engine
 from residae.image import MAX_PIXELS, open_picture, write_png
-from residae.session import Laboratory
+from residae.model import ResidualAutoencoder
+from residae.pipeline import Pipeline
 from residae.ui import zero
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +29,7 @@ import json, sys, threading
 from app import main
 import spaces
 from residae.errors import OutOfMemoryError
-from residae.session import Laboratory
+from residae.pipeline import Pipeline
 from residae.ui import desk, zero
 
 refused = []
@@ -40,33 +40,33 @@ def attempt(work):
     except spaces.Forbidden as error:
         refused.append(str(error))
 
-thread = threading.Thread(target=attempt, args=[zero.LentLaboratory.open])
+thread = threading.Thread(target=attempt, args=[zero.ZeroGpuPipeline.open])
 thread.start()
 thread.join()
 main()
-attempt(zero.LentLaboratory.open)
+attempt(zero.ZeroGpuPipeline.open)
 checkpoint = desk.default_checkpoint()
-laboratory = desk.laboratory(checkpoint)
-report = desk.examine(sys.argv[1], checkpoint, True, desk.NO_LIMIT, 60, lambda share: None)
-exact = laboratory.judge(desk.open_fitted(sys.argv[1], 0), report.encoding, None)
-info, opened = laboratory.decompress(report.compressed.data)
+pipeline = desk.get_pipeline(checkpoint)
+report = desk.reconstruct(sys.argv[1], checkpoint, True, desk.NO_LIMIT, 60, lambda share: None)
+exact = pipeline.decode_and_measure(desk.open_fitted(sys.argv[1], 0), report.encoding, None)
+info, opened = pipeline.read(report.compressed.data)
 facts = spaces.RECORD | {
-    "device": laboratory.engine.description,
+    "device": pipeline.engine.description,
     "file": report.compressed.data.hex(),
     "psnr": report.psnr,
-    "unquantised": exact.psnr,
+    "unquantized": exact.psnr,
     "opened": opened.pixels.shape,
     "durations": list(spaces.RECORD["durations"]),
 }
-attempt(lambda: Laboratory.encode(laboratory, desk.open_fitted(sys.argv[1], 0), True))
+attempt(lambda: Pipeline.encode(pipeline, desk.open_fitted(sys.argv[1], 0), True))
 facts["refused"] = refused
 
 def fail(*_):
     raise OutOfMemoryError("Too large.")
 
-laboratory.engine.decode = fail
+pipeline.engine.decode = fail
 try:
-    laboratory.decompress(report.compressed.data)
+    pipeline.read(report.compressed.data)
 except OutOfMemoryError as error:
     facts["error"] = str(error)
 print(json.dumps(facts))
@@ -81,11 +81,11 @@ def picture_file(smooth: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(checkpoint: Path) -> Laboratory:
+def elsewhere(checkpoint: Path) -> Pipeline:
     """The same checkpoint on the CPU, in the stand-in's precision."""
-    laboratory = Laboratory.open(checkpoint, "cpu")
-    laboratory.engine = Engine(ResidualAutoencoder.from_pretrained(checkpoint), "cpu", torch.float32)
-    return laboratory
+    pipeline = Pipeline.open(checkpoint, "cpu")
+    pipeline.engine = Engine(ResidualAutoencoder.from_pretrained(checkpoint), "cpu", torch.float32)
+    return pipeline
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +118,12 @@ def test_each_call_borrows_once(facts: dict[str, Any]) -> None:
     assert facts["durations"] == [zero.seconds(53, 75)] * 4
 
 
-def test_results_are_those_of_any_other_machine(
-    facts: dict[str, Any], elsewhere: Laboratory, picture_file: Path
-) -> None:
+def test_results_are_those_of_any_other_machine(facts: dict[str, Any], elsewhere: Pipeline, picture_file: Path) -> None:
     picture = open_picture(picture_file)
-    report = elsewhere.examine(picture, color=True, quality=60)
+    report = elsewhere.reconstruct(picture, color=True, quality=60)
     assert report.compressed
     assert facts["psnr"] == pytest.approx(report.psnr, abs=1e-3)
-    assert facts["unquantised"] == pytest.approx(elsewhere.examine(picture, color=True).psnr, abs=1e-3)
+    assert facts["unquantized"] == pytest.approx(elsewhere.reconstruct(picture, color=True).psnr, abs=1e-3)
     assert facts["opened"] == [53, 75, 3]
     assert elsewhere.codec.decompress(bytes.fromhex(facts["file"])).info.quality == 60
 

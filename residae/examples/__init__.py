@@ -1,4 +1,4 @@
-"""Example pictures of our own making, and the script that computes them."""
+"""The example pictures; `tests/draw_examples.py` draws them."""
 
 from pathlib import Path
 

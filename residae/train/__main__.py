@@ -4,7 +4,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from residae import heap
+from residae import malloc
 from residae.errors import ResidaeError
 from residae.train.recipe import Recipe
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    heap.settle(heap.EVERYTHING, heap.EVERYTHING)  # the next step needs what the last one had
+    malloc.tune_malloc(malloc.EVERYTHING, malloc.EVERYTHING)  # the next step needs what the last one had
     from residae.train.loop import train  # slow to import, and not needed to print the help
 
     recipe = Recipe(**{option.name: getattr(arguments, option.name) for option in fields(Recipe)})

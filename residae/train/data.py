@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from residae.entropy import PLANES
+from residae.codec.tables import PLANES
 from residae.errors import ImageError
 from residae.image import open_picture, to_planes
 
@@ -19,7 +19,7 @@ class Crops:
     """
 
     def __init__(self, planes: Iterable[tuple[np.ndarray, int]], device: torch.device | str = "cpu") -> None:
-        """`planes` are pairs of an (H, W) uint8 array and its kind, an index of `residae.entropy.PLANES`."""
+        """`planes` are pairs of an (H, W) uint8 array and its kind, an index of `residae.codec.PLANES`."""
         pixels, shapes, kinds = [], [], []
         for plane, kind in planes:
             pixels.append(plane.reshape(-1))

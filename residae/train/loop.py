@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import cast
@@ -19,21 +20,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from residae.checkpoint import CONFIG, ResidualAutoencoder
-from residae.codec import dequantise, quantise
+from residae.checkpoint import Checkpoint
+from residae.codec.quantizer import dequantize, quantize
+from residae.codec.tables import PLANES, Tables
 from residae.engine import Engine, preferred_float
-from residae.entropy import PLANES
 from residae.errors import TrainingError
 from residae.evaluate import open_pictures
 from residae.image import write_png
 from residae.metrics import psnr
-from residae.session import Laboratory, reference
+from residae.model import ResidualAutoencoder
+from residae.pipeline import Pipeline, reference
 from residae.train.data import Crops
 from residae.train.optimizer import build_optimizers
 from residae.train.rate import RateDistortion, relative
 from residae.train.recipe import Recipe
 from residae.train.statistics import renew
-from residae.train.tables import KNOTS, fit_network, refit
+from residae.train.tables import KNOTS, fit_tables, refit
+from residae.weights import CONFIG
 
 STATE = "state.safetensors"  # of the stable phase
 DECAY = "decay.safetensors"  # of the decay that follows
@@ -84,14 +87,15 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     if start:
-        network = ResidualAutoencoder.from_pretrained(start)
+        checkpoint = Checkpoint.open(start)
+        network, tables = checkpoint.network, checkpoint.tables
     else:
-        network = initialise(ResidualAutoencoder(), recipe.branch_scale)
+        network, tables = initialize(ResidualAutoencoder(), recipe.branch_scale), None
     # Kernels, too, or every bfloat16 convolution on a CPU reorders what it gets, at twice the time. In float32 there is
     # nothing to gain, and oneDNN's gradients of narrow layers crash.
     layout = torch.channels_last if mixed else torch.contiguous_format
     network.to(memory_format=layout)  # type: ignore[call-overload]
-    training = Training(RateDistortion(network).to(device), recipe)
+    training = Training(RateDistortion(network).to(device), recipe, tables)
     training.resume(run)
     crops = Crops.from_folder(folder, device)
     wrapped = accelerator.prepare(training.model)
@@ -137,9 +141,9 @@ def train(
         if accelerator.is_main_process:
             if validate and training.minutes - validated >= recipe.validate_minutes:
                 validated = training.minutes
-                network = copy.deepcopy(training.average.network)
-                network.tables = training.average.rate.tables()
-                row |= examine(network, accelerator.device, Path(validate), run / f"step-{training.step}.png")
+                row |= validate_checkpoint(
+                    training.checkpoint(), accelerator.device, Path(validate), run / f"step-{training.step}.png"
+                )
             append(run / LOG, row)
 
     training.check()
@@ -147,21 +151,24 @@ def train(
         network = training.average.network
         accelerator.print("Statistics of BatchNorm are renewed, then tables are fitted.")
         renew(network, training.some_crops(crops))
-        if training.average.rate.begun:
-            network.tables = training.average.rate.tables()
-        fit_network(network, folder, TABLE_PICTURES, accelerator.device)
-        network.save_pretrained(output)
+        checkpoint = training.checkpoint()
+        fitted = fit_tables(checkpoint, folder, TABLE_PICTURES, accelerator.device)
+        checkpoint = replace(checkpoint, tables=fitted)
+        checkpoint.save(output)
         if validate:
             row = {"step": str(training.step), "minutes": f"{recipe.minutes:.2f}"}
-            row |= examine(network, accelerator.device, Path(validate), run / f"step-{training.step}.png")
+            row |= validate_checkpoint(
+                checkpoint, accelerator.device, Path(validate), run / f"step-{training.step}.png"
+            )
             append(run / LOG, row)
         accelerator.print(f"{output} is written.")
 
 
 class Training:
-    """What a run changes and must keep: weights, their moving average, both optimisers, and how far it has come."""
+    """What a run changes and must keep: weights, their moving average, both optimizers, and how far it has come."""
 
-    def __init__(self, model: RateDistortion, recipe: Recipe) -> None:
+    def __init__(self, model: RateDistortion, recipe: Recipe, start_tables: Tables | None = None) -> None:
+        self.start_tables = start_tables
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.recipe = recipe
@@ -169,6 +176,11 @@ class Training:
         self.lrs = {"muon": recipe.kernel_lr, "adamw": recipe.other_lr}
         self.step = 0
         self.minutes = 0.0
+
+    def checkpoint(self) -> Checkpoint:
+        """The averaged weights as they are now, with the tables of the averaged rate model once that is initialized."""
+        tables = self.average.rate.tables() if self.average.rate.begun else self.start_tables
+        return Checkpoint(copy.deepcopy(self.average.network), tables, "average")
 
     def begin_rate(self, crops: Crops) -> None:
         """Set gains and predictions to suit the latents of today's average; training goes on from there."""
@@ -179,7 +191,7 @@ class Training:
             [engine.encode(crop.numpy()) for crop in crops.draw(kinds, FIT_SIDE, generator)[:, 0].cpu()]
             for kinds in (torch.full((FIT_CROPS,), kind) for kind in range(len(PLANES)))
         ]
-        old = self.average.network.tables
+        old = self.start_tables
         tables = refit(engine, planes, old if old and len(old.gains) >= KNOTS else None)
         for model in (self.model, self.average):
             model.rate.take(tables)
@@ -231,7 +243,7 @@ class Training:
             raise TrainingError("Training has diverged: lower the learning rates and resume.")
 
     def row(self, error: float, bits: float) -> dict[str, str]:
-        """A row of the log, from the mean error in grey levels^2 and bits per pixel of the last steps."""
+        """A row of the log, from the mean error in gray levels^2 and bits per pixel of the last steps."""
         row = {
             "step": str(self.step),
             "minutes": f"{self.minutes:.2f}",
@@ -282,24 +294,24 @@ class Training:
             optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
 
 
-def examine(network: ResidualAutoencoder, device: torch.device, folder: Path, strip: Path) -> dict[str, str]:
-    """Measure `network` on the luma of the pictures in `folder`, unquantised and at QUALITIES by its tables' own code
+def validate_checkpoint(checkpoint: Checkpoint, device: torch.device, folder: Path, strip: Path) -> dict[str, str]:
+    """Measure a checkpoint on the luma of the pictures in `folder`, unquantized and at QUALITIES by its tables' code
     lengths: means by column of the log. Writes `strip`, of each picture's middle and what is made of it."""
-    laboratory = Laboratory(network, "average", device, preferred_float(device))
+    pipeline = Pipeline(checkpoint, device, preferred_float(device))
     columns: dict[str, list[float]] = {}
     rows = []
     for _, picture in open_pictures(folder):
-        encoding = laboratory.encode(picture, color=False)
+        encoding = pipeline.encode(picture, color=False)
         original = reference(picture, color=False)
         shown = [original]
         for quality in (None, *QUALITIES):
             latent = encoding.latents[0]
             if quality is not None:
-                symbols = quantise(latent, 0, quality * 100, laboratory.codec.tables)
-                bits = laboratory.codec.channel_bits([symbols], quality).sum()
-                latent = dequantise(symbols, 0, quality * 100, laboratory.codec.tables)
+                symbols = quantize(latent, 0, quality * 100, pipeline.codec.tables)
+                bits = pipeline.codec.channel_bits([symbols], quality).sum()
+                latent = dequantize(symbols, 0, quality * 100, pipeline.codec.tables)
                 columns.setdefault(f"bpp_{quality}", []).append(bits / original.size)
-            rebuilt = laboratory.decode([latent], encoding.height, encoding.width).pixels
+            rebuilt = pipeline.decode([latent], encoding.height, encoding.width).pixels
             name = "validation_psnr" if quality is None else f"psnr_{quality}"
             columns.setdefault(name, []).append(psnr(original, rebuilt))
             shown.append(rebuilt)
@@ -325,10 +337,10 @@ def _peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def initialise(
+def initialize(
     network: ResidualAutoencoder, branch_scale: float = 0.2, output_scale: float = 0.1
 ) -> ResidualAutoencoder:
-    """He initialisation; each residual branch starts small, and so does the output, so that training starts calm."""
+    """He initialization; each residual branch starts small, and so does the output, so that training starts calm."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)

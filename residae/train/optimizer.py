@@ -18,7 +18,7 @@ except ImportError as error:
 class KernelMuon(Muon):
     """`torch.optim.Muon` over convolution kernels, each seen as the matrix (out, in * k * k).
 
-    Muon (Jordan et al. 2024) orthogonalises the momentum of matrices, and PyTorch's takes nothing else. The matrices
+    Muon (Jordan et al. 2024) orthogonalizes the momentum of matrices, and PyTorch's takes nothing else. The matrices
     here are views that share the kernels' memory, so a step on the one is a step on the other. Where kernels are in
     channels_last their columns come in another order, which does not matter.
     """

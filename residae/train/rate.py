@@ -9,27 +9,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from residae.checkpoint import ResidualAutoencoder
-from residae.entropy import ONE, PLANES, Tables, laplace_counts
-from residae.model import PreActResidualDecoder, PreActResidualEncoder
+from residae.codec.tables import ONE, PLANES, Tables, laplace_counts
+from residae.model import PreActResidualDecoder, PreActResidualEncoder, ResidualAutoencoder
 from residae.train.tables import KNOTS, PLANE_WEIGHTS
 
 LOWER = 2
-# Worth of squared error in bits, at each knot: bits per pixel + LAMBDA * 255^2 * MSE is what the knot minimises.
+# Worth of squared error in bits, at each knot: bits per pixel + LAMBDA * 255^2 * MSE is what the knot minimizes.
 LAMBDA = [0.0005 * 2.6**knot for knot in range(KNOTS)]  # 0.0005 .. 0.059
 LEAST_SPREAD = 0.05  # symbols
 MAX_BITS = 56.0  # of an escaped symbol: 24 and 32
-LEAST_ERROR = 32.0  # grey levels^2, 33 dB: below, a crop counts no more than others
+LEAST_ERROR = 32.0  # gray levels^2, 33 dB: below, a crop counts no more than others
 
 
 class RateModel(nn.Module):
-    """`residae.entropy.Tables` as parameters: gains, and the linear predictions of symbols and of their distances.
+    """`residae.codec.Tables` as parameters: gains, and the linear predictions of symbols and of their distances.
 
     A symbol is taken to be Laplace distributed about its prediction. Gains grow with quality by construction.
     """
 
     begun: Tensor  # whether it stands for latents yet
-    known: Tensor  # (C, 2, 1 + 2C) features of a pass that are coded by then
+    known: Tensor  # (C, 2, 1 + 2C) features of a pass that are table_indices by then
     cross: Tensor
 
     def __init__(self, channels: int) -> None:
@@ -143,7 +142,7 @@ def decode(decoder: PreActResidualDecoder, z: Tensor) -> Tensor:
 
 
 class RateDistortion(nn.Module):
-    """Network and rate model as one module, from crops to what is minimised."""
+    """Network and rate model as one module, from crops to what is minimized."""
 
     weights: Tensor  # (3,) of the planes' errors
     log_lambda: Tensor  # (KNOTS,)
@@ -157,8 +156,8 @@ class RateDistortion(nn.Module):
 
     def forward(self, x: Tensor, kind: Tensor, position: Tensor, exact: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Crops (B, 1, H, W) in [0, 1], kind (B,) of their planes, place (B,) on the knots of quality, and whether
-        (B,) the latent is to stay unquantised -> three times (B,): squared error in grey levels^2, the rate in bits
-        per pixel, and the rate in units of error, rate / lambda, which is 0 where the latent is unquantised."""
+        (B,) the latent is to stay unquantized -> three times (B,): squared error in gray levels^2, the rate in bits
+        per pixel, and the rate in units of error, rate / lambda, which is 0 where the latent is unquantized."""
         z = encode(self.network.encoder, x)
         with torch.autocast(x.device.type, enabled=False):
             z = z.float()

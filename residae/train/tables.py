@@ -9,28 +9,30 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from residae.checkpoint import ResidualAutoencoder
-from residae.codec import quantise
-from residae.engine import Engine, Latent, Progress, default_device, preferred_float
-from residae.entropy import (
+from residae.checkpoint import Checkpoint
+from residae.codec.coder import table_indices
+from residae.codec.context import Context
+from residae.codec.quantizer import quantize
+from residae.codec.tables import (
     ALPHABET,
-    FINEST,
+    MAX_LEVEL,
     OFFSETS,
     ONE,
     PLANES,
     SPREADS,
-    Context,
     Integers,
     Symbols,
     Tables,
-    coded,
     laplace_counts,
-    normalised,
+    normalized,
 )
+from residae.engine import Engine, Latent, default_device, preferred_float
 from residae.errors import ImageError
+from residae.geometry import STRIDE
 from residae.image import open_picture
-from residae.model import STRIDE
-from residae.session import Laboratory
+from residae.pipeline import Pipeline
+from residae.progress import Progress
+from residae.weights import write_tables
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +49,7 @@ SENSITIVITY_PICTURES = 8  # crops of 256 x 256 pixels, each decoded once for eac
 
 
 def sensitivity(engine: Engine, latents: Iterable[Latent], seed: int = 0) -> Floats:
-    """(C,) squared error in grey levels^2 per pixel that unit noise in every cell of one channel costs.
+    """(C,) squared error in gray levels^2 per pixel that unit noise in every cell of one channel costs.
 
     Measured by decoding each luma latent (C, h, w) with noise of a tenth of the channel's deviation.
     """
@@ -96,14 +98,14 @@ def fit(planes: Sequence[Sequence[Latent]], means: Floats, gains: Floats) -> Tab
     )
     seen = np.zeros((SPREADS * OFFSETS, ALPHABET), np.int64)
     for knot in range(knots):
-        quality = knot * FINEST // (knots - 1)
+        quality = knot * MAX_LEVEL // (knots - 1)
         for kind, group in enumerate(planes):
-            symbols = [quantise(plane, kind, quality, tables) for plane in group]
+            symbols = [quantize(plane, kind, quality, tables) for plane in group]
             mean_weights[knot, kind], spread_weights[knot, kind] = _weights(symbols)
             for plane in symbols:
-                np.add.at(seen, coded(plane, kind, quality, tables), 1)
+                np.add.at(seen, table_indices(plane, kind, quality, tables), 1)
     prior = (PRIOR * tables.counts.astype(np.int64)) >> 14  # 2^10 for each symbol
-    return replace(tables, counts=normalised((seen.reshape(prior.shape) << 10) + prior))
+    return replace(tables, counts=normalized((seen.reshape(prior.shape) << 10) + prior))
 
 
 def refit(engine: Engine, planes: Sequence[Sequence[Latent]], old: Tables | None) -> Tables:
@@ -123,7 +125,7 @@ def _weights(planes: Sequence[Symbols]) -> tuple[Integers, Integers]:
         context = Context(plane.shape)
         for channel, values in enumerate(plane.reshape(channels, -1)):
             for phase, cells in enumerate(context.cells):
-                context.learn(channel, phase, values[cells])
+                context.update(channel, phase, values[cells])
         contexts.append(context)
     mean = np.zeros((channels, 2, 1 + 2 * channels), np.int64)
     spread = np.zeros_like(mean)
@@ -161,23 +163,25 @@ def _least_squares(features: Floats, values: Floats, weights: Floats) -> Floats:
     return np.asarray(np.linalg.solve(gram, weighted @ values), np.float64)
 
 
-def fit_checkpoint(checkpoint: Path, folder: Path, pictures: int, progress: Progress | None = None) -> None:
+def fit_checkpoint(source: Path, folder: Path, pictures: int, progress: Progress | None = None) -> None:
     """Fit tables to pictures below `folder`, and save them in the checkpoint's folder; gains that it has are kept.
 
-    ImageError where `folder` holds no picture, CheckpointError as `from_pretrained`.
+    ImageError where `folder` holds no picture, CheckpointError as `Checkpoint.open`.
     """
-    network = ResidualAutoencoder.from_pretrained(checkpoint)
-    fit_network(network, folder, pictures, default_device(), progress)
-    network.save_tables(checkpoint)
+    checkpoint = Checkpoint.open(source)
+    tables = fit_tables(checkpoint, folder, pictures, default_device(), progress)
+    write_tables(source, tables.arrays())
 
 
-def fit_network(
-    network: ResidualAutoencoder, folder: Path, pictures: int, device: torch.device, progress: Progress | None = None
-) -> None:
-    """Give `network` tables fitted to `pictures` of the pictures below `folder`, drawn evenly; gains that it has are
-    kept. Luma stands in for chroma where no picture has any. ImageError where `folder` holds no picture."""
+def fit_tables(
+    checkpoint: Checkpoint, folder: Path, pictures: int, device: torch.device, progress: Progress | None = None
+) -> Tables:
+    """Tables fitted to `pictures` of the pictures below `folder`, drawn evenly, about the gains of the checkpoint.
+
+    Luma stands in for chroma where no picture has any. ImageError where `folder` holds no picture.
+    """
     # Not in int8: what it rounds away is more than the noise by which the sensitivity of channels is measured.
-    laboratory = Laboratory(network, "", device, preferred_float(device))
+    pipeline = Pipeline(checkpoint, device, preferred_float(device))
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     count = min(pictures, len(paths))
     chosen = [paths[i * len(paths) // count] for i in range(count)]
@@ -185,13 +189,14 @@ def fit_network(
     for done, path in enumerate(chosen, start=1):
         with suppress(ImageError):
             picture = open_picture(path)
-            latents = laboratory.encode(picture, color=picture.pixels.ndim == 3).latents
+            latents = pipeline.encode(picture, color=picture.pixels.ndim == 3).latents
             for group, latent in zip(planes, latents, strict=False):  # a gray one has no chroma
                 group.append(latent)
         if progress:
             progress(0.9 * done / len(chosen))
     if not planes[0]:
         raise ImageError(f"There is no picture in {folder}.")
-    network.tables = refit(laboratory.engine, [group or planes[0] for group in planes], network.tables)
+    tables = refit(pipeline.engine, [group or planes[0] for group in planes], checkpoint.tables)
     if progress:
         progress(1)
+    return tables

@@ -10,10 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from residae.engine import Progress, between
 from residae.errors import ResidaeError
 from residae.metrics import bits_per_pixel
-from residae.ui.desk import Stopped, Updates, explained, laboratory, open_fitted, saved, stop_beside, told
+from residae.progress import Progress, between
+from residae.ui.desk import Stopped, Updates, explained, get_pipeline, open_fitted, saved, stop_beside, told
 from residae.ui.widgets import MODEL, PLAIN, work_line
 from residae.ui.words import alert, note, short
 
@@ -23,7 +23,7 @@ TYPES: Any = ["str", *["number"] * 8, "str"]
 MOST = 200
 FORMULA = ("=", "+", "-", "@")  # how one begins
 NOTE = (
-    f"Colour, quality and working size are as on the other tabs. Up to {MOST} pictures at a time; what is done stays "
+    f"Color, quality and working size are as on the other tabs. Up to {MOST} pictures at a time; what is done stays "
     "when you stop."
 )
 
@@ -119,7 +119,7 @@ def measured(
     """A row of the table, and the file that it is about."""
     name = short(Path(path).name)
     try:
-        report = laboratory(checkpoint).examine(open_fitted(path, side), color, quality, progress)
+        report = get_pipeline(checkpoint).reconstruct(open_fitted(path, side), color, quality, progress)
     except ResidaeError as error:
         return [name, *[None] * 8, str(error)], None
     encoding, data = report.encoding, report.compressed.data if report.compressed else b""

@@ -6,7 +6,7 @@ from pathlib import Path
 import gradio as gr
 
 from residae.errors import ResidaeError
-from residae.session import Report
+from residae.pipeline import Reconstruction
 from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Shown, Updates, saved, usual_side
 from residae.ui.widgets import our_pictures, slider
 from residae.ui.words import kilobytes, short
@@ -19,9 +19,9 @@ class Controls:
     def __init__(self) -> None:
         self.upload = gr.File(label="Drop, paste or choose a picture", elem_id="upload", height=110)
         self.examples = our_pictures("Or take one of ours", "{}", "examples")
-        self.color = gr.Radio([("Colour", True), ("Gray", False)], value=True, label="Work in", elem_id="color")
+        self.color = gr.Radio([("Color", True), ("Gray", False)], value=True, label="Work in", elem_id="color")
         self.quality = slider(0, 100, value=QUALITY, step=1, label="Quality of the file", elem_id="quality")
-        self.exact = gr.Checkbox(label="Skip the file: decode the unquantised latent", elem_id="exact")
+        self.exact = gr.Checkbox(label="Skip the file: decode the unquantized latent", elem_id="exact")
         self.download = gr.DownloadButton("Download .rae", interactive=False, elem_id="download")
         self.side = gr.Radio(SIZES, value=CPU_SIDE, label="Working size", info=SIZE_NOTE, elem_id="side")
         self.settings = [self.color, self.side, self.quality, self.exact]
@@ -31,7 +31,7 @@ class Controls:
         rate = {self.quality: shown.quality} if shown.quality is not None else {}
         return {self.color: shown.color, self.side: shown.side, self.exact: shown.quality is None, **rate}
 
-    def file_to_keep(self, report: Report, path: str) -> Updates:
+    def file_to_keep(self, report: Reconstruction, path: str) -> Updates:
         """The very file that the picture of that path was rebuilt from, under its name."""
         if not report.compressed:
             label = "No file to download"

@@ -18,12 +18,13 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 import residae.examples
+from residae.checkpoint import DEFAULT, Checkpoint
 from residae.codec import Compressed
-from residae.engine import Progress
 from residae.errors import CodecError, ResidaeError
 from residae.image import Picture, fit
+from residae.pipeline import Encoding, Pipeline, Reconstruction
+from residae.progress import Progress
 from residae.sandbox import Sandbox
-from residae.session import DEFAULT_CHECKPOINT, Encoding, Laboratory, Report, find_checkpoints
 from residae.ui import zero
 
 EXAMPLES = residae.examples.paths()
@@ -33,7 +34,7 @@ Updates = dict[Any, Any]  # component: its new value
 
 SANDBOX = Sandbox()  # in which every upload is opened
 LOCK = threading.Lock()
-KEPT: dict[Any, Report] = {}  # on our own pictures, so that they are one click away; a megabyte or two each
+KEPT: dict[Any, Reconstruction] = {}  # on our own pictures, so that they are one click away; a megabyte or two each
 MOST_KEPT = 40
 TELLING = 0.2  # seconds between two words on progress: the browser works for each, perhaps on the same cores
 FORESIGHT = 2.0  # seconds before a word on how long it will take: guesses from less were several times too high
@@ -79,35 +80,35 @@ class Shown:
         return self.compressed.quality if self.compressed else None
 
     @property
-    def lab(self) -> Laboratory:
-        return laboratory(self.checkpoint)
+    def pipeline(self) -> Pipeline:
+        return get_pipeline(self.checkpoint)
 
     def picture(self) -> Picture:
         return open_fitted(self.path, self.side)
 
 
 @functools.lru_cache(maxsize=4)
-def _open_laboratory(checkpoint: str) -> Laboratory:
-    kind = zero.LentLaboratory if zero.LENT else Laboratory
-    return kind.open(find_checkpoints().get(checkpoint))  # where there is none, it says what to do
+def _open_pipeline(checkpoint: str) -> Pipeline:
+    kind = zero.ZeroGpuPipeline if zero.LENT else Pipeline
+    return kind.open(Checkpoint.find().get(checkpoint))  # where there is none, it says what to do
 
 
 def default_checkpoint() -> str:
     """The name of the first of those found; one is always there, or opening it tells what is missing."""
-    return next(iter(find_checkpoints()), DEFAULT_CHECKPOINT)
+    return next(iter(Checkpoint.find()), DEFAULT)
 
 
-def laboratory(checkpoint: str) -> Laboratory:
+def get_pipeline(checkpoint: str) -> Pipeline:
     """A checkpoint in memory, loaded when it is first needed, and once."""
     with LOCK:
-        return _open_laboratory(checkpoint)
+        return _open_pipeline(checkpoint)
 
 
 def get_ready() -> None:
     """Before the page is launched: load the weights, in the background where that may be."""
     if zero.LENT:
-        for name in find_checkpoints():  # the only time at which they can be placed
-            laboratory(name)  # and the first GPU is lent to a visitor
+        for name in Checkpoint.find():  # the only time at which they can be placed
+            get_pipeline(name)  # and the first GPU is lent to a visitor
     else:
         threading.Thread(target=warm_up, daemon=True).start()  # the page answers meanwhile
 
@@ -126,12 +127,12 @@ def warm_up() -> None:
                 open_fitted(path, side)  # before, since it starts the process that opens the next picture
             os.nice(19)
         for path in EXAMPLES:
-            examine(path, checkpoint, True, side, QUALITY, lambda share: None)
+            reconstruct(path, checkpoint, True, side, QUALITY, lambda share: None)
 
 
 def usual_side(checkpoint: str) -> int:
     """The working size that a visit begins with."""
-    return NO_LIMIT if laboratory(checkpoint).engine.on_gpu else CPU_SIDE
+    return NO_LIMIT if get_pipeline(checkpoint).engine.on_gpu else CPU_SIDE
 
 
 def open_fitted(path: str, side: int) -> Picture:
@@ -147,10 +148,12 @@ def _open(path: str, side: int) -> Picture:
 _open_once = functools.lru_cache(maxsize=16)(_open)  # 3 MB each; paths of uploads are made of what is in them
 
 
-def examine(path: str, checkpoint: str, color: bool, side: int, quality: float | None, progress: Progress) -> Report:
+def reconstruct(
+    path: str, checkpoint: str, color: bool, side: int, quality: float | None, progress: Progress
+) -> Reconstruction:
     settings = path, checkpoint, color, side, quality
     report = KEPT.pop(settings, None)
-    report = report or laboratory(checkpoint).examine(open_fitted(path, side), color, quality, progress)
+    report = report or get_pipeline(checkpoint).reconstruct(open_fitted(path, side), color, quality, progress)
     if path in EXAMPLES:
         KEPT[settings] = report  # the latest last
         while len(KEPT) > MOST_KEPT:

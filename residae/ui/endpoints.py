@@ -12,11 +12,12 @@ from typing import Any
 
 import gradio as gr
 
+from residae.compare import compare as codecs_at_equal_bytes
 from residae.errors import ResidaeError
 from residae.image import write_png
 from residae.metrics import bits_per_pixel
-from residae.session import Report
-from residae.ui.desk import QUALITY, default_checkpoint, laboratory, open_fitted, read, saved
+from residae.pipeline import Reconstruction
+from residae.ui.desk import QUALITY, default_checkpoint, get_pipeline, open_fitted, read, saved
 from residae.ui.widgets import MODEL
 
 
@@ -25,7 +26,7 @@ def add_endpoints() -> None:
     with gr.Column(visible=False):
         picture = gr.File(label="Picture: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000")
         rae = gr.File(label="A .rae file")
-        color = gr.Checkbox(value=True, label="Colour; without it luma alone")
+        color = gr.Checkbox(value=True, label="Color; without it luma alone")
         quality = gr.Number(QUALITY, label="Quality, 0 to 100", minimum=0, maximum=100)
         side = gr.Number(0, label="Long side worked at, px; 0 for all of it", minimum=0, precision=0)
         budget = gr.Number(0, label="At most so many bytes; 0 for the quality", minimum=0, precision=0)
@@ -50,7 +51,7 @@ def reconstruct(
 
     Args:
         picture: Picture to reconstruct; as an MCP tool's argument, a data: URL of up to 700 kB.
-        color: In colour, or its luma alone.
+        color: In color, or its luma alone.
         quality: Quality of the file in between, 0 to 100.
         side: Long side to work at in pixels; 0 for the picture's own.
     """
@@ -65,14 +66,14 @@ def compress(
 
     Args:
         picture: Picture to compress; as an MCP tool's argument, a data: URL of up to 700 kB.
-        color: In colour, or its luma alone.
+        color: In color, or its luma alone.
         quality: Quality of the file, 0 to 100; not used with `max_bytes`.
         max_bytes: The best file that is no larger; 0 for `quality`.
         side: Long side to work at in pixels; 0 for the picture's own.
     """
-    lab = laboratory(default_checkpoint())
-    encoding = lab.encode(open_fitted(picture, side), color)
-    file = lab.compress_within(encoding, max_bytes) if max_bytes else lab.compress(encoding, quality)
+    pipeline = get_pipeline(default_checkpoint())
+    encoding = pipeline.encode(open_fitted(picture, side), color)
+    file = pipeline.write_within(encoding, max_bytes) if max_bytes else pipeline.write(encoding, quality)
     size, rate = len(file.data), bits_per_pixel(len(file.data), encoding.width, encoding.height)
     figures = {"bytes": size, "bits_per_pixel": rate, "quality": file.quality}
     return saved(file.data, "picture.rae"), {"width": encoding.width, "height": encoding.height, **figures}
@@ -84,7 +85,7 @@ def decompress(file: str) -> tuple[str, dict[str, Any]]:
     Args:
         file: What `compress` has made with this checkpoint; as an MCP tool's argument, a data: URL of up to 700 kB.
     """
-    info, decoding = laboratory(default_checkpoint()).decompress(read(file))
+    info, decoding = get_pipeline(default_checkpoint()).read(read(file))
     return saved(write_png(decoding.pixels), "picture.png"), asdict(info)
 
 
@@ -95,25 +96,25 @@ def compare(picture: str, color: bool = True, quality: float = QUALITY, side: in
 
     Args:
         picture: Picture to compare on; as an MCP tool's argument, a data: URL of up to 700 kB.
-        color: In colour, or its luma alone.
+        color: In color, or its luma alone.
         quality: Quality of the network's file, 0 to 100.
         side: Long side to work at in pixels; 0 for the picture's own.
     """
     report = _examined(picture, color, quality, side)
-    first = next(laboratory(default_checkpoint()).compare(report))
+    first = next(codecs_at_equal_bytes(get_pipeline(default_checkpoint()), report))
     return [
         {"codec": c.name}
         if c.pixels is None
         else {"codec": c.name, "bytes": c.bytes, "psnr": c.psnr, "ssim": c.ssim, "ms_ssim": c.ms_ssim}
-        for c in first.contenders
+        for c in first.results
     ]
 
 
-def _examined(picture: str, color: bool, quality: float, side: int) -> Report:
-    return laboratory(default_checkpoint()).examine(open_fitted(picture, side), color, quality)
+def _examined(picture: str, color: bool, quality: float, side: int) -> Reconstruction:
+    return get_pipeline(default_checkpoint()).reconstruct(open_fitted(picture, side), color, quality)
 
 
-def _figures(report: Report) -> dict[str, Any]:
+def _figures(report: Reconstruction) -> dict[str, Any]:
     size, encoding = len(report.compressed.data) if report.compressed else 0, report.encoding
     rate = bits_per_pixel(size, encoding.width, encoding.height)
     measured = {"bytes": size, "bits_per_pixel": rate, "psnr": report.psnr, "ssim": report.ssim}

@@ -5,14 +5,15 @@ from typing import Any
 
 import gradio as gr
 
-from residae import charts, views
-from residae.engine import between
+from residae import charts, heatmaps
+from residae.compare import Comparison, compare
 from residae.metrics import bits_per_pixel
-from residae.session import Comparison, Report
+from residae.pipeline import Reconstruction
+from residae.progress import between
 from residae.ui.desk import BESIDE, Shown, Updates, explained, told
 from residae.ui.viewer import error_pane, light_table, pane, table
 from residae.ui.widgets import MODEL, work_line
-from residae.ui.words import alert, contenders, decibels, note, verdict
+from residae.ui.words import alert, decibels, note, results, verdict
 
 NOTE = (
     "Each codec's own quality is searched for the best file that is no larger than ours. All error maps share one "
@@ -23,11 +24,11 @@ NOTE = (
 class EqualBytes:
     def __init__(self, tab: gr.State, shown: gr.State) -> None:
         self.compared = gr.State()
-        self.table = light_table("rivals", "The picture by each codec, at as many bytes, appears here.")
-        self.status = work_line("rivals-status")
+        self.table = light_table("baselines", "The picture by each codec, at as many bytes, appears here.")
+        self.status = work_line("baselines-status")
         with gr.Row():
             with gr.Column(min_width=320):
-                self.figures = gr.HTML(elem_id="rivals-figures", apply_default_css=False)
+                self.figures = gr.HTML(elem_id="baselines-figures", apply_default_css=False)
                 gr.HTML(note(NOTE))
             with gr.Column(min_width=320):
                 self.chart = gr.HTML(elem_id="curves", apply_default_css=False)
@@ -63,12 +64,14 @@ class EqualBytes:
             if tab != "equal" or shown is None or shown == compared:
                 return
             if shown.compressed is None:
-                yield {self.status: "<p>The unquantised latent has no file to compare: untick Skip the file.</p>"}
+                yield {self.status: "<p>The unquantized latent has no file to compare: untick Skip the file.</p>"}
                 return
             tell = told(progress, request, "Encoding with each codec.", BESIDE)
-            lab = shown.lab
-            report = lab.judge(shown.picture(), shown.encoding, shown.compressed, between(tell, 0, 0.1))
-            for number, comparison in enumerate(lab.compare(report, between(tell, 0.1, 1))):
+            pipeline = shown.pipeline
+            report = pipeline.decode_and_measure(
+                shown.picture(), shown.encoding, shown.compressed, progress=between(tell, 0, 0.1)
+            )
+            for number, comparison in enumerate(compare(pipeline, report, between(tell, 0.1, 1))):
                 if number == 0:
                     yield {self.compared: None, **self._side_by_side(report, comparison)}
                 yield {self.chart: chart(report, comparison)}
@@ -76,17 +79,15 @@ class EqualBytes:
 
         yield from explained(self.status, alert, work())
 
-    def _side_by_side(self, report: Report, comparison: Comparison) -> Updates:
+    def _side_by_side(self, report: Reconstruction, comparison: Comparison) -> Updates:
         original = comparison.original
-        present = [c.pixels for c in comparison.contenders if c.pixels is not None]
-        scale = max(views.error_scale(original, pixels) for pixels in present)
+        present = [c.pixels for c in comparison.results if c.pixels is not None]
+        scale = max(heatmaps.error_scale(original, pixels) for pixels in present)
         panes = [pane("Original", "The original picture", original)]
         errors = []
-        for c in comparison.contenders:
+        for c in comparison.results:
             if c.pixels is None:
-                panes.append(
-                    pane(c.name, f"{c.name} cannot keep it in {comparison.contenders[0].bytes:,} bytes.", None)
-                )
+                panes.append(pane(c.name, f"{c.name} cannot keep it in {comparison.results[0].bytes:,} bytes.", None))
                 continue
             caption = decibels(c.psnr)
             panes.append(pane(c.name, f"The picture as {c.name} keeps it", c.pixels, caption))
@@ -98,11 +99,11 @@ class EqualBytes:
         return {
             self.table: table([*panes, *errors], shown, original.shape[:2], scale, fresh=True),
             self.status: verdict(comparison),
-            self.figures: contenders(comparison),
+            self.figures: results(comparison),
         }
 
 
-def chart(report: Report, comparison: Comparison) -> str:
+def chart(report: Reconstruction, comparison: Comparison) -> str:
     curves = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in comparison.curves.items()}
-    marked = bits_per_pixel(comparison.contenders[0].bytes, report.encoding.width, report.encoding.height)
+    marked = bits_per_pixel(comparison.results[0].bytes, report.encoding.width, report.encoding.height)
     return charts.rate_distortion_chart(curves, marked)

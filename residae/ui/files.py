@@ -7,9 +7,9 @@ from pathlib import Path
 import gradio as gr
 
 from residae import charts
-from residae.engine import Progress, between
 from residae.errors import ResidaeError
-from residae.ui.desk import Updates, explained, laboratory, read, stop_beside, told
+from residae.progress import Progress, between
+from residae.ui.desk import Updates, explained, get_pipeline, read, stop_beside, told
 from residae.ui.viewer import light_table, pane, table
 from residae.ui.widgets import MODEL, PLAIN, work_line
 from residae.ui.words import alert, channel_sentence, contents, short
@@ -49,7 +49,7 @@ class Files:
             name, part = short(Path(path).name), between(tell, number / len(paths), (number + 1) / len(paths))
             try:
                 data = read(path)
-                info, decoding = laboratory(checkpoint).decompress(data, part)
+                info, decoding = get_pipeline(checkpoint).read(data, part)
             except ResidaeError as error:
                 failures += alert(f"{name}: {error}")
                 continue
@@ -66,7 +66,7 @@ class Files:
 
 def inside(data: bytes, checkpoint: str) -> str:
     """Where the bits of a file went."""
-    codec = laboratory(checkpoint).codec
+    codec = get_pipeline(checkpoint).codec
     opened = codec.decompress(data)
     bits = codec.channel_bits(opened.symbols, opened.info.quality).sum(0)
     return channel_sentence(bits) + charts.channel_chart(bits, None)

@@ -8,10 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from residae import charts, views
-from residae.engine import between
+from residae import charts, heatmaps
+from residae.edit import Edits, channel_losses, reconstruct_edited
 from residae.image import cover, fit
-from residae.session import Edits, Encoding, Report
+from residae.pipeline import Encoding, Reconstruction
+from residae.progress import between
 from residae.ui.desk import BESIDE, EXAMPLES, Shown, Updates, explained, open_fitted, stop_beside, told
 from residae.ui.viewer import as_file, light_table, pane, report_table, table
 from residae.ui.widgets import MODEL, PLAIN, our_pictures, slider, work_line
@@ -22,7 +23,7 @@ PLANES = ("Luma", "Blue chroma", "Red chroma")
 PREVIEW = 256  # pixels of the long side
 NOTE = (
     "M mutes, S plays alone, the slider scales what a channel deviates from its mean: in luma and chroma alike. All "
-    "tiles share one colour scale: vivid ones vary most. The percentage is the channel's share of the file, luma and "
+    "tiles share one color scale: vivid ones vary most. The percentage is the channel's share of the file, luma and "
     "chroma together. Press a tile to enlarge it."
 )
 
@@ -109,7 +110,7 @@ class Lab:
         def work() -> Iterator[Updates]:
             if tab != "lab" or shown is None:
                 return
-            fitting = gains if len(gains) == shown.lab.latent_channels else ()  # they may be of another checkpoint
+            fitting = gains if len(gains) == shown.pipeline.latent_channels else ()  # they may be of another checkpoint
             edits = Edits(fitting, blend, step, noise)
             if not material or material.shown != shown:
                 tell = told(progress, request, "Preparing.", BESIDE)
@@ -130,20 +131,22 @@ class Lab:
         yield {self.material: replace(material, edits=None)}  # until all is well
         if edits.blend:
             material = with_other(material, other, between(tell, 0, 0.3))
-        lab, shown = material.shown.lab, material.shown
+        pipeline, shown = material.shown.pipeline, material.shown
         picture = shown.picture()
         small, whole = material.others or (None, None)
         if edits and max(picture.width, picture.height) > 2 * PREVIEW:
-            preview = lab.judge_edited(fit(picture, PREVIEW), material.small, edits, small, between(tell, 0.3, 0.4))
+            preview = reconstruct_edited(
+                pipeline, fit(picture, PREVIEW), material.small, edits, small, between(tell, 0.3, 0.4)
+            )
             yield {self.table: self._table(preview, shown), self.status: "<p>A small preview.</p>"}
-        report = lab.judge_edited(picture, material.whole, edits, whole, between(tell, 0.4, 1))
+        report = reconstruct_edited(pipeline, picture, material.whole, edits, whole, between(tell, 0.4, 1))
         yield {
             self.material: replace(material, edits=edits),
             self.table: self._table(report, shown),
             self.status: edited_sentence(report, shown.psnr),
         }
 
-    def _table(self, report: Report, shown: Shown) -> dict[str, Any]:
+    def _table(self, report: Reconstruction, shown: Shown) -> dict[str, Any]:
         value = report_table(report, "Edited")
         return value | {"size": [shown.encoding.width, shown.encoding.height]}
 
@@ -152,9 +155,9 @@ class Lab:
         planes = PLANES[: len(material.whole.latents)]
         shares = [None] * len(material.whole.latents[0])
         if material.shown.compressed:
-            bits = material.shown.lab.channel_bits(material.shown.compressed)
+            bits = material.shown.pipeline.channel_bits(material.shown.compressed)
             shares = list(bits.sum(0) / bits.sum())
-        tiles = views.latent_tiles(material.whole.latents[kind])
+        tiles = heatmaps.latent_tiles(material.whole.latents[kind])
         strips = [{"picture": as_file(t, "channel.png"), "share": s} for t, s in zip(tiles, shares, strict=True)]
         return {
             self.mixer: {"strips": strips, "take": take},
@@ -163,7 +166,7 @@ class Lab:
 
     def chart_of(self, material: Material, losses: list[float] | None) -> Updates:
         compressed = material.shown.compressed
-        bits = material.shown.lab.channel_bits(compressed).sum(0) if compressed else None
+        bits = material.shown.pipeline.channel_bits(compressed).sum(0) if compressed else None
         if bits is None and losses is None:
             return {self.chart: ""}
         words = channel_sentence(bits) if bits is not None else ""
@@ -182,10 +185,10 @@ class Lab:
                 return
             losses: list[float] = []
             picture = fit(material.shown.picture(), PREVIEW)
-            lab, tell = material.shown.lab, told(progress, request, "Muting each channel in turn.", BESIDE)
-            for loss in lab.channel_losses(picture, material.small, tell):
+            pipeline, tell = material.shown.pipeline, told(progress, request, "Muting each channel in turn.", BESIDE)
+            for loss in channel_losses(pipeline, picture, material.small, tell):
                 losses.append(loss)
-                padded = losses + [0.0] * (lab.latent_channels - len(losses))
+                padded = losses + [0.0] * (pipeline.latent_channels - len(losses))
                 yield self.chart_of(material, padded)
             yield {self.status: f"<p>Measured on luma at {PREVIEW} px, without rounding.</p>"}
 
@@ -214,24 +217,24 @@ class Lab:
 
     def _enlarged(self, material: Material, plane: str, index: int) -> Updates:
         values = material.whole.latents[PLANES.index(plane)][index]
-        pixels = views.latent_channel(values)
+        pixels = heatmaps.latent_channel(values)
         name = f"Channel {index + 1}" + (f" of {plane.lower()}" if len(material.whole.latents) > 1 else "")
         panes = [pane(name, f"{name} of the latent, enlarged", pixels, channel_numbers(values))]
         return {self.channel: table(panes, [{"name": name, "panes": [0]}], pixels.shape[:2], 1, fresh=True)}
 
 
 def prepared(shown: Shown, tell: Any) -> Material:
-    lab = shown.lab
-    small = lab.encode(fit(shown.picture(), PREVIEW), shown.color, tell)
-    return Material(shown, small, replace(shown.encoding, latents=lab.latents(shown.encoding, shown.compressed)))
+    pipeline = shown.pipeline
+    small = pipeline.encode(fit(shown.picture(), PREVIEW), shown.color, tell)
+    return Material(shown, small, replace(shown.encoding, latents=pipeline.latents(shown.encoding, shown.compressed)))
 
 
 def with_other(material: Material, path: str, tell: Any) -> Material:
     """The material with the other picture, cut to the size of the one that is shown."""
     if material.other == path:
         return material
-    lab, shown = material.shown.lab, material.shown
+    pipeline, shown = material.shown.pipeline, material.shown
     picture = open_fitted(path, max(shown.encoding.height, shown.encoding.width))
     sizes = [(e.height, e.width) for e in (material.small, material.whole)]
-    small, whole = (lab.encode(cover(picture, *size), shown.color, tell) for size in sizes)
+    small, whole = (pipeline.encode(cover(picture, *size), shown.color, tell) for size in sizes)
     return replace(material, other=path, others=(small, whole))

@@ -8,7 +8,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 with suppress(ImportError):
     import spaces  # noqa: F401  # on ZeroGPU it has to be there before torch; see residae.ui.zero
 
-from residae import heap
+from residae import malloc
 from residae.ui.desk import get_ready
 from residae.ui.page import build
 from residae.ui.server import LAUNCH, QUEUE
@@ -20,7 +20,7 @@ def main(mcp: bool = False) -> None:
 
     With `mcp` its endpoints are tools of the Model Context Protocol as well; that needs the package of this name.
     """
-    heap.settle()
+    malloc.tune_malloc()
     get_ready()
     options = LAUNCH | {"mcp_server": mcp}
     build().queue(**QUEUE).launch(theme=THEME, css=CSS, head=HEAD, footer_links=["api", "gradio"], **options)

@@ -3,16 +3,16 @@
 import gradio as gr
 
 from residae import charts
-from residae.anatomy import anatomy
+from residae.checkpoint import Checkpoint, read_card
 from residae.errors import ResidaeError
-from residae.session import find_checkpoints, model_card
-from residae.ui.desk import Updates, default_checkpoint, laboratory
+from residae.summary import summarize
+from residae.ui.desk import Updates, default_checkpoint, get_pipeline
 from residae.ui.words import alert, definition_list
 
 
 class Model:
     def __init__(self) -> None:
-        names = [*find_checkpoints()] or [default_checkpoint()]
+        names = [*Checkpoint.find()] or [default_checkpoint()]
         self.checkpoint = gr.Dropdown(
             names,
             value=names[0],
@@ -35,22 +35,22 @@ class Model:
             return {self.status: alert(error)}
 
     def _described(self, checkpoint: str) -> Updates:
-        lab = laboratory(checkpoint)
-        encoder, decoder = anatomy(lab.base_channels, lab.latent_channels)
+        pipeline = get_pipeline(checkpoint)
+        encoder, decoder = summarize(pipeline.base_channels, pipeline.latent_channels)
         stages = [*encoder, *decoder]
         rows = {
             "Parameters": f"{sum(stage.parameters for stage in stages):,}",
             "Encoder": f"{sum(stage.parameters for stage in encoder):,}",
             "Decoder": f"{sum(stage.parameters for stage in decoder):,}",
             "256 × 256 px": f"{sum(stage.flops for stage in stages) / 1e9:.2f} GFLOP",
-            "Fewer numbers": f"{lab.ratio:.1f}×",
-            "Device": lab.engine.description,
-            "Fingerprint": lab.codec.fingerprint.hex(),
+            "Fewer numbers": f"{pipeline.ratio:.1f}×",
+            "Device": pipeline.engine.description,
+            "Fingerprint": pipeline.codec.fingerprint.hex(),
         }
         drawn = [[(s.name, s.channels, s.side, s.parameters, s.flops) for s in part] for part in (encoder, decoder)]
         return {
             self.status: "",
             self.diagram: charts.network_diagram(*drawn),
             self.figures: definition_list(rows),
-            self.card: model_card(find_checkpoints()[checkpoint]),
+            self.card: read_card(Checkpoint.find()[checkpoint]),
         }

@@ -5,11 +5,11 @@ from typing import Any
 
 import gradio as gr
 
-from residae import charts, views
+from residae import charts, heatmaps
 from residae.errors import OutOfMemoryError, ResidaeError
-from residae.session import Report
+from residae.pipeline import Reconstruction
 from residae.ui.controls import Controls
-from residae.ui.desk import PICTURE, GivenUp, Shown, Updates, examine, explained, told
+from residae.ui.desk import PICTURE, GivenUp, Shown, Updates, explained, reconstruct, told
 from residae.ui.viewer import light_table, report_table
 from residae.ui.widgets import work_line
 from residae.ui.words import alert, heading, numbers, sentences
@@ -53,7 +53,7 @@ class Reconstruct:
         def work() -> Iterator[Updates]:
             if chosen:
                 tell = told(progress, request, rank=PICTURE)
-                report = examine(chosen, checkpoint, color, side, None if exact else quality, tell)
+                report = reconstruct(chosen, checkpoint, color, side, None if exact else quality, tell)
                 fresh = Shown(chosen, side, checkpoint, report.encoding, report.compressed, report.psnr)
                 yield from self._filled(fresh, report)
 
@@ -73,9 +73,11 @@ class Reconstruct:
         def work() -> Iterator[Updates]:
             asked = None if exact else quality
             if shown and shown.quality != asked:
-                compressed = None if asked is None else shown.lab.compress(shown.encoding, asked)
+                compressed = None if asked is None else shown.pipeline.write(shown.encoding, asked)
                 picture = shown.picture()
-                report = shown.lab.judge(picture, shown.encoding, compressed, told(progress, request))
+                report = shown.pipeline.decode_and_measure(
+                    picture, shown.encoding, compressed, progress=told(progress, request)
+                )
                 again = Shown(shown.path, shown.side, shown.checkpoint, shown.encoding, compressed, report.psnr)
                 yield from self._filled(again, report)
 
@@ -98,16 +100,16 @@ class Reconstruct:
 
         yield from explained(self.status, alert, outcome())
 
-    def _filled(self, shown: Shown, report: Report) -> Iterator[Updates]:
+    def _filled(self, shown: Shown, report: Reconstruction) -> Iterator[Updates]:
         """The picture first; what takes time to measure after it."""
         original, rebuilt = report.original, report.decoding.pixels
-        lab = shown.lab
+        pipeline = shown.pipeline
         yield {self.table: report_table(report)}
         yield {
-            self.header: heading(f"{lab.name} · {lab.engine.description}"),
+            self.header: heading(f"{pipeline.name} · {pipeline.engine.description}"),
             self.shown: shown,
             self.figures: numbers(report),
             self.status: sentences(report),
-            self.histogram: charts.error_histogram(views.luma_error(original, rebuilt)),
+            self.histogram: charts.error_histogram(heatmaps.luma_error(original, rebuilt)),
             **self.controls.file_to_keep(report, shown.path),
         }

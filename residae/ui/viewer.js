@@ -203,7 +203,7 @@ async function read(event, frame) {
     words += `, error ${gray ? String(b[0] - a[0]).replace("-", "\u2212") : off.toFixed(1)}`;
   }
   readout.textContent = `${x}, ${y}: ${words}`;
-  readout.title = `x, y: ${measured.map((pane) => pane.name).join(" → ")}, in grey levels`;
+  readout.title = `x, y: ${measured.map((pane) => pane.name).join(" → ")}, in gray levels`;
 }
 
 let drag = null, pinch = new Map();

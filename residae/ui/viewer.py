@@ -11,9 +11,9 @@ from typing import Any
 
 import gradio as gr
 
-from residae import charts, views
+from residae import charts, heatmaps
 from residae.image import Pixels, write_png
-from residae.session import Report
+from residae.pipeline import Reconstruction
 from residae.ui.desk import saved
 
 SCRIPT = (Path(__file__).parent / "viewer.js").read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ def pane(name: str, alt: str, pixels: Pixels | None, caption: str = "", measured
 
 def error_pane(name: str, original: Pixels, rebuilt: Pixels, scale: float, caption: str = "") -> dict[str, Any]:
     """The error of a reconstruction, absolute and signed, as two maps of one place."""
-    absolute, signed = (views.error_map(original, rebuilt, kind, scale) for kind in (False, True))
+    absolute, signed = (heatmaps.error_map(original, rebuilt, kind, scale) for kind in (False, True))
     alt = f"Map of the error of {name} at each pixel"
     return pane(name, alt, absolute, caption) | {"signed": as_file(signed, "error-signed.png")}
 
@@ -76,10 +76,10 @@ def table(
     return {"panes": [*panes], "views": [*shown], "size": [size[1], size[0]], "key": key, "fresh": fresh}
 
 
-def report_table(report: Report, name: str = "Reconstruction", scale: float | None = None) -> dict[str, Any]:
+def report_table(report: Reconstruction, name: str = "Reconstruction", scale: float | None = None) -> dict[str, Any]:
     """An original, what was made of it, and the error."""
     original, rebuilt = report.original, report.decoding.pixels
-    scale = scale or views.error_scale(original, rebuilt)
+    scale = scale or heatmaps.error_scale(original, rebuilt)
     with ThreadPoolExecutor() as pool:  # compressing files lets other threads run
         jobs = [
             pool.submit(pane, "Original", "The original picture", original, measured=True),

@@ -5,17 +5,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from residae import views
-from residae.codec import Info
+from residae import heatmaps
+from residae.codec import FileInfo
+from residae.compare import Comparison
 from residae.metrics import bits_per_pixel
-from residae.session import Comparison, Report
+from residae.pipeline import Reconstruction
 
 
 def alert(message: object) -> str:
     return f'<p class="alert" role="alert">{html.escape(str(message))}</p>'
 
 
-def numbers(report: Report) -> str:
+def numbers(report: Reconstruction) -> str:
     """The panel of figures, as a list that can be selected and copied."""
     encoding, compressed = report.encoding, report.compressed
     shape = " × ".join(str(length) for length in encoding.latents[0].shape)
@@ -75,7 +76,7 @@ def note(words: str) -> str:
     return f'<p class="note">{html.escape(words)}</p>'
 
 
-def sentences(report: Report) -> str:
+def sentences(report: Reconstruction) -> str:
     """What the picture costs, and where its error sits."""
     words = [errors(report), *report.notices]
     if report.compressed:
@@ -86,18 +87,18 @@ def sentences(report: Report) -> str:
     return f"<p>{html.escape(' '.join(words))}</p>"
 
 
-def errors(report: Report) -> str:
+def errors(report: Reconstruction) -> str:
     """Where the error sits, and what is free of it."""
     pair = report.original, report.decoding.pixels
-    return f"{views.where_error(*pair)} {views.where_free(*pair)}".strip().replace(" %", "\N{NO-BREAK SPACE}%")
+    return f"{heatmaps.where_error(*pair)} {heatmaps.where_free(*pair)}".strip().replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def channel_sentence(bits: Any) -> str:
-    return f"<p>{html.escape(views.where_bits(bits))}</p>"
+    return f"<p>{html.escape(heatmaps.where_bits(bits))}</p>"
 
 
 def channel_numbers(values: Any) -> str:
-    statistics = views.channel_statistics(values)
+    statistics = heatmaps.channel_statistics(values)
     words = (
         f"mean {statistics.mean:.4g}, spread {statistics.standard_deviation:.4g}, "
         f"range {statistics.minimum:.4g} to {statistics.maximum:.4g}"
@@ -105,7 +106,7 @@ def channel_numbers(values: Any) -> str:
     return words.replace("-", "\N{MINUS SIGN}")
 
 
-def edited_sentence(report: Report, before: float) -> str:
+def edited_sentence(report: Reconstruction, before: float) -> str:
     """What the edits have cost."""
     words = "as it was"
     if not math.isclose(report.psnr, before, abs_tol=0.005):
@@ -114,11 +115,11 @@ def edited_sentence(report: Report, before: float) -> str:
     return f"<p><b>{decibels(report.psnr)}</b>, {words}. {html.escape(errors(report))}</p>"
 
 
-def contents(info: Info) -> str:
+def contents(info: FileInfo) -> str:
     """What a file says of itself."""
     return definition_list(
         {
-            "Picture": f"{info.width:,} × {info.height:,} px, {'colour' if info.color else 'gray'}",
+            "Picture": f"{info.width:,} × {info.height:,} px, {'color' if info.color else 'gray'}",
             "File": kilobytes(info.file_bytes),
             "Rate": f"{info.bits_per_pixel:.3f} bpp",
             "Quality": f"{info.quality:g}",
@@ -129,11 +130,11 @@ def contents(info: Info) -> str:
     )
 
 
-def contenders(comparison: Comparison) -> str:
+def results(comparison: Comparison) -> str:
     """The table at equal bytes."""
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Codec", "Bytes", "PSNR", "SSIM", "MS-SSIM"))
     rows = ""
-    for c in comparison.contenders:
+    for c in comparison.results:
         cells = (f"{c.bytes:,}", decibels(c.psnr), similarity(c.ssim), similarity(c.ms_ssim))
         if c.pixels is None:
             rows += f'<tr><th scope="row">{c.name}</th><td colspan="4">cannot keep it in so few</td></tr>'
@@ -144,17 +145,17 @@ def contenders(comparison: Comparison) -> str:
 
 def verdict(comparison: Comparison) -> str:
     """Who is ahead in PSNR at these bytes, as it is shown: to two digits."""
-    ours, *others = comparison.contenders
+    ours, *others = comparison.results
     able = [c for c in others if c.pixels is not None]
     own, shown = round(ours.psnr, 2), {c.name: round(c.psnr, 2) for c in able}
     words = [f"At {ours.bytes:,} bytes this network has {decibels(ours.psnr)}."]
-    for which, rivals in (
+    for which, baselines in (
         ("less", [name for name, psnr in shown.items() if psnr < own]),
         ("as much", [name for name, psnr in shown.items() if psnr == own]),
         ("more", [name for name, psnr in shown.items() if psnr > own]),
     ):
-        if rivals:
-            words.append(f"{enumerated(rivals)} {'has' if len(rivals) == 1 else 'have'} {which}.")
+        if baselines:
+            words.append(f"{enumerated(baselines)} {'has' if len(baselines) == 1 else 'have'} {which}.")
     unable = [c.name for c in others if c.pixels is None]
     if unable:
         words.append(f"{enumerated(unable)} cannot keep it in so few.")

@@ -8,11 +8,12 @@ import os
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar, cast
 
-from residae.checkpoint import ResidualAutoencoder
-from residae.engine import Latent, Progress
+from residae.checkpoint import Checkpoint
+from residae.engine import Latent
 from residae.errors import ResidaeError
 from residae.image import Picture
-from residae.session import Decoding, Encoding, Laboratory
+from residae.pipeline import Decoding, Encoding, Pipeline
+from residae.progress import Progress
 
 try:
     from spaces import GPU
@@ -30,11 +31,11 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class LentLaboratory(Laboratory):
-    """A laboratory whose network runs only while a GPU is lent to it. Open it on the main thread, before any call."""
+class ZeroGpuPipeline(Pipeline):
+    """A pipeline whose network runs only while a GPU is lent to it. Open it on the main thread, before any call."""
 
-    def __init__(self, network: ResidualAutoencoder, name: str, *_: object) -> None:
-        super().__init__(network, name, "cuda")  # whichever device and precision are asked for
+    def __init__(self, checkpoint: Checkpoint, *_: object) -> None:
+        super().__init__(checkpoint, "cuda")  # whichever device and precision are asked for
         self._encode = _lent(super().encode, lambda picture, color: seconds(picture.height, picture.width))
         self._decode = _lent(super().decode, lambda latents, height, width: seconds(height, width))
 

@@ -92,7 +92,7 @@ def _to_emulated(tensor: torch.Tensor, *arguments: Any, **named: Any) -> torch.T
 
 
 def _no_cuda() -> None:
-    raise Forbidden("CUDA has been initialised")
+    raise Forbidden("CUDA has been initialized")
 
 
 def _memory(value: Any) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
 """What the page shows of an error or a latent: pictures as (H, W, 3) uint8 arrays, and sentences.
 
-Errors are in grey levels, 0 to 255. Signed errors are reconstruction - original: blue is too dark, orange too bright.
+Errors are in gray levels, 0 to 255. Signed errors are reconstruction - original: blue is too dark, orange too bright.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-ROUND_SCALES = (4, 8, 16, 32, 64, 128, 255)  # grey levels
+ROUND_SCALES = (4, 8, 16, 32, 64, 128, 255)  # gray levels
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, full range
 
 # Björn Ottosson, "A perceptual color space for image processing", 2020.
@@ -33,13 +33,13 @@ BLOCK = 8  # pixels: an error just beside an edge still counts as on it
 
 REGIONS: dict[str, tuple[int | slice, int | slice]] = {
     "in the upper left": (0, 0),
-    "at the top centre": (0, 1),
+    "at the top center": (0, 1),
     "in the upper right": (0, 2),
-    "at the centre left": (1, 0),
-    "in the centre": (1, 1),
-    "at the centre right": (1, 2),
+    "at the center left": (1, 0),
+    "in the center": (1, 1),
+    "at the center right": (1, 2),
     "in the lower left": (2, 0),
-    "at the bottom centre": (2, 1),
+    "at the bottom center": (2, 1),
     "in the lower right": (2, 2),
     "in the upper third": (0, slice(None)),
     "across the middle": (1, slice(None)),
@@ -55,10 +55,10 @@ Floats = NDArray[np.floating]
 
 @cache
 def sequential() -> Picture:
-    """(256, 3) colours from 0, deep indigo, through magenta and orange to 1, pale yellow.
+    """(256, 3) colors from 0, deep indigo, through magenta and orange to 1, pale yellow.
 
-    A helix in OKLab: lightness rises evenly while (a, b) runs along a circular arc, so that neighbours are equally
-    far apart by construction, and lightness alone carries the value. Radius and centre keep it inside sRGB.
+    A helix in OKLab: lightness rises evenly while (a, b) runs along a circular arc, so that neighbors are equally
+    far apart by construction, and lightness alone carries the value. Radius and center keep it inside sRGB.
     """
     t = np.linspace(0, 1, 256)
     angle = np.radians(-96 + (118 + 96) * t)
@@ -67,7 +67,7 @@ def sequential() -> Picture:
 
 @cache
 def diverging() -> Picture:
-    """(255, 3) colours from -1, blue, through near-white to 1, orange: an odd number, so that 0 has its own, entry 127.
+    """(255, 3) colors from -1, blue, through near-white to 1, orange: an odd number, so that 0 has its own, entry 127.
 
     Two straight lines in OKLab of the same lightness and chroma, hence equal steps and equal weight on both sides;
     inside sRGB.
@@ -79,7 +79,7 @@ def diverging() -> Picture:
 
 
 def error_scale(original: Picture, reconstruction: Picture) -> float:
-    """The first of 4, 8, 16, 32, 64, 128, 255 grey levels that 99 % of the pixels' absolute errors do not exceed.
+    """The first of 4, 8, 16, 32, 64, 128, 255 gray levels that 99 % of the pixels' absolute errors do not exceed.
 
     Pictures that are compared share the largest of their scales. Raises ValueError where shapes differ.
     """
@@ -87,12 +87,12 @@ def error_scale(original: Picture, reconstruction: Picture) -> float:
 
 
 def round_scale(error: float) -> int:
-    """The first of 4, 8, 16, 32, 64, 128, 255 grey levels that `error` does not exceed."""
+    """The first of 4, 8, 16, 32, 64, 128, 255 gray levels that `error` does not exceed."""
     return next(scale for scale in ROUND_SCALES if error <= scale)
 
 
 def luma_error(original: Picture, reconstruction: Picture) -> NDArray[np.float32]:
-    """(H, W) reconstruction - original, in grey levels of luma. Raises ValueError where shapes differ."""
+    """(H, W) reconstruction - original, in gray levels of luma. Raises ValueError where shapes differ."""
     _check(original, reconstruction)
     return _luma(reconstruction) - _luma(original)
 
@@ -101,7 +101,7 @@ def error_map(original: Picture, reconstruction: Picture, signed: bool, scale: f
     """The error at every pixel of two (H, W) or (H, W, 3) pictures as an (H, W, 3) picture.
 
     Absolute errors are the root mean square over channels, whose mean square is that of PSNR; signed ones are of
-    luma. `scale` > 0 is the error in grey levels at which the colour saturates. Raises ValueError where shapes differ.
+    luma. `scale` > 0 is the error in gray levels at which the color saturates. Raises ValueError where shapes differ.
     """
     if signed:
         return _diverge(luma_error(original, reconstruction) / scale)
@@ -130,7 +130,7 @@ def channel_statistics(z_c: Floats) -> ChannelStatistics:
 def latent_tiles(z: Floats, scale: float | None = None) -> list[Picture]:
     """One picture for each channel of a (C, h, w) latent, on one scale: busy channels are vivid, empty ones pale.
 
-    Each channel is centred on its own mean, for offsets carry no picture. Colours saturate at a deviation of `scale`
+    Each channel is centerd on its own mean, for offsets carry no picture. Colors saturate at a deviation of `scale`
     in the latent's units; by default three standard deviations of the busiest channel. Every cell becomes a square
     of whole pixels: the short side reaches 128 px unless the long side would pass 512 px.
     """
@@ -249,7 +249,7 @@ def _block_sums(x: Floats) -> Floats:
 
 
 def _diverge(x: Floats) -> Picture:
-    """Colours of values in -1 .. 1; beyond, those of the ends."""
+    """Colors of values in -1 .. 1; beyond, those of the ends."""
     picture: Picture = diverging()[np.rint(np.clip(x, -1, 1) * 127 + 127).astype(np.uint8)]
     return picture
 

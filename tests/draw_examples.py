@@ -1,10 +1,10 @@
-"""Compute the example pictures: `python -m residae.examples.draw [FOLDER]`, the folder of this file by default.
+"""Compute the example pictures: `python tests/draw_examples.py [FOLDER]`, `residae/examples` by default.
 
 Five pictures that are hard for a compressor in five ways: smooth shading and sharp edges (`scene.jpg`), measurable
-detail (`chart.png`), text (`page.png`), natural texture (`texture.jpg`) and saturated colour (`flowers.jpg`).
+detail (`chart.png`), text (`page.png`), natural texture (`texture.jpg`) and saturated color (`flowers.jpg`).
 Nothing is photographed or downloaded, and every random number is seeded.
 
-Colours are linear light until `_photograph`; image arrays are (H, W, 3), except that the ray tracer and the
+Colors are linear light until `_photograph`; image arrays are (H, W, 3), except that the ray tracer and the
 landscape keep lists of N rays or points as (3, N), one contiguous row per coordinate.
 """
 
@@ -24,7 +24,7 @@ Ints = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 
 
-# ---- shared: noise, curves, colour ----
+# ---- shared: noise, curves, color ----
 
 
 def _lattice(seed: int) -> Floats:
@@ -72,7 +72,7 @@ def _mix(a: Floats, b: Floats | float, share: Floats | float) -> Floats:
     return a + (b - a) * share
 
 
-def _colour(*rgb: float) -> Floats:
+def _color(*rgb: float) -> Floats:
     return np.array(rgb, np.float32)
 
 
@@ -233,7 +233,7 @@ def _evening_sky(lattice: Floats, sun: Floats, side: int) -> Floats:
 
 
 def _parquet(lattice: Floats, x: Floats, z: Floats) -> Floats:
-    """Herringbone oak: planks of 5 x 1, colour (3, N)."""
+    """Herringbone oak: planks of 5 x 1, color (3, N)."""
     length, plank = 5, 0.30
     p, q = (x + z) * (math.sqrt(0.5) / plank) + 200, (z - x) * (math.sqrt(0.5) / plank) + 200
     i, j = np.floor(p), np.floor(q)
@@ -269,7 +269,7 @@ def _trace(
         haze = np.where(hit == FLOOR, 1 - np.exp(-np.maximum(distance - 8, 0) / 60), 0)
         haze[distance == FAR] = 1
         hazy = haze > 0
-        scale = (side / 2 - 0.5) / (1 + np.abs(ray[1, hazy]))  # the floor's haze takes the sky's colour above it
+        scale = (side / 2 - 0.5) / (1 + np.abs(ray[1, hazy]))  # the floor's haze takes the sky's color above it
         i, j = ((ray[axis, hazy] * scale + side / 2).astype(np.int32) for axis in (0, 2))
         light[:, rays[hazy]] += carried[:, hazy] * haze[hazy] * sky[j * side + i].T
 
@@ -407,7 +407,7 @@ def _between(wave: Floats) -> Floats:
 
 
 def _square(side: int, fine: int = 1) -> tuple[Floats, Floats]:
-    """x, y of the (fine * side) ** 2 sample points of a square, in pixels from its centre."""
+    """x, y of the (fine * side) ** 2 sample points of a square, in pixels from its center."""
     at = (np.arange(side * fine, dtype=np.float32) + 0.5) / fine - side / 2
     x, y = np.meshgrid(at, at)
     return x, y
@@ -512,7 +512,7 @@ LEFT_COLUMN = (
     "and each cell is left with sixteen numbers to speak for the 256 pixels that it stands on. Nothing forbids "
     "a copy, except that there is no room for one.",
     "So it has to choose. Smooth shading is cheap: a slope is a few numbers, however many pixels it covers. A long "
-    "edge is cheap too, for its neighbours foretell where it goes next. What repeats is cheaper than what does not, "
+    "edge is cheap too, for its neighbors foretell where it goes next. What repeats is cheaper than what does not, "
     "and what is alike in most pictures costs almost nothing, since the decoder already knows it by heart.",
     "Dear is whatever surprises. The place of every blade of grass, the grain of a film, the letters on this page: "
     "each is one outcome among very many, and the narrow place has no words for it.",
@@ -654,15 +654,15 @@ def _firs(lattice: Floats, x: Floats, z: Floats) -> Floats:
     return height
 
 
-def _horizon_colour(across: Floats) -> Floats:
+def _horizon_color(across: Floats) -> Floats:
     """(..., 3), warmer towards the sun on the left."""
-    return _colour(0.50, 0.58, 0.70) + _colour(0.42, 0.22, 0.02) * _smoothstep(0.9, -0.9, across)[..., None]
+    return _color(0.50, 0.58, 0.70) + _color(0.42, 0.22, 0.02) * _smoothstep(0.9, -0.9, across)[..., None]
 
 
 def _day_sky(lattice: Floats, across: Floats, up: Floats) -> Floats:
     """Blue above haze, and a sheet of clouds lit from the left."""
-    blue = _colour(0.060, 0.175, 0.46)
-    sky = _mix(blue, _horizon_colour(across), np.exp(-5.2 * up)[..., None])
+    blue = _color(0.060, 0.175, 0.46)
+    sky = _mix(blue, _horizon_color(across), np.exp(-5.2 * up)[..., None])
     x, y = 0.80 * across / (up + 0.07) + 10, 0.55 / (up + 0.07) + 4
 
     def density(x: Floats, y: Floats) -> Floats:
@@ -671,7 +671,7 @@ def _day_sky(lattice: Floats, across: Floats, up: Floats) -> Floats:
 
     here, sunward = density(x, y), density(x - 0.16, y - 0.10)
     lit = np.clip(0.62 - 0.75 * (sunward - 0.55 * here), 0, 1.25)[..., None]
-    cloud = _mix(_colour(0.36, 0.40, 0.50), _colour(1.30, 1.10, 0.90), lit)
+    cloud = _mix(_color(0.36, 0.40, 0.50), _color(1.30, 1.10, 0.90), lit)
     return _mix(sky, cloud, (_smoothstep(-0.12, 0.55, here) * _smoothstep(0, 0.10, up))[..., None])
 
 
@@ -680,22 +680,22 @@ def _ground(lattice: Floats, x: Floats, z: Floats, height: Floats, flatness: Flo
     rough, fine = _fractal(lattice, 9 * x, 9 * z, 4), _fractal(lattice, 60 * x, 60 * z, 3)
     strata = _noise(lattice, 38 * height + rough, 0.8 * x)[0]
 
-    def mottled(colour: Floats, by_rough: float, by_fine: float) -> Floats:
-        return colour * (1 + by_rough * rough + by_fine * fine)[:, None]
+    def mottled(color: Floats, by_rough: float, by_fine: float) -> Floats:
+        return color * (1 + by_rough * rough + by_fine * fine)[:, None]
 
     def cover(below: Floats, above: Floats, share: Floats) -> Floats:
         return _mix(below, above, share[:, None])
 
-    rock = mottled(_colour(0.150, 0.126, 0.104), 0.35, 0.25) * (1 + 0.30 * strata)[:, None]
-    grass = mottled(_colour(0.110, 0.116, 0.028), 0.45, 0.30)
-    forest = mottled(_colour(0.022, 0.040, 0.017), 0, 0.5)
-    stones = mottled(_colour(0.17, 0.15, 0.12), 0, 0.4)
+    rock = mottled(_color(0.150, 0.126, 0.104), 0.35, 0.25) * (1 + 0.30 * strata)[:, None]
+    grass = mottled(_color(0.110, 0.116, 0.028), 0.45, 0.30)
+    forest = mottled(_color(0.022, 0.040, 0.017), 0, 0.5)
+    stones = mottled(_color(0.17, 0.15, 0.12), 0, 0.4)
     meadow = _smoothstep(0.62, 0.80, flatness + 0.08 * rough) * _smoothstep(1.25, 0.6, height + 0.15 * rough)
     trees = _smoothstep(0.25, 0.5, wood) * _smoothstep(0.5, 0.7, flatness)
     holds = flatness + 0.10 * fine + 0.06 * _smoothstep(1.3, 2, height)
     snow = _smoothstep(1.02, 1.42, height + 0.16 * rough) * _smoothstep(0.50, 0.68, holds)
     ground = cover(cover(rock, grass, meadow), forest, trees)
-    ground = cover(ground, np.broadcast_to(_colour(0.86, 0.88, 0.92), ground.shape), snow)
+    ground = cover(ground, np.broadcast_to(_color(0.86, 0.88, 0.92), ground.shape), snow)
     return np.maximum(cover(ground, stones, _smoothstep(0.022, 0.008, height)), 0.004)
 
 
@@ -773,21 +773,21 @@ def landscape() -> Image.Image:
         )
         sunny = shadow.light(x, depth, ground)
         direct = (np.clip(_dot(normal, sun), 0, 1) * sunny)[:, None]
-        light = _colour(0.20, 0.30, 0.50) * (0.5 + 0.5 * normal[1, :, None]) + _colour(3.1, 2.35, 1.55) * direct
+        light = _color(0.20, 0.30, 0.50) * (0.5 + 0.5 * normal[1, :, None]) + _color(3.1, 2.35, 1.55) * direct
         albedo = _ground(details, x, depth, ground, normal[1], wood[column, k])
 
         fir = firs[column, k]
         tree = fir > 0.001
         crown = np.clip(fir[tree, None] / 0.03, 0, 1)  # dark inside the wood, lit at the tips
-        sunlit = _colour(2.2, 1.7, 1.1) * (sunny[tree, None] * (0.15 + 0.45 * crown))
-        light[tree] = (_colour(0.16, 0.24, 0.36) + sunlit) * (0.25 + 0.75 * crown)
+        sunlit = _color(2.2, 1.7, 1.1) * (sunny[tree, None] * (0.15 + 0.45 * crown))
+        light[tree] = (_color(0.16, 0.24, 0.36) + sunlit) * (0.25 + 0.75 * crown)
         needles = 1 + 0.6 * _fractal(details, 60 * x[tree], 60 * depth[tree], 3)
-        albedo[tree] = np.maximum(_colour(0.030, 0.050, 0.020) * needles[:, None], 0.004)
+        albedo[tree] = np.maximum(_color(0.030, 0.050, 0.020) * needles[:, None], 0.004)
 
         distance = (depth * np.sqrt(1 + slope[column, 0] ** 2))[:, None]
         thin = np.exp(-0.6 * np.maximum(ground, 0))[:, None]  # the air holds less haze higher up, and more of it blue
-        haze = 1 - np.exp(-distance * _colour(0.024, 0.034, 0.050) * thin)
-        picture[row, column] = _mix(albedo * light, 0.80 * _horizon_colour(slope[column, 0]), haze)
+        haze = 1 - np.exp(-distance * _color(0.024, 0.034, 0.050) * thin)
+        picture[row, column] = _mix(albedo * light, 0.80 * _horizon_color(slope[column, 0]), haze)
         return picture, water
 
     picture, water = look(EYE_HEIGHT)
@@ -803,29 +803,29 @@ def landscape() -> Image.Image:
     reflection = np.stack([_bilinear(mirrored[..., c], mirror_column, mirror_row) for c in range(3)], -1)
     cosine = np.clip(EYE_HEIGHT / np.sqrt(EYE_HEIGHT**2 + x * x + depth * depth) + 3 * ripple, 0, 1)
     fresnel = (0.02 + 0.98 * (1 - cosine) ** 5)[:, None]
-    picture[row, column] = _mix(_colour(0.010, 0.035, 0.045), reflection, fresnel)
+    picture[row, column] = _mix(_color(0.010, 0.035, 0.045), reflection, fresnel)
     return _photograph(_shrink(picture, SUPERSAMPLING), 0.95)
 
 
 # ---- flowers.jpg: dahlias ----
 #
-# A layer is (H, W, 4): premultiplied colour and cover. Lengths are pixels of the supersampled picture.
+# A layer is (H, W, 4): premultiplied color and cover. Lengths are pixels of the supersampled picture.
 
 LAMP = _direction(-0.52, -0.55, 0.66)  # y is down, z towards the viewer
 Palette = tuple[tuple[Floats, Floats, Floats], tuple[Floats, Floats, Floats]]  # outer, inner: base, middle, tip
 CORAL: Palette = (
-    (_colour(0.26, 0.004, 0.016), _colour(0.62, 0.020, 0.032), _colour(0.90, 0.17, 0.13)),
-    (_colour(0.45, 0.03, 0.004), _colour(0.80, 0.14, 0.010), _colour(0.95, 0.42, 0.04)),
+    (_color(0.26, 0.004, 0.016), _color(0.62, 0.020, 0.032), _color(0.90, 0.17, 0.13)),
+    (_color(0.45, 0.03, 0.004), _color(0.80, 0.14, 0.010), _color(0.95, 0.42, 0.04)),
 )
 PLUM: Palette = (
-    (_colour(0.10, 0.004, 0.07), _colour(0.36, 0.016, 0.20), _colour(0.72, 0.22, 0.52)),
-    (_colour(0.08, 0.004, 0.05), _colour(0.30, 0.010, 0.12), _colour(0.55, 0.05, 0.25)),
+    (_color(0.10, 0.004, 0.07), _color(0.36, 0.016, 0.20), _color(0.72, 0.22, 0.52)),
+    (_color(0.08, 0.004, 0.05), _color(0.30, 0.010, 0.12), _color(0.55, 0.05, 0.25)),
 )
 CREAM: Palette = (
-    (_colour(0.50, 0.30, 0.08), _colour(0.78, 0.58, 0.26), _colour(0.88, 0.78, 0.56)),
-    (_colour(0.60, 0.40, 0.04), _colour(0.90, 0.66, 0.12), _colour(0.98, 0.86, 0.30)),
+    (_color(0.50, 0.30, 0.08), _color(0.78, 0.58, 0.26), _color(0.88, 0.78, 0.56)),
+    (_color(0.60, 0.40, 0.04), _color(0.90, 0.66, 0.12), _color(0.98, 0.86, 0.30)),
 )
-LEAF = (_colour(0.010, 0.045, 0.012), _colour(0.022, 0.085, 0.022), _colour(0.05, 0.14, 0.03))
+LEAF = (_color(0.010, 0.045, 0.012), _color(0.022, 0.085, 0.022), _color(0.05, 0.14, 0.03))
 
 
 class Blade(NamedTuple):
@@ -839,7 +839,7 @@ class Blade(NamedTuple):
     width: float  # half of it
     lift: float  # how steeply it rises towards the viewer
     cup: float  # how strongly its sides turn up
-    colours: Sequence[Floats]
+    colors: Sequence[Floats]
     squash: float  # of the whole flower, vertically
     shade: float  # how far its shadow falls
     leaf: bool = False
@@ -906,16 +906,16 @@ def _paint(layer: Floats, blade: Blade, lattice: Floats, rng: np.random.Generato
     )
     normal = _unit(normal)
     lit = np.clip(_dot(normal, LAMP), 0, 1)
-    sheen = np.clip(_dot(normal, (LAMP + _colour(0, 0, 1)) / 2), 0, 1) ** 24
-    base, middle_colour, tip = blade.colours
+    sheen = np.clip(_dot(normal, (LAMP + _color(0, 0, 1)) / 2), 0, 1) ** 24
+    base, middle_color, tip = blade.colors
     towards_tip = _smoothstep(0.15, 1, s + 0.12 * grain)[:, None] ** 2
-    colour = _mix(_mix(base, middle_colour, _smoothstep(-0.1, 0.6, s)[:, None]), tip, towards_tip)
-    colour = np.maximum(colour * (1 + ribs[:, None]), 0) ** (1.35 - 0.35 * lit[:, None])  # shade is deeper in hue
+    color = _mix(_mix(base, middle_color, _smoothstep(-0.1, 0.6, s)[:, None]), tip, towards_tip)
+    color = np.maximum(color * (1 + ribs[:, None]), 0) ** (1.35 - 0.35 * lit[:, None])  # shade is deeper in hue
     open_ = _smoothstep(-0.35, 0.75, s)  # little light reaches the base
-    colour *= 1.15 * ((0.16 + lit + 0.10 * grain * lit) * (0.18 + 0.82 * open_))[:, None]
-    colour += _colour(1, 0.97, 0.92) * ((0.16 if blade.leaf else 0.10) * sheen * open_)[:, None]
-    colour *= 1 + 0.16 * _smoothstep(0.86, 1, np.abs(r))[:, None]  # light shines through the thin edge
-    under[on] = under[on] * (1 - cover) + np.concatenate([colour, np.ones_like(cover)], 1) * cover
+    color *= 1.15 * ((0.16 + lit + 0.10 * grain * lit) * (0.18 + 0.82 * open_))[:, None]
+    color += _color(1, 0.97, 0.92) * ((0.16 if blade.leaf else 0.10) * sheen * open_)[:, None]
+    color *= 1 + 0.16 * _smoothstep(0.86, 1, np.abs(r))[:, None]  # light shines through the thin edge
+    under[on] = under[on] * (1 - cover) + np.concatenate([color, np.ones_like(cover)], 1) * cover
 
 
 def _dahlia(layer: Floats, x: float, y: float, radius: float, squash: float, palette: Palette, petals: int) -> None:
@@ -929,9 +929,9 @@ def _dahlia(layer: Floats, x: float, y: float, radius: float, squash: float, pal
         start = 0.40 * end * out**0.5
         width = radius * (0.030 + 0.085 * out**0.75) * (1 + rng.normal(0, 0.05))
         share = out**0.8
-        colours = [_mix(b, a, share) * (1 + rng.normal(0, 0.05)) for a, b in zip(*palette, strict=True)]
+        colors = [_mix(b, a, share) * (1 + rng.normal(0, 0.05)) for a, b in zip(*palette, strict=True)]
         lift, cup, shade = 0.95 - 1.05 * out, 1.0 - 0.25 * out, radius * (0.020 + 0.040 * out)
-        petal = Blade(x, y, angle, start, end - start, width, lift, cup, colours, squash, shade)
+        petal = Blade(x, y, angle, start, end - start, width, lift, cup, colors, squash, shade)
         _paint(layer, petal, lattice, rng)
 
 
@@ -957,9 +957,9 @@ def flowers() -> Image.Image:
     h, w = HEIGHT * n, WIDTH * n
     y, x = np.mgrid[0:h, 0:w].astype(np.float32) / h
     mottle = _fractal(lattice, 3 * x + 8, 3 * y + 2, 5)[..., None]
-    garden = _colour(0.010, 0.022, 0.013) * (1.5 + 1.2 * mottle)
-    garden += _colour(0.030, 0.055, 0.015) * _smoothstep(0.1, 0.8, mottle + 0.5 - 0.7 * y[..., None])
-    lights = _colour(0.55, 0.85, 0.16, 0.9, 0.9, 0.4, 0.2, 0.55, 0.2, 1, 0.6, 0.5, 0.6, 0.8, 1).reshape(5, 3)
+    garden = _color(0.010, 0.022, 0.013) * (1.5 + 1.2 * mottle)
+    garden += _color(0.030, 0.055, 0.015) * _smoothstep(0.1, 0.8, mottle + 0.5 - 0.7 * y[..., None])
+    lights = _color(0.55, 0.85, 0.16, 0.9, 0.9, 0.4, 0.2, 0.55, 0.2, 1, 0.6, 0.5, 0.6, 0.8, 1).reshape(5, 3)
     for _ in range(220):
         column, row = int(rng.integers(0, w)), int(rng.beta(1, 1.8) * h)
         strength = min(rng.pareto(2) + 0.12, 2.2) * 95 * n**2
@@ -992,8 +992,8 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="residae.examples.draw", description="Compute the example pictures.")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent)
+    parser = argparse.ArgumentParser(description="Compute the example pictures.")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parents[1] / "residae" / "examples")
     folder: Path = parser.parse_args().folder
     for name, draw in PICTURES.items():
         picture = draw()

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from residae import entropy
-from residae.entropy import ESCAPE, FINEST, OFFSETS, ONE, REACH, TOTAL, Context, Symbols, Tables
+from residae.codec import coder
+from residae.codec import tables as tables_module
+from residae.codec.context import CLIP, Context
+from residae.codec.tables import ESCAPE, MAX_DISTANCE, MAX_LEVEL, OFFSETS, ONE, TOTAL, Symbols, Tables
 from residae.errors import CheckpointError, CodecError
 
 INT32 = np.iinfo(np.int32)
@@ -38,30 +40,32 @@ def _pattern(shape: tuple[int, int, int]) -> Symbols:
 @st.composite
 def _planes(draw: st.DrawFn) -> Symbols:
     shape = draw(st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)))
-    some = st.one_of(st.integers(-3, 3), st.integers(-2 * REACH, 2 * REACH), st.integers(INT32.min, INT32.max))
+    some = st.one_of(
+        st.integers(-3, 3), st.integers(-2 * MAX_DISTANCE, 2 * MAX_DISTANCE), st.integers(INT32.min, INT32.max)
+    )
     return draw(arrays(np.int32, shape, elements=some))
 
 
 @settings(max_examples=200, deadline=None)
-@given(_planes(), st.integers(0, 2), st.integers(0, FINEST))
+@given(_planes(), st.integers(0, 2), st.integers(0, MAX_LEVEL))
 def test_any_symbols_come_back(symbols: Symbols, kind: int, quality: int) -> None:
     tables = TABLES[len(symbols)]
-    data = entropy.encode(symbols, kind, quality, tables)
-    assert np.array_equal(entropy.decode(data, symbols.shape, kind, quality, tables), symbols)
-    ideal = entropy.ideal_bits(symbols, kind, quality, tables).sum() / 8
+    data = coder.encode(symbols, kind, quality, tables)
+    assert np.array_equal(coder.decode(data, symbols.shape, kind, quality, tables), symbols)
+    ideal = coder.ideal_bits(symbols, kind, quality, tables).sum() / 8
     assert ideal * 0.999 <= len(data) <= ideal * 1.001 + 5  # the coder ends on a word of 4 bytes
 
 
 def test_another_decoder_from_the_docstring_reads_the_bytes() -> None:
     tables, symbols = TABLES[2], _pattern((2, 4, 5))
-    words = np.frombuffer(entropy.encode(symbols, 0, 5000, tables), "<u4").tolist()
-    chosen, expected = (array.reshape(2, -1) for array in entropy.coded(symbols, 0, 5000, tables))
+    words = np.frombuffer(coder.encode(symbols, 0, 5000, tables), "<u4").tolist()
+    chosen, expected = (array.reshape(2, -1) for array in coder.table_indices(symbols, 0, 5000, tables))
     size, lower, point = 2**64 - 1, 0, words[0] << 32 | (words[1] if len(words) > 1 else 0)
     rest = words[2:]
     found = []
     cells = Context(symbols.shape).cells
     for table in [int(t) for plane in chosen for phase in cells for t in plane[phase]]:
-        edges = [0, *np.cumsum(tables.counts.reshape(-1, entropy.ALPHABET)[table]).tolist()]
+        edges = [0, *np.cumsum(tables.counts.reshape(-1, tables_module.ALPHABET)[table]).tolist()]
         step = size >> 24
         index = int(np.searchsorted(edges, (point - lower) % 2**64 // step, side="right")) - 1
         found.append(index)
@@ -75,24 +79,24 @@ def test_another_decoder_from_the_docstring_reads_the_bytes() -> None:
 
 def test_extremes_beside_each_other() -> None:
     symbols = np.resize(np.array([INT32.min, INT32.max, 0, -1, 2**16, -(2**16)], np.int32), (3, 5, 7))
-    data = entropy.encode(symbols, 0, 1234, TABLES[3])
-    assert np.array_equal(entropy.decode(data, symbols.shape, 0, 1234, TABLES[3]), symbols)
+    data = coder.encode(symbols, 0, 1234, TABLES[3])
+    assert np.array_equal(coder.decode(data, symbols.shape, 0, 1234, TABLES[3]), symbols)
 
 
 def test_more_symbols_than_are_handed_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     symbols = _pattern((2, 9, 11))
-    whole = entropy.encode(symbols, 0, FINEST, TABLES[2])
-    monkeypatch.setattr(entropy, "CHUNK", 7)
-    assert entropy.encode(symbols, 0, FINEST, TABLES[2]) == whole
-    assert np.array_equal(entropy.decode(whole, symbols.shape, 0, FINEST, TABLES[2]), symbols)
+    whole = coder.encode(symbols, 0, MAX_LEVEL, TABLES[2])
+    monkeypatch.setattr(coder, "CHUNK", 7)
+    assert coder.encode(symbols, 0, MAX_LEVEL, TABLES[2]) == whole
+    assert np.array_equal(coder.decode(whole, symbols.shape, 0, MAX_LEVEL, TABLES[2]), symbols)
 
 
 def test_the_format_stays() -> None:
     """Fixed bytes: change them, and every file there is becomes unreadable."""
     symbols = _pattern((2, 3, 4))
     symbols[1, 2, 3] = -70_000
-    assert entropy.encode(symbols, 1, 3333, TABLES[2]).hex() == GOLDEN
-    assert hashlib.sha256(entropy.laplace_counts().tobytes()).hexdigest()[:16] == GOLDEN_COUNTS
+    assert coder.encode(symbols, 1, 3333, TABLES[2]).hex() == GOLDEN
+    assert hashlib.sha256(tables_module.laplace_counts().tobytes()).hexdigest()[:16] == GOLDEN_COUNTS
 
 
 def test_context_is_what_the_format_says() -> None:
@@ -102,8 +106,8 @@ def test_context_is_what_the_format_says() -> None:
     context = Context(symbols.shape)
     for channel, plane in enumerate(symbols.reshape(2, -1)):
         for phase, cells in enumerate(context.cells):
-            context.learn(channel, phase, plane[cells])
-    padded = np.pad(np.clip(symbols, -entropy.CLIP, entropy.CLIP).astype(int), ((0, 0), (1, 1), (1, 1)))
+            context.update(channel, phase, plane[cells])
+    padded = np.pad(np.clip(symbols, -CLIP, CLIP).astype(int), ((0, 0), (1, 1), (1, 1)))
     for phase, cells in enumerate(context.cells):
         for i, cell in enumerate(cells):
             row, column = divmod(int(cell), 4)
@@ -119,7 +123,7 @@ def test_context_is_what_the_format_says() -> None:
 
 
 def test_a_good_prediction_saves_bytes() -> None:
-    """A ramp, predicted from its neighbours in the second pass, costs less than the same tables make of it blindly."""
+    """A ramp, predicted from its neighbors in the second pass, costs less than the same tables make of it blindly."""
     plain = Tables.default(1)
     mean = plain.mean_weights.copy()
     mean[..., 1, 1] = ONE // 4
@@ -127,24 +131,24 @@ def test_a_good_prediction_saves_bytes() -> None:
     spread[..., 1, 0], spread[..., 1, 1] = ONE // 8, 0
     predicting = replace(plain, mean_weights=mean, spread_weights=spread)
     ramp = np.add.outer(np.arange(16), np.arange(24))[None].astype(np.int32)
-    blind, seeing = (entropy.ideal_bits(ramp, 0, 0, tables)[0] for tables in (plain, predicting))
+    blind, seeing = (coder.ideal_bits(ramp, 0, 0, tables)[0] for tables in (plain, predicting))
     assert seeing < 0.9 * blind
 
 
 def test_static_bits_are_the_order_0_entropy_of_each_channel() -> None:
     one = np.array([[[0, 0, 1, 1]], [[5, 5, 5, 5]]], np.int32)
     other = np.array([[[2, 2, 3, 3]], [[5, 5, 5, 5]]], np.int32)
-    assert entropy.static_bits([one]) == pytest.approx(4)
-    assert entropy.static_bits([one, other]) == pytest.approx(16)  # four symbols alike in the first channel
+    assert coder.static_bits([one]) == pytest.approx(4)
+    assert coder.static_bits([one, other]) == pytest.approx(16)  # four symbols alike in the first channel
 
 
 def test_bits_by_channel_add_up() -> None:
     symbols = np.zeros((3, 8, 8), np.int32)
     symbols[1] = _pattern((1, 8, 8))
     symbols[1, 0, 0] = INT32.max
-    bits = entropy.ideal_bits(symbols, 0, 0, Tables.default(3))
+    bits = coder.ideal_bits(symbols, 0, 0, Tables.default(3))
     assert bits.argmax() == 1
-    assert len(entropy.encode(symbols, 0, 0, Tables.default(3))) == pytest.approx(bits.sum() / 8, abs=5)
+    assert len(coder.encode(symbols, 0, 0, Tables.default(3))) == pytest.approx(bits.sum() / 8, abs=5)
 
 
 def test_words_of_nobody_are_refused_or_decoded() -> None:
@@ -154,21 +158,21 @@ def test_words_of_nobody_are_refused_or_decoded() -> None:
     for _ in range(300):
         data = rng.bytes(4 * int(rng.integers(0, 40)))
         try:
-            entropy.decode(data, (3, 3, 4), 0, int(rng.integers(FINEST + 1)), TABLES[3])
+            coder.decode(data, (3, 3, 4), 0, int(rng.integers(MAX_LEVEL + 1)), TABLES[3])
         except CodecError:
             told += 1
     assert told > 200
-    data = entropy.encode(_pattern((2, 9, 9)), 0, 0, TABLES[2])
+    data = coder.encode(_pattern((2, 9, 9)), 0, 0, TABLES[2])
     for wrong in (data[:-1], data + b"\0", data + bytes(8), data + b"long tail..."):
         with pytest.raises(CodecError):
-            entropy.decode(wrong, (2, 9, 9), 0, 0, TABLES[2])
+            coder.decode(wrong, (2, 9, 9), 0, 0, TABLES[2])
 
 
 def test_default_tables_are_laplacian() -> None:
-    frequencies = entropy.laplace_counts() / TOTAL
+    frequencies = tables_module.laplace_counts() / TOTAL
     distance = np.abs([(i + 1) // 2 * (-1) ** (i + 1) for i in range(ESCAPE)])
     middle = frequencies[20, OFFSETS // 2 - 1 : OFFSETS // 2 + 1].mean(0)[:ESCAPE]  # about 0
-    spread = entropy.THRESHOLDS[20] / ONE / 1.08
+    spread = tables_module.THRESHOLDS[20] / ONE / 1.08
     assert middle @ distance == pytest.approx(spread, rel=0.05)
     mirrored = frequencies[20, ::-1][:, [0, 2, 1, 4, 3]]
     assert np.allclose(frequencies[20][:, :5], mirrored, atol=1e-5)
@@ -189,7 +193,7 @@ def test_default_tables_are_laplacian() -> None:
         ("spread_weights", lambda a: a.astype(np.int64), "spread_weights of the wrong"),
         ("counts", lambda a: a[1:], "counts of the wrong"),
         ("counts", lambda a: a + 1, "add up"),
-        ("counts", lambda a: a - np.eye(entropy.ALPHABET, dtype=np.int32)[3] * a + 0, "add up"),
+        ("counts", lambda a: a - np.eye(tables_module.ALPHABET, dtype=np.int32)[3] * a + 0, "add up"),
     ],
 )
 def test_tables_say_what_is_wrong_with_them(name: str, change: object, words: str) -> None:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from residae.baselines import CODECS, compress_within
 from residae.metrics import psnr
-from residae.rivals import CODECS, compress_within
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def photograph() -> np.ndarray:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("color", [False, True], ids=["gray", "colour"])
+@pytest.mark.parametrize("color", [False, True], ids=["gray", "color"])
 def test_more_bytes_buy_a_better_picture_within_the_budget(codec: str, color: bool, photograph: np.ndarray) -> None:
     pixels = photograph if color else photograph[..., 0]
     small, large = compress_within(pixels, codec, 1800), compress_within(pixels, codec, 5400)
@@ -32,11 +32,11 @@ def test_more_bytes_buy_a_better_picture_within_the_budget(codec: str, color: bo
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_what_is_returned_is_the_file_that_was_counted(codec: str, photograph: np.ndarray) -> None:
-    rival = compress_within(photograph, codec, 4000)
-    assert rival
-    with Image.open(io.BytesIO(rival.data)) as image:
+    baseline = compress_within(photograph, codec, 4000)
+    assert baseline
+    with Image.open(io.BytesIO(baseline.data)) as image:
         assert image.format == {"WebP": "WEBP", "JPEG 2000": "JPEG2000"}.get(codec, codec)
-        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), rival.pixels)
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), baseline.pixels)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -47,9 +47,9 @@ def test_a_budget_below_any_file_gives_nothing(codec: str, photograph: np.ndarra
 @pytest.mark.parametrize("codec", CODECS)
 def test_the_longest_side_that_a_codec_has_room_for(codec: str) -> None:
     longest = CODECS[codec][3]
-    rival = compress_within(np.zeros((1, longest), np.uint8), codec, 10_000)
-    assert rival
-    assert rival.pixels.shape == (1, longest)
+    baseline = compress_within(np.zeros((1, longest), np.uint8), codec, 10_000)
+    assert baseline
+    assert baseline.pixels.shape == (1, longest)
     assert compress_within(np.zeros((1, longest + 1), np.uint8), codec, 10_000) is None
 
 
@@ -71,13 +71,13 @@ def test_progress_rises_to_one_and_may_stop_the_work(codec: str, photograph: np.
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (17, 40, 3)])
 def test_any_size_comes_back(codec: str, shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
-    rival = compress_within(pixels, codec, 100_000)
-    assert rival
-    assert rival.pixels.shape == shape
+    baseline = compress_within(pixels, codec, 100_000)
+    assert baseline
+    assert baseline.pixels.shape == shape
 
 
-def test_jpeg_2000_keeps_brightness_apart_from_colour() -> None:
-    """In three colours coded apart, a gray picture of three channels costs three times its bytes."""
+def test_jpeg_2000_keeps_brightness_apart_from_color() -> None:
+    """In three colors coded apart, a gray picture of three channels costs three times its bytes."""
     gray = np.tile(np.random.default_rng(2).integers(0, 256, (64, 64), dtype=np.uint8).repeat(2, 1), (2, 1))
     plain, colored = compress_within(gray, "JPEG 2000", 4000), compress_within(np.dstack([gray] * 3), "JPEG 2000", 4000)
     assert plain

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other
 ROOT = Path(__file__).resolve().parent.parent
 SETUP = """if True:
     import ctypes, resource, threading
-    from residae import heap
+    from residae import malloc
 
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
@@ -31,7 +31,7 @@ def test_threads_share_two_heaps(settle: bool) -> None:
     """Twelve that live at the same time; without the bound there is a heap for each."""
     report = _run(f"""
     if {settle}:
-        heap.settle()
+        malloc.tune_malloc()
     together = threading.Barrier(12)
 
     def work():
@@ -54,9 +54,9 @@ def test_threads_share_two_heaps(settle: bool) -> None:
     ("megabytes", "settle", "kept"),
     [
         (28, "", False),
-        (28, "heap.settle()", True),
-        (140, "heap.settle()", False),
-        (140, "heap.settle(heap.EVERYTHING, heap.EVERYTHING)", True),
+        (28, "malloc.tune_malloc()", True),
+        (140, "malloc.tune_malloc()", False),
+        (140, "malloc.tune_malloc(malloc.EVERYTHING, malloc.EVERYTHING)", True),
     ],
 )
 def test_tensors_take_the_pages_that_the_last_ones_left(megabytes: int, settle: str, kept: bool) -> None:

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from residae.limits import MAX_SIDE
+from residae.geometry import MAX_SIDE
 
 Pixels = NDArray[np.uint8]  # (H, W) or (H, W, 3)
 
 
 @dataclass(frozen=True, eq=False)
-class Rival:
+class Baseline:
     """What one codec made of a picture, as near to its budget as it comes from below."""
 
     data: bytes
@@ -42,7 +42,7 @@ def _jpeg2000(image: Image.Image, step: int) -> dict[str, Any]:
         "irreversible": True,
         "quality_layers": [_ratio(step)],
         "num_resolutions": _levels(image),
-        "mct": image.mode == "RGB",  # brightness and colour differences rather than three colours
+        "mct": image.mode == "RGB",  # brightness and color differences rather than three colors
     }
 
 
@@ -57,7 +57,7 @@ CODECS: dict[str, tuple[Callable[[Image.Image, int], dict[str, Any]], int, int, 
 
 def compress_within(
     pixels: Pixels, codec: str, max_bytes: int, progress: Callable[[float], None] | None = None
-) -> Rival | None:
+) -> Baseline | None:
     """The best that `codec`, a key of CODECS, does with at most `max_bytes`; None if it cannot go so low, or not hold
     a picture of this size at all.
 
@@ -85,7 +85,7 @@ def compress_within(
     setting, data = best
     with Image.open(io.BytesIO(data)) as decoded:
         rebuilt = np.asarray(decoded.convert(image.mode))
-    return Rival(data, rebuilt, _ratio(setting) if codec == "JPEG 2000" else setting)
+    return Baseline(data, rebuilt, _ratio(setting) if codec == "JPEG 2000" else setting)
 
 
 def _encoded(image: Image.Image, options: dict[str, Any]) -> bytes:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from residae import views
+from residae import heatmaps
 
 Picture = NDArray[np.uint8]
 
@@ -12,42 +12,42 @@ Picture = NDArray[np.uint8]
 def oklab(table: Picture) -> NDArray[np.float64]:
     srgb = table / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    cones = linear @ np.linalg.inv(views.CONES_TO_LINEAR_SRGB).T
-    return np.cbrt(cones) @ np.linalg.inv(views.OKLAB_TO_CONE_ROOTS).T
+    cones = linear @ np.linalg.inv(heatmaps.CONES_TO_LINEAR_SRGB).T
+    return np.cbrt(cones) @ np.linalg.inv(heatmaps.OKLAB_TO_CONE_ROOTS).T
 
 
 def test_sequential_is_even_in_lightness_and_in_steps() -> None:
-    lab = oklab(views.sequential())
+    lab = oklab(heatmaps.sequential())
     assert lab.shape == (256, 3)
-    assert np.abs(lab[:, 0] - np.linspace(0.15, 0.95, 256)).max() < 0.005  # 8 bits, and no colour cut by the gamut
+    assert np.abs(lab[:, 0] - np.linspace(0.15, 0.95, 256)).max() < 0.005  # 8 bits, and no color cut by the gamut
     steps = np.linalg.norm(np.diff(lab[::15], axis=0), axis=1)  # 15 entries: large beside the rounding to 8 bits
     assert np.ptp(steps) < 0.1 * steps.mean()
 
 
 def test_diverging_is_even_and_balanced_about_a_neutral_zero() -> None:
-    lab = oklab(views.diverging())
+    lab = oklab(heatmaps.diverging())
     assert lab.shape == (255, 3)
-    assert np.ptp(views.diverging()[127]) == 0  # neutral
+    assert np.ptp(heatmaps.diverging()[127]) == 0  # neutral
     assert np.abs(lab[:, 0] - lab[::-1, 0]).max() < 0.005
     chroma = np.hypot(lab[:, 1], lab[:, 2])
     assert np.abs(chroma - chroma[::-1]).max() < 0.005
     assert np.abs(lab[:, 0] - (0.96 - 0.46 * abs(np.linspace(-1, 1, 255)))).max() < 0.005
-    blue, orange = views.diverging()[[0, -1]].astype(int)
+    blue, orange = heatmaps.diverging()[[0, -1]].astype(int)
     assert blue[2] > blue[1] > blue[0]
     assert orange[0] > orange[1] > orange[2]
 
 
-def test_colour_tables_cannot_be_changed_by_a_caller() -> None:
+def test_color_tables_cannot_be_changed_by_a_caller() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        views.sequential()[0] = 0
+        heatmaps.sequential()[0] = 0
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
-def test_no_error_has_the_colour_of_zero(shape: tuple[int, ...]) -> None:
+def test_no_error_has_the_color_of_zero(shape: tuple[int, ...]) -> None:
     a = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    assert (views.error_map(a, a, False, 16) == views.sequential()[0]).all()
-    assert (views.error_map(a, a, True, 16) == views.diverging()[127]).all()
-    assert views.error_map(a, a, True, 16).shape == (4, 5, 3)
+    assert (heatmaps.error_map(a, a, False, 16) == heatmaps.sequential()[0]).all()
+    assert (heatmaps.error_map(a, a, True, 16) == heatmaps.diverging()[127]).all()
+    assert heatmaps.error_map(a, a, True, 16).shape == (4, 5, 3)
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])
@@ -55,42 +55,42 @@ def test_error_map_is_signed_and_saturates_at_the_scale(channels: tuple[int, ...
     original = np.full((1, 5, *channels), 100, np.uint8)
     reconstruction = original + np.array([-100, -8, 0, 8, 155]).reshape(1, 5, *(1 for _ in channels))
     reconstruction = reconstruction.astype(np.uint8)
-    signed = views.error_map(original, reconstruction, True, 8)
-    assert (signed == views.diverging()[[0, 0, 127, 254, 254]]).all()
-    absolute = views.error_map(original, reconstruction, False, 8)
-    assert (absolute == views.sequential()[[255, 255, 0, 255, 255]]).all()
-    assert (views.error_map(original, reconstruction, False, 16)[0, 1] == views.sequential()[128]).all()
+    signed = heatmaps.error_map(original, reconstruction, True, 8)
+    assert (signed == heatmaps.diverging()[[0, 0, 127, 254, 254]]).all()
+    absolute = heatmaps.error_map(original, reconstruction, False, 8)
+    assert (absolute == heatmaps.sequential()[[255, 255, 0, 255, 255]]).all()
+    assert (heatmaps.error_map(original, reconstruction, False, 16)[0, 1] == heatmaps.sequential()[128]).all()
 
 
-def test_colour_error_is_the_root_mean_square_over_channels() -> None:
+def test_color_error_is_the_root_mean_square_over_channels() -> None:
     original = np.zeros((1, 1, 3), np.uint8)
     reconstruction = np.array([[[3, 4, 5]]], np.uint8)  # (9 + 16 + 25) / 3 = 16.7 = 4.08 ** 2
     index = round(255 * np.sqrt(50 / 3) / 16)
-    assert (views.error_map(original, reconstruction, False, 16)[0, 0] == views.sequential()[index]).all()
+    assert (heatmaps.error_map(original, reconstruction, False, 16)[0, 0] == heatmaps.sequential()[index]).all()
 
 
 def test_error_scale_is_the_round_number_above_nearly_all_errors() -> None:
     original = np.zeros((100, 100), np.uint8)
     reconstruction = original.copy()
-    assert views.error_scale(original, reconstruction) == 4
+    assert heatmaps.error_scale(original, reconstruction) == 4
     reconstruction[0, :50] = 200  # half a percent: not yet
-    assert views.error_scale(original, reconstruction) == 4
+    assert heatmaps.error_scale(original, reconstruction) == 4
     reconstruction[:10] = 33
-    assert views.error_scale(original, reconstruction) == 64
+    assert heatmaps.error_scale(original, reconstruction) == 64
     reconstruction[:10] = 32
-    assert views.error_scale(original, reconstruction) == 32
-    assert views.error_scale(original, original + np.uint8(255)) == 255
+    assert heatmaps.error_scale(original, reconstruction) == 32
+    assert heatmaps.error_scale(original, original + np.uint8(255)) == 255
 
 
 @pytest.mark.parametrize(
     "view",
     [
-        views.error_scale,
-        views.luma_error,
-        views.where_error,
-        views.where_free,
-        lambda a, b: views.error_map(a, b, True, 8),
-        lambda a, b: views.error_map(a, b, False, 8),
+        heatmaps.error_scale,
+        heatmaps.luma_error,
+        heatmaps.where_error,
+        heatmaps.where_free,
+        lambda a, b: heatmaps.error_map(a, b, True, 8),
+        lambda a, b: heatmaps.error_map(a, b, False, 8),
     ],
 )
 def test_pictures_of_different_shapes_are_refused(view: Callable[[Picture, Picture], object]) -> None:
@@ -98,73 +98,73 @@ def test_pictures_of_different_shapes_are_refused(view: Callable[[Picture, Pictu
         view(np.zeros((3, 3), np.uint8), np.zeros((3, 3, 3), np.uint8))
 
 
-def test_latent_tiles_share_a_scale_and_are_centred() -> None:
+def test_latent_tiles_share_a_scale_and_are_centerd() -> None:
     noise = np.random.default_rng(0).normal(size=(16, 24)).astype(np.float32)
     z = np.stack((noise + 500, 0.01 * noise - 70, np.full_like(noise, 0.1)))
-    busy, quiet, constant = views.latent_tiles(z)
+    busy, quiet, constant = heatmaps.latent_tiles(z)
     assert busy.shape == quiet.shape == constant.shape == (128, 192, 3)  # 8 x
     assert busy.dtype == np.uint8
     assert len(np.unique(busy.reshape(-1, 3), axis=0)) > 100
     assert len(np.unique(quiet.reshape(-1, 3), axis=0)) < 5
-    assert (constant == views.diverging()[127]).all()
+    assert (constant == heatmaps.diverging()[127]).all()
     assert (busy == busy[::8, ::8].repeat(8, axis=0).repeat(8, axis=1)).all()
 
 
 def test_latent_tiles_saturate_at_a_given_scale() -> None:
     z = np.array([[[-2, -1, 0, 1, 2]]], np.float32)
-    (tile,) = views.latent_tiles(z, scale=1)
-    assert (tile[0, ::102] == views.diverging()[[0, 0, 127, 254, 254]]).all()  # 512 // 5 = 102
+    (tile,) = heatmaps.latent_tiles(z, scale=1)
+    assert (tile[0, ::102] == heatmaps.diverging()[[0, 0, 127, 254, 254]]).all()  # 512 // 5 = 102
 
 
 @pytest.mark.parametrize(
     ("cells", "pixels"), [((1, 1), (128, 128)), ((3, 50), (30, 500)), ((2, 600), (2, 600)), ((130, 200), (130, 200))]
 )
 def test_latent_tiles_are_enlarged_in_whole_steps(cells: tuple[int, int], pixels: tuple[int, int]) -> None:
-    (tile,) = views.latent_tiles(np.zeros((1, *cells), np.float32))
+    (tile,) = heatmaps.latent_tiles(np.zeros((1, *cells), np.float32))
     assert tile.shape == (*pixels, 3)
-    assert (tile == views.diverging()[127]).all()
+    assert (tile == heatmaps.diverging()[127]).all()
 
 
 def test_latent_channel_has_its_own_scale() -> None:
     quiet = 1e-3 * np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32) + 3
-    picture = views.latent_channel(quiet)
+    picture = heatmaps.latent_channel(quiet)
     assert picture.shape == (512, 512, 3)
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
-    assert (views.latent_channel(np.full((4, 4), 0.1, np.float32)) == views.diverging()[127]).all()
+    assert (heatmaps.latent_channel(np.full((4, 4), 0.1, np.float32)) == heatmaps.diverging()[127]).all()
 
 
 def test_channel_statistics() -> None:
     z_c = np.array([[1, 2], [3, 6]], np.float32)
-    expected = views.ChannelStatistics(mean=3, standard_deviation=3.5**0.5, minimum=1, maximum=6)
-    assert views.channel_statistics(z_c) == expected
+    expected = heatmaps.ChannelStatistics(mean=3, standard_deviation=3.5**0.5, minimum=1, maximum=6)
+    assert heatmaps.channel_statistics(z_c) == expected
 
 
 def test_where_error_of_equal_pictures() -> None:
     a = np.zeros((5, 5, 3), np.uint8)
-    assert views.where_error(a, a) == "There is no error: the two pictures are equal."
+    assert heatmaps.where_error(a, a) == "There is no error: the two pictures are equal."
 
 
-@pytest.mark.parametrize("region", views.REGIONS)
+@pytest.mark.parametrize("region", heatmaps.REGIONS)
 def test_where_error_names_the_part_that_has_it(region: str) -> None:
     weight = np.zeros((3, 3))
-    weight[views.REGIONS[region]] = 1
+    weight[heatmaps.REGIONS[region]] = 1
     part = np.count_nonzero(weight)
     error = np.kron(weight, np.full((30, 40), 6)).astype(np.uint8)
-    sentence = views.where_error(np.zeros_like(error), error)
+    sentence = heatmaps.where_error(np.zeros_like(error), error)
     assert sentence == f"Most of the error sits {region}: 100 % of it on {100 * part / 9:.0f} % of the picture."
 
 
 def test_where_error_claims_no_majority_that_is_not_there() -> None:
     error = np.full((90, 90), 10, np.uint8)
     error[:30, 60:] = 20  # 4 parts of 12
-    sentence = views.where_error(np.zeros_like(error), error)
+    sentence = heatmaps.where_error(np.zeros_like(error), error)
     assert sentence == "The error gathers in the upper right: 33 % of it on 11 % of the picture."
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 2), (40, 30), (40, 30, 3)])
 def test_where_error_of_an_even_error(shape: tuple[int, ...]) -> None:
     a = np.full(shape, 100, np.uint8)
-    assert views.where_error(a, a + np.uint8(9)) == "The error is spread over the whole picture."
+    assert heatmaps.where_error(a, a + np.uint8(9)) == "The error is spread over the whole picture."
 
 
 def test_where_error_names_detail_that_has_it() -> None:
@@ -174,7 +174,7 @@ def test_where_error_names_detail_that_has_it() -> None:
         for left in range(8, 96, 32):
             original[top + 2 : top + 6, left + 2 : left + 6] = 200
             error[top : top + 8, left : left + 8] = 5
-    sentence = views.where_error(original, original + error)
+    sentence = heatmaps.where_error(original, original + error)
     expected = "The error is spread over the whole picture; 100 % of it lies on the 6 % with the most detail."
     assert sentence == expected
 
@@ -182,24 +182,24 @@ def test_where_error_names_detail_that_has_it() -> None:
 def test_where_error_claims_no_detail_that_only_has_its_share() -> None:
     original = np.zeros((8, 16), np.uint8)
     original[:, :8] = 200 * np.eye(8, dtype=np.uint8)  # one of two blocks: half of the error on half of the picture
-    assert views.where_error(original, original + np.uint8(5)) == "The error is spread over the whole picture."
+    assert heatmaps.where_error(original, original + np.uint8(5)) == "The error is spread over the whole picture."
 
 
 def test_where_free_names_the_largest_part_without_error() -> None:
     original = np.zeros((90, 90), np.uint8)
     reconstruction = original.copy()
-    assert views.where_free(original, reconstruction) == ""
-    assert views.where_free(original, original + np.uint8(9)) == ""
+    assert heatmaps.where_free(original, reconstruction) == ""
+    assert heatmaps.where_free(original, original + np.uint8(9)) == ""
     reconstruction[30:] = 9
-    assert views.where_free(original, reconstruction) == (
+    assert heatmaps.where_free(original, reconstruction) == (
         "What lies in the upper third is nearly free of it: less than 1 % on 33 % of the picture."
     )
     reconstruction[:30] = 6  # more than a quarter of the error that its area would have
-    assert views.where_free(original, reconstruction) == ""
+    assert heatmaps.where_free(original, reconstruction) == ""
 
 
 def test_where_bits_names_the_busy_and_the_empty() -> None:
     bits = np.array([10, 60, 0.1, 30])
-    assert views.where_bits(bits) == "Half of the bits go into 1 of the 4 channels: 2. Nearly empty: 3."
-    assert views.where_bits(np.ones(4)) == "Half of the bits go into 2 of the 4 channels: 1, 2."
-    assert "nan" not in views.where_bits(np.zeros(4))
+    assert heatmaps.where_bits(bits) == "Half of the bits go into 1 of the 4 channels: 2. Nearly empty: 3."
+    assert heatmaps.where_bits(np.ones(4)) == "Half of the bits go into 2 of the 4 channels: 1, 2."
+    assert "nan" not in heatmaps.where_bits(np.zeros(4))

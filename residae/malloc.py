@@ -7,7 +7,7 @@ ARENA_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD = -8, -3, -1  # parameters of mallopt,
 EVERYTHING = 2**31 - 1  # bytes, the most that it takes
 
 
-def settle(largest: int = 32 * 2**20, free: int = 256 * 2**20) -> None:
+def tune_malloc(largest: int = 32 * 2**20, free: int = 256 * 2**20) -> None:
     """Have glibc keep what tensors of up to `largest` bytes leave, and `free` bytes at the end of a heap, in two heaps;
     to be called by a program before it has threads.
 

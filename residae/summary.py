@@ -23,7 +23,7 @@ class Stage:
 
 
 @cache
-def anatomy(base_channels: int, latent_channels: int) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
+def summarize(base_channels: int, latent_channels: int) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
     """The stages of the encoder, the last of which gives the latent, and of the decoder, the last the picture."""
     with torch.device("meta"):  # shapes alone: nothing is allocated
         network = ResidualAutoencoder(base_channels, latent_channels)

@@ -1,0 +1,114 @@
+"""Edits of a latent, and what each of its channels is worth."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from residae.codec import Latent
+from residae.image import Picture, to_gray
+from residae.metrics import psnr
+from residae.pipeline import Encoding, Pipeline, Reconstruction
+from residae.progress import Progress, between
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What is done to a latent before it is decoded. Units are those of a channel's own mean and deviation.
+
+    A channel keeps its mean, which is the tables', and what it deviates from it is multiplied by its gain, rounded to
+    steps and made noisy: gain 0 mutes a channel. The other picture's latent is mixed in before all that.
+    """
+
+    gains: tuple[float, ...] = ()  # one for each channel; none for 1 throughout
+    blend: float = 0.0  # 0 .. 1: how much of the other picture
+    step: float = 0.0  # standard deviations; 0 does not round
+    noise: float = 0.0  # standard deviations of Gaussian noise, the same each time
+
+    def __bool__(self) -> bool:
+        """Whether anything changes."""
+        return bool(self.blend or self.step or self.noise or any(gain != 1 for gain in self.gains))
+
+
+def edit_latents(
+    latents: Sequence[Latent],
+    edits: Edits,
+    means: NDArray[np.float32],
+    others: Sequence[Latent] | None = None,
+) -> tuple[Latent, ...]:
+    """Apply edits to the latents of a picture.
+
+    Args:
+        latents: (C, h, w) of Y, or of Y, Cb and Cr; they are not changed.
+        edits: What to do.
+        means: (3, C) mean of each channel, by plane: `Tables.means`.
+        others: Latents of the same shapes to blend in.
+
+    Raises:
+        ValueError: Shapes do not fit.
+    """
+    random = np.random.default_rng(0)
+    triples = zip(latents, others or latents, means, strict=False)
+    return tuple(_edit(latent, other, mean[:, None, None], edits, random) for latent, other, mean in triples)
+
+
+def reconstruct_edited(
+    pipeline: Pipeline,
+    picture: Picture,
+    encoding: Encoding,
+    edits: Edits,
+    other: Encoding | None = None,
+    progress: Progress | None = None,
+) -> Reconstruction:
+    """Decode a picture from its edited latents, and measure it.
+
+    Args:
+        pipeline: Decodes.
+        picture: What the reconstruction is measured against.
+        encoding: Of the picture.
+        edits: What to do to its latents.
+        other: Encoding of a picture of the same size to blend in.
+        progress: Called with the share done, in (0, 1].
+
+    Raises:
+        ValueError: Shapes do not fit.
+    """
+    latents = edit_latents(encoding.latents, edits, pipeline.codec.tables.means, other.latents if other else None)
+    return pipeline.decode_and_measure(picture, encoding, latents=latents, progress=progress)
+
+
+def channel_losses(
+    pipeline: Pipeline, picture: Picture, encoding: Encoding, progress: Progress | None = None
+) -> Iterator[float]:
+    """For each channel in turn, the PSNR of luma in dB that is lost by muting it."""
+    luma, channels = encoding.latents[:1], pipeline.latent_channels
+    parts = [between(progress, i / (channels + 1), (i + 1) / (channels + 1)) for i in range(channels + 1)]
+    original = to_gray(picture)
+
+    def measure(gains: tuple[float, ...], part: Progress | None) -> float:
+        latents = edit_latents(luma, Edits(gains), pipeline.codec.tables.means)
+        return psnr(original, pipeline.decode(latents, encoding.height, encoding.width, part).pixels)
+
+    whole = measure((), parts[0])
+    for muted, part in enumerate(parts[1:]):
+        yield whole - measure(tuple(float(channel != muted) for channel in range(channels)), part)
+
+
+def _edit(
+    latent: Latent, other: Latent, means: NDArray[np.float32], edits: Edits, random: np.random.Generator
+) -> Latent:
+    if other.shape != latent.shape:
+        raise ValueError(f"latents to be blended differ in shape: {latent.shape} and {other.shape}")
+    if edits.gains and len(edits.gains) != len(latent):
+        raise ValueError(f"{len(latent)} channels have as many gains, not {len(edits.gains)}")
+    values = latent + edits.blend * (other - latent) - means
+    deviation = values.std((1, 2), keepdims=True)
+    if edits.gains:
+        values = values * np.array(edits.gains, np.float32)[:, None, None]
+    if edits.step:
+        step = np.maximum(edits.step * deviation, np.finfo(np.float32).tiny)
+        values = np.rint(values / step) * step
+    if edits.noise:
+        values = values + edits.noise * deviation * random.standard_normal(values.shape, np.float32)
+    return np.asarray(values + means, np.float32)

@@ -1,0 +1,87 @@
+"""Tiles of a picture: ranges of rows and columns, and the halo that each needs. Pure arithmetic."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from residae.geometry import STRIDE
+
+Region = tuple[slice, slice]  # rows and columns, in pixels
+WHOLE: Region = (slice(None), slice(None))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of a picture, in units of one or more pixels: what is wanted, and the halo that is needed for it.
+
+    The halo ends where the picture does, of which `bounds` are height and width.
+    """
+
+    rows: range
+    columns: range
+    bounds: tuple[int, int]
+    halo: int
+
+    def core(self, scale: int = 1, origin: tuple[int, int] = (0, 0)) -> Region:
+        """Where the result goes, in an array that begins at `origin`, with `scale` pixels to a unit."""
+        return _scale(self.rows, scale, origin[0]), _scale(self.columns, scale, origin[1])
+
+    def outer(self, scale: int = 1, origin: tuple[int, int] = (0, 0)) -> Region:
+        """What goes into the network, in an array that begins at `origin`."""
+        rows, columns = self._outer()
+        return _scale(rows, scale, origin[0]), _scale(columns, scale, origin[1])
+
+    def inner(self, scale: int = 1) -> Region:
+        """Where the core lies in the network's output."""
+        rows, columns = self._outer()
+        return self.core(scale, (rows.start * scale, columns.start * scale))
+
+    def cut(self, most: int) -> Iterator["Tile"]:
+        """Near-equal parts of at most `most` units. Beside a cut work is done twice: together they are short."""
+        height, width = len(self.rows), len(self.columns)
+        best, shortest = (1, 1), math.inf
+        for i in range(1, height + 1):
+            rows = -(-height // i)
+            columns = min(width, most // rows)
+            length = (i - 1) * width + (-(-width // columns) - 1) * height if columns else math.inf
+            if length <= shortest:
+                best, shortest = (rows, columns), length
+        return self.split(*best)
+
+    def split(self, height: int, width: int) -> Iterator["Tile"]:
+        """Near-equal parts of at most `height` x `width`."""
+        for rows in _split_range(self.rows, height):
+            for columns in _split_range(self.columns, width):
+                yield replace(self, rows=rows, columns=columns)
+
+    def _outer(self) -> tuple[range, range]:
+        height, width = self.bounds
+        return _widen(self.rows, self.halo, height), _widen(self.columns, self.halo, width)
+
+
+def _scale(units: range, scale: int, origin: int = 0) -> slice:
+    return slice(units.start * scale - origin, units.stop * scale - origin)
+
+
+def _widen(units: range, halo: int, length: int) -> range:
+    return range(max(units.start - halo, 0), min(units.stop + halo, length))
+
+
+def _split_range(units: range, side: int) -> Iterator[range]:
+    count = -(-len(units) // side)
+    cuts = [units.start + round(i * len(units) / count) for i in range(count + 1)]
+    return (range(a, b) for a, b in itertools.pairwise(cuts))
+
+
+def pixel_range(part: slice, length: int) -> range:
+    """The stretch of one axis that a region asks for. ValueError where it is empty or has gaps."""
+    pixels = range(length)[part]
+    if not pixels or pixels.step != 1:
+        raise ValueError(f"{part} is no stretch of {length} pixels")
+    return pixels
+
+
+def covering(pixels: range | slice, side: int = STRIDE) -> range:
+    """The units of `side` pixels that hold these pixels."""
+    return range(pixels.start // side, -(-pixels.stop // side))

@@ -1,0 +1,282 @@
+"""The pipeline: a picture is encoded once, then compressed at any rate, decoded and measured."""
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from residae.checkpoint import Checkpoint
+from residae.codec import Compressed, FileInfo, Latent
+from residae.engine import Engine
+from residae.errors import CodecError, translate_oom
+from residae.geometry import plane_shapes
+from residae.image import Picture, PictureLike, Pixels, as_picture, from_planes, to_gray, to_image, to_planes
+from residae.metrics import psnr, ssim
+from residae.progress import Progress, between
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ENCODE_SHARE = 0.39  # of the work of both ways: 51.996 of 132.95 GFLOP
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """What the encoder made of one picture: all that decoding needs, a sixteenth of the picture's numbers."""
+
+    latents: tuple[Latent, ...]  # (C, h, w) of luma alone, or of Y, Cb and Cr
+    height: int  # of the picture, pixels
+    width: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Decoding:
+    """The picture rebuilt: (H, W) or (H, W, 3) uint8."""
+
+    pixels: Pixels
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A picture beside what is left of it, and how far apart the two are."""
+
+    original: Pixels  # (H, W) luma, or (H, W, 3) in color
+    encoding: Encoding
+    compressed: Compressed | None  # the file that the picture was rebuilt from; None from the unquantized latent
+    decoding: Decoding
+    psnr: float  # dB
+    raw_bytes: int  # of the picture's bare pixels, 24 bits each in color and 8 in gray, and of luma alone
+    file_bytes: int | None  # of the file that the picture came in; None where it held more pixels
+    notices: tuple[str, ...]  # about the picture, as sentences
+
+    @cached_property
+    def ssim(self) -> float:
+        """Computed when first asked for: it takes longer than all else that is measured."""
+        return ssim(self.original, self.decoding.pixels)
+
+
+class Pipeline:
+    """One checkpoint on one device, and what can be done with it. Holds no picture, so any number of users share it."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        network = checkpoint.network
+        self.name = checkpoint.name
+        self.ratio = network.get_compression_ratio()  # pixels per latent number
+        self.base_channels, self.latent_channels = network.base_channels, network.latent_channels
+        self.engine = Engine(network, device, dtype)
+        self.codec = checkpoint.codec
+
+    @classmethod
+    def open(
+        cls,
+        checkpoint: str | Path | None = None,
+        device: torch.device | str | None = None,
+        dtype: str | None = None,
+    ) -> Self:
+        """Load a checkpoint onto a device.
+
+        Args:
+            checkpoint: As in `Checkpoint.open`.
+            device: Such as `cpu` or `cuda`; CUDA where there is one if it is None.
+            dtype: `float32`, `bfloat16` or `int8`; the engine's own choice if it is None.
+
+        Raises:
+            CheckpointError: As `Checkpoint.open`.
+            ResidaeError: The device cannot compute in this precision.
+        """
+        return cls(Checkpoint.open(checkpoint), device, getattr(torch, dtype) if dtype else None)
+
+    @translate_oom()
+    @translate_oom()
+    def encode(self, picture: Picture, color: bool, progress: Progress | None = None) -> Encoding:
+        """Encode a picture: its luma alone, or Y, Cb and Cr, each through the same network.
+
+        Args:
+            picture: Of any size.
+            color: Whether to encode chroma as well.
+            progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+        """
+        start = time.perf_counter()
+        planes = to_planes(picture, color)
+        latents = tuple(
+            self.engine.encode(plane, part)
+            for plane, part in zip(planes, _split_progress(progress, len(planes)), strict=True)
+        )
+        return Encoding(latents, picture.height, picture.width, time.perf_counter() - start)
+
+    @translate_oom()
+    def decode(self, latents: Sequence[Latent], height: int, width: int, progress: Progress | None = None) -> Decoding:
+        """Decode a picture of `height` x `width` pixels.
+
+        Args:
+            latents: (C, h, w) of luma, or of Y, Cb and Cr.
+            height: Of the picture, in pixels.
+            width: Of the picture, in pixels.
+            progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+        """
+        start = time.perf_counter()
+        planes = [
+            self.engine.decode(latent, *shape, part)
+            for latent, shape, part in zip(
+                latents, plane_shapes(height, width, len(latents)), _split_progress(progress, len(latents)), strict=True
+            )
+        ]
+        return Decoding(from_planes(planes), time.perf_counter() - start)
+
+    def compress(self, picture: PictureLike, quality: float = 80, color: bool | None = None) -> bytes:
+        """Compress a picture.
+
+        Args:
+            picture: An opened picture, the path or the bytes of a picture file, a PIL image, or a uint8 array of shape
+                (H, W) or (H, W, 3) in sRGB.
+            quality: 0 to 100.
+            color: Whether to keep chroma; as the picture has it if None.
+
+        Returns:
+            The content of a `.rae` file.
+
+        Raises:
+            ImageError: The picture cannot be opened, or is over a limit.
+            ValueError: The quality is out of range, or the array is not a picture.
+        """
+        opened = as_picture(picture)
+        return self.write(self.encode(opened, opened.color if color is None else color), quality).data
+
+    def decompress(self, data: bytes | str | PathLike[str]) -> "Image":
+        """Decompress a `.rae` file.
+
+        Args:
+            data: The content of the file, or its path.
+
+        Returns:
+            An RGB image, or an L image of a gray picture.
+
+        Raises:
+            CodecError: The file is damaged, cannot be read, or was made with another checkpoint.
+        """
+        if not isinstance(data, bytes):
+            path = Path(data)
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise CodecError(f"{path} cannot be read: {error.strerror}.") from error
+        return to_image(self.read(data)[1].pixels)
+
+    def write(self, encoding: Encoding, quality: float) -> Compressed:
+        """The `.rae` file at a quality of 0 to 100."""
+        return self.codec.compress(encoding.latents, encoding.height, encoding.width, quality)
+
+    def write_within(self, encoding: Encoding, max_bytes: int) -> Compressed:
+        """The `.rae` file of the highest quality that is no larger than `max_bytes`.
+
+        Raises:
+            CodecError: Even quality 0 takes more.
+        """
+        return self.codec.compress_within(encoding.latents, encoding.height, encoding.width, max_bytes)
+
+    def read(self, data: bytes, progress: Progress | None = None) -> tuple[FileInfo, Decoding]:
+        """Decode a `.rae` file.
+
+        Args:
+            data: The whole file.
+            progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+        Returns:
+            What the file's header says, and the picture.
+
+        Raises:
+            CodecError: The file is damaged, or was made with another checkpoint.
+        """
+        opened = self.codec.decompress(data)
+        return opened.info, self.decode(opened.latents, opened.info.height, opened.info.width, progress)
+
+    def reconstruct(
+        self,
+        picture: PictureLike,
+        color: bool | None = None,
+        quality: float | None = None,
+        progress: Progress | None = None,
+    ) -> Reconstruction:
+        """Encode, compress, decode and measure a picture.
+
+        Args:
+            picture: As in `compress`.
+            color: Whether to use its chroma as well; as the picture has it if None.
+            quality: Of the file, 0 to 100; if it is None the latent is decoded unquantized.
+            progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+        """
+        picture = as_picture(picture)
+        encoding = self.encode(picture, picture.color if color is None else color, between(progress, 0, ENCODE_SHARE))
+        compressed = None if quality is None else self.write(encoding, quality)
+        return self.decode_and_measure(picture, encoding, compressed, progress=between(progress, ENCODE_SHARE, 1))
+
+    @translate_oom()
+    def decode_and_measure(
+        self,
+        picture: Picture,
+        encoding: Encoding,
+        compressed: Compressed | None = None,
+        *,
+        latents: Sequence[Latent] | None = None,
+        progress: Progress | None = None,
+    ) -> Reconstruction:
+        """Decode a picture and compare it with the original.
+
+        Args:
+            picture: The original.
+            encoding: Of the picture.
+            compressed: The file to decode; if it is None the unquantized latents of `encoding` are decoded.
+            latents: To decode in place of these, for example after edits.
+            progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+        """
+        latents = latents or self.latents(encoding, compressed)
+        decoding = self.decode(latents, encoding.height, encoding.width, progress)
+        color = len(latents) == 3
+        original = reference(picture, color)
+        dropped = picture.pixels.ndim == 3 and not color
+        return Reconstruction(
+            original,
+            encoding,
+            compressed,
+            decoding,
+            psnr=psnr(original, decoding.pixels),
+            raw_bytes=picture.pixels.size if color else original.size,
+            file_bytes=picture.file_bytes,
+            notices=(*picture.notices, *(["Only its luma is kept; choose Color to keep more."] if dropped else [])),
+        )
+
+    def latents(self, encoding: Encoding, compressed: Compressed | None) -> tuple[Latent, ...]:
+        """What the decoder is given: the latents in the file, or the unquantized ones where there is none."""
+        return self.codec.decompress(compressed.data).latents if compressed else encoding.latents
+
+    def channel_bits(self, compressed: Compressed) -> NDArray[np.float64]:
+        """(planes, C) bits of the file that each channel takes."""
+        return self.codec.channel_bits(compressed.symbols, compressed.quality)
+
+
+def reference(picture: Picture, color: bool) -> Pixels:
+    """What a reconstruction is measured against: the picture's pixels, or its luma. As (H, W, 3) in color."""
+    if not color:
+        return to_gray(picture)
+    return picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None].repeat(3, axis=2)
+
+
+def _split_progress(progress: Progress | None, planes: int) -> list[Progress | None]:
+    """One callback for each plane: luma, or luma and two chroma planes of a quarter of its size."""
+    cuts = {1: (0, 1), 3: (0, 4 / 6, 5 / 6, 1)}[planes]
+    return [between(progress, start, stop) for start, stop in itertools.pairwise(cuts)]

@@ -1,0 +1,241 @@
+"""Files of a checkpoint: a folder, or a model repository on the Hugging Face Hub, that describes itself.
+
+    config.json          constructor arguments of the network
+    model*.safetensors   weights in one or more shards; convolution kernels in half precision, the rest in float32
+    codec.safetensors    the codec's tables (`residae.codec.Tables`), once they are fitted
+
+Importing this module imports no torch: `residae info` reads checkpoints without it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from numpy.typing import NDArray
+from safetensors import SafetensorError, numpy, safe_open
+
+from residae.codec.rae import FINGERPRINT_BYTES
+from residae.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+CONFIG = "config.json"
+WEIGHTS = "model*.safetensors"
+TABLES = "codec.safetensors"
+ARGUMENTS = ("base_channels", "latent_channels")
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # how a pointer file of Git LFS begins
+
+
+def find_folder(source: str | Path) -> Path:
+    """The folder of a checkpoint: `source` itself, or the Hub's cache of `owner/name` or `owner/name@revision`.
+
+    Raises:
+        CheckpointError: There is no such folder, and the Hub has no such model, or cannot be reached.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repo_id, _, revision = str(source).partition("@")
+    try:
+        if repo_id.count("/") != 1:
+            raise HFValidationError("a Hub id is owner/name")
+        return _snapshot(repo_id, revision or None)
+    except HFValidationError as error:
+        raise CheckpointError(f"There is no checkpoint folder {source}.") from error
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(
+            f"{source} is neither a folder nor in the cache, and the Hugging Face Hub cannot be reached."
+        ) from error
+    except HfHubHTTPError as error:
+        raise CheckpointError(
+            f"{source} is not a folder, and the Hugging Face Hub refuses it: check the name and your access to it."
+        ) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(f"{source} cannot be kept in the cache, {constants.HF_HUB_CACHE}: {reason}.") from error
+
+
+def _snapshot(repo_id: str, revision: str | None) -> Path:
+    """The folder in the Hub's cache, downloaded where it is missing or outdated and the Hub answers."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is httpx's, or httpx2's
+        HfHubHTTPError,
+        HTTPError,
+    )
+
+    wanted = [CONFIG, WEIGHTS, TABLES, "README.md", "*.jpg"]
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted))
+    except HfHubHTTPError:
+        raise
+    except HTTPError:  # a dead proxy or a broken connection, for which the client does not try its cache
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted, local_files_only=True))
+
+
+def read_config(folder: Path) -> dict[str, int]:
+    """The constructor arguments of the network in `folder`.
+
+    Raises:
+        CheckpointError: `config.json` is missing, is not JSON, or does not hold exactly these arguments.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} is not a checkpoint: it has no {CONFIG}.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not readable JSON.") from error
+    valid = isinstance(config, dict) and all(type(config.get(name)) is int and config[name] > 0 for name in ARGUMENTS)
+    if not valid or set(config) - set(ARGUMENTS):
+        raise CheckpointError(f"{path} must give {' and '.join(ARGUMENTS)} as positive whole numbers, and no more.")
+    return cast(dict[str, int], config)
+
+
+def read_tensors(folder: Path, framework: Literal["pt", "numpy"]) -> dict[str, Any]:
+    """Every tensor of the weights in `folder` by name, as torch tensors or NumPy arrays.
+
+    Raises:
+        CheckpointError: There are no weights, a file is damaged, or a tensor comes twice.
+    """
+    shards = sorted(folder.glob(WEIGHTS))
+    if not shards:
+        raise CheckpointError(f"{folder} has no weights ({WEIGHTS}).")
+    tensors: dict[str, Any] = {}
+    for shard in shards:
+        with _readable(shard), safe_open(shard, framework) as file:
+            for name in file.keys():  # noqa: SIM118  # the file is no dictionary
+                if name in tensors:
+                    raise CheckpointError(f"{folder} has the tensor {name} twice: remove files of other weights.")
+                tensors[name] = file.get_tensor(name)
+    return tensors
+
+
+def read_tables(folder: Path) -> dict[str, NDArray[Any]] | None:
+    """The arrays of the codec's tables in `folder` by name; None where there are no tables.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    path = folder / TABLES
+    if not path.exists():
+        return None
+    with _readable(path):
+        return numpy.load_file(path)
+
+
+class _readable:  # noqa: N801  # used as a context manager
+    """Raise CheckpointError where a safetensors file cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, (SafetensorError, OSError)):
+            if _is_lfs_pointer(self.path):
+                raise CheckpointError(
+                    f"{self.path} is a Git LFS pointer instead of the weights: fetch them with `git lfs pull`."
+                ) from error
+            raise CheckpointError(f"{self.path} is damaged or not a safetensors file.") from error
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
+
+
+def write(
+    folder: str | Path,
+    config: Mapping[str, int],
+    state: Mapping[str, "Tensor"],
+    tables: Mapping[str, NDArray[Any]] | None = None,
+    max_shard_size: str = "100MB",
+) -> None:
+    """Write a checkpoint to `folder`, replacing the weights and tables there; other files stay.
+
+    All files are written aside first, so that a full disk loses nothing that the folder held before.
+    """
+    from huggingface_hub import save_torch_state_dict
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: to_storage(tensor) for name, tensor in state.items()}
+    with TemporaryDirectory(dir=folder, prefix=".saving-") as aside:
+        (Path(aside) / CONFIG).write_text(json.dumps(dict(config), indent=2) + "\n", encoding="utf-8")
+        save_torch_state_dict(tensors, aside, max_shard_size=max_shard_size)
+        if tables:
+            numpy.save_file(dict(tables), Path(aside) / TABLES)
+        for old in (*folder.glob(f"{WEIGHTS}*"), folder / TABLES):
+            old.unlink(missing_ok=True)  # shards or tables of other weights
+        _move_into(folder, aside)
+
+
+def write_tables(folder: str | Path, tables: Mapping[str, NDArray[Any]]) -> None:
+    """Write the codec's tables beside the weights that are in `folder` already."""
+    with TemporaryDirectory(dir=folder, prefix=".saving-") as aside:
+        numpy.save_file(dict(tables), Path(aside) / TABLES)
+        _move_into(Path(folder), aside)
+
+
+def _move_into(folder: Path, aside: str) -> None:
+    for new in Path(aside).iterdir():
+        new.chmod(0o644)
+        new.replace(folder / new.name)
+
+
+def load_strictly(network: "nn.Module", tensors: Mapping[str, "Tensor"], source: str) -> None:
+    """Load `tensors` into `network`.
+
+    Raises:
+        CheckpointError: A tensor is missing, unexpected, or of another shape.
+    """
+    expected = network.state_dict()
+    for name in sorted(expected.keys() - tensors.keys()):
+        raise CheckpointError(f"{source} lacks the tensor {name}.")
+    for name in sorted(tensors.keys() - expected.keys()):
+        raise CheckpointError(f"{source} has a tensor that the network does not know: {name}.")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            shapes = f"{tuple(tensor.shape)} instead of {tuple(expected[name].shape)}"
+            raise CheckpointError(f"{source}: the tensor {name} has the shape {shapes}.")
+    network.load_state_dict(tensors)
+
+
+def to_storage(tensor: "Tensor") -> "Tensor":
+    """A tensor of the network as it is stored: convolution kernels in half precision, the rest unchanged."""
+    return tensor.half() if tensor.ndim == 4 else tensor
+
+
+def fingerprint(
+    config: Mapping[str, int], arrays: Mapping[str, NDArray[Any]], tables: Mapping[str, NDArray[Any]]
+) -> bytes:
+    """The 8 bytes by which a `.rae` file names its checkpoint; computing them takes about 0.1 s.
+
+    They are the first of the SHA-256 of the constructor's arguments and of every array, as stored, with its name and
+    shape.
+
+    Args:
+        config: Constructor arguments of the network.
+        arrays: Its weights as `to_storage` gives them.
+        tables: The codec's tables (`Tables.arrays`).
+    """
+    named: Iterable[tuple[str, NDArray[Any]]] = {
+        **arrays,
+        **{f"{TABLES}/{name}": array for name, array in tables.items()},
+    }.items()
+    digest = hashlib.sha256(json.dumps({name: config[name] for name in ARGUMENTS}).encode())
+    for name, array in sorted(named):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.digest()[:FINGERPRINT_BYTES]

@@ -1,0 +1,367 @@
+"""A pipeline encodes once, decodes as often as one likes, and says what it did."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from residae import checkpoint as checkpoint_module
+from residae import pipeline as pipeline_module
+from residae.baselines import CODECS
+from residae.checkpoint import Checkpoint, read_card
+from residae.compare import OURS, compare
+from residae.edit import Edits, channel_losses, edit_latents, reconstruct_edited
+from residae.errors import CodecError, OutOfMemoryError
+from residae.image import Picture, from_planes, to_gray, to_planes, write_png
+from residae.metrics import psnr, ssim
+from residae.model import ResidualAutoencoder
+from residae.pipeline import Pipeline, reference
+from residae.progress import between
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def gray(picture: Picture) -> Picture:
+    return dataclasses.replace(picture, pixels=to_gray(picture))
+
+
+def test_latents_of_luma_alone(pipeline: Pipeline, picture: Picture) -> None:
+    encoding = pipeline.encode(picture, color=False)
+    assert (encoding.height, encoding.width) == (53, 75)
+    assert encoding.seconds > 0
+    (latent,) = encoding.latents
+    np.testing.assert_array_equal(latent, pipeline.engine.encode(*to_planes(picture, color=False)))
+    assert pipeline.ratio == 64
+
+
+def test_latents_in_color(pipeline: Pipeline, picture: Picture) -> None:
+    encoding = pipeline.encode(picture, color=True)
+    assert [latent.shape for latent in encoding.latents] == [(4, 4, 5), (4, 2, 3), (4, 2, 3)]
+    for latent, plane in zip(encoding.latents, to_planes(picture, color=True), strict=True):
+        np.testing.assert_array_equal(latent, pipeline.engine.encode(plane))
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_decoding_is_that_of_each_plane(pipeline: Pipeline, picture: Picture, color: bool) -> None:
+    encoding = pipeline.encode(picture, color)
+    decoding = pipeline.decode(encoding.latents, 53, 75)
+    sizes = [(53, 75), (27, 38), (27, 38)]
+    planes = [pipeline.engine.decode(z, *size) for z, size in zip(encoding.latents, sizes, strict=False)]
+    np.testing.assert_array_equal(decoding.pixels, from_planes(planes))
+    assert decoding.pixels.shape == ((53, 75, 3) if color else (53, 75))
+    assert decoding.seconds > 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (1, 40), (17, 16), (1, 20_000), (20_000, 1)])
+@pytest.mark.parametrize("color", [False, True])
+def test_size_comes_back_exactly(pipeline: Pipeline, size: tuple[int, int], color: bool) -> None:
+    picture = Picture(np.full((*size, 3), 99, np.uint8), (), 0)
+    report = pipeline.reconstruct(picture, color)
+    assert report.decoding.pixels.shape == report.original.shape == (size + (3,) * color)
+
+
+def test_an_edited_latent_decodes_to_another_picture(pipeline: Pipeline, picture: Picture) -> None:
+    encoding = pipeline.encode(picture, color=False)
+    before = pipeline.decode(encoding.latents, 53, 75).pixels
+    (latent,) = encoding.latents
+    edited = latent.copy()
+    edited[2] = 0
+    after = pipeline.decode([edited], 53, 75).pixels
+    assert (before != after).any()
+    np.testing.assert_array_equal(
+        pipeline.decode(encoding.latents, 53, 75).pixels, before
+    )  # the encoding itself is as it was
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_report(pipeline: Pipeline, picture: Picture, color: bool) -> None:
+    report = pipeline.reconstruct(picture, color)
+    rebuilt = pipeline.decode(pipeline.encode(picture, color).latents, 53, 75).pixels
+    np.testing.assert_array_equal(report.original, picture.pixels if color else to_gray(picture))
+    np.testing.assert_array_equal(report.decoding.pixels, rebuilt)
+    assert report.psnr == psnr(report.original, rebuilt)
+    assert report.ssim == ssim(report.original, rebuilt)
+    assert report.notices[0] == "A notice."
+    assert ("Only its luma is kept; choose Color to keep more." in report.notices) is not color
+    assert report.file_bytes == 1000
+    assert report.compressed is None
+    for value in (report, report.encoding, report.decoding):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            value.seconds = 0.0
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_report_from_a_file(pipeline: Pipeline, picture: Picture, color: bool) -> None:
+    """What is shown is what the file gives, and not what the encoder had."""
+    report = pipeline.reconstruct(picture, color, quality=30)
+    assert report.compressed
+    assert report.compressed.data == pipeline.write(pipeline.encode(picture, color), 30).data
+    info, decoding = pipeline.read(report.compressed.data)
+    assert (info.height, info.width, info.color, info.name) == (53, 75, color, "tiny")
+    np.testing.assert_array_equal(report.decoding.pixels, decoding.pixels)
+    assert (decoding.pixels != pipeline.reconstruct(picture, color).decoding.pixels).any()
+    assert report.psnr == psnr(report.original, decoding.pixels)
+
+
+def test_file_within_a_size(pipeline: Pipeline, picture: Picture) -> None:
+    encoding = pipeline.encode(picture, color=False)
+    least, most = (len(pipeline.write(encoding, quality).data) for quality in (0, 100))
+    compressed = pipeline.write_within(encoding, (least + most) // 2)
+    assert least < len(compressed.data) <= (least + most) // 2
+    with pytest.raises(CodecError):
+        pipeline.write_within(encoding, least - 1)
+
+
+def test_a_gray_picture_in_color_is_measured_in_color(pipeline: Pipeline, gray: Picture) -> None:
+    original = pipeline.reconstruct(gray, color=True).original
+    assert original.shape == (53, 75, 3)
+    for channel in range(3):
+        np.testing.assert_array_equal(original[..., channel], gray.pixels)
+    np.testing.assert_array_equal(reference(gray, color=False), gray.pixels)
+
+
+def test_no_edits_change_nothing(pipeline: Pipeline, picture: Picture) -> None:
+    encoding = pipeline.encode(picture, color=True)
+    assert not Edits()
+    assert not Edits((1.0,) * 4)
+    for before, after in zip(
+        encoding.latents, edit_latents(encoding.latents, Edits((1.0,) * 4), pipeline.codec.tables.means), strict=True
+    ):
+        np.testing.assert_allclose(after, before, atol=1e-5 * abs(before).max())
+    report = reconstruct_edited(pipeline, picture, encoding, Edits())
+    assert report.psnr == pytest.approx(pipeline.reconstruct(picture, color=True).psnr, abs=1e-6)
+
+
+def test_a_gain_scales_what_a_channel_deviates_from_its_mean(pipeline: Pipeline, picture: Picture) -> None:
+    latents = pipeline.encode(picture, color=True).latents
+    edits = Edits((0.0, 1.0, 0.5, 2.0))
+    assert edits
+    tables = pipeline.codec.tables
+    for before, after, mean in zip(latents, edit_latents(latents, edits, tables.means), tables.means, strict=True):
+        means = mean[:, None, None]
+        np.testing.assert_allclose(after - means, (before - means) * np.reshape(edits.gains, (4, 1, 1)), atol=1e-4)
+        assert np.ptp(after[0]) == 0  # muted
+
+
+def test_coarser_steps_leave_few_values(pipeline: Pipeline, picture: Picture) -> None:
+    (before,) = pipeline.encode(picture, color=False).latents
+    (after,) = edit_latents([before], Edits(step=1.5), pipeline.codec.tables.means)
+    for channel, rounded in zip(before, after, strict=True):
+        assert len(np.unique(np.round(rounded, 4))) < len(np.unique(channel))
+        assert abs(rounded - channel).max() <= 0.75 * channel.std() * 1.001
+
+
+def test_noise_is_of_the_asked_strength_and_the_same_each_time(pipeline: Pipeline) -> None:
+    before = np.random.default_rng(0).normal(0, [[[1]], [[2]], [[3]], [[4]]], (4, 60, 60)).astype(np.float32)
+    (first,), (second,) = (edit_latents([before], Edits(noise=0.5), pipeline.codec.tables.means) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose((first - before).std((1, 2)), 0.5 * before.std((1, 2)), rtol=0.05)
+
+
+def test_blending_ends_at_the_other_picture(pipeline: Pipeline, picture: Picture) -> None:
+    other = dataclasses.replace(picture, pixels=picture.pixels[::-1])
+    ours, theirs = (pipeline.encode(one, color=False) for one in (picture, other))
+    whole = edit_latents(ours.latents, Edits(blend=1.0), pipeline.codec.tables.means, theirs.latents)
+    np.testing.assert_allclose(whole[0], theirs.latents[0], atol=1e-4)
+    half = edit_latents(ours.latents, Edits(blend=0.5), pipeline.codec.tables.means, theirs.latents)
+    np.testing.assert_allclose(half[0], (ours.latents[0] + theirs.latents[0]) / 2, atol=1e-4)
+
+
+def test_edits_that_do_not_fit_are_refused(pipeline: Pipeline, picture: Picture) -> None:
+    (latent,) = pipeline.encode(picture, color=False).latents
+    with pytest.raises(ValueError, match="gains"):
+        edit_latents([latent], Edits((1.0, 0.0)), pipeline.codec.tables.means)
+    with pytest.raises(ValueError, match="shape"):
+        edit_latents([latent], Edits(blend=0.5), pipeline.codec.tables.means, [latent[:, 1:]])
+
+
+def test_losses_of_channels_are_those_of_muting_them(pipeline: Pipeline, picture: Picture) -> None:
+    encoding = pipeline.encode(picture, color=True)
+    losses = list(channel_losses(pipeline, picture, encoding))
+    assert len(losses) == 4
+    luma = dataclasses.replace(encoding, latents=encoding.latents[:1])
+    whole, muted = (
+        reconstruct_edited(pipeline, picture, luma, Edits(gains)).psnr for gains in ((), (1.0, 1.0, 0.0, 1.0))
+    )
+    assert losses[2] == pytest.approx(whole - muted, abs=1e-6)
+
+
+def test_bits_of_channels_are_those_of_the_file(pipeline: Pipeline, picture: Picture) -> None:
+    compressed = pipeline.write(pipeline.encode(picture, color=True), 60)
+    bits = pipeline.channel_bits(compressed)
+    assert bits.shape == (3, 4)
+    assert bits.sum() / 8 < len(compressed.data) < bits.sum() / 8 + 120
+
+
+def test_comparison_is_at_no_more_bytes_and_its_curves_grow(pipeline: Pipeline, picture: Picture) -> None:
+    report = pipeline.reconstruct(picture, color=False, quality=100)
+    comparisons = list(compare(pipeline, report))
+    first, last = comparisons[0], comparisons[-1]
+    assert report.compressed
+    assert [c.name for c in first.results] == [OURS, *CODECS]
+    assert first.results[0].psnr == report.psnr
+    for result in first.results[1:]:
+        if result.pixels is None:
+            assert not first.curves[result.name]
+        else:
+            assert result.bytes <= len(report.compressed.data)
+            assert result.psnr == psnr(report.original, result.pixels)
+    assert [one.done for one in comparisons] == [False] * (len(comparisons) - 1) + [True]
+    assert len(last.curves[OURS]) >= len(first.curves[OURS])
+    for curve in last.curves.values():
+        rates = [point.bits_per_pixel for point in curve]
+        assert rates == sorted(rates)
+
+
+def test_a_rival_that_cannot_go_so_low_has_no_picture(pipeline: Pipeline, picture: Picture) -> None:
+    report = pipeline.reconstruct(picture, color=True, quality=0)
+    jpeg = next(iter(compare(pipeline, report))).results[1]
+    assert (jpeg.name, jpeg.pixels) == ("JPEG", None)
+    for comparison in compare(pipeline, report):
+        assert [*comparison.curves] == [OURS, *CODECS]  # each keeps its color on the chart
+
+
+@pytest.mark.parametrize(("colored", "color", "samples"), [(True, True, 3), (True, False, 1), (False, True, 1)])
+def test_bare_pixels_of_gray_have_a_byte_each(
+    pipeline: Pipeline, picture: Picture, colored: bool, color: bool, samples: int
+) -> None:
+    source = picture if colored else Picture(to_gray(picture), (), None)
+    report = pipeline.reconstruct(source, color=color, quality=50)
+    assert report.raw_bytes == samples * picture.width * picture.height
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "residae.pipeline.to_planes",
+        "residae.codec.coder.encode",
+        "residae.codec.coder.decode",
+        "residae.engine.engine.latent_shape",  # called before there are tiles
+        "residae.pipeline.from_planes",
+        "residae.pipeline.psnr",
+        "PIL.Image.Image.save",
+    ],
+)
+def test_memory_that_runs_out_anywhere(
+    pipeline: Pipeline, picture: Picture, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(place, fail)
+    with pytest.raises(OutOfMemoryError, match="more memory than there is"):
+        write_png(pipeline.reconstruct(picture, color=True, quality=50).decoding.pixels)
+
+
+def test_comparing_needs_a_file(pipeline: Pipeline, picture: Picture) -> None:
+    with pytest.raises(ValueError, match="file"):
+        next(compare(pipeline, pipeline.reconstruct(picture, color=False)))
+
+
+def test_checkpoints_are_found_and_the_named_one_is_first(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RESIDAE_CHECKPOINT", raising=False)
+    monkeypatch.setattr(checkpoint_module, "FOLDERS", (tmp_path,))
+    assert Checkpoint.find() == {}
+    for name in ("another", checkpoint_module.DEFAULT):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").touch()
+    (tmp_path / "no checkpoint").mkdir()
+    assert [*Checkpoint.find()] == [checkpoint_module.DEFAULT, "another"]
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+    assert next(iter(Checkpoint.find().items())) == ("tiny", str(checkpoint))
+
+
+def test_a_model_card_comes_without_its_front_matter(tmp_path: Path) -> None:
+    assert read_card(tmp_path) == "This checkpoint has no model card."
+    (tmp_path / "README.md").write_text("---\nlicense: x\n---\n\n# Card\n\n---\n")
+    assert read_card(tmp_path).strip() == "# Card\n\n---"
+
+
+def test_a_model_card_has_its_pictures_in_it(tmp_path: Path) -> None:
+    """And none from elsewhere."""
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "a.jpg").write_bytes(b"abc")
+    (tmp_path / "b.jpg").write_bytes(b"secret")
+    (tmp_path / "card" / "README.md").write_text("![A](a.jpg) ![B](../b.jpg)")
+    assert read_card(tmp_path / "card") == "![A](data:image/jpeg;base64,YWJj) ![B](../b.jpg)"
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_progress_rises_to_one(pipeline: Pipeline, picture: Picture, color: bool) -> None:
+    shares: list[float] = []
+    pipeline.reconstruct(picture, color, progress=shares.append)
+    assert all(a < b for a, b in itertools.pairwise([0.0, *shares]))
+    assert shares[-1] == pytest.approx(1)
+    assert max(b - a for a, b in itertools.pairwise(shares)) < 0.1
+    assert any(share == pytest.approx(pipeline_module.ENCODE_SHARE) for share in shares)
+
+
+def test_progress_may_stop_the_work(pipeline: Pipeline, picture: Picture) -> None:
+    shares: list[float] = []
+
+    def stop(share: float) -> None:
+        shares.append(share)
+        if share > 0.5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        pipeline.reconstruct(picture, color=True, progress=stop)
+    assert shares[-1] < 0.7
+
+
+def test_between() -> None:
+    shares: list[float] = []
+    tell = between(shares.append, 0.25, 0.75)
+    assert tell
+    for share in (0, 0.5, 1):
+        tell(share)
+    assert shares == [0.25, 0.5, 0.75]
+    assert between(None, 0, 1) is None
+
+
+def test_share_of_encoding_is_that_of_the_arithmetic() -> None:
+    """51.996 and 80.958 GFLOP for one 256 x 256 picture, at 2 per multiply-add."""
+    with torch.device("meta"):
+        network = ResidualAutoencoder()
+        x = torch.empty(1, 1, 256, 256)
+    flops = []
+    for work, argument in ((network.encode, x), (network.decode, network.encode(x))):
+        with FlopCounterMode(display=False) as counter:
+            work(argument)
+        flops.append(counter.get_total_flops() / 1e9)
+    assert flops == pytest.approx([51.996, 80.958], abs=0.001)
+    assert flops[0] / sum(flops) == pytest.approx(pipeline_module.ENCODE_SHARE, abs=0.005)
+
+
+def test_open_takes_the_argument_then_the_environment_then_the_project(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def find_folder(source: str | Path) -> Path:
+        opened.append(Path(source))
+        return checkpoint
+
+    monkeypatch.setattr("residae.weights.find_folder", find_folder)
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", "owner/variable")
+    assert Pipeline.open(checkpoint, "cpu").name == "tiny"
+    assert Pipeline.open(device="cpu").name == "variable"
+    monkeypatch.delenv("RESIDAE_CHECKPOINT")
+    project = Path(__file__).resolve().parent.parent / "checkpoints" / "residae-16x"
+    assert Pipeline.open(device="cpu").name == "residae-16x"
+    assert opened[::2] == [checkpoint, Path("owner/variable"), project]
+
+
+def test_open_loads_the_weights(checkpoint: Path, picture: Picture) -> None:
+    opened = Pipeline.open(checkpoint, "cpu")
+    assert opened.engine.device == torch.device("cpu")
+    expected = Pipeline(Checkpoint.open(checkpoint), "cpu")
+    ours, theirs = (lab.encode(picture, color=False).latents[0] for lab in (opened, expected))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * theirs.std())
