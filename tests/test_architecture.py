@@ -12,8 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (  # lowest first; a module may import what is in the layers below its own
     {"residae.errors", "residae.geometry", "residae.progress", "residae.malloc", "residae.examples"},
+    {"residae.image.picture"},
+    {"residae.image.formats", "residae.image.planes"},
     {"residae.image", "residae.metrics", "residae.heatmaps"},
-    {"residae.charts", "residae.sandbox", "residae.baselines", "residae.codec.tables"},
+    {"residae.charts", "residae.image.process", "residae.baselines", "residae.codec.tables"},
     {"residae.codec.rae", "residae.codec.context", "residae.codec.quantizer"},
     {"residae.codec.coder"},
     {"residae.codec.codec"},

@@ -133,8 +133,8 @@ def test_visitors_go_before_what_is_got_ready(monkeypatch: pytest.MonkeyPatch) -
     thread.join()
     assert seen == [(path, 19) for path in EXAMPLES]
     assert os.nice(0) == before
-    assert desk.SANDBOX._spare
-    assert psutil.Process(desk.SANDBOX._spare.pid).nice() == before  # it will open a visitor's picture
+    assert desk.DECODER._spare
+    assert psutil.Process(desk.DECODER._spare.pid).nice() == before  # it will open a visitor's picture
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])

@@ -19,14 +19,14 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from service import PATIENCE, ROOT, Service, program, serving
-from test_sandbox import ENDLESS
+from test_process import ENDLESS
 
 from residae.codec import read_info
 from residae.engine import preferred_float
 from residae.errors import CheckpointError
 from residae.image import Picture, Pixels, open_picture, write_png
+from residae.image.process import ENDED
 from residae.pipeline import Pipeline
-from residae.sandbox import ENDED
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

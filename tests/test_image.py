@@ -858,7 +858,7 @@ def test_a_thousand_text_bombs_are_refused_at_no_cost() -> None:
 
 
 def test_a_jpeg_of_500_scans() -> None:
-    """This one is small; one that takes minutes is for the sandbox to end."""
+    """This one is small; one that takes minutes is for the decoding process to end."""
     assert (open_picture(repeated_scans(64, 500)).pixels == 0).all()
 
 
@@ -985,7 +985,7 @@ def test_flat_colours_survive(color: tuple[int, int, int]) -> None:
 def test_bands_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     planes = to_planes(as_picture(noise(37, 51, 3)), color=True)
     whole = from_planes(planes)
-    monkeypatch.setattr("residae.image.BAND_PIXELS", 3 * 51)
+    monkeypatch.setattr("residae.image.picture.BAND_PIXELS", 3 * 51)
     assert np.array_equal(from_planes(planes), whole)
 
 

@@ -39,7 +39,7 @@ import torch
 import residae.engine as engine
 import residae.ui.server as server
 engine.preferred_float = lambda device: {dtype}
-logging.getLogger("residae.sandbox").setLevel("CRITICAL")
+logging.getLogger("residae.image.process").setLevel("CRITICAL")
 server.DELETE_CACHE = {forgets}
 import app
 app.main()

@@ -22,9 +22,9 @@ from residae.checkpoint import DEFAULT, Checkpoint
 from residae.codec import Compressed
 from residae.errors import CodecError, ResidaeError
 from residae.image import Picture, fit
+from residae.image.process import DecoderProcess
 from residae.pipeline import Encoding, Pipeline, Reconstruction
 from residae.progress import Progress
-from residae.sandbox import Sandbox
 from residae.ui import zero
 
 EXAMPLES = residae.examples.paths()
@@ -32,7 +32,7 @@ CPU_SIDE, NO_LIMIT = 1024, 0  # pixels on the long side that are worked on
 QUALITY = 80
 Updates = dict[Any, Any]  # component: its new value
 
-SANDBOX = Sandbox()  # in which every upload is opened
+DECODER = DecoderProcess()  # in which every upload is opened
 LOCK = threading.Lock()
 KEPT: dict[Any, Reconstruction] = {}  # on our own pictures, so that they are one click away; a megabyte or two each
 MOST_KEPT = 40
@@ -141,7 +141,7 @@ def open_fitted(path: str, side: int) -> Picture:
 
 
 def _open(path: str, side: int) -> Picture:
-    picture = SANDBOX.open_picture(path)
+    picture = DECODER.open_picture(path)
     return fit(picture, side or max(picture.width, picture.height))
 
 

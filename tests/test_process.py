@@ -18,7 +18,7 @@ from test_image import CUT, DAMAGED, FRAMES, NOT_PICTURES, OVER, PLAIN_PNG, png,
 
 from residae.errors import ImageError, OutOfMemoryError
 from residae.image import MAX_FILE_BYTES, Picture, open_picture
-from residae.sandbox import ENDED, Sandbox
+from residae.image.process import ENDED, DecoderProcess
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has neither signals nor bounds on memory")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
@@ -28,10 +28,10 @@ ENDLESS = repeated_scans(8000, 3000)  # half a megabyte that takes minutes
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    sandbox = Sandbox()
-    yield sandbox
-    sandbox.close()
+def decoder() -> Iterator[DecoderProcess]:
+    decoder = DecoderProcess()
+    yield decoder
+    decoder.close()
 
 
 def outcome(opened: Callable[[bytes], Picture], data: bytes) -> tuple[object, ...]:
@@ -42,7 +42,7 @@ def outcome(opened: Callable[[bytes], Picture], data: bytes) -> tuple[object, ..
     return picture.pixels.shape, picture.pixels.tobytes(), picture.notices, picture.file_bytes
 
 
-class Watched(Sandbox):
+class Watched(DecoderProcess):
     """Keeps every process that it has started."""
 
     def __init__(self, **bounds: Any) -> None:
@@ -58,30 +58,32 @@ REFUSED = {name: files[name] for files in (DAMAGED, NOT_PICTURES, OVER) for name
 
 
 @pytest.mark.parametrize("files", [CUT, FRAMES, REFUSED], ids=["good", "animated", "refused"])
-def test_the_answer_is_that_of_our_own_process(sandbox: Sandbox, files: dict[str, bytes]) -> None:
+def test_the_answer_is_that_of_our_own_process(decoder: DecoderProcess, files: dict[str, bytes]) -> None:
     for name, data in files.items():
-        assert outcome(sandbox.open_picture, data) == outcome(open_picture, data), name
+        assert outcome(decoder.open_picture, data) == outcome(open_picture, data), name
 
 
-def test_a_path_is_read_here(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_path_is_read_here(decoder: DecoderProcess, tmp_path: Path) -> None:
     (tmp_path / "picture").write_bytes(PLAIN_PNG)
-    assert np.array_equal(sandbox.open_picture(tmp_path / "picture").pixels, open_picture(PLAIN_PNG).pixels)
+    assert np.array_equal(decoder.open_picture(tmp_path / "picture").pixels, open_picture(PLAIN_PNG).pixels)
     for path in (tmp_path, tmp_path / "missing", "nul\0"):
         with pytest.raises(ImageError, match="cannot be read"):
-            sandbox.open_picture(path)
+            decoder.open_picture(path)
 
 
 def test_what_is_no_picture_starts_no_process() -> None:
-    sandbox = Sandbox()
+    decoder = DecoderProcess()
     for data in (b"", b"<html>", PLAIN_PNG.ljust(MAX_FILE_BYTES + 1, b"\0")):
         with pytest.raises(ImageError):
-            sandbox.open_picture(data)
-    assert sandbox._spare is None
+            decoder.open_picture(data)
+    assert decoder._spare is None
 
 
-def test_the_log_has_the_traceback_and_the_sentence_has_not(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_the_traceback_and_the_sentence_has_not(
+    decoder: DecoderProcess, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(ImageError) as caught:
-        sandbox.open_picture(DAMAGED["corrupt zlib"])
+        decoder.open_picture(DAMAGED["corrupt zlib"])
     assert str(caught.value) == "The PNG file is damaged, cut short, or of a rare kind that cannot be read."
     assert "zlib" in caplog.text or "broken data stream" in caplog.text
     assert "in open_picture" in caplog.text
@@ -91,35 +93,35 @@ def test_the_log_has_the_traceback_and_the_sentence_has_not(sandbox: Sandbox, ca
 
 
 def test_time_is_bounded_and_the_next_picture_opens() -> None:
-    sandbox = Sandbox(seconds=1)
+    decoder = DecoderProcess(seconds=1)
     with pytest.raises(ImageError, match="takes longer to open than the limit of 1 s"):
-        sandbox.open_picture(ENDLESS)
-    sandbox.seconds = 60
-    assert sandbox.open_picture(PLAIN_PNG).width == 9
-    sandbox.close()
+        decoder.open_picture(ENDLESS)
+    decoder.seconds = 60
+    assert decoder.open_picture(PLAIN_PNG).width == 9
+    decoder.close()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux bounds the memory of a process")
 def test_memory_is_bounded_and_the_next_picture_opens() -> None:
-    sandbox = Sandbox(memory=160 * 2**20)
+    decoder = DecoderProcess(memory=160 * 2**20)
     with pytest.raises(ImageError, match=r"^The picture takes more memory to open than the limit of 0\.156 GiB\."):
-        sandbox.open_picture(png(8000, 8000, 8, 0, bytes(8000 * 8001)))
-    assert sandbox.open_picture(PLAIN_PNG).width == 9
-    sandbox.close()
+        decoder.open_picture(png(8000, 8000, 8, 0, bytes(8000 * 8001)))
+    assert decoder.open_picture(PLAIN_PNG).width == 9
+    decoder.close()
 
 
-def test_a_picture_at_the_limit_fits(sandbox: Sandbox) -> None:
+def test_a_picture_at_the_limit_fits(decoder: DecoderProcess) -> None:
     hidden, black = b"\0" * (1 + 4 * 8000), b"\0" + b"\0\0\0\xff" * 8000
-    picture = sandbox.open_picture(png(8000, 8000, 8, 6, 4000 * hidden + 4000 * black))
+    picture = decoder.open_picture(png(8000, 8000, 8, 6, 4000 * hidden + 4000 * black))
     assert picture.pixels[[0, -1], 0].tolist() == [[255] * 3, [0] * 3]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads what Linux tells of a process")
 def test_the_process_is_confined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret")
-    sandbox = Watched(seconds=7, memory=2**30)
-    sandbox.open_picture(PLAIN_PNG)
-    spare = sandbox.started[-1]
+    decoder = Watched(seconds=7, memory=2**30)
+    decoder.open_picture(PLAIN_PNG)
+    spare = decoder.started[-1]
     about = Path(f"/proc/{spare.pid}")
     while str((about / "fd" / "2").readlink()) != os.devnull:
         time.sleep(0.01)  # it is still starting
@@ -130,7 +132,7 @@ def test_the_process_is_confined(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits["Max cpu time"] == ["29"] * 2
     assert limits["Max core file size"] == limits["Max file size"] == ["0"] * 2
     assert os.getsid(spare.pid) == spare.pid
-    sandbox.close()
+    decoder.close()
 
 
 # --- Whatever becomes of the process ---
@@ -139,34 +141,34 @@ def test_the_process_is_confined(monkeypatch: pytest.MonkeyPatch) -> None:
 @posix
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
 def test_a_process_that_is_killed_at_work(number: signal.Signals) -> None:
-    sandbox = Watched()
+    decoder = Watched()
     caught: list[ImageError] = []
 
     def work() -> None:
         try:
-            sandbox.open_picture(ENDLESS)
+            decoder.open_picture(ENDLESS)
         except ImageError as error:
             caught.append(error)
 
     thread = threading.Thread(target=work)
     thread.start()
-    while not sandbox.started:
+    while not decoder.started:
         time.sleep(0.01)
-    sandbox.started[0].send_signal(number)
+    decoder.started[0].send_signal(number)
     thread.join()
     assert str(caught[0]) == ENDED
     assert f"ended with {-number}" in str(caught[0].__cause__.__notes__)  # type: ignore[union-attr]
-    assert sandbox.open_picture(PLAIN_PNG).width == 9
-    sandbox.close()
+    assert decoder.open_picture(PLAIN_PNG).width == 9
+    decoder.close()
 
 
 def test_a_process_that_is_killed_while_it_waits() -> None:
-    sandbox = Watched()
-    sandbox.open_picture(PLAIN_PNG)
-    sandbox.started[-1].kill()
-    sandbox.started[-1].wait()
-    assert sandbox.open_picture(PLAIN_PNG).width == 9
-    sandbox.close()
+    decoder = Watched()
+    decoder.open_picture(PLAIN_PNG)
+    decoder.started[-1].kill()
+    decoder.started[-1].wait()
+    assert decoder.open_picture(PLAIN_PNG).width == 9
+    decoder.close()
 
 
 ANSWERS = {
@@ -198,58 +200,58 @@ ANSWERS = {
     ids=[*ANSWERS, "no reading of more than a pipe holds"],
 )
 def test_no_answer_is_believed_unless_it_makes_sense(answer: str, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(_: Sandbox) -> subprocess.Popen[bytes]:
+    def start(_: DecoderProcess) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-S", "-c", f"import sys\n{answer}"]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Sandbox, "_start", start)
-        sandbox = Sandbox()
+        patch.setattr(DecoderProcess, "_start", start)
+        decoder = DecoderProcess()
         with pytest.raises(ImageError) as caught:
-            sandbox.open_picture(data)
+            decoder.open_picture(data)
         assert str(caught.value) == ENDED
-        sandbox.close()
-    assert sandbox.open_picture(PLAIN_PNG).width == 9
-    sandbox.close()
+        decoder.close()
+    assert decoder.open_picture(PLAIN_PNG).width == 9
+    decoder.close()
 
 
 def test_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise BlockingIOError("Resource temporarily unavailable")
 
-    sandbox = Sandbox()
+    decoder = DecoderProcess()
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", fail)
         with pytest.raises(OutOfMemoryError, match="no memory left"):
-            sandbox.open_picture(PLAIN_PNG)
-    assert sandbox.open_picture(PLAIN_PNG).width == 9
-    sandbox.close()
+            decoder.open_picture(PLAIN_PNG)
+    assert decoder.open_picture(PLAIN_PNG).width == 9
+    decoder.close()
 
 
 def test_a_fork_that_holds_the_pipe_delays_nothing() -> None:
     """ZeroGPU forks the page for each loan and keeps what it has forked, with the pipes of the process that waits."""
-    sandbox = Sandbox()
-    sandbox.open_picture(PLAIN_PNG)
-    assert sandbox._spare
-    assert sandbox._spare.stdin
-    held = os.dup(sandbox._spare.stdin.fileno())
+    decoder = DecoderProcess()
+    decoder.open_picture(PLAIN_PNG)
+    assert decoder._spare
+    assert decoder._spare.stdin
+    held = os.dup(decoder._spare.stdin.fileno())
     try:
-        assert sandbox.open_picture(PLAIN_PNG).width == 9
+        assert decoder.open_picture(PLAIN_PNG).width == 9
     finally:
         os.close(held)
-    sandbox.close()
+    decoder.close()
 
 
 # --- Many at once ---
 
 
 def test_threads_share_it_and_each_gets_its_own(smooth: Callable[[int, int, int], np.ndarray]) -> None:
-    sandbox = Watched()
+    decoder = Watched()
     pictures = [smooth(40, 60, seed) for seed in range(8)]
     found: dict[int, np.ndarray] = {}
 
     def work(number: int) -> None:
-        found[number] = sandbox.open_picture(saved(pictures[number], "PNG")).pixels
+        found[number] = decoder.open_picture(saved(pictures[number], "PNG")).pixels
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -257,15 +259,15 @@ def test_threads_share_it_and_each_gets_its_own(smooth: Callable[[int, int, int]
     for thread in threads:
         thread.join()
     assert all(np.array_equal(found[number], pictures[number]) for number in range(8))
-    assert [process.poll() is None for process in sandbox.started] == [False] * 8 + [True]  # which waits for the next
-    sandbox.close()
-    assert sandbox.started[-1].poll() is not None
+    assert [process.poll() is None for process in decoder.started] == [False] * 8 + [True]  # which waits for the next
+    decoder.close()
+    assert decoder.started[-1].poll() is not None
 
 
 def test_nothing_is_left_when_the_program_ends() -> None:
     code = (
-        "from residae.sandbox import Sandbox\nimport sys\nsandbox = Sandbox()\n"
-        "sandbox.open_picture(sys.stdin.buffer.read())\nprint(sandbox._spare.pid)"
+        "from residae.image.process import DecoderProcess\nimport sys\ndecoder = DecoderProcess()\n"
+        "decoder.open_picture(sys.stdin.buffer.read())\nprint(decoder._spare.pid)"
     )
     done = subprocess.run([sys.executable, "-c", code], input=PLAIN_PNG, cwd=ROOT, capture_output=True, check=True)
     assert done.stderr == b""
@@ -277,7 +279,7 @@ def test_a_picture_at_work_does_not_outlive_the_program_for_long(tmp_path: Path)
     """With nobody left to end it, it ends by itself, however little of the processor it gets."""
     (tmp_path / "endless").write_bytes(b"%d\n" % len(ENDLESS) + ENDLESS)
     with (tmp_path / "endless").open("rb") as file:
-        command = [sys.executable, "-m", "residae.sandbox", str(2**31), "0.5"]
+        command = [sys.executable, "-m", "residae.image.process", str(2**31), "0.5"]
         done = subprocess.run(command, cwd=ROOT, stdin=file, stdout=subprocess.DEVNULL, check=False)
     assert done.returncode == -signal.SIGALRM
 

@@ -26,12 +26,13 @@ import numpy as np
 
 from residae.errors import ImageError, OutOfMemoryError
 from residae.geometry import MAX_PIXELS
-from residae.image import Picture, open_picture, read_picture
+from residae.image.formats import open_picture, read_picture
+from residae.image.picture import Picture
 
 SECONDS = 30.0  # lossless JPEG 2000 at the limits of pixels and bytes takes about half of it
 MEMORY = 2 * 2**30  # bytes; WebP with alpha of 64 megapixels, turned and with a profile, takes 1.8 GiB
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 HEAD_BYTES = 2**16  # at most, of an answer before the pixels
 INHERITED = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT")  # and no tokens
 SINGLE = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads lay claim to memory that they do not use
@@ -41,7 +42,7 @@ LOG = logging.getLogger(__name__)  # what a user is not told
 ENDED = "The picture cannot be opened: reading it broke off, over damage in the file or for want of memory."
 
 
-class Sandbox:
+class DecoderProcess:
     """Opens pictures one at a time, each within `seconds` of work and `memory` bytes. Several threads may share it.
 
     Nothing is started before the first picture.
@@ -71,7 +72,7 @@ class Sandbox:
                     self._spare = self._start()
 
     def close(self) -> None:
-        """End the process that waits. The sandbox can still be used: it will start another."""
+        """End the process that waits. It can still be used, and will start another."""
         with self._lock:
             if self._spare:
                 self._spare.kill()
@@ -90,7 +91,7 @@ class Sandbox:
             raise OutOfMemoryError("There is no memory left to open the picture with: try again later.") from error
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "residae.sandbox", str(self.memory), str(self.seconds)]
+        command = [sys.executable, "-m", "residae.image.process", str(self.memory), str(self.seconds)]
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | SINGLE
         return subprocess.Popen(
             command,

@@ -1,17 +1,12 @@
-"""Untrusted bytes to a picture, a picture to planes, and back: the only place where Pillow and arrays meet.
-
-Pixels are uint8 sRGB, planes are float32 in [0, 1]. Formats, limits and what each odd file gets are decided here.
-"""
+"""Untrusted bytes to a picture. Formats, limits and what each odd file gets are decided here."""
 
 import io
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +25,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from residae.errors import ImageError, OutOfMemoryError, translate_oom
+from residae.errors import ImageError, OutOfMemoryError
 from residae.geometry import MAX_PIXELS, MAX_SIDE
+from residae.image.picture import BAND_PIXELS, Picture, Pixels, bands
 
 # Pillow's readers of FORMATS. With all of them here it never goes looking for one among those of all its other formats.
 READERS = (
@@ -45,19 +41,10 @@ READERS = (
     WebPImagePlugin,
 )
 
-Pixels = NDArray[np.uint8]
-Plane = NDArray[np.float32]
-
-PictureLike = Union["Picture", bytes, str, os.PathLike[str], Image.Image, Pixels]
+PictureLike = Picture | bytes | str | os.PathLike[str] | Image.Image | Pixels
 
 MAX_FILE_BYTES = 30 * 10**6
 MAX_PROFILE_BYTES = 4 * 2**20  # the tables of a printing profile take up to 3 MB
-BAND_PIXELS = 2**20  # wide arithmetic goes over a band of rows at a time, never over a copy of the picture
-
-WHITE = np.float32(255)
-NEUTRAL = np.float32(128 / 255)  # Cb and Cr of a gray
-KR, KG, KB = np.float32(0.299), np.float32(0.587), np.float32(0.114)  # BT.601: Y = KR R + KG G + KB B
-CB_RANGE, CR_RANGE = 2 - 2 * KB, 2 - 2 * KR  # B - Y and R - Y reach half of this either side of 0
 
 FORMATS = {  # Pillow's name: (the reader's name, how such a file begins)
     "PNG": ("PNG", rb"\x89PNG\r\n\x1a\n"),
@@ -74,28 +61,6 @@ PNG_PASSES = (  # plain and interlaced: first row and column of each pass, and i
     ((0, 0, 1, 1),),
     ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)),
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A decoded picture: upright, opaque, 8 bits."""
-
-    pixels: Pixels  # (H, W, 3) sRGB, or (H, W) where the source has no colour
-    notices: tuple[str, ...]  # sentences on what the pixels do not show as the file has it
-    file_bytes: int | None  # size of the source file; None once its pixels are no longer all there
-
-    @property
-    def color(self) -> bool:
-        """Whether the picture has color; a gray one has no chroma to keep."""
-        return self.pixels.ndim == 3
-
-    @property
-    def width(self) -> int:
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        return int(self.pixels.shape[0])
 
 
 def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:
@@ -148,83 +113,6 @@ def as_picture(source: PictureLike) -> Picture:
         return open_picture(source)
     _check_size(pixels.shape[1], pixels.shape[0])
     return Picture(pixels, told, None)
-
-
-def to_image(pixels: Pixels) -> Image.Image:
-    """A PIL image of (H, W) or (H, W, 3) uint8 pixels."""
-    return Image.fromarray(pixels)
-
-
-def fit(picture: Picture, long_side: int) -> Picture:
-    """The picture with its longer side at most `long_side` pixels (Lanczos) and a notice; itself if it is no larger."""
-    if max(picture.width, picture.height) <= long_side:
-        return picture
-    image = Image.fromarray(picture.pixels)
-    image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    size = f"{image.width:,} x {image.height:,} of {picture.width:,} x {picture.height:,} pixels"
-    notices = *picture.notices, f"Worked on at {size}."
-    return replace(picture, pixels=np.asarray(image), notices=notices, file_bytes=None)
-
-
-def cover(picture: Picture, height: int, width: int) -> Picture:
-    """The middle of the picture at just that size, in colour, scaled (Lanczos) so that as little as can be is cut."""
-    image = ImageOps.fit(Image.fromarray(picture.pixels).convert("RGB"), (width, height), Image.Resampling.LANCZOS)
-    return replace(picture, pixels=np.asarray(image), file_bytes=None)
-
-
-def to_gray(picture: Picture) -> Pixels:
-    """(H, W) luma, exactly that of Pillow's convert("L"), on which PSNR is defined."""
-    if picture.pixels.ndim == 2:
-        return picture.pixels
-    return np.asarray(Image.fromarray(picture.pixels).convert("L"))
-
-
-def to_planes(picture: Picture, color: bool) -> tuple[Plane, ...]:
-    """(luma,) of (H, W), or (Y, Cb, Cr) with chroma of (ceil(H/2), ceil(W/2)); float32 in [0, 1].
-
-    Gray is `to_gray` / 255. Colour is BT.601 full range (JFIF), luma unrounded, chroma the mean of 2 x 2 pixels.
-    """
-    if not color:
-        return (to_gray(picture).astype(np.float32) / WHITE,)
-    if picture.pixels.ndim == 2:
-        half = ((picture.height + 1) // 2, (picture.width + 1) // 2)
-        return *to_planes(picture, color=False), np.full(half, NEUTRAL), np.full(half, NEUTRAL)
-    image = Image.fromarray(picture.pixels)
-    luma = np.asarray(image.convert("F"), np.float32) / WHITE  # (299 R + 587 G + 114 B) / 1000, not rounded
-    r, g, b = (np.asarray(band.convert("F").reduce(2), np.float32) / WHITE for band in image.split())
-    y = KR * r + KG * g + KB * b
-    # Pure blue and pure red come out half a level above 255, and are clipped as in JPEG.
-    cb, cr = (np.clip(d + NEUTRAL, 0, 1) for d in ((b - y) / CB_RANGE, (r - y) / CR_RANGE))
-    return luma, cb, cr
-
-
-def from_planes(planes: Sequence[Plane]) -> Pixels:
-    """The inverse of `to_planes`, rounded: (luma,) -> (H, W); (Y, Cb, Cr) -> (H, W, 3), chroma upsampled bilinearly."""
-    if len(planes) == 1:
-        return _rounded(planes[0])
-    luma, *chroma = planes
-    height, width = luma.shape
-    halves = [Image.fromarray(plane) for plane in chroma]
-    pixels = np.empty((height, width, 3), np.uint8)
-    for rows in _bands(height, width):
-        size = (width, rows.stop - rows.start)
-        box = (0, rows.start / 2, width / 2, rows.stop / 2)  # pixel centres of both grids stay aligned at odd sizes too
-        cb, cr = (np.asarray(half.resize(size, Image.Resampling.BILINEAR, box)) - NEUTRAL for half in halves)
-        y = luma[rows]
-        r = y + CR_RANGE * cr
-        b = y + CB_RANGE * cb
-        g = (y - KR * r - KB * b) / KG
-        for channel, values in enumerate((r, g, b)):
-            pixels[rows, :, channel] = _rounded(values)
-    return pixels
-
-
-@translate_oom()
-def write_png(pixels: Pixels, compress_level: int = 6) -> bytes:
-    """Lossless PNG of (H, W) or (H, W, 3) uint8; at level 1 a few percent larger, in half the time."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=compress_level)
-    return buffer.getvalue()
 
 
 def read_picture(source: bytes | str | os.PathLike[str]) -> bytes:
@@ -433,17 +321,7 @@ def _scaled(values: NDArray[np.generic], low: float, high: float) -> Pixels:
     """`low` to `high` -> 0 to 255, and 0 for what is not finite."""
     gain = 255 / (high - low) if high > low else 0.0
     pixels = np.empty(values.shape, np.uint8)
-    for rows in _bands(*values.shape):
+    for rows in bands(*values.shape):
         band = values[rows].astype(np.float64)
         pixels[rows] = np.rint((np.where(np.isfinite(band), band, low) - low) * gain)
     return pixels
-
-
-def _bands(height: int, width: int) -> Iterator[slice]:
-    step = max(1, BAND_PIXELS // width)
-    for top in range(0, height, step):
-        yield slice(top, min(top + step, height))
-
-
-def _rounded(plane: Plane) -> Pixels:
-    return np.rint(np.clip(plane, 0, 1) * 255).astype(np.uint8)
