@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (  # lowest first; a module may import what is in the layers below its own
     {"residae.errors", "residae.geometry", "residae.progress", "residae.malloc", "residae.examples"},
+    {"residae.files"},
     {"residae.image.picture"},
     {"residae.image.formats", "residae.image.planes"},
     {"residae.image", "residae.metrics", "residae.heatmaps"},
@@ -44,6 +45,8 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.ui.model", "residae.ui.endpoints"},
     {"residae.ui.page"},
     {"residae.ui.launch"},
+    {"residae.cli.arguments", "residae.cli.exit_codes"},
+    {"residae.cli.files", "residae.cli.make", "residae.cli.measure", "residae.cli.serve"},
     {"residae.cli", "app"},
     {"residae.__main__"},
 )

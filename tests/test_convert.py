@@ -16,7 +16,8 @@ from PIL import Image
 from service import ROOT
 
 from residae.checkpoint import Checkpoint
-from residae.cli import _entry, main
+from residae.cli import main
+from residae.cli.measure import _entry
 from residae.codec import read_info
 from residae.codec.coder import ideal_bits
 from residae.compare import RatePoint
@@ -182,6 +183,17 @@ def test_info_tells_where_the_bytes_went(photograph: Path, capsys: Capture) -> N
     channels = np.array([[float(value) for value in line.split()[1:]] for line in lines[7:]])
     assert channels.shape == (4, 3)
     assert np.all(channels.sum(0) <= np.array(info.plane_bytes) + 0.2)  # ideal code lengths, printed to 0.1
+
+
+def test_info_imports_no_torch(fitted: Path, photograph: Path) -> None:
+    """It would take seconds; even with a checkpoint at hand, for the bytes of each channel."""
+    main(["compress", str(photograph)])
+    code = "import sys; from residae.cli import main\ncode = main(sys.argv[1:])\nprint(*sys.modules)\nsys.exit(code)"
+    command = [sys.executable, "-c", code, "info", str(photograph.with_suffix(".rae"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    text, modules = done.stdout.rsplit("\n", 2)[:2]
+    assert "channel " in text
+    assert not set(modules.split()) & {"torch", "PIL", "huggingface_hub", "accelerate", "gradio"}
 
 
 def test_what_is_not_shown_as_it_was_is_told(folder: Path, tmp_path: Path, capsys: Capture) -> None:

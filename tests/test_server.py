@@ -420,7 +420,14 @@ def test_uploads_are_never_shown_as_pages(client: httpx.Client, name: str) -> No
     "path",
     [
         *("/etc/passwd", "//etc/passwd", "/etc/passwd%00", "/proc/self/environ", "/proc/self/cwd/app.py", "app.py"),
-        *("file:///etc/passwd", "residae/cli.py", "../README.md", str(Path(__file__)), "{files}", "{files}/absent"),
+        *(
+            "file:///etc/passwd",
+            "residae/cli/files.py",
+            "../README.md",
+            str(Path(__file__)),
+            "{files}",
+            "{files}/absent",
+        ),
         *("{files}/../log", "{files}/../../../../etc/passwd", "{files}/%2e%2e/log", "{files}/..%2flog"),
         *(
             "{files}/%252e%252e/log",

@@ -1,0 +1,79 @@
+"""Arguments that several commands share, and types of arguments."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from residae.pipeline import Pipeline
+
+    Commands = _SubParsersAction[argparse.ArgumentParser]
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add `--checkpoint`."""
+    parser.add_argument("--checkpoint", help="folder or Hub id (default: $RESIDAE_CHECKPOINT, or the project's own)")
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """Add `--dtype`, the precision of the network."""
+    choices = ("bfloat16", "int8", "float32")
+    parser.add_argument("--dtype", choices=choices, help="default: the fastest without visible loss")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json FILE` and `--force`."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+
+
+def open_pipeline(parsed: argparse.Namespace, dtype: str | None = None) -> "Pipeline":
+    """The pipeline of the checkpoint that was named, or of the default one."""
+    from residae.pipeline import Pipeline  # imports torch
+
+    return Pipeline.open(parsed.checkpoint, dtype=dtype)
+
+
+def quality(text: str) -> float:
+    """A number from 0 to 100."""
+    value = number(float, text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"quality is 0 to 100, not {text}")
+    return value
+
+
+def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """The type of a positive `kind`, int or float, below 2^53: a float cannot count bytes beyond that."""
+
+    def parse(text: str) -> float:
+        value = number(kind, text)
+        if not 0 < value < 2**53:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0, or is too large")
+        return value
+
+    return parse
+
+
+def size(text: str) -> tuple[int, int]:
+    """(height, width) from `WxH`, both multiples of 16."""
+    lengths = [int(number(int, length)) for length in text.split("x")]
+    if len(lengths) != 2 or min(lengths) < 1 or any(length % 16 for length in lengths):
+        raise argparse.ArgumentTypeError(f"{text} is not a width and a height that are multiples of 16")
+    width, height = lengths
+    return height, width
+
+
+def number(kind: Callable[[str], float], text: str) -> float:
+    """A number of this `kind`, int or float."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' if kind is int else ''}number") from None
+
+
+def comma_separated(kind: Callable[[str], object]) -> Callable[[str], list[object]]:
+    """The type of a list whose items are of type `kind`."""
+    return lambda text: [kind(part.strip()) for part in text.split(",")]
