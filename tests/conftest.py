@@ -1,5 +1,6 @@
-"""What several tests need: a tiny network whose every number matters, computed pictures, and the shared data."""
+"""Fixtures of several test modules: a tiny network, computed pictures, and a stand-in for the Hugging Face Hub."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,12 +16,10 @@ from residae.image import Picture, Pixels, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """For tiny networks, on which threads cost more than they bring."""
+    """Run torch on one thread: on tiny networks, more threads cost more than they save."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -29,9 +28,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def network() -> ResidualAutoencoder:
-    """Width 4, 4 latent channels, in eval mode. No BatchNorm is near the identity, so that folding one wrongly shows.
+    """A network of 4 base and 4 latent channels, in eval mode. Tests share it and must not change it.
 
-    Tests share it: they must not change it.
+    No BatchNorm is close to the identity, so that a wrongly folded one changes the results.
     """
     torch.manual_seed(0)
     network = ResidualAutoencoder(base_channels=4, latent_channels=4)
@@ -46,7 +45,7 @@ def network() -> ResidualAutoencoder:
 
 @pytest.fixture(scope="session")
 def checkpoint(network: ResidualAutoencoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `network`, saved."""
+    """The folder to which `network` is saved."""
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
     network.save_pretrained(folder)
     return folder
@@ -54,12 +53,13 @@ def checkpoint(network: ResidualAutoencoder, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def pipeline(network: ResidualAutoencoder) -> Pipeline:
+    """A pipeline of `network` on the CPU, with the default tables."""
     return Pipeline(Checkpoint(network, name="tiny"), "cpu")
 
 
 @pytest.fixture(scope="session")
 def smooth() -> Callable[[int, int, int], Pixels]:
-    """Draws (height, width, 3) pixels of slow waves in three colors, others for each seed."""
+    """A function that draws (height, width, 3) pixels of slow waves; each seed gives different ones."""
 
     def draw(height: int, width: int, seed: int = 0) -> Pixels:
         rng = np.random.default_rng(seed)
@@ -72,13 +72,13 @@ def smooth() -> Callable[[int, int, int], Pixels]:
 
 @pytest.fixture(scope="session")
 def picture(smooth: Callable[[int, int, int], Pixels]) -> Picture:
-    """In color, of a size that no stride divides, with a notice."""
+    """A color picture whose sides are no multiples of 16, with a notice."""
     return Picture(smooth(53, 75, 0), ("A notice.",), 1000)
 
 
 @pytest.fixture(scope="session")
 def folder(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pictures, in color and in gray, among what else a folder of pictures may hold."""
+    """A folder with a color and a gray picture, a text file, and a folder with another picture."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "b.png").write_bytes(write_png(smooth(48, 64, 1)))
     (folder / "a.png").write_bytes(write_png(smooth(40, 52, 2)[..., 0]))
@@ -90,7 +90,7 @@ def folder(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest.T
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A stand-in for the Hub that the real client talks to, with an empty cache and a token that may write."""
+    """A local server in place of the Hub, to which the real client connects with an empty cache and a write token."""
     settings = {"HF_TOKEN": TOKEN, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
     settings |= {"HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     with Hub.running() as hub:
@@ -108,7 +108,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Data that the project does not carry: photographs, the specification, first weights."""
-    if not SHARED.is_dir():
-        pytest.skip("the shared data lies beside the repository only where the project is developed")
-    return SHARED
+    """The folder of data that the repository does not contain: photographs, and the first weights."""
+    folder = os.environ.get("RESIDAE_SHARED")
+    if not folder:
+        pytest.skip("the environment variable RESIDAE_SHARED does not name the folder of the shared data")
+    assert Path(folder).is_dir(), f"RESIDAE_SHARED names {folder}, which is not a folder"
+    return Path(folder)
