@@ -1,6 +1,8 @@
 """A checkpoint gives back what was saved, or says in a sentence what is wrong with it."""
 
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from huggingface_hub import HfApi, close_session
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from residae.checkpoint import Checkpoint
+from residae.checkpoint import Checkpoint, open_codec
+from residae.codec import Tables
 from residae.errors import CheckpointError
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
@@ -116,6 +119,19 @@ def test_truncated_weights(copy: Path, part: float) -> None:
     (copy / WEIGHTS).write_bytes(data[: int(part * len(data))])
     with pytest.raises(CheckpointError, match="is damaged or not a safetensors file"):
         ResidualAutoencoder.from_pretrained(copy)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "codec.safetensors"])
+def test_a_git_lfs_pointer_is_named_as_one(network: ResidualAutoencoder, tmp_path: Path, name: str) -> None:
+    """A clone without Git LFS has such a text in place of each large file."""
+    Checkpoint(network, Tables.default(4)).save(tmp_path)
+    oid = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 92741\n"
+    (tmp_path / name).write_text(pointer, encoding="utf-8")
+    sentence = f"{name} is a Git LFS pointer instead of the weights: fetch them with `git lfs pull`."
+    for opened in (Checkpoint.open, open_codec):
+        with pytest.raises(CheckpointError, match=re.escape(sentence)):
+            opened(tmp_path)
 
 
 def test_pickled_weights_are_not_read(network: ResidualAutoencoder, copy: Path) -> None:
