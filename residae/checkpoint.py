@@ -26,12 +26,12 @@ VARIABLE = "RESIDAE_CHECKPOINT"  # environment variable that names another defau
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A network, the codec tables fitted to it, and how files name them.
+    """A network and the codec tables fitted to it.
 
     Attributes:
         network: In eval mode, on the CPU.
         tables: The codec's tables, or None where none were fitted: then the codec uses `Tables.default`.
-        name: For people; a `.rae` file holds its first 12 bytes.
+        name: For people; `.rae` files hold its first 12 bytes.
     """
 
     network: "ResidualAutoencoder"
@@ -58,9 +58,9 @@ class Checkpoint:
 
     @staticmethod
     def find() -> dict[str, str | Path]:
-        """Folder or Hub id of each checkpoint at hand by its name, the default one first.
+        """The checkpoints that can be named: folder or Hub id by name, the default first.
 
-        They are what the environment names in RESIDAE_CHECKPOINT, if it is set, and the project's own.
+        They are the one in the environment variable RESIDAE_CHECKPOINT, if it is set, and those of the project.
         """
         named = os.environ.get(VARIABLE)
         folders = [path.parent for root in FOLDERS for path in sorted(root.glob("*/config.json"))]
@@ -113,13 +113,13 @@ class Checkpoint:
                 repo_id=repo_id,
                 folder_path=folder,
                 commit_message="Upload weights",
-                delete_patterns=[f"{weights.WEIGHTS}*", weights.TABLES],  # old shards would be loaded along with these
+                delete_patterns=[f"{weights.WEIGHTS}*", weights.TABLES],  # old shards would be loaded with the new ones
             )
             return str(commit)
 
 
 def default() -> str | Path:
-    """What `Checkpoint.open` loads by itself: RESIDAE_CHECKPOINT of the environment, else the project's own.
+    """The default checkpoint: the one in the environment variable RESIDAE_CHECKPOINT, else the project's.
 
     Raises:
         CheckpointError: There is neither.

@@ -25,12 +25,12 @@ from residae.progress import Progress, between
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ENCODE_SHARE = 0.39  # of the work of both ways: 51.996 of 132.95 GFLOP
+ENCODE_SHARE = 0.39  # of the operations of encoding and decoding: 51.996 of 132.95 GFLOP
 
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """What the encoder made of one picture: all that decoding needs, a sixteenth of the picture's numbers."""
+    """The latents of one picture, and what decoding them needs."""
 
     latents: tuple[Latent, ...]  # (C, h, w) of luma alone, or of Y, Cb and Cr
     height: int  # of the picture, pixels
@@ -40,7 +40,7 @@ class Encoding:
 
 @dataclass(frozen=True, eq=False)
 class Decoding:
-    """The picture rebuilt: (H, W) or (H, W, 3) uint8."""
+    """A decoded picture: (H, W) or (H, W, 3) uint8."""
 
     pixels: Pixels
     seconds: float
@@ -48,25 +48,25 @@ class Decoding:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """A picture beside what is left of it, and how far apart the two are."""
+    """A picture, its reconstruction, and the distance between the two."""
 
     original: Pixels  # (H, W) luma, or (H, W, 3) in color
     encoding: Encoding
-    compressed: Compressed | None  # the file that the picture was rebuilt from; None from the unquantized latent
+    compressed: Compressed | None  # the file that was decoded; None if the unquantized latent was
     decoding: Decoding
     psnr: float  # dB
-    raw_bytes: int  # of the picture's bare pixels, 24 bits each in color and 8 in gray, and of luma alone
-    file_bytes: int | None  # of the file that the picture came in; None where it held more pixels
+    raw_bytes: int  # of the uncompressed pixels: 24 bits each in color, 8 bits in gray or for luma alone
+    file_bytes: int | None  # of the picture's own file; None if the picture was resized
     notices: tuple[str, ...]  # about the picture, as sentences
 
     @cached_property
     def ssim(self) -> float:
-        """Computed when first asked for: it takes longer than all else that is measured."""
+        """Computed on first use: it takes longer than everything else that is measured."""
         return ssim(self.original, self.decoding.pixels)
 
 
 class Pipeline:
-    """One checkpoint on one device, and what can be done with it. Holds no picture, so any number of users share it."""
+    """One checkpoint on one device. It holds no picture, so that any number of users can share it."""
 
     def __init__(
         self,
@@ -101,7 +101,6 @@ class Pipeline:
         """
         return cls(Checkpoint.open(checkpoint), device, getattr(torch, dtype) if dtype else None)
 
-    @translate_oom()
     @translate_oom()
     def encode(self, picture: Picture, color: bool, progress: Progress | None = None) -> Encoding:
         """Encode a picture: its luma alone, or Y, Cb and Cr, each through the same network.
@@ -261,16 +260,16 @@ class Pipeline:
         )
 
     def latents(self, encoding: Encoding, compressed: Compressed | None) -> tuple[Latent, ...]:
-        """What the decoder is given: the latents in the file, or the unquantized ones where there is none."""
+        """The latents to decode: those in the file, or the unquantized ones of `encoding` if there is no file."""
         return self.codec.decompress(compressed.data).latents if compressed else encoding.latents
 
     def channel_bits(self, compressed: Compressed) -> NDArray[np.float64]:
-        """(planes, C) bits of the file that each channel takes."""
+        """The bits that each channel takes in the file: (planes, C)."""
         return self.codec.channel_bits(compressed.symbols, compressed.quality)
 
 
 def reference(picture: Picture, color: bool) -> Pixels:
-    """What a reconstruction is measured against: the picture's pixels, or its luma. As (H, W, 3) in color."""
+    """The pixels that a reconstruction is compared with: (H, W) luma, or (H, W, 3) in color."""
     if not color:
         return to_gray(picture)
     return picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None].repeat(3, axis=2)

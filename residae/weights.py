@@ -1,8 +1,8 @@
-"""Files of a checkpoint: a folder, or a model repository on the Hugging Face Hub, that describes itself.
+"""The files of a checkpoint, in a folder or in a model repository on the Hugging Face Hub.
 
     config.json          constructor arguments of the network
     model*.safetensors   weights in one or more shards; convolution kernels in half precision, the rest in float32
-    codec.safetensors    the codec's tables (`residae.codec.Tables`), once they are fitted
+    codec.safetensors    the codec's tables (`residae.codec.Tables`), if they have been fitted
 
 Importing this module imports no torch: `residae info` reads checkpoints without it.
 """
@@ -62,7 +62,7 @@ def find_folder(source: str | Path) -> Path:
 
 
 def _snapshot(repo_id: str, revision: str | None) -> Path:
-    """The folder in the Hub's cache, downloaded where it is missing or outdated and the Hub answers."""
+    """The folder in the Hub's cache, downloaded if it is missing or outdated and the Hub can be reached."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is httpx's, or httpx2's
         HfHubHTTPError,
@@ -74,7 +74,7 @@ def _snapshot(repo_id: str, revision: str | None) -> Path:
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted))
     except HfHubHTTPError:
         raise
-    except HTTPError:  # a dead proxy or a broken connection, for which the client does not try its cache
+    except HTTPError:  # after a proxy error or a broken connection the client does not try its cache
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted, local_files_only=True))
 
 
@@ -164,32 +164,32 @@ def write(
 ) -> None:
     """Write a checkpoint to `folder`, replacing the weights and tables there; other files stay.
 
-    All files are written aside first, so that a full disk loses nothing that the folder held before.
+    All files are first written to a temporary folder, so that the old ones survive a full disk.
     """
     from huggingface_hub import save_torch_state_dict
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: to_storage(tensor) for name, tensor in state.items()}
-    with TemporaryDirectory(dir=folder, prefix=".saving-") as aside:
-        (Path(aside) / CONFIG).write_text(json.dumps(dict(config), indent=2) + "\n", encoding="utf-8")
-        save_torch_state_dict(tensors, aside, max_shard_size=max_shard_size)
+    with TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+        (Path(temporary) / CONFIG).write_text(json.dumps(dict(config), indent=2) + "\n", encoding="utf-8")
+        save_torch_state_dict(tensors, temporary, max_shard_size=max_shard_size)
         if tables:
-            numpy.save_file(dict(tables), Path(aside) / TABLES)
+            numpy.save_file(dict(tables), Path(temporary) / TABLES)
         for old in (*folder.glob(f"{WEIGHTS}*"), folder / TABLES):
             old.unlink(missing_ok=True)  # shards or tables of other weights
-        _move_into(folder, aside)
+        _move_into(folder, temporary)
 
 
 def write_tables(folder: str | Path, tables: Mapping[str, NDArray[Any]]) -> None:
-    """Write the codec's tables beside the weights that are in `folder` already."""
-    with TemporaryDirectory(dir=folder, prefix=".saving-") as aside:
-        numpy.save_file(dict(tables), Path(aside) / TABLES)
-        _move_into(Path(folder), aside)
+    """Write the codec's tables to `folder`, which holds the weights already."""
+    with TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+        numpy.save_file(dict(tables), Path(temporary) / TABLES)
+        _move_into(Path(folder), temporary)
 
 
-def _move_into(folder: Path, aside: str) -> None:
-    for new in Path(aside).iterdir():
+def _move_into(folder: Path, temporary: str) -> None:
+    for new in Path(temporary).iterdir():
         new.chmod(0o644)
         new.replace(folder / new.name)
 
@@ -213,17 +213,16 @@ def load_strictly(network: "nn.Module", tensors: Mapping[str, "Tensor"], source:
 
 
 def to_storage(tensor: "Tensor") -> "Tensor":
-    """A tensor of the network as it is stored: convolution kernels in half precision, the rest unchanged."""
+    """Convert a tensor to the precision of the files: float16 for convolution kernels, unchanged for the rest."""
     return tensor.half() if tensor.ndim == 4 else tensor
 
 
 def fingerprint(
     config: Mapping[str, int], arrays: Mapping[str, NDArray[Any]], tables: Mapping[str, NDArray[Any]]
 ) -> bytes:
-    """The 8 bytes by which a `.rae` file names its checkpoint; computing them takes about 0.1 s.
+    """The 8 bytes by which a `.rae` file names its checkpoint. Computing them takes about 0.1 s.
 
-    They are the first of the SHA-256 of the constructor's arguments and of every array, as stored, with its name and
-    shape.
+    They begin the SHA-256 of the constructor's arguments and of every array, as stored, with its name, type and shape.
 
     Args:
         config: Constructor arguments of the network.

@@ -30,8 +30,8 @@ def latents_of(height: int, width: int, planes: int, seed: int = 0, scale: float
     """Of 2 channels, correlated in space and between channels, as those of pictures are."""
     rng = np.random.default_rng(seed)
     latents = []
-    for kind in range(planes):
-        h, w = (-(-(-(-side // 2) if kind else side) // 16) for side in (height, width))
+    for plane_index in range(planes):
+        h, w = (-(-(-(-side // 2) if plane_index else side) // 16) for side in (height, width))
         noise = rng.laplace(0, scale, (2, h + 3, w + 3))
         smooth = np.sum([noise[:, y : y + h, x : x + w] for y in range(4) for x in range(4)], 0) / 4
         smooth[1] += smooth[0]
@@ -56,12 +56,15 @@ def test_round_trip(height: int, width: int, planes: int, level: int, seed: int,
     latents = latents_of(height, width, planes, seed, scale)
     made = CODEC.compress(latents, height, width, level / 100)
     found = CODEC.decompress(made.data)
-    for kind, latent in enumerate(latents):
-        assert np.array_equal(found.symbols[kind], made.symbols[kind])
-        assert np.array_equal(found.latents[kind], quantizer.dequantize(made.symbols[kind], kind, level, CODEC.tables))
+    for plane_index, latent in enumerate(latents):
+        assert np.array_equal(found.symbols[plane_index], made.symbols[plane_index])
+        assert np.array_equal(
+            found.latents[plane_index],
+            quantizer.dequantize(made.symbols[plane_index], plane_index, level, CODEC.tables),
+        )
         if scale < 1e12:  # beyond, symbols end at 32 bits
-            gain = quantizer.channel_gains(kind, level, CODEC.tables)
-            assert (np.abs(found.latents[kind] - latent) <= 0.501 / gain).all()
+            gain = quantizer.channel_gains(plane_index, level, CODEC.tables)
+            assert (np.abs(found.latents[plane_index] - latent) <= 0.501 / gain).all()
     info = read_info(made.data)
     assert info == found.info
     assert (info.width, info.height, info.quality, info.color) == (width, height, level / 100, planes == 3)

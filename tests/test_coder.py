@@ -48,11 +48,11 @@ def _planes(draw: st.DrawFn) -> Symbols:
 
 @settings(max_examples=200, deadline=None)
 @given(_planes(), st.integers(0, 2), st.integers(0, MAX_LEVEL))
-def test_any_symbols_come_back(symbols: Symbols, kind: int, quality: int) -> None:
+def test_any_symbols_come_back(symbols: Symbols, plane_index: int, level: int) -> None:
     tables = TABLES[len(symbols)]
-    data = coder.encode(symbols, kind, quality, tables)
-    assert np.array_equal(coder.decode(data, symbols.shape, kind, quality, tables), symbols)
-    ideal = coder.ideal_bits(symbols, kind, quality, tables).sum() / 8
+    data = coder.encode(symbols, plane_index, level, tables)
+    assert np.array_equal(coder.decode(data, symbols.shape, plane_index, level, tables), symbols)
+    ideal = coder.ideal_bits(symbols, plane_index, level, tables).sum() / 8
     assert ideal * 0.999 <= len(data) <= ideal * 1.001 + 5  # the coder ends on a word of 4 bytes
 
 

@@ -1,10 +1,10 @@
 """The codec: latents to `.rae` files and back, in NumPy alone.
 
 rae.py        the container: header, lengths, checksum
-quantizer.py  latents to symbols, by gains and means
-tables.py     the integer tables that a checkpoint brings
-context.py    what each symbol is predicted from; defines the coded stream
-coder.py      the range coder around it
+quantizer.py  scalar quantization of a latent, with a mean and a gain for each channel
+tables.py     the codec's integer tables, which are part of a checkpoint
+context.py    the context model; defines the coded stream
+coder.py      entropy coding of a plane with the range coder of `constriction`
 codec.py      all of it in two calls, `compress` and `decompress`
 """
 

@@ -1,4 +1,4 @@
-"""Latents to `.rae` files and back, with the tables of one checkpoint; no network is needed."""
+"""Compress latents to `.rae` files and back with the tables of one checkpoint. No network is needed."""
 
 import zlib
 from collections.abc import Sequence
@@ -17,28 +17,49 @@ from residae.geometry import latent_shape, plane_shapes
 
 @dataclass(frozen=True, eq=False)
 class Compressed:
-    """A file and the picture that it holds."""
+    """A `.rae` file and the symbols that it holds.
+
+    Attributes:
+        data: The content of the file.
+        quality: 0 to 100.
+        symbols: (C, h, w) int32 of each plane.
+    """
 
     data: bytes
-    quality: float  # 0 .. 100
-    symbols: tuple[Symbols, ...]  # (C, h, w) int32 of each plane
+    quality: float
+    symbols: tuple[Symbols, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Decompressed:
-    """What a file holds: all that decoding the picture needs."""
+    """The content of a `.rae` file.
 
-    latents: tuple[Latent, ...]  # (C, h, w) of Y, or of Y, Cb and Cr
-    symbols: tuple[Symbols, ...]  # that they come from
+    Attributes:
+        latents: (C, h, w) float32 of Y, or of Y, Cb and Cr, dequantized.
+        symbols: (C, h, w) int32 of each plane.
+        info: The file's header.
+    """
+
+    latents: tuple[Latent, ...]
+    symbols: tuple[Symbols, ...]
     info: FileInfo
 
 
 @dataclass(frozen=True, eq=False)
 class Codec:
-    """The codec of one checkpoint: its tables, and how its files name it."""
+    """The codec of one checkpoint.
+
+    Attributes:
+        tables: The codec's tables.
+        fingerprint: The 8 bytes by which files name the checkpoint.
+        name: The checkpoint's name, for people; files hold its first 12 bytes.
+
+    Raises:
+        ValueError: The fingerprint does not have 8 bytes.
+    """
 
     tables: Tables
-    fingerprint: bytes  # 8
+    fingerprint: bytes
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -47,26 +68,42 @@ class Codec:
 
     @translate_oom()
     def compress(self, latents: Sequence[Latent], height: int, width: int, quality: float) -> Compressed:
-        """A file of a picture of `height` x `width` pixels at a quality of 0 to 100, kept to hundredths.
+        """Quantize and code the latents of a picture.
 
-        `latents` are (C, h, w) of Y, or of Y, Cb and Cr. ValueError where they do not fit the picture.
+        Args:
+            latents: (C, h, w) of Y, or of Y, Cb and Cr.
+            height: Of the picture, in pixels.
+            width: Of the picture, in pixels.
+            quality: 0 to 100; rounded to hundredths.
+
+        Raises:
+            ValueError: The latents do not have the shapes of this picture's, or hold NaN, or the quality is out of
+                range.
         """
         level = quality_level(quality)
         shapes = latent_shapes(self.tables.channels, height, width, len(latents))
         if [latent.shape for latent in latents] != shapes:
-            raise ValueError(f"latents of a {height} x {width} picture have shapes {shapes}")
+            raise ValueError(f"the latents of a {height} x {width} picture have the shapes {shapes}")
         symbols = tuple(quantize(latent, plane_index, level, self.tables) for plane_index, latent in enumerate(latents))
         planes = [coder.encode(plane, plane_index, level, self.tables) for plane_index, plane in enumerate(symbols)]
-        name = self.name.encode()[:NAME_BYTES].decode(errors="ignore").encode()  # never half a character
+        name = self.name.encode()[:NAME_BYTES].decode(errors="ignore").encode()  # whole characters only
         header = HEADER.pack(MAGIC, VERSION, self.fingerprint, width, height, level, len(planes), len(name))
         lengths = (LENGTH.pack(len(plane)) for plane in planes[:-1])
         body = b"".join((header, name, *lengths, *planes))
         return Compressed(body + CRC.pack(zlib.crc32(body)), level / 100, symbols)
 
     def compress_within(self, latents: Sequence[Latent], height: int, width: int, max_bytes: int) -> Compressed:
-        """The file of the highest quality that is no larger than `max_bytes`; bisected, taking size to grow with it.
+        """The file of the highest quality that is no larger than `max_bytes`, found by bisection.
 
-        CodecError where even quality 0 takes more.
+        Args:
+            latents: As in `compress`.
+            height: Of the picture, in pixels.
+            width: Of the picture, in pixels.
+            max_bytes: Size of the whole file.
+
+        Raises:
+            CodecError: Even quality 0 takes more bytes.
+            ValueError: As `compress`.
         """
         best = self.compress(latents, height, width, 0)
         if len(best.data) > max_bytes:
@@ -85,7 +122,11 @@ class Codec:
 
     @translate_oom()
     def decompress(self, data: bytes) -> Decompressed:
-        """The inverse of `compress`. CodecError where `data` is damaged, or a file of another checkpoint."""
+        """Decode a `.rae` file to latents.
+
+        Raises:
+            CodecError: The file is damaged, or was made with another checkpoint.
+        """
         info, planes = parse(data)
         if info.fingerprint != self.fingerprint.hex():
             made, mine = _label(info.name, info.fingerprint), _label(self.name, self.fingerprint.hex())
@@ -100,7 +141,15 @@ class Codec:
         return Decompressed(latents, symbols, info)
 
     def channel_bits(self, symbols: Sequence[Symbols], quality: float) -> NDArray[np.float64]:
-        """(planes, C) ideal code length in bits of each channel: what the file's bytes went into."""
+        """The ideal code length of each channel of each plane.
+
+        Args:
+            symbols: (C, h, w) of each plane.
+            quality: At which they were quantized.
+
+        Returns:
+            (planes, C), in bits.
+        """
         level = quality_level(quality)
         return np.stack(
             [coder.ideal_bits(plane, plane_index, level, self.tables) for plane_index, plane in enumerate(symbols)]
@@ -108,6 +157,7 @@ class Codec:
 
 
 def quality_level(quality: float) -> int:
+    """The level 0 .. MAX_LEVEL of a quality: hundredths of it. ValueError where it is out of range."""
     if not 0 <= quality <= 100:
         raise ValueError(f"quality is 0 to 100, not {quality}")
     return round(quality * 100)

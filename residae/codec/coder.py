@@ -1,6 +1,6 @@
-"""A plane of symbols to bytes and back by the range coder of `constriction`.
+"""Entropy coding: a plane of symbols to bytes and back, with the range coder of `constriction`.
 
-`residae.codec.context` defines the stream.
+`residae.codec.context` defines the coded stream.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,22 +12,22 @@ from residae.codec.context import for_each_pass
 from residae.codec.tables import ESCAPE, Integers, Symbols, Tables, index_distance, symbol_index
 from residae.errors import CodecError
 
-CHUNK = 1 << 14  # symbols handed to the coder at once: 8 MB of frequencies
+CHUNK = 1 << 14  # symbols in one call of the range coder, whose float32 frequencies then take 8 MB
 
 
 def encode(symbols: Symbols, plane_index: int, level: int, tables: Tables) -> bytes:
     """Encode one plane.
 
     Args:
-        symbols: (C, h, w), any int32.
-        plane_index: Of the plane in `PLANES`.
-        level: Quality in hundredths, 0 .. MAX_LEVEL, that the symbols were quantized at.
-        tables: Of the checkpoint.
+        symbols: (C, h, w), any int32 values.
+        plane_index: Index of the plane in `PLANES`.
+        level: Quality in hundredths, 0 .. MAX_LEVEL, at which the symbols were quantized.
+        tables: The codec's tables.
 
     Returns:
-        A multiple of 4 bytes.
+        The coded plane; its length is a multiple of 4 bytes.
     """
-    from constriction import stream  # type: ignore[import-untyped]  # here: most of what imports us codes nothing
+    from constriction import stream  # type: ignore[import-untyped]  # imported here because `info` does not need it
 
     family, half = stream.model.Categorical(perfect=False), stream.model.Uniform(1 << 16)
     encoder = stream.queue.RangeEncoder()
@@ -49,7 +49,18 @@ def encode(symbols: Symbols, plane_index: int, level: int, tables: Tables) -> by
 
 
 def decode(data: bytes, shape: tuple[int, int, int], plane_index: int, level: int, tables: Tables) -> Symbols:
-    """The inverse of `encode`. CodecError where `data` is not what it made."""
+    """Decode one plane.
+
+    Args:
+        data: The coded plane, as `encode` returns it.
+        shape: (C, h, w) of the plane.
+        plane_index: As in `encode`.
+        level: As in `encode`.
+        tables: As in `encode`.
+
+    Raises:
+        CodecError: `data` is damaged.
+    """
     from constriction import stream
 
     if len(data) % 4:
@@ -73,7 +84,7 @@ def decode(data: bytes, shape: tuple[int, int, int], plane_index: int, level: in
 
     try:
         for_each_pass(shape, plane_index, level, tables, coder)
-    except (AssertionError, ValueError) as error:  # as constriction reports words that no symbols lead to
+    except (AssertionError, ValueError) as error:  # constriction raises these on a stream that no symbols encode to
         raise CodecError("The file is damaged: its symbols make no sense.") from error
     if not decoder.maybe_exhausted():
         raise CodecError("The file is damaged: its symbols do not end where they should.")
@@ -81,7 +92,7 @@ def decode(data: bytes, shape: tuple[int, int, int], plane_index: int, level: in
 
 
 def table_indices(symbols: Symbols, plane_index: int, level: int, tables: Tables) -> tuple[Integers, Integers]:
-    """Of every symbol (C, h, w): its table, as spread * OFFSETS + offset, and its index in the table's alphabet."""
+    """The frequency table of each symbol, as spread * OFFSETS + offset, and its index in the alphabet; (C, h, w)."""
     flat = symbols.ravel()
     chosen, index = np.empty(flat.shape, np.int64), np.empty(flat.shape, np.int64)
 
@@ -95,7 +106,7 @@ def table_indices(symbols: Symbols, plane_index: int, level: int, tables: Tables
 
 
 def ideal_bits(symbols: Symbols, plane_index: int, level: int, tables: Tables) -> NDArray[np.float64]:
-    """(C,) bits that a perfect coder would spend on each channel, with these tables and contexts."""
+    """The ideal code length of each channel under these tables and contexts: (C,), in bits."""
     bits: NDArray[np.float64] = tables.bits[table_indices(symbols, plane_index, level, tables)].sum(
         (1, 2), dtype=np.float64
     )
@@ -103,8 +114,13 @@ def ideal_bits(symbols: Symbols, plane_index: int, level: int, tables: Tables) -
 
 
 def static_bits(planes: Iterable[Symbols]) -> float:
-    """Bits for planes of one index with one static table per channel, and that the best there can be for just these
-    planes, sent at no cost: the order-0 entropy. What contexts save is measured against this."""
+    """The order-0 entropy of planes, in bits: the code length with the best static table for each channel.
+
+    The tables themselves are not counted. It is the baseline against which the gain of the context model is measured.
+
+    Args:
+        planes: (C, h, w) of the same plane of several pictures.
+    """
     bits = 0.0
     for values in zip(*planes, strict=True):
         pooled = np.concatenate([v.ravel() for v in values])

@@ -1,43 +1,48 @@
-"""Integer symbols to bytes and back, by integer tables and a context of symbols already coded.
+"""The context model: the distribution of each symbol, predicted in integers from the symbols coded before it.
 
-A plane of symbols is (C, h, w) int32. It is coded channel by channel, each channel in two passes over a
-checkerboard: pass 0 takes the cells with row + column even, pass 1 the others, both row by row. In pass p
-of channel c a cell knows the features, in this order,
+This docstring defines the coded stream. A plane of symbols has the shape (C, h, w) and holds 32-bit signed integers.
+It is coded channel by channel, each channel in two passes over a checkerboard: pass 0 takes the cells in which row +
+column is even, pass 1 the others, both row by row. A cell in channel c has these features, in this order:
 
     1,  ring[0], here[0],  ring[1], here[1],  ...  ring[c - 1], here[c - 1]    and in pass 1 also  ring[c]
 
-where here[k] is channel k in the same cell, and ring[k] the sum of it over the four cells that share an edge (0 beyond
-the border), each symbol first clipped to +-CLIP. From the features follows the prediction m, from those of the symbols'
-absolute values (|here|, and the sum of |.| over the ring) the expected distance s from it; with the weights of the
-plane, channel and pass, and >> the arithmetic shift:
+Here here[k] is the symbol of channel k in the same cell, and ring[k] is the sum of the symbols of channel k in the four
+cells that share an edge with it (0 beyond the border). Each symbol is first clipped to -CLIP .. CLIP. The prediction m
+is a weighted sum of these features. The expected distance s from it is a weighted sum of the same features computed
+from the absolute values of the symbols. The weights depend on plane, channel and pass; >> is the arithmetic shift:
 
-    m = sum(mean_weights * features)            in units of 1 / ONE
-    s = sum(spread_weights * features of |.|)   in units of 1 / ONE
-    nearest = (m + ONE / 2) >> 12                   the prediction rounded; clipped to +-CLIP once offset is known
-    offset = (m - nearest * ONE + ONE / 2) >> 9     its fraction, in OFFSETS steps from -1/2
-    spread = number of THRESHOLDS <= s
+    m = sum(mean_weights * features)                      in units of 1 / ONE
+    s = sum(spread_weights * features of the |symbols|)   in units of 1 / ONE
+    nearest = (m + ONE / 2) >> 12                         the rounded prediction, clipped after offset is computed
+    offset = (m - nearest * ONE + ONE / 2) >> 9           the fraction of the prediction, in OFFSETS steps from -1/2
+    spread = the number of THRESHOLDS <= s
 
-A level is a quality in hundredths. Weights are stored for K levels evenly spaced over 0 .. MAX_LEVEL. Between
-two of them they are interpolated: with position = level * (K - 1), k = min(position // MAX_LEVEL, K - 2) and
+Then nearest is clipped to -CLIP .. CLIP.
+
+A level is a quality in hundredths. The tables hold weights for K levels evenly spaced over 0 .. MAX_LEVEL, and weights
+are interpolated between them: with position = level * (K - 1), k = min(position // MAX_LEVEL, K - 2) and
 r = position - k * MAX_LEVEL, each weight is (w[k] * (MAX_LEVEL - r) + w[k + 1] * r) // MAX_LEVEL, rounded down.
 
-The symbol x is coded by its distance d = x - nearest, in the order 0, 1, -1, 2 .. MAX_DISTANCE, -MAX_DISTANCE, with
-the frequencies counts[spread, offset], of total 2^24; or, where it is farther away, as ESCAPE, the last. After each pass
-the escaped x follow as 32-bit two's complement: the upper 16 bits of each, then the lower 16 bits of each, in the order
-of the pass, all uniform (frequency 2^8).
+A symbol x is coded as its distance d = x - nearest. The alphabet is d = 0, 1, -1, 2, ..., MAX_DISTANCE, -MAX_DISTANCE
+and, last, ESCAPE for all larger distances; the frequencies are counts[spread, offset], whose total is 2^24. After each
+pass the escaped x follow as 32-bit two's complement: the upper 16 bits of each, then the lower 16 bits of each, in the
+order of the pass, each of the 2^16 values with the frequency 2^8.
 
-Here ONE = 2^12, OFFSETS = 8, MAX_DISTANCE = 63, CLIP = 2^15 - 1, MAX_LEVEL = 10,000, and 47 THRESHOLDS: 204,
-then t + t // 6.
+Constants: ONE = 2^12, OFFSETS = 8, MAX_DISTANCE = 63, CLIP = 2^15 - 1, MAX_LEVEL = 10,000. There are 47 THRESHOLDS: the
+first is 204, and t is followed by t + t // 6.
 
-The coder is the range coder of `constriction` 0.5, in words of 32 bits, stored little-endian. Its decoder starts with
-range = 2^64 - 1, lower = 0 and point = the first two words, the first the upper. For each symbol, modulo 2^64:
+The coder is the range coder of `constriction` 0.5 with words of 32 bits, stored little-endian. Its decoder starts with
+range = 2^64 - 1, lower = 0 and point = the first two words, the first of them the upper one. For each symbol, modulo
+2^64:
 
-    step = range >> 24;  take the symbol whose frequencies span (point - lower) // step, `below` being those before it
+    step = range >> 24
+    take the symbol with below <= (point - lower) // step < below + frequency, where below is the sum of the frequencies
+    of the symbols before it in the alphabet
     lower += step * below;  range = step * frequency
-    if range < 2^32:  range, lower and point <<= 32, and point += the next word, or 0 where there is none
+    if range < 2^32:  range, lower and point <<= 32, and point += the next word, or 0 if there is none
 
-The frequencies reach it as floating-point numbers that are exactly counts - 1: it adds 1 to each and scales them by
-(2^24 - n) / (their sum) = 1. So no rounding takes place, on any machine.
+In this implementation the frequencies reach the coder as floating-point numbers that are exactly counts - 1: it scales
+them by (2^24 - the size of the alphabet) / (their sum) = 1 and adds 1 to each. Nothing is rounded, on any machine.
 """
 
 from collections.abc import Callable
@@ -48,29 +53,34 @@ from numpy.typing import NDArray
 
 from residae.codec.tables import OFFSET_BITS, OFFSETS, ONE, THRESHOLDS, UNIT_BITS, Integers, Tables
 
-CLIP = (1 << 15) - 1  # of symbols in contexts: 4 * 2^15 * 2^31 * (1 + 2 C) fits 63 bits up to C = 2^12
+CLIP = (1 << 15) - 1  # |symbol| in a feature: 4 * 2^15 * 2^31 * (1 + 2C) then fits 63 bits up to C = 2^12
 
 
 class Context:
-    """What the cells of a plane know of symbols already coded: the features of the module's docstring."""
+    """The features of every cell of a plane, as the module's docstring defines them, updated pass by pass.
+
+    Attributes:
+        cells: For each pass, the flat positions of its cells in (h, w).
+        signed: For each pass, (1 + 2C, cells) features.
+        absolute: For each pass, (1 + 2C, cells) features of the symbols' absolute values.
+    """
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         channels, height, width = shape
-        self._stride = width + 2  # of a plane with a border of zeros
+        self._stride = width + 2  # of the plane with a border of zeros around it
         parity = np.add.outer(np.arange(height), np.arange(width)) % 2
         rows, columns = np.divmod(np.arange(height * width), width)
         padded = (rows + 1) * self._stride + columns + 1
-        self.cells = tuple(np.flatnonzero(parity.ravel() == p) for p in (0, 1))  # of each pass, in the flat plane
+        self.cells = tuple(np.flatnonzero(parity.ravel() == p) for p in (0, 1))
         self._padded = tuple(padded[cells] for cells in self.cells)
         self._plane = np.zeros((height + 2) * self._stride, np.int64)
-        # For each pass (1 + 2C, cells) of the symbols and of their absolute values; row 0 is 1.
         self.signed = tuple(np.zeros((1 + 2 * channels, len(cells)), np.int64) for cells in self.cells)
         self.absolute = tuple(np.zeros_like(features) for features in self.signed)
         for features in (*self.signed, *self.absolute):
-            features[0] = 1
+            features[0] = 1  # the constant feature
 
     def update(self, channel: int, phase: int, values: NDArray[np.integer[Any]]) -> None:
-        """Take in the symbols of one pass, which the cells of that pass see as `here` and the others as `ring`."""
+        """Add the symbols of one pass: to `here` of that pass's cells and to `ring` of the other pass's."""
         values = np.clip(values, -CLIP, CLIP).astype(np.int64)
         here, ring = 2 + 2 * channel, 1 + 2 * channel
         self.signed[phase][here] = values
@@ -86,8 +96,16 @@ Coder = Callable[[NDArray[np.int64], Integers, Integers], Integers]
 
 
 def for_each_pass(shape: tuple[int, int, int], plane_index: int, level: int, tables: Tables, coder: Coder) -> None:
-    """Visit a plane in coding order: `coder` gets the flat positions in (C, h, w), the predictions and the tables of
-    one pass, and returns its symbols."""
+    """Run a coder over a plane in coding order.
+
+    Args:
+        shape: (C, h, w) of the plane.
+        plane_index: Index of the plane in `PLANES`.
+        level: Quality in hundredths, 0 .. MAX_LEVEL.
+        tables: The codec's tables.
+        coder: Called for each pass with the flat positions of its cells in (C, h, w), their rounded predictions and
+            their frequency tables (spread * OFFSETS + offset); it returns their symbols.
+    """
     mean_weights, spread_weights = tables.weights(plane_index, level)
     context = Context(shape)
     for channel in range(shape[0]):

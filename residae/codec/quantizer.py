@@ -1,4 +1,4 @@
-"""Latents to whole-number symbols and back, by a mean and a gain for each channel."""
+"""Scalar quantization of a latent, with a mean and a gain for each channel."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,20 @@ INT32 = np.iinfo(np.int32)
 
 
 def quantize(latent: Latent, plane_index: int, level: int, tables: Tables) -> Symbols:
-    """Latent (C, h, w) of PLANES[plane_index] -> symbols, at a quality of `level` hundredths. ValueError for NaN."""
+    """Quantize the latent of one plane.
+
+    Args:
+        latent: (C, h, w) float32.
+        plane_index: Index of the plane in `PLANES`.
+        level: Quality in hundredths, 0 .. MAX_LEVEL.
+        tables: The codec's tables.
+
+    Returns:
+        (C, h, w) int32, clipped to its range.
+
+    Raises:
+        ValueError: The latent holds NaN.
+    """
     scaled = (latent - tables.means[plane_index][:, None, None]) * channel_gains(plane_index, level, tables)
     if np.isnan(scaled).any():
         raise ValueError("a latent must not hold NaN")
@@ -18,13 +31,13 @@ def quantize(latent: Latent, plane_index: int, level: int, tables: Tables) -> Sy
 
 
 def dequantize(symbols: Symbols, plane_index: int, level: int, tables: Tables) -> Latent:
-    """The inverse of `quantize`, to half a step."""
+    """The inverse of `quantize`, to within half a quantization step."""
     latent = symbols / channel_gains(plane_index, level, tables) + tables.means[plane_index][:, None, None]
     return np.asarray(latent, np.float32)
 
 
 def channel_gains(plane_index: int, level: int, tables: Tables) -> NDArray[np.float64]:
-    """(C, 1, 1) symbols per unit of the latent."""
+    """The gain of each channel at a level: (C, 1, 1), in symbols per unit of the latent."""
     logs = np.log(tables.gains[:, plane_index].astype(np.float64))
     knot, rest = tables.between(level)
     share = rest / MAX_LEVEL

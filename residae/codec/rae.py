@@ -1,4 +1,4 @@
-"""The `.rae` file: a picture's latents, quantized, in few bytes.
+"""The `.rae` file: the quantized latents of one picture.
 
 All numbers are little-endian and unsigned.
 
@@ -13,17 +13,17 @@ All numbers are little-endian and unsigned.
     1       length of the name, 0 .. 12
     0-12    name of the checkpoint in UTF-8, for people
     4 each  length in bytes of every plane but the last, which fills the rest
-    ...     the planes, each as `residae.codec.context` describes it
-    4       CRC-32 (that of zlib and PNG) of all that comes before
+    ...     the planes, each as `residae.codec.context` defines it
+    4       CRC-32 (that of zlib and PNG) of all preceding bytes
 
-Y has a latent of (C, ceil(height / 16), ceil(width / 16)); Cb and Cr are planes of half the size, ceil(height / 2) by
-ceil(width / 2), and have their latents. C, and all that follows, is known to the checkpoint. With the plane's kind
-(0, 1, 2) and the tables of `residae.codec.tables.Tables`, the gain of a channel at a quality lies between those of
-the two knots around it, interpolated linearly in their logarithms over knots evenly spaced from quality 0 to 100, and
+A plane of h x w pixels has a latent of shape (C, ceil(h / 16), ceil(w / 16)). Y has the size of the picture; Cb and Cr
+have ceil(height / 2) x ceil(width / 2) pixels. The checkpoint gives C and the tables (`residae.codec.tables.Tables`). A
+channel's gain is interpolated between the tables' knots, which are evenly spaced from quality 0 to 100: linearly in its
+logarithm. With the means of the plane's index (0 for Y, 1 for Cb, 2 for Cr),
 
     symbol = round((latent - mean) * gain)        latent = symbol / gain + mean
 
-Symbols are the same on every machine. Latents are the same to float rounding.
+Symbols are identical on every machine, latents to within float rounding.
 """
 
 import struct
@@ -46,14 +46,24 @@ NAME_BYTES = 12
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a file says of itself, without its checkpoint."""
+    """The header of a file.
+
+    Attributes:
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels.
+        quality: 0 to 100.
+        fingerprint: Of the checkpoint; 16 hexadecimal digits.
+        name: Of the checkpoint; at most 12 bytes of UTF-8.
+        plane_bytes: Coded bytes of Y, or of Y, Cb and Cr.
+        file_bytes: Size of the whole file.
+    """
 
     width: int
     height: int
-    quality: float  # 0 .. 100
-    fingerprint: str  # of the checkpoint, 16 hexadecimal digits
-    name: str  # of the checkpoint, cut to 12 bytes
-    plane_bytes: tuple[int, ...]  # of Y, or of Y, Cb and Cr
+    quality: float
+    fingerprint: str
+    name: str
+    plane_bytes: tuple[int, ...]
     file_bytes: int
 
     @property
@@ -66,12 +76,22 @@ class FileInfo:
 
 
 def read_info(data: bytes) -> FileInfo:
-    """What a file says of itself; no checkpoint is needed. CodecError where it is damaged."""
+    """Read the header of a file. No checkpoint is needed.
+
+    Raises:
+        CodecError: The file is damaged, or is not a `.rae` file.
+    """
     return parse(data)[0]
 
 
 def parse(data: bytes) -> tuple[FileInfo, list[bytes]]:
-    """Check all that can be checked without tables, before anything is allocated."""
+    """Split a file into its header and its coded planes.
+
+    Whatever can be checked without tables is checked here, before anything is allocated.
+
+    Raises:
+        CodecError: The file is damaged, or is not a `.rae` file.
+    """
     if data[: len(MAGIC)] != MAGIC:
         raise CodecError("The file is not a .rae file.")
     if len(data) < HEADER.size + CRC.size:
@@ -90,8 +110,8 @@ def parse(data: bytes) -> tuple[FileInfo, list[bytes]]:
     start = HEADER.size + name_bytes + (planes - 1) * LENGTH.size
     if planes not in (1, 3) or level > MAX_LEVEL or name_bytes > NAME_BYTES or start > len(body):
         raise CodecError("The file is damaged: its header makes no sense.")
-    words = body[HEADER.size : HEADER.size + name_bytes].decode(errors="replace")
-    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)  # a terminal obeys others
+    text = body[HEADER.size : HEADER.size + name_bytes].decode(errors="replace")
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)  # no escape codes for terminals
     lengths = [LENGTH.unpack_from(body, HEADER.size + name_bytes + i * LENGTH.size)[0] for i in range(planes - 1)]
     lengths.append(len(body) - start - sum(lengths))
     if lengths[-1] < 0:

@@ -1,6 +1,6 @@
-"""The codec's integer tables: all that it knows of a checkpoint beside the weights.
+"""The codec's tables: quantizer, context model and frequencies of one checkpoint.
 
-Symbols, alphabets and units are those of `residae.codec.context`.
+`residae.codec.context` defines the symbols, alphabets and units.
 """
 
 from dataclasses import dataclass, fields
@@ -15,23 +15,26 @@ from residae.errors import CheckpointError
 Symbols = NDArray[np.int32]  # (C, h, w)
 Integers = NDArray[np.int64]
 PLANES = ("Y", "Cb", "Cr")
-MAX_LEVEL = 10_000  # qualities are whole numbers 0 .. MAX_LEVEL: hundredths of 0 .. 100
-PRECISION = 24  # bits of a frequency, fixed by the range coder
+MAX_LEVEL = 10_000  # a level is a quality in hundredths: 0 .. MAX_LEVEL
+PRECISION = 24  # bits of a frequency, as in the range coder of constriction
 TOTAL = 1 << PRECISION
-MAX_DISTANCE = 63  # farthest from the prediction without an escape
+MAX_DISTANCE = 63  # from the prediction; a symbol farther away is escaped
 ESCAPE = 2 * MAX_DISTANCE + 1
-ALPHABET = ESCAPE + 1  # likely indices first: the coder searches from the start, and adds up all
+ALPHABET = ESCAPE + 1  # by falling probability: constriction searches a table from its start
 OFFSET_BITS = 3
-OFFSETS = 1 << OFFSET_BITS  # fractions of a prediction told apart
+OFFSETS = 1 << OFFSET_BITS  # steps in the fraction of a prediction, each with frequencies of its own
 UNIT_BITS = 12
-ONE = 1 << UNIT_BITS  # fixed point of weights, predictions and spreads
-SPREADS = 48
+ONE = 1 << UNIT_BITS  # 1 in the fixed-point format of weights, predictions and spreads
+SPREADS = 48  # steps in the expected distance from the prediction
 MAX_CHANNELS = 1 << 12
 MAX_KNOTS = 1 << 8
 
 
 def _thresholds() -> Integers:
-    """From 0.05 upwards, each a sixth above the last: a table is used up to 8 % from its own spread, costing 0.3 %."""
+    """Thresholds between the spreads: from 0.05 on, each a sixth above the one before.
+
+    A table then serves spreads up to 8 % from its own, which costs at most 0.3 % of the bits.
+    """
     steps = [ONE // 20]
     while len(steps) < SPREADS - 1:
         steps.append(steps[-1] + steps[-1] // 6)
@@ -43,16 +46,26 @@ THRESHOLDS = _thresholds()
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """All that the codec knows of a checkpoint beside its weights. K knots of quality, 3 kinds of plane, C channels.
+    """The codec's tables of one checkpoint.
 
-    CheckpointError where an array has another shape or type, or holds what the coder cannot use.
+    There are C channels, 3 planes (Y, Cb, Cr) and K knots, which are levels evenly spaced from 0 to MAX_LEVEL.
+
+    Attributes:
+        means: (3, C) float32; the latent value that is quantized to 0.
+        gains: (K, 3, C) float32; symbols per unit of the latent, growing with the level.
+        mean_weights: (K, 3, C, 2, 1 + 2C) int32; weights of the prediction.
+        spread_weights: (K, 3, C, 2, 1 + 2C) int32; weights of the expected distance from it.
+        counts: (SPREADS, OFFSETS, ALPHABET) int32; frequencies of at least 1 that add up to TOTAL in each table.
+
+    Raises:
+        CheckpointError: An array has the wrong shape or type, or holds values that the codec cannot use.
     """
 
-    means: NDArray[np.float32]  # (3, C) latent value that becomes the symbol 0
-    gains: NDArray[np.float32]  # (K, 3, C) symbols per unit of the latent, growing with quality
-    mean_weights: NDArray[np.int32]  # (K, 3, C, 2, 1 + 2C)
-    spread_weights: NDArray[np.int32]  # (K, 3, C, 2, 1 + 2C)
-    counts: NDArray[np.int32]  # (SPREADS, OFFSETS, ALPHABET) frequencies of at least 1, each table's sum TOTAL
+    means: NDArray[np.float32]
+    gains: NDArray[np.float32]
+    mean_weights: NDArray[np.int32]
+    spread_weights: NDArray[np.int32]
+    counts: NDArray[np.int32]
 
     def __post_init__(self) -> None:
         knots, _, channels = self.gains.shape if self.gains.ndim == 3 else (0, 0, 0)
@@ -79,10 +92,10 @@ class Tables:
 
     @classmethod
     def default(cls, channels: int) -> Self:
-        """For a checkpoint that brings none, from constants alone: it works for any latent, and suits none well.
+        """Tables for a checkpoint that has none: they work for any latent, but are fitted to no network.
 
-        Steps of 256 units of the latent at quality 0 halve down to 1 at 100. Nothing is predicted; the spread of a
-        channel is taken to be that of the channels before it, and of its ring.
+        The quantization step is 256 at quality 0 and is halved eight times, to 1 at quality 100. The prediction is 0.
+        The expected distance from it is estimated from the preceding channels and the neighboring cells.
         """
         knots = 9
         gains = np.repeat(2.0 ** np.arange(1 - knots, 1), 3 * channels).reshape(knots, 3, channels)
@@ -103,29 +116,29 @@ class Tables:
         return int(self.gains.shape[2])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Every array by its name, contiguous: safetensors writes memory as it lies."""
+        """The arrays by name. They are contiguous, because safetensors ignores strides."""
         return {field.name: np.ascontiguousarray(getattr(self, field.name)) for field in fields(self)}
 
     @cached_property
     def frequencies(self) -> NDArray[np.float32]:
-        """(SPREADS * OFFSETS, ALPHABET) counts - 1, as the range coder wants them; exact, being below 2^24."""
+        """(SPREADS * OFFSETS, ALPHABET) counts - 1, as the range coder takes them; below 2^24, so exact in float32."""
         return (self.counts - 1).reshape(-1, ALPHABET).astype(np.float32)
 
     @cached_property
     def bits(self) -> NDArray[np.float32]:
-        """(SPREADS * OFFSETS, ALPHABET) code length of each index, the 32 bits after an escape included."""
+        """(SPREADS * OFFSETS, ALPHABET) code length of each index in bits, with the 32 bits that follow an escape."""
         bits = PRECISION - np.log2(self.counts.reshape(-1, ALPHABET).astype(np.float64))
         bits[:, ESCAPE] += 32
         return bits.astype(np.float32)
 
     def between(self, level: int) -> tuple[int, int]:
-        """The knot below a level 0 .. MAX_LEVEL, and how far the level is above it: MAX_LEVEL is the next knot."""
+        """The knot below a level, and the level's distance from it in units of 1 / MAX_LEVEL of the knots' spacing."""
         position = level * (len(self.gains) - 1)
         knot = min(position // MAX_LEVEL, len(self.gains) - 2)
         return knot, position - knot * MAX_LEVEL
 
     def weights(self, plane_index: int, level: int) -> tuple[Integers, Integers]:
-        """Mean and spread weights (C, 2, 1 + 2C) for one plane at a quality 0 .. MAX_LEVEL."""
+        """Mean and spread weights of one plane at a level, interpolated between knots: (C, 2, 1 + 2C) each."""
         knot, rest = self.between(level)
         mean, spread = (
             (
@@ -140,18 +153,18 @@ class Tables:
 
 @cache
 def laplace_counts() -> NDArray[np.int32]:
-    """(SPREADS, OFFSETS, ALPHABET) frequencies of a Laplace distribution of each spread about each offset.
+    """Frequencies of a Laplace distribution of each spread about each offset: (SPREADS, OFFSETS, ALPHABET).
 
-    In whole numbers throughout, so that they are the same everywhere: the density falls by (16 s - 1) / (16 s + 1)
-    for each eighth of a symbol, which is exp(-1 / 8 s) to second order.
+    Computed in integers, so that they are identical on every machine. For a spread s the density falls by the factor
+    (16 s - 1) / (16 s + 1) for each eighth of a symbol, which is exp(-1 / (8 s)) to second order.
     """
     spread = np.concatenate((THRESHOLDS[:1], THRESHOLDS))
-    spread = spread + spread // 12  # the middle of the spreads that share a table
+    spread = spread + spread // 12  # the middle of each table's spreads
     density = [np.full(SPREADS, 1 << 34)]  # times 16 * spread < 2^23 in the loop, and times 8 * TOTAL after: 61 bits
     for _ in range(OFFSETS * (MAX_DISTANCE + 2)):
         density.append(np.maximum(density[-1] * np.maximum(16 * spread - ONE, 0) // (16 * spread + ONE), 1))
     distance = index_distance(np.arange(ESCAPE))
-    # In sixteenths of a symbol: the middles of its eight eighths, from the middle of each offset's step.
+    # In sixteenths of a symbol: the distance of the middle of each of its eighths from the middle of an offset's step.
     part = 2 * np.arange(OFFSETS) + 1 - OFFSETS
     sixteenths = np.abs(16 * distance[:, None] + part - part[:, None, None])
     mass = np.array(density)[sixteenths // 2].sum(2)  # (OFFSETS, ESCAPE, SPREADS)
@@ -160,7 +173,7 @@ def laplace_counts() -> NDArray[np.int32]:
 
 
 def normalized(mass: Integers) -> NDArray[np.int32]:
-    """Frequencies (..., ALPHABET) of at least 1 and total TOTAL, in proportion to whole numbers below 2^39."""
+    """Scale integer masses below 2^39 to frequencies of at least 1 that add up to TOTAL; (..., ALPHABET)."""
     counts: Integers = 1 + mass * (TOTAL - ALPHABET) // mass.sum(-1, keepdims=True)
     likeliest = counts.argmax(-1)[..., None]
     rest = TOTAL - counts.sum(-1, keepdims=True)
@@ -169,9 +182,11 @@ def normalized(mass: Integers) -> NDArray[np.int32]:
 
 
 def symbol_index(values: Integers, nearest: Integers) -> Integers:
+    """Index in the alphabet of symbols, given their rounded predictions; ESCAPE where they are too far apart."""
     distance = values - nearest
     return np.asarray(np.minimum(2 * np.abs(distance) - (distance > 0), ESCAPE))
 
 
 def index_distance(index: Integers) -> Integers:
+    """The distance from the prediction that an index below ESCAPE stands for: 0, 1, -1, 2, -2, ..."""
     return np.where(index & 1, (index + 1) >> 1, -(index >> 1))
