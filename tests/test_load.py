@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from gradio_client.utils import QueueError
@@ -35,10 +36,9 @@ FORGETS = (5, 60)  # s: files are soon old, if not before the slowest visitor ha
 # foreseen alone.
 QUIET = """
 import logging
-import torch
-import residae.engine as engine
+import residae.engine.precision as precision
 import residae.ui.server as server
-engine.preferred_float = lambda device: {dtype}
+precision.cpu_prefers_bfloat16 = lambda: {bfloat16}
 logging.getLogger("residae.image.process").setLevel("CRITICAL")
 server.DELETE_CACHE = {forgets}
 import app
@@ -216,8 +216,8 @@ def footprint(service: Service) -> dict[str, int]:
 
 @pytest.fixture
 def service(tmp_path: Path, checkpoint: Path, pipeline: Pipeline) -> Iterator[Service]:
-    dtype = preferred_float(pipeline.engine.device)
-    with serving(tmp_path, checkpoint, QUIET.format(dtype=dtype, forgets=FORGETS)) as service:
+    bfloat16 = preferred_float(pipeline.engine.device) == torch.bfloat16
+    with serving(tmp_path, checkpoint, QUIET.format(bfloat16=bfloat16, forgets=FORGETS)) as service:
         yield service
 
 

@@ -22,8 +22,8 @@ from service import program, serving
 
 from residae.baselines import CODECS
 from residae.codec import read_info
-from residae.compare import OURS
-from residae.edit import Edits
+from residae.compare import OURS, compare
+from residae.edit import Edits, reconstruct_edited
 from residae.examples import paths
 from residae.image import open_picture, write_png
 from residae.model import ResidualAutoencoder
@@ -31,8 +31,7 @@ from residae.pipeline import Pipeline, Reconstruction
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-KODAK = Path(__file__).resolve().parents[2] / "shared" / "data" / "kodak" / "05.png"
-PHOTOGRAPH = KODAK if KODAK.exists() else Path(paths()[0])  # our rendered scene where there is no photograph
+PHOTOGRAPH = Path(paths()[0])  # a rendered scene
 PATIENCE = 120_000  # ms; the machine may be busy
 GRADIOS_OWN = ('aria-label="common.upload"',)  # a button around a file input, in gr.File once it holds files
 TABS = ("Reconstruct", "Latent lab", "Equal bytes", "Files", "Batch", "The model")
@@ -50,7 +49,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(checkpoint: Path, others: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    code = f"import pathlib, residae.pipeline; residae.pipeline.CHECKPOINTS = pathlib.Path({str(others)!r})\n"
+    code = f"import pathlib, residae.checkpoint; residae.checkpoint.FOLDERS = (pathlib.Path({str(others)!r}),)\n"
     with serving(tmp_path_factory.mktemp("app"), checkpoint, f"{code}import app; app.main()") as service:
         yield f"{service.address}/"
     assert "Traceback" not in service.log.read_text()
@@ -237,14 +236,14 @@ def test_the_lab_decodes_what_is_left_of_the_latent(page: Page, report: Reconstr
 
     base = pipeline.latents(report.encoding, report.compressed)
     encoding = type(report.encoding)(base, report.encoding.height, report.encoding.width, 0)
-    muted = pipeline.measure_edited(open_picture(PHOTOGRAPH), encoding, Edits((1.0, 1.0, 0.0, 1.0)))
+    muted = reconstruct_edited(pipeline, open_picture(PHOTOGRAPH), encoding, Edits((1.0, 1.0, 0.0, 1.0)))
     page.get_by_role("button", name="Mute channel 3").click()
     wait_for_number(status, muted.psnr, 0.02)
     expect(page.get_by_role("group", name="Channel 3")).to_have_class(re.compile("silent"))
 
     page.get_by_role("button", name="Reset", exact=True).click()
     expect(status).to_contain_text("as it was")
-    noisy = pipeline.measure_edited(open_picture(PHOTOGRAPH), encoding, Edits(noise=1.0))
+    noisy = reconstruct_edited(pipeline, open_picture(PHOTOGRAPH), encoding, Edits(noise=1.0))
     page.get_by_label("number input for Noise").fill("1")
     page.get_by_label("number input for Noise").press("Enter")
     wait_for_number(status, noisy.psnr, 0.02)
@@ -262,7 +261,7 @@ def test_the_lab_decodes_what_is_left_of_the_latent(page: Page, report: Reconstr
 
 def test_rivals_at_equal_bytes_and_who_cannot_go_so_low(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
     open_tab(page, "Equal bytes")
-    comparison = next(pipeline.compare(report))
+    comparison = next(compare(pipeline, report))
     rows = page.locator("#baselines-figures tbody tr")
     expect(rows).to_have_count(1 + len(CODECS))
     for row, result in zip(rows.all(), comparison.results, strict=True):
