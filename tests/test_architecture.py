@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (  # lowest first; a module may import what is in the layers below its own
     {"residae.errors", "residae.geometry", "residae.progress", "residae.malloc", "residae.examples"},
-    {"residae.files"},
+    {"residae.files", "residae.resample"},
     {"residae.image.picture"},
     {"residae.image.formats", "residae.image.planes"},
     {"residae.image", "residae.metrics", "residae.heatmaps"},
@@ -53,7 +53,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
 PLACES = {  # where a library may be imported; Gradio is the page's alone, and the codec knows no torch
-    "PIL": ("residae.image", "residae.baselines", "residae.pipeline", "residae"),
+    "PIL": ("residae.image", "residae.baselines", "residae.pipeline", "residae.resample", "residae.__init__"),
     "torch": (
         "residae.model",
         "residae.summary",
@@ -112,6 +112,7 @@ def test_imports_point_down(module: str) -> None:
 @pytest.mark.parametrize("library", PLACES)
 def test_each_library_has_its_place(library: str) -> None:
     users = {name for name, path in MODULES.items() if library in {i.split(".")[0] for i in _imports(path)}}
+    users = {f"{user}.__init__" if user == "residae" else user for user in users}  # as a place, it means all modules
     assert {
         user for user in users if not f"{user}.".startswith(tuple(f"{place}." for place in PLACES[library]))
     } == set()
