@@ -18,8 +18,6 @@ does not change is left as it is.
 This is what Pillow's `Image.resize` computes with `LANCZOS` on float32, which does the work here.
 """
 
-from typing import cast
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -44,7 +42,7 @@ def resample(plane: Plane, height: int, width: int) -> Plane:
         return plane
     image = Image.fromarray(np.asarray(plane, np.float32)).resize((width, height), Image.Resampling.LANCZOS)
     result = np.array(image, np.float32)
-    return cast(Plane, np.clip(result, 0, 1, out=result))
+    return np.clip(result, 0, 1, out=result)
 
 
 def taps(length: int, new_length: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
