@@ -2,6 +2,9 @@
 
 import ast
 import email
+import os
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -9,11 +12,14 @@ import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import residae.examples
 from residae import checkpoint
 from residae.cli import main
+from residae.codec import read_info
 from residae.errors import CheckpointError
 from residae.pipeline import Pipeline
 
@@ -45,16 +51,37 @@ def test_each_requirement_is_used_and_each_import_required() -> None:
     assert used == {line.split("=")[0].rstrip("<>") for line in REQUIREMENTS}
 
 
+def test_the_lowest_versions_are_those_that_the_requirements_allow() -> None:
+    """For each requirement, `.github/lowest.txt` pins the first release of its lower bound."""
+    text = (ROOT / ".github" / "lowest.txt").read_text(encoding="utf-8")
+    pins = [line.split("==") for line in text.splitlines() if not line.startswith("#")]
+    bounds = [re.match(r"(\w+)[=>]=([\d.]+)", line) for line in REQUIREMENTS]
+    assert [name for name, _ in pins] == [bound[1] for bound in bounds if bound]
+    for (name, pin), bound in zip(pins, bounds, strict=True):
+        assert bound
+        assert f"{pin}.".startswith(f"{bound[2]}."), name
+
+
+PIP = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that pip builds from the repository."""
     output = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q"]
-    subprocess.run([*command, "--wheel-dir", output, ROOT], check=True, capture_output=True)
+    command = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", output, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
     (built,) = output.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(built)
 
 
 def test_the_wheel_holds_the_package_and_its_data(wheel: zipfile.ZipFile) -> None:
+    """Nothing else: no tests, and not the code that draws the example pictures."""
     files = {name for name in wheel.namelist() if ".dist-info/" not in name}
     kinds = ("*.py", "*.js", "*.css")
     sources = {path.relative_to(ROOT).as_posix() for kind in kinds for path in (ROOT / "residae").rglob(kind)}
@@ -73,7 +100,28 @@ def test_the_wheel_s_metadata(wheel: zipfile.ZipFile) -> None:
     assert "residae = residae.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
 
 
-def test_an_installed_package_asks_for_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_command_has_weights_and_needs_no_gradio(built: Path, tmp_path: Path) -> None:
+    """As `pip install .` leaves it, outside of the repository and without the extra of the page."""
+    installed = tmp_path / "installed"
+    subprocess.run([*PIP, "install", "--no-deps", "--no-index", "--target", installed, built], check=True)
+    hidden = tmp_path / "hidden"
+    for library in ("gradio", "starlette"):
+        (hidden / library).mkdir(parents=True)
+        (hidden / library / "__init__.py").write_text("raise ModuleNotFoundError")
+    environment = {name: value for name, value in os.environ.items() if name != "RESIDAE_CHECKPOINT"}
+    environment |= {"PYTHONPATH": os.pathsep.join(map(str, (hidden, installed)))}
+    Image.new("L", (20, 30), 90).save(tmp_path / "picture.png")
+    command = shutil.which("residae", path=installed / ("Scripts" if os.name == "nt" else "bin"))
+    assert command
+    for arguments in (["compress", "picture.png"], ["decompress", "picture.rae", "-o", "back.png"]):
+        subprocess.run([command, *arguments], cwd=tmp_path, env=environment, check=True)
+    with Image.open(tmp_path / "back.png") as back:
+        assert back.size == (20, 30)
+        assert abs(np.asarray(back, int) - 90).max() <= 8
+    assert read_info((tmp_path / "picture.rae").read_bytes()).name == "residae-16x"
+
+
+def test_an_installed_package_without_weights_asks_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RESIDAE_CHECKPOINT", raising=False)
     monkeypatch.setattr(checkpoint, "FOLDERS", (tmp_path,))
     with pytest.raises(CheckpointError, match="There are no weights here: name a folder with a checkpoint, or a model"):
