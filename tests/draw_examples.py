@@ -381,20 +381,20 @@ class Lettering:
     """Text drawn `FINE` times larger and averaged: placed to a quarter of a pixel, and free of the font's hinting."""
 
     def __init__(self, width: int, height: int) -> None:
-        self._cover = Image.new("L", (width * FINE, height * FINE))
-        self._draw = ImageDraw.Draw(self._cover)
+        self.cover = Image.new("L", (width * FINE, height * FINE))
+        self.pen = ImageDraw.Draw(self.cover)
 
     def write(self, x: float, y: float, text: str, size: float, anchor: str = "ls", bold: float = 0) -> None:
         """`y` is the baseline; `bold` thickens the strokes by that many pixels."""
         font = ImageFont.load_default(size * FINE)
-        self._draw.text((x * FINE, y * FINE), text, 255, font, anchor, stroke_width=bold * FINE / 2)
+        self.pen.text((x * FINE, y * FINE), text, 255, font, anchor, stroke_width=bold * FINE / 2)
 
     def rule(self, x0: float, x1: float, y: float, thickness: float) -> None:
-        self._draw.rectangle((x0 * FINE, y * FINE, x1 * FINE - 1, (y + thickness) * FINE - 1), 255)
+        self.pen.rectangle((x0 * FINE, y * FINE, x1 * FINE - 1, (y + thickness) * FINE - 1), 255)
 
     def print_on(self, page: Floats, ink: float = INK) -> Floats:
         """The (H, W) page with the letters in `ink`."""
-        return _mix(page, ink, np.asarray(self._cover.reduce(FINE), np.float32) / 255)
+        return _mix(page, ink, np.asarray(self.cover.reduce(FINE), np.float32) / 255)
 
 
 def _width_of(text: str, size: float) -> float:
@@ -709,16 +709,16 @@ class Shadow:
         j, i = np.mgrid[0 : self.SIDE, 0 : self.SIDE].astype(np.float32)
         ground = _terrain(lattice, self.WEST + self.WIDE * i / last, self.SOUTH + self.LONG * j / last, 8)
         level = math.hypot(sun[0], sun[2])
-        self._height = np.full_like(ground, -9)
+        self.height = np.full_like(ground, -9)
         for away in np.arange(1, 110) * 0.05:
             x, z = i + sun[0] / level * away / self.WIDE * last, j + sun[2] / level * away / self.LONG * last
-            self._height = np.maximum(self._height, _bilinear(ground, x, z) - np.float32(away * sun[1] / level))
+            self.height = np.maximum(self.height, _bilinear(ground, x, z) - np.float32(away * sun[1] / level))
 
     def light(self, x: Floats, z: Floats, height: Floats) -> Floats:
         """0 in shadow, 1 in the sun."""
         last = self.SIDE - 1
         i, j = (x - self.WEST) / self.WIDE * last, (z - self.SOUTH) / self.LONG * last
-        return _smoothstep(-0.02, 0.05, height - _bilinear(self._height, i, j))
+        return _smoothstep(-0.02, 0.05, height - _bilinear(self.height, i, j))
 
 
 def landscape() -> Image.Image:

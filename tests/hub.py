@@ -1,6 +1,6 @@
-"""A stand-in for the Hugging Face Hub on 127.0.0.1: the calls that its client makes, and repositories in memory.
+"""A fake Hugging Face Hub on 127.0.0.1 that keeps its repositories in memory.
 
-It answers as the Hub does where a client can tell, refusals included, and keeps a record of every call.
+It answers the calls that the client library makes, errors included, and records every call.
 """
 
 import base64
@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-TOKEN = "hf_stand_in"
-LARGE = 10 * 2**20  # bytes; from here on the Hub wants LFS for text, too
+TOKEN = "hf_fake"
+LARGE = 10 * 2**20  # bytes above which the Hub stores text files in LFS as well
 
 
 @dataclass
 class Repository:
-    """One repository: its commits, the latest last, each with all of its files."""
+    """One repository: its commits in order, each with all of its files by path."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -45,20 +45,27 @@ class Repository:
 
 
 class RefusalError(Exception):
-    """An answer other than 200: its status, the Hub's code for it, and words for people."""
+    """An error response: HTTP status, message, the Hub's error code, and the JSON body if it is not the message."""
 
-    def __init__(self, status: int, words: str, code: str = "", body: object = None) -> None:
-        self.status, self.words, self.code, self.body = status, words, code, body
+    def __init__(self, status: int, message: str, code: str = "", body: object = None) -> None:
+        self.status, self.message, self.code, self.body = status, message, code, body
 
 
 class Hub:
-    """`repositories` by (`model` or `space`, `owner/name`), `large` files by SHA-256, and all `calls`."""
+    """The server.
+
+    Attributes:
+        repositories: By kind (`model` or `space`) and `owner/name`.
+        large: Content of the LFS files by SHA-256.
+        calls: Method and path of every request so far.
+        refusal: The error with which every request that writes is answered, if any.
+    """
 
     def __init__(self) -> None:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.large: dict[str, bytes] = {}
         self.calls: list[tuple[str, str]] = []
-        self.refusal: RefusalError | None = None  # of every call that writes
+        self.refusal: RefusalError | None = None
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -86,7 +93,7 @@ class Hub:
             thread.join()
 
     def stop(self) -> None:
-        """From now on nobody answers."""
+        """Close the port: connections are refused from now on."""
         self.server.shutdown()
         self.server.server_close()
 
@@ -106,11 +113,11 @@ class Hub:
                     raise RefusalError(401, "Invalid username or password.")
                 if self.refusal:
                     raise self.refusal
-            status, data, headers = self._route(request.command, parts, body)
+            status, data, headers = self.route(request.command, parts, body)
         except RefusalError as refusal:
             status = refusal.status
-            data = json.dumps(refusal.body or {"error": refusal.words}).encode()
-            headers = {"X-Error-Message": refusal.words} | ({"X-Error-Code": refusal.code} if refusal.code else {})
+            data = json.dumps(refusal.body or {"error": refusal.message}).encode()
+            headers = {"X-Error-Message": refusal.message} | ({"X-Error-Code": refusal.code} if refusal.code else {})
         request.send_response(status)
         for name, value in ({"Content-Length": str(len(data))} | headers).items():
             request.send_header(name, value)
@@ -118,46 +125,46 @@ class Hub:
         if request.command != "HEAD":
             request.wfile.write(data)
 
-    def _route(self, method: str, parts: list[str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
+    def route(self, method: str, parts: list[str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
         match method, *parts:
             case "POST", "api", "repos", "create":
-                return _json(self._create(json.loads(body)))
+                return _json(self.create(json.loads(body)))
             case "POST", "api", "validate-yaml":
                 return _json({})
             case "GET", "api", kinds, owner, name:
-                return _json(self._info(kinds[:-1], f"{owner}/{name}", "main"))
+                return _json(self.info(kinds[:-1], f"{owner}/{name}", "main"))
             case "GET", "api", kinds, owner, name, "revision", revision:
-                return _json(self._info(kinds[:-1], f"{owner}/{name}", revision))
+                return _json(self.info(kinds[:-1], f"{owner}/{name}", revision))
             case "GET", "api", kinds, owner, name, "tree", revision:
-                _, files = self._find(kinds[:-1], f"{owner}/{name}", revision)
+                _, files = self.find(kinds[:-1], f"{owner}/{name}", revision)
                 return _json([_entry(path, data) for path, data in files.items()])
             case "POST", "api", kinds, owner, name, "preupload", _:
-                self._find(kinds[:-1], f"{owner}/{name}", "main")
+                self.find(kinds[:-1], f"{owner}/{name}", "main")
                 return _json({"files": [_mode(file) for file in json.loads(body)["files"]]})
             case "POST", *prefix, owner, name, "info", "lfs", "objects", "batch":
-                self._find("space" if prefix else "model", f"{owner}/{name.removesuffix('.git')}", "main")
-                return _json({"objects": [self._offer(item) for item in json.loads(body)["objects"]]})
+                self.find("space" if prefix else "model", f"{owner}/{name.removesuffix('.git')}", "main")
+                return _json({"objects": [self.offer(item) for item in json.loads(body)["objects"]]})
             case "PUT", "lfs", oid:
                 if hashlib.sha256(body).hexdigest() != oid:
                     raise RefusalError(400, "the content is not what was announced")
                 self.large[oid] = body
                 return _json({})
             case "POST", "api", kinds, owner, name, "commit", _:
-                return _json(self._commit(kinds[:-1], f"{owner}/{name}", body))
+                return _json(self.commit(kinds[:-1], f"{owner}/{name}", body))
             case "POST", "api", "spaces", owner, name, "hardware":
                 flavor = json.loads(body)["flavor"]
                 self.repositories["space", f"{owner}/{name}"].settings["hardware"] = flavor
                 return _json({"stage": "BUILDING", "hardware": {"current": None, "requested": flavor}})
             case "GET" | "HEAD", owner, name, "resolve", revision, *path:
-                sha, files = self._find("model", f"{owner}/{name}", revision)
+                sha, files = self.find("model", f"{owner}/{name}", revision)
                 if "/".join(path) not in files:
                     raise RefusalError(404, "Entry not found", "EntryNotFound")
                 data = files["/".join(path)]
                 etag = hashlib.sha256(data).hexdigest()
                 return 200, data, {"ETag": f'"{etag}"', "X-Repo-Commit": sha}
-        raise RefusalError(404, f"the stand-in knows no {method} /{'/'.join(parts)}")
+        raise RefusalError(404, f"the fake Hub does not implement {method} /{'/'.join(parts)}")
 
-    def _find(self, kind: str, name: str, revision: str) -> tuple[str, dict[str, bytes]]:
+    def find(self, kind: str, name: str, revision: str) -> tuple[str, dict[str, bytes]]:
         if (kind, name) not in self.repositories:
             raise RefusalError(404, "Repository not found", "RepoNotFound")
         repository = self.repositories[kind, name]
@@ -166,27 +173,27 @@ class Hub:
             raise RefusalError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return sha, repository.commits[sha]
 
-    def _info(self, kind: str, name: str, revision: str) -> dict[str, Any]:
-        sha, files = self._find(kind, name, revision)
+    def info(self, kind: str, name: str, revision: str) -> dict[str, Any]:
+        sha, files = self.find(kind, name, revision)
         return {"id": name, "sha": sha, "siblings": [{"rfilename": path} for path in files]}
 
-    def _create(self, wanted: dict[str, Any]) -> dict[str, Any]:
+    def create(self, wanted: dict[str, Any]) -> dict[str, Any]:
         kind, name = wanted.get("type") or "model", f"{wanted['organization']}/{wanted['name']}"
         url = f"{self.address}/{'spaces/' if kind == 'space' else ''}{name}"
         if (kind, name) in self.repositories:
-            words = "You already created this repository"
-            raise RefusalError(409, words, body={"error": words, "url": url})
-        self.add(kind, name, {".gitattributes": b"*.safetensors filter=lfs\n"})  # as the Hub itself begins
+            message = "You already created this repository"
+            raise RefusalError(409, message, body={"error": message, "url": url})
+        self.add(kind, name, {".gitattributes": b"*.safetensors filter=lfs\n"})  # the Hub's first commit
         self.repositories[kind, name].settings = wanted
         return {"url": url}
 
-    def _offer(self, item: dict[str, Any]) -> dict[str, Any]:
+    def offer(self, item: dict[str, Any]) -> dict[str, Any]:
         if item["oid"] in self.large:
             return item
         return item | {"actions": {"upload": {"href": f"{self.address}/lfs/{item['oid']}"}}}
 
-    def _commit(self, kind: str, name: str, body: bytes) -> dict[str, Any]:
-        _, files = self._find(kind, name, "main")
+    def commit(self, kind: str, name: str, body: bytes) -> dict[str, Any]:
+        _, files = self.find(kind, name, "main")
         files, message = dict(files), ""
         for line in body.splitlines():
             item = json.loads(line)

@@ -1,4 +1,4 @@
-"""The real app in a process of its own, with weights of the test's choosing."""
+"""The app in a separate process, with the weights that a test chooses."""
 
 import os
 import socket
@@ -16,19 +16,28 @@ import psutil
 from gradio_client import Client
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 300  # s; the machine may be busy
+PATIENCE = 300  # seconds until a test gives up; long, because the machine may be busy
 
 
 @dataclass
 class Service:
-    address: str  # without a slash at its end
+    """The running app.
+
+    Attributes:
+        address: Its URL, without a slash at the end.
+        process: Its process.
+        files: The folder of its uploads and results.
+        log: The file with its stdout and stderr.
+    """
+
+    address: str
     process: psutil.Process
-    files: Path  # where its uploads and results are
+    files: Path
     log: Path
 
 
 def program(address: str, answers: Path | Literal[False] = False) -> Client:
-    """A program that uses the page's endpoints. It fetches files among the answers where it has a folder for them."""
+    """A client of the page's endpoints; it downloads the files among the answers if it is given a folder for them."""
     return Client(
         address,
         verbose=False,
@@ -42,7 +51,14 @@ def program(address: str, answers: Path | Literal[False] = False) -> Client:
 def serving(
     folder: Path, checkpoint: Path, code: str = "import app; app.main()", **environment: str
 ) -> Iterator[Service]:
-    """The app while the block runs; `code` starts it, `folder` is for what it writes."""
+    """Run the app while the block runs.
+
+    Args:
+        folder: Where the app writes its files and its log.
+        checkpoint: The folder of its weights.
+        code: Python code that starts it.
+        environment: Further environment variables.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -50,9 +66,9 @@ def serving(
         "GRADIO_SERVER_NAME": "127.0.0.1",
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(folder / "files"),
-        "CUDA_VISIBLE_DEVICES": "",  # what tests expect was worked out on the CPU
+        "CUDA_VISIBLE_DEVICES": "",  # the expected results are computed on the CPU
         "RESIDAE_CHECKPOINT": str(checkpoint),
-        "OMP_NUM_THREADS": "1",  # the networks of tests are tiny
+        "OMP_NUM_THREADS": "1",  # the networks in tests are tiny
     }
     with (folder / "log").open("wb") as log:
         app = subprocess.Popen(

@@ -1,7 +1,8 @@
-"""Arrows point one way: each module imports only what lies below it, and each library has its place."""
+"""The layers of the package: a module imports only from lower layers, and each library only where it belongs."""
 
 import ast
 import functools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
-PLACES = {  # where a library may be imported; Gradio is the page's alone, and the codec knows no torch
+PLACES = {  # the modules or packages of ours that may import a library; Gradio only in ui, no torch in the codec
     "PIL": ("residae.image", "residae.baselines", "residae.pipeline", "residae.resample", "residae.__init__"),
     "torch": (
         "residae.model",
@@ -63,7 +64,7 @@ PLACES = {  # where a library may be imported; Gradio is the page's alone, and t
         "residae.train",
         "residae.bench",
     ),
-    "numpy": ("residae",),  # but the page: see below
+    "numpy": ("residae",),  # but not in ui: see test_the_page_computes_nothing
     "constriction": ("residae.codec.coder",),
     "huggingface_hub": ("residae.weights", "residae.checkpoint", "residae.deploy"),
     "safetensors": ("residae.weights", "residae.train.loop"),
@@ -76,7 +77,7 @@ PLACES = {  # where a library may be imported; Gradio is the page's alone, and t
 
 
 def _modules() -> dict[str, Path]:
-    """Name -> file of each module of the project."""
+    """The file of each module of the project by the module's name."""
     modules = {}
     for path in sorted((ROOT / "residae").rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -89,7 +90,7 @@ MODULES = _modules()
 
 @functools.cache
 def _imports(path: Path) -> set[str]:
-    """Dotted names that the file imports anywhere; a module of ours for `from package import module`."""
+    """The dotted names of all modules that the file imports, also within functions."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -103,14 +104,14 @@ def _imports(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_point_down(module: str) -> None:
+def test_a_module_imports_from_lower_layers_only(module: str) -> None:
     assert module in RANK, "a new module needs its place in LAYERS"
     ours = {name for name in _imports(MODULES[module]) if name.split(".")[0] in ("residae", "app")}
     assert {name for name in ours if RANK[name] >= RANK[module]} == set()
 
 
 @pytest.mark.parametrize("library", PLACES)
-def test_each_library_has_its_place(library: str) -> None:
+def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
     users = {name for name, path in MODULES.items() if library in {i.split(".")[0] for i in _imports(path)}}
     users = {f"{user}.__init__" if user == "residae" else user for user in users}  # as a place, it means all modules
     assert {
@@ -125,7 +126,7 @@ def test_the_page_computes_nothing() -> None:
     assert {(name, i) for name, i in used if i.split(".")[0] in ("torch", "numpy", "PIL")} == set()
 
 
-def test_the_rules_see_what_they_forbid(tmp_path: Path) -> None:
+def test_imports_are_found_in_functions_too(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text(
         "import PIL.Image\nfrom residae import image, __version__\n"
         "def f():\n    from residae.pipeline import Pipeline\n    import numpy as np\n"
@@ -133,11 +134,11 @@ def test_the_rules_see_what_they_forbid(tmp_path: Path) -> None:
     assert _imports(tmp_path / "module.py") == {"PIL.Image", "residae.image", "residae", "residae.pipeline", "numpy"}
 
 
-def test_there_is_no_drawer_for_everything() -> None:
+def test_no_module_has_a_name_that_says_nothing() -> None:
     assert not {name.rsplit(".", 1)[-1] for name in MODULES} & {"utils", "util", "helpers", "common", "misc"}
 
 
-def test_the_top_level_holds_only_the_house() -> None:
+def test_the_top_level_holds_nothing_else() -> None:
     allowed = {
         "app.py",
         "requirements.txt",
@@ -153,13 +154,13 @@ def test_the_top_level_holds_only_the_house() -> None:
 
 
 def test_importing_does_nothing(tmp_path: Path) -> None:
-    """No file is made, nothing is printed, and nobody is called, even where there is neither home nor cache."""
-    page = ("app", "residae.ui")  # importing Gradio is beyond our say
+    """Importing creates no file, prints nothing and opens no connection, also with an empty home folder."""
+    page = ("app", "residae.ui")  # importing Gradio has effects of its own
     modules = [name for name in MODULES if not name.startswith(page) and not name.endswith("__main__")]
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
     code += "import socket; socket.socket.connect = socket.getaddrinfo = None\n"
     code += "".join(f"import {name}\n" for name in modules)
-    environment = {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hub"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hub"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

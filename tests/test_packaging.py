@@ -1,4 +1,4 @@
-"""What `pip install .` installs, and that it says the same as requirements.txt."""
+"""What `pip install .` installs, and that pyproject.toml agrees with requirements.txt."""
 
 import ast
 import email
@@ -37,7 +37,7 @@ def test_the_page_s_requirements_are_the_package_s_with_its_extra() -> None:
 
 
 def test_each_requirement_is_used_and_each_import_required() -> None:
-    """Anywhere but in the tests, and but for `spaces`, which ZeroGPU brings along."""
+    """In the package and app.py; `spaces` is part of a ZeroGPU Space and nobody's requirement."""
     names: set[str] = set()
     for path in (ROOT / "app.py", *(ROOT / "residae").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -101,7 +101,7 @@ def test_the_wheel_s_metadata(wheel: zipfile.ZipFile) -> None:
 
 
 def test_an_installed_command_has_weights_and_needs_no_gradio(built: Path, tmp_path: Path) -> None:
-    """As `pip install .` leaves it, outside of the repository and without the extra of the page."""
+    """`pip install .` without the extra of the page gives a command that works outside the repository."""
     installed = tmp_path / "installed"
     subprocess.run([*PIP, "install", "--no-deps", "--no-index", "--target", installed, built], check=True)
     hidden = tmp_path / "hidden"

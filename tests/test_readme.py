@@ -1,4 +1,4 @@
-"""README.md says nothing that does not work."""
+"""The commands, Python code, figures and links of README.md and of the model card work."""
 
 import contextlib
 import io
@@ -21,11 +21,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def _blocks(text: str, language: str) -> list[str]:
+    """The code blocks in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def _commands() -> list[list[str]]:
-    """Each call of our command line in README.md and in the model card, as a list of words."""
+    """The arguments of each `python -m residae` in README.md and in the model card."""
     shell = "".join(_blocks(README, "sh") + _blocks(CARD.replace("\n   ", "\n"), "sh")).replace("\\\n", " ")
     lines = [shlex.split(line, comments=True) for line in shell.splitlines()]
     return [words[3:] for words in lines if words[:3] == ["python", "-m", "residae"]]
@@ -33,15 +34,7 @@ def _commands() -> list[list[str]]:
 
 def test_every_command_exists_with_its_options() -> None:
     commands = _commands()
-    assert {command for command, *_ in commands} >= {
-        "compress",
-        "decompress",
-        "info",
-        "evaluate",
-        "train",
-        "fit",
-        "deploy",
-    }
+    assert {command for command, *_ in commands} >= {"compress", "decompress", "info", "evaluate", "train", "deploy"}
     for command, *words in commands:
         output = io.StringIO()
         with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
@@ -53,7 +46,7 @@ def test_every_command_exists_with_its_options() -> None:
 def test_the_python_runs_as_it_stands(
     checkpoint: Path, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a tiny network in the place of the project's own."""
+    """With a tiny network in place of the shipped one."""
     Image.fromarray(smooth(45, 70, 0)).save(tmp_path / "photo.jpg")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "residae-16x").symlink_to(checkpoint)
@@ -70,13 +63,13 @@ def test_the_python_runs_as_it_stands(
 
 
 def test_figures_agree_with_the_model_card() -> None:
-    """The table of README.md is that of the model card, without the row that has no file."""
+    """Each row of README.md's table is in the model card too; a row without a file is not compared."""
     rows = [line.removeprefix("| at most ") for line in README.splitlines() if line.startswith("| at most ")]
     assert rows
     assert all(f"| {row}" in CARD for row in rows)
 
 
-def test_links_within_lead_somewhere() -> None:
+def test_links_within_the_repository_exist() -> None:
     for text, folder in ((README, ROOT), (CARD, ROOT / "checkpoints" / "residae-16x")):
         for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
             assert (folder / link).exists(), link

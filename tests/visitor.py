@@ -1,4 +1,4 @@
-"""What Gradio hands to a handler of the page, without Gradio."""
+"""Arguments that Gradio passes to the handlers of the page, for calling a handler directly."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +7,7 @@ VISIT: Any = SimpleNamespace(session_hash="a visit")
 
 
 def silent(share: float, desc: str) -> None:
-    """In the place of `gr.Progress`."""
+    """Take the place of `gr.Progress` and show nothing."""
 
 
 SILENT: Any = silent
