@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from residae.engine import Engine
 from residae.errors import ResidaeError
-from residae.geometry import latent_shape
+from residae.geometry import grid_shape
 from residae.model import ResidualAutoencoder
 
 SIZES = ((256, 256), (512, 768), (4096, 4096))  # height and width in pixels
@@ -97,7 +97,7 @@ def bench(
     for size in sizes:
         height, width = _affordable(size, runs)
         plane = rng.random((height, width), np.float32)
-        latent = rng.standard_normal((engine.latent_channels, *latent_shape(height, width)), np.float32)
+        latent = rng.standard_normal((engine.latent_channels, *grid_shape(height, width)), np.float32)
         for way, work, array, ours in (
             ("encode", encoding, plane[None], partial(engine.encode, plane)),
             ("decode", decoding, latent, partial(engine.decode, latent, height, width)),

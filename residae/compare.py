@@ -73,8 +73,7 @@ def _points(
     """Where each codec lands at the bytes of our file of that quality."""
     encoding, original = report.encoding, report.original
     compressed = pipeline.write(encoding, quality)
-    latents = pipeline.latents(encoding, compressed)
-    rebuilt = pipeline.decode(latents, encoding.height, encoding.width, between(progress, 0, 0.5)).pixels
+    rebuilt = pipeline.decode(pipeline.stored(encoding, compressed), between(progress, 0, 0.5)).pixels
     size = len(compressed.data)
     yield OURS, _point(original, size, psnr(original, rebuilt))
     for name, baseline in _each_baseline(original, size, between(progress, 0.5, 1)):

@@ -1,7 +1,7 @@
 """Edits of a latent, and what each of its channels is worth."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,14 +68,14 @@ def reconstruct_edited(
         picture: What the reconstruction is measured against.
         encoding: Of the picture.
         edits: What to do to its latents.
-        other: Encoding of a picture of the same size to blend in.
+        other: Encoding of a picture of the same size, at the same scale, to blend in.
         progress: Called with the share done, in (0, 1].
 
     Raises:
         ValueError: Shapes do not fit.
     """
     latents = edit_latents(encoding.latents, edits, pipeline.codec.tables.means, other.latents if other else None)
-    return pipeline.decode_and_measure(picture, encoding, latents=latents, progress=progress)
+    return pipeline.decode_and_measure(picture, replace(encoding, latents=latents), progress=progress)
 
 
 def channel_losses(
@@ -88,7 +88,7 @@ def channel_losses(
 
     def measure(gains: tuple[float, ...], part: Progress | None) -> float:
         latents = edit_latents(luma, Edits(gains), pipeline.codec.tables.means)
-        return psnr(original, pipeline.decode(latents, encoding.height, encoding.width, part).pixels)
+        return psnr(original, pipeline.decode(replace(encoding, latents=latents), part).pixels)
 
     whole = measure((), parts[0])
     for muted, part in enumerate(parts[1:]):

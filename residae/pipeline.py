@@ -2,8 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -16,11 +15,12 @@ from numpy.typing import NDArray
 from residae.checkpoint import Checkpoint
 from residae.codec import Compressed, FileInfo, Latent
 from residae.engine import Engine
-from residae.errors import CodecError, translate_oom
-from residae.geometry import plane_shapes
+from residae.errors import CodecError, ImageError, translate_oom
+from residae.geometry import MAX_PIXELS, MAX_SIDE, plane_shapes, scale_hundredths, scaled_shape, within_limits
 from residae.image import Picture, PictureLike, Pixels, as_picture, from_planes, to_gray, to_image, to_planes
 from residae.metrics import psnr, ssim
 from residae.progress import Progress, between
+from residae.resample import resample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +35,8 @@ class Encoding:
     latents: tuple[Latent, ...]  # (C, h, w) of luma alone, or of Y, Cb and Cr
     height: int  # of the picture, pixels
     width: int
-    seconds: float
+    scale: float = 1.0  # at which the picture was encoded
+    seconds: float = 0.0  # that encoding took; 0 for latents from a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,38 +103,45 @@ class Pipeline:
         return cls(Checkpoint.open(checkpoint), device, getattr(torch, dtype) if dtype else None)
 
     @translate_oom()
-    def encode(self, picture: Picture, color: bool, progress: Progress | None = None) -> Encoding:
+    def encode(self, picture: Picture, color: bool, progress: Progress | None = None, scale: float = 1.0) -> Encoding:
         """Encode a picture: its luma alone, or Y, Cb and Cr, each through the same network.
 
         Args:
             picture: Of any size.
             color: Whether to encode chroma as well.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+            scale: The factor, 0.5 to 4, by which the planes are resampled first; rounded to hundredths.
+
+        Raises:
+            ImageError: The picture is over a limit after scaling.
+            ValueError: The scale is out of range.
         """
         start = time.perf_counter()
+        scale = scale_hundredths(scale) / 100
+        _check_scaled_size(picture, scale)
         planes = to_planes(picture, color)
+        shapes = plane_shapes(picture.height, picture.width, len(planes), scale)
         latents = tuple(
-            self.engine.encode(plane, part)
-            for plane, part in zip(planes, _split_progress(progress, len(planes)), strict=True)
+            self.engine.encode(resample(plane, *shape), part)
+            for plane, shape, part in zip(planes, shapes, _split_progress(progress, len(planes)), strict=True)
         )
-        return Encoding(latents, picture.height, picture.width, time.perf_counter() - start)
+        return Encoding(latents, picture.height, picture.width, scale, time.perf_counter() - start)
 
     @translate_oom()
-    def decode(self, latents: Sequence[Latent], height: int, width: int, progress: Progress | None = None) -> Decoding:
-        """Decode a picture of `height` x `width` pixels.
+    def decode(self, encoding: Encoding, progress: Progress | None = None) -> Decoding:
+        """Decode a picture. At any scale, the result has the picture's own size.
 
         Args:
-            latents: (C, h, w) of luma, or of Y, Cb and Cr.
-            height: Of the picture, in pixels.
-            width: Of the picture, in pixels.
+            encoding: The latents and what they are of.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
         """
         start = time.perf_counter()
+        height, width, count = encoding.height, encoding.width, len(encoding.latents)
+        scaled, shapes = plane_shapes(height, width, count, encoding.scale), plane_shapes(height, width, count)
+        parts = _split_progress(progress, count)
         planes = [
-            self.engine.decode(latent, *shape, part)
-            for latent, shape, part in zip(
-                latents, plane_shapes(height, width, len(latents)), _split_progress(progress, len(latents)), strict=True
-            )
+            resample(self.engine.decode(latent, *size, part), *shape)
+            for latent, size, shape, part in zip(encoding.latents, scaled, shapes, parts, strict=True)
         ]
         return Decoding(from_planes(planes), time.perf_counter() - start)
 
@@ -178,7 +186,7 @@ class Pipeline:
 
     def write(self, encoding: Encoding, quality: float) -> Compressed:
         """The `.rae` file at a quality of 0 to 100."""
-        return self.codec.compress(encoding.latents, encoding.height, encoding.width, quality)
+        return self.codec.compress(encoding.latents, encoding.height, encoding.width, quality, encoding.scale)
 
     def write_within(self, encoding: Encoding, max_bytes: int) -> Compressed:
         """The `.rae` file of the highest quality that is no larger than `max_bytes`.
@@ -186,7 +194,7 @@ class Pipeline:
         Raises:
             CodecError: Even quality 0 takes more.
         """
-        return self.codec.compress_within(encoding.latents, encoding.height, encoding.width, max_bytes)
+        return self.codec.compress_within(encoding.latents, encoding.height, encoding.width, max_bytes, encoding.scale)
 
     def read(self, data: bytes, progress: Progress | None = None) -> tuple[FileInfo, Decoding]:
         """Decode a `.rae` file.
@@ -202,7 +210,8 @@ class Pipeline:
             CodecError: The file is damaged, or was made with another checkpoint.
         """
         opened = self.codec.decompress(data)
-        return opened.info, self.decode(opened.latents, opened.info.height, opened.info.width, progress)
+        info = opened.info
+        return info, self.decode(Encoding(opened.latents, info.height, info.width, info.scale), progress)
 
     def reconstruct(
         self,
@@ -210,6 +219,7 @@ class Pipeline:
         color: bool | None = None,
         quality: float | None = None,
         progress: Progress | None = None,
+        scale: float = 1.0,
     ) -> Reconstruction:
         """Encode, compress, decode and measure a picture.
 
@@ -218,9 +228,11 @@ class Pipeline:
             color: Whether to use its chroma as well; as the picture has it if None.
             quality: Of the file, 0 to 100; if it is None the latent is decoded unquantized.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+            scale: As in `encode`.
         """
         picture = as_picture(picture)
-        encoding = self.encode(picture, picture.color if color is None else color, between(progress, 0, ENCODE_SHARE))
+        color = picture.color if color is None else color
+        encoding = self.encode(picture, color, between(progress, 0, ENCODE_SHARE), scale)
         compressed = None if quality is None else self.write(encoding, quality)
         return self.decode_and_measure(picture, encoding, compressed, progress=between(progress, ENCODE_SHARE, 1))
 
@@ -231,21 +243,18 @@ class Pipeline:
         encoding: Encoding,
         compressed: Compressed | None = None,
         *,
-        latents: Sequence[Latent] | None = None,
         progress: Progress | None = None,
     ) -> Reconstruction:
-        """Decode a picture and compare it with the original.
+        """Decode a picture and compare it with the original, at the original's size.
 
         Args:
             picture: The original.
             encoding: Of the picture.
             compressed: The file to decode; if it is None the unquantized latents of `encoding` are decoded.
-            latents: To decode in place of these, for example after edits.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
         """
-        latents = latents or self.latents(encoding, compressed)
-        decoding = self.decode(latents, encoding.height, encoding.width, progress)
-        color = len(latents) == 3
+        decoding = self.decode(self.stored(encoding, compressed), progress)
+        color = len(encoding.latents) == 3
         original = reference(picture, color)
         dropped = picture.pixels.ndim == 3 and not color
         return Reconstruction(
@@ -259,9 +268,11 @@ class Pipeline:
             notices=(*picture.notices, *(["Only its luma is kept; choose Color to keep more."] if dropped else [])),
         )
 
-    def latents(self, encoding: Encoding, compressed: Compressed | None) -> tuple[Latent, ...]:
-        """The latents to decode: those in the file, or the unquantized ones of `encoding` if there is no file."""
-        return self.codec.decompress(compressed.data).latents if compressed else encoding.latents
+    def stored(self, encoding: Encoding, compressed: Compressed | None) -> Encoding:
+        """The encoding with the latents that the file holds; `encoding` itself if there is no file."""
+        if compressed is None:
+            return encoding
+        return replace(encoding, latents=self.codec.decompress(compressed.data).latents)
 
     def channel_bits(self, compressed: Compressed) -> NDArray[np.float64]:
         """The bits that each channel takes in the file: (planes, C)."""
@@ -273,6 +284,15 @@ def reference(picture: Picture, color: bool) -> Pixels:
     if not color:
         return to_gray(picture)
     return picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None].repeat(3, axis=2)
+
+
+def _check_scaled_size(picture: Picture, scale: float) -> None:
+    height, width = scaled_shape(picture.height, picture.width, scale)
+    if not within_limits(height, width):
+        raise ImageError(
+            f"At scale {scale:g} the picture has {width:,} x {height:,} pixels; the limits are "
+            f"{MAX_PIXELS // 10**6} megapixels and a side of {MAX_SIDE:,}: choose a smaller scale."
+        )
 
 
 def _split_progress(progress: Progress | None, planes: int) -> list[Progress | None]:

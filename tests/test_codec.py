@@ -26,13 +26,13 @@ PREAMBLE = 20 + 11  # bytes before the planes of a gray picture: the header and 
 CRC = 4
 
 
-def latents_of(height: int, width: int, planes: int, seed: int = 0, scale: float = 20) -> list[Latent]:
+def latents_of(height: int, width: int, planes: int, seed: int = 0, amplitude: float = 20) -> list[Latent]:
     """Of 2 channels, correlated in space and between channels, as those of pictures are."""
     rng = np.random.default_rng(seed)
     latents = []
     for plane_index in range(planes):
         h, w = (-(-(-(-side // 2) if plane_index else side) // 16) for side in (height, width))
-        noise = rng.laplace(0, scale, (2, h + 3, w + 3))
+        noise = rng.laplace(0, amplitude, (2, h + 3, w + 3))
         smooth = np.sum([noise[:, y : y + h, x : x + w] for y in range(4) for x in range(4)], 0) / 4
         smooth[1] += smooth[0]
         latents.append(np.asarray(smooth, np.float32))
@@ -51,10 +51,14 @@ def sealed(body: bytes) -> bytes:
     st.integers(0, 10_000),
     st.integers(0, 2**32),
     st.sampled_from([1e-3, 20, 1e12]),
+    st.one_of(st.just(100), st.integers(50, 400)),
 )
-def test_round_trip(height: int, width: int, planes: int, level: int, seed: int, scale: float) -> None:
-    latents = latents_of(height, width, planes, seed, scale)
-    made = CODEC.compress(latents, height, width, level / 100)
+def test_round_trip(
+    height: int, width: int, planes: int, level: int, seed: int, amplitude: float, hundredths: int
+) -> None:
+    scaled = [max(1, int(length * hundredths / 100 + 0.5)) for length in (height, width)]
+    latents = latents_of(*scaled, planes, seed, amplitude)
+    made = CODEC.compress(latents, height, width, level / 100, hundredths / 100)
     found = CODEC.decompress(made.data)
     for plane_index, latent in enumerate(latents):
         assert np.array_equal(found.symbols[plane_index], made.symbols[plane_index])
@@ -62,18 +66,19 @@ def test_round_trip(height: int, width: int, planes: int, level: int, seed: int,
             found.latents[plane_index],
             quantizer.dequantize(made.symbols[plane_index], plane_index, level, CODEC.tables),
         )
-        if scale < 1e12:  # beyond, symbols end at 32 bits
+        if amplitude < 1e12:  # beyond, symbols end at 32 bits
             gain = quantizer.channel_gains(plane_index, level, CODEC.tables)
             assert (np.abs(found.latents[plane_index] - latent) <= 0.501 / gain).all()
     info = read_info(made.data)
     assert info == found.info
     assert (info.width, info.height, info.quality, info.color) == (width, height, level / 100, planes == 3)
-    assert (info.name, info.fingerprint) == ("residae-16x", "0001020304050607")
-    assert sum(info.plane_bytes) + PREAMBLE + 4 * (planes - 1) + CRC == info.file_bytes == len(made.data)
+    assert (info.name, info.fingerprint, info.scale) == ("residae-16x", "0001020304050607", hundredths / 100)
+    preamble = PREAMBLE + 2 * (hundredths != 100)
+    assert sum(info.plane_bytes) + preamble + 4 * (planes - 1) + CRC == info.file_bytes == len(made.data)
     assert info.bits_per_pixel == 8 * len(made.data) / (width * height)
     bits = CODEC.channel_bits(made.symbols, level / 100)
     assert bits.shape == (planes, 2)
-    assert len(made.data) <= 1.01 * bits.sum() / 8 + 40 + 9 * (planes - 1)
+    assert len(made.data) <= 1.01 * bits.sum() / 8 + 40 + 2 * (hundredths != 100) + 9 * (planes - 1)
 
 
 def test_the_overhead_is_at_most_40_bytes() -> None:
@@ -104,8 +109,18 @@ def test_the_format_stays() -> None:
     assert np.array_equal(CODEC.decompress(made.data).symbols[2], np.full((2, 1, 2), 1_500_000_000))
 
 
-def test_prefixes_flips_and_tails_are_refused() -> None:
-    data = CODEC.compress(latents_of(70, 90, 3), 70, 90, 80).data
+def test_the_format_of_a_scaled_file_stays() -> None:
+    latents = [np.full((2, 2, 3), 40.25, np.float32)]
+    made = CODEC.compress(latents, 16, 19, 87.5, 1.96)  # 31 x 37 after scaling
+    assert made.data.hex() == GOLDEN_SCALED
+    found = CODEC.decompress(made.data)
+    assert (found.info.height, found.info.width, found.info.scale) == (16, 19, 1.96)
+    assert np.array_equal(found.symbols[0], np.full((2, 2, 3), 20))
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_prefixes_flips_and_tails_are_refused(scale: int) -> None:
+    data = CODEC.compress(latents_of(70, 90, 3), 70 // scale, 90 // scale, 80, scale).data
     rng = np.random.default_rng(0)
     cases = [data[:length] for length in range(len(data))]
     for bit in range(8 * len(data)):
@@ -120,8 +135,9 @@ def test_prefixes_flips_and_tails_are_refused() -> None:
             read_info(case)
 
 
-def test_damage_under_a_true_checksum_is_refused_or_decoded() -> None:
-    data = CODEC.compress(latents_of(70, 90, 3), 70, 90, 80).data
+@pytest.mark.parametrize("scale", [1, 2])
+def test_damage_under_a_true_checksum_is_refused_or_decoded(scale: int) -> None:
+    data = CODEC.compress(latents_of(70, 90, 3), 70 // scale, 90 // scale, 80, scale).data
     rng = np.random.default_rng(1)
     told = 0
     for bit in [*range(8 * 43), *rng.integers(8 * 43, 8 * (len(data) - CRC), size=100).tolist()]:
@@ -156,11 +172,38 @@ def _with(data: bytes, **changes: int) -> bytes:
         ({"planes": 3}, "planes are longer than the file"),
         ({"name": 13}, "header makes no sense"),
         ({"level": 10_001}, "header makes no sense"),
-        ({"version": 2}, "version that this program does not know"),
+        ({"version": 0}, "version that this program does not know"),
+        ({"version": 3}, "version that this program does not know"),
     ],
 )
 def test_a_header_that_lies_is_refused_before_anything_is_allocated(changes: dict[str, int], words: str) -> None:
-    data = _with(CODEC.compress(latents_of(70, 90, 1), 70, 90, 80).data, **changes)
+    _check_refusal(_with(CODEC.compress(latents_of(70, 90, 1), 70, 90, 80).data, **changes), words)
+
+
+@pytest.mark.parametrize(
+    ("hundredths", "changes", "words"),
+    [
+        (49, {}, "claims a scale of 0.49; a scale is 0.5 to 4"),
+        (401, {}, "claims a scale of 4.01"),
+        (0, {}, "claims a scale of 0;"),
+        (65_535, {}, "claims a scale of 655.35"),
+        (400, {"width": 4000, "height": 1001}, "claims 16,000 x 4,004 pixels after scaling; the limits are 64 megap"),
+        (200, {"width": 32_751}, "claims 65,502 x 70 pixels after scaling; .* a side of 65,500"),
+        (50, {"width": 60_000, "height": 1067}, "claims 60,000 x 1,067 pixels; "),
+    ],
+)
+def test_a_scale_that_lies_is_refused_before_anything_is_allocated(
+    hundredths: int, changes: dict[str, int], words: str
+) -> None:
+    data = _with(CODEC.compress(latents_of(70, 90, 1), 35, 45, 80, 2).data, **changes)
+    place = slice(rae.HEADER.size, rae.HEADER.size + rae.SCALE.size)
+    body = bytearray(data[:-CRC])
+    assert rae.SCALE.unpack(body[place]) == (200,)
+    body[place] = rae.SCALE.pack(hundredths)
+    _check_refusal(sealed(bytes(body)), words)
+
+
+def _check_refusal(data: bytes, words: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(CodecError, match=words):
@@ -185,7 +228,7 @@ def test_a_file_of_another_checkpoint_names_both() -> None:
 
 
 def test_bytes_and_error_are_monotone_in_quality() -> None:
-    latents = latents_of(512, 768, 1, scale=150)
+    latents = latents_of(512, 768, 1, amplitude=150)
     sizes, errors = [], []
     for quality in np.linspace(0, 100, 41):
         made = CODEC.compress(latents, 512, 768, float(quality))
@@ -197,7 +240,7 @@ def test_bytes_and_error_are_monotone_in_quality() -> None:
 
 
 def test_to_target_takes_the_best_that_fits() -> None:
-    latents = latents_of(200, 300, 3, scale=500)
+    latents = latents_of(200, 300, 3, amplitude=500)
     for target in (600, 777, 1500):
         made = CODEC.compress_within(latents, 200, 300, target)
         assert len(made.data) <= target
@@ -220,6 +263,9 @@ def test_wrong_arguments() -> None:
         CODEC.compress(latents * 2, 20, 20, 50)
     with pytest.raises(ValueError, match="NaN"):
         CODEC.compress([latents[0] * np.float32("nan")], 20, 20, 50)
+    for scale in (0.49, 4.01, float("nan")):
+        with pytest.raises(ValueError, match=r"a scale is 0\.5 to 4"):
+            CODEC.compress(latents, 20, 20, 50, scale)
     with pytest.raises(ValueError, match="8 bytes"):
         Codec(CODEC.tables, b"short")
 
@@ -304,6 +350,7 @@ def test_tables_of_a_checkpoint_are_checked(network: ResidualAutoencoder, tmp_pa
         Checkpoint.open(tmp_path)
 
 
+GOLDEN_SCALED = "524145020001020304050607130010002e22010bc400726573696461652d3136782c6045fe4446674ec79c13541a788c51"
 GOLDEN = (
     "52414501000102030405060725001f002e22030b726573696461652d3136781000000004000000a05b45fe5d79db7fdb67ef"
     "32087d53961852aeac59ffffffd198d5660116ec399ebb172d7ed8281a0020d2e393a6c2c0"

@@ -19,7 +19,7 @@ from residae.engine.engine import DECODER_HALO, ENCODER_HALO
 from residae.engine.precision import has_fast_int8, preferred_dtype
 from residae.engine.tiles import Region, Tile
 from residae.errors import OutOfMemoryError
-from residae.geometry import STRIDE, latent_shape
+from residae.geometry import STRIDE, grid_shape
 from residae.model import ResidualAutoencoder
 from residae.train.statistics import renew
 
@@ -33,7 +33,7 @@ def _plane(height: int, width: int) -> Array:
 
 
 def _latent(height: int, width: int) -> Array:
-    return np.random.default_rng(0).standard_normal((4, *latent_shape(height, width)), np.float32)
+    return np.random.default_rng(0).standard_normal((4, *grid_shape(height, width)), np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ def engine(network: ResidualAutoencoder) -> Engine:
     ("size", "cells"),
     [((1, 1), (1, 1)), ((16, 17), (1, 2)), ((256, 256), (16, 16)), ((255, 257), (16, 17))],
 )
-def test_latent_shape(size: tuple[int, int], cells: tuple[int, int]) -> None:
-    assert latent_shape(*size) == cells
+def test_grid_shape(size: tuple[int, int], cells: tuple[int, int]) -> None:
+    assert grid_shape(*size) == cells
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 200), (200, 1), (15, 33), (48, 64), (131, 77)])
 def test_engine_is_the_padded_network(network: ResidualAutoencoder, engine: Engine, height: int, width: int) -> None:
     plane, latent = _plane(height, width), _latent(height, width)
-    cells = latent_shape(height, width)
+    cells = grid_shape(height, width)
     padded = np.pad(plane, ((0, cells[0] * STRIDE - height), (0, cells[1] * STRIDE - width)), mode="edge")
     with torch.inference_mode():
         expected_latent = network.encode(torch.from_numpy(padded)[None, None])[0].numpy()

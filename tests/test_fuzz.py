@@ -22,7 +22,7 @@ from test_codec import CODEC, latents_of, sealed
 
 from residae.codec import Decompressed, read_info
 from residae.errors import CodecError, ImageError, ResidaeError
-from residae.geometry import MAX_PIXELS, MAX_SIDE
+from residae.geometry import MAX_PIXELS, MAX_SCALE, MAX_SIDE, MIN_SCALE, scaled_shape
 from residae.image import FORMATS, Picture, open_picture
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
@@ -106,8 +106,9 @@ def bent(data: bytes, changes: list[Change]) -> bytes:
 # --- .rae ---
 
 
-def _compressed(height: int, width: int, planes: int, quality: float, scale: float) -> bytes:
-    return CODEC.compress(latents_of(height, width, planes, 0, scale), height, width, quality).data
+def _compressed(height: int, width: int, planes: int, quality: float, amplitude: float, scale: float = 1.0) -> bytes:
+    latents = latents_of(*scaled_shape(height, width, scale), planes, 0, amplitude)
+    return CODEC.compress(latents, height, width, quality, scale).data
 
 
 RAE_BYTES = 80e6  # at most, for a file: 64 megapixels, of 2 channels, take 43 MB
@@ -117,6 +118,8 @@ RAE = [
     _compressed(33, 49, 3, 100, 20),
     _compressed(70, 90, 3, 0, 20),
     _compressed(20, 300, 3, 95.5, 1e6),  # with escapes
+    _compressed(70, 90, 1, 60, 20, 0.5),
+    _compressed(33, 49, 3, 60, 20, 2.83),
 ]
 
 
@@ -129,7 +132,12 @@ def check_rae(tally: Tally, data: bytes) -> None:
     assert 0 < info.width <= MAX_SIDE
     assert 0 < info.height <= MAX_SIDE
     assert info.width * info.height <= MAX_PIXELS
-    sizes = [(info.height, info.width)] + [(-(-info.height // 2), -(-info.width // 2))] * (2 if info.color else 0)
+    assert MIN_SCALE <= info.scale <= MAX_SCALE
+    tall, wide = scaled_shape(info.height, info.width, info.scale)
+    assert tall <= MAX_SIDE
+    assert wide <= MAX_SIDE
+    assert tall * wide <= MAX_PIXELS
+    sizes = [(tall, wide)] + [(-(-tall // 2), -(-wide // 2))] * (2 if info.color else 0)
     for latent, (height, width) in zip(found.latents, sizes, strict=True):
         assert latent.shape == (2, -(-height // 16), -(-width // 16))
         assert np.isfinite(latent).all()

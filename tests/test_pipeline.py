@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from residae import checkpoint as checkpoint_module
@@ -15,12 +17,14 @@ from residae.baselines import CODECS
 from residae.checkpoint import Checkpoint, read_card
 from residae.compare import OURS, compare
 from residae.edit import Edits, channel_losses, edit_latents, reconstruct_edited
-from residae.errors import CodecError, OutOfMemoryError
+from residae.errors import CodecError, ImageError, OutOfMemoryError
+from residae.geometry import latent_shape
 from residae.image import Picture, from_planes, to_gray, to_planes, write_png
 from residae.metrics import psnr, ssim
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline, reference
 from residae.progress import between
+from residae.resample import resample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -49,7 +53,7 @@ def test_latents_in_color(pipeline: Pipeline, picture: Picture) -> None:
 @pytest.mark.parametrize("color", [False, True])
 def test_decoding_is_that_of_each_plane(pipeline: Pipeline, picture: Picture, color: bool) -> None:
     encoding = pipeline.encode(picture, color)
-    decoding = pipeline.decode(encoding.latents, 53, 75)
+    decoding = pipeline.decode(encoding)
     sizes = [(53, 75), (27, 38), (27, 38)]
     planes = [pipeline.engine.decode(z, *size) for z, size in zip(encoding.latents, sizes, strict=False)]
     np.testing.assert_array_equal(decoding.pixels, from_planes(planes))
@@ -65,23 +69,79 @@ def test_size_comes_back_exactly(pipeline: Pipeline, size: tuple[int, int], colo
     assert report.decoding.pixels.shape == report.original.shape == (size + (3,) * color)
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(50, 400), st.booleans())
+def test_any_size_comes_back_at_every_scale(
+    pipeline: Pipeline, height: int, width: int, hundredths: int, color: bool
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    scale = hundredths / 100
+    report = pipeline.reconstruct(Picture(noise, (), None), color, quality=50, scale=scale)
+    assert report.decoding.pixels.shape == report.original.shape == (height, width) + (3,) * color
+    assert report.encoding.latents[0].shape[1:] == latent_shape(height, width, scale)
+    assert report.compressed
+    info, decoding = pipeline.read(report.compressed.data)
+    assert (info.height, info.width, info.scale) == (height, width, scale)
+    np.testing.assert_array_equal(decoding.pixels, report.decoding.pixels)
+    assert report.psnr == psnr(report.original, decoding.pixels)
+
+
+@pytest.mark.parametrize("scale", [0.59, 1.41])
+def test_planes_are_resampled_before_the_encoder_and_after_the_decoder(
+    pipeline: Pipeline, picture: Picture, scale: float
+) -> None:
+    encoding = pipeline.encode(picture, color=True, scale=scale)
+    planes = to_planes(picture, color=True)
+    sizes = {0.59: [(31, 44), (16, 22), (16, 22)], 1.41: [(75, 106), (38, 53), (38, 53)]}[scale]
+    rebuilt = []
+    for latent, plane, size in zip(encoding.latents, planes, sizes, strict=True):
+        np.testing.assert_array_equal(latent, pipeline.engine.encode(resample(plane, *size)))
+        rebuilt.append(resample(pipeline.engine.decode(latent, *size), *plane.shape))
+    np.testing.assert_array_equal(pipeline.decode(encoding).pixels, from_planes(rebuilt))
+
+
+def test_a_picture_that_a_scale_makes_too_large(pipeline: Pipeline) -> None:
+    line = Picture(np.zeros((1, 20_000), np.uint8), (), None)
+    with pytest.raises(ImageError, match=r"At scale 4 the picture has 80,000 x 4 pixels; .* choose a smaller scale"):
+        pipeline.encode(line, color=False, scale=4)
+    for scale in (0.4, 4.1, float("nan")):
+        with pytest.raises(ValueError, match="a scale is"):
+            pipeline.encode(line, color=False, scale=scale)
+
+
+def test_a_scale_is_that_of_the_file(pipeline: Pipeline, picture: Picture) -> None:
+    """What is encoded at a scale that is no number of hundredths decodes as from its file."""
+    encoding = pipeline.encode(picture, color=False, scale=1.2345)
+    assert encoding.scale == pipeline.codec.decompress(pipeline.write(encoding, 50).data).info.scale == 1.23
+
+
+def test_edits_and_comparisons_work_at_a_scale(pipeline: Pipeline, picture: Picture) -> None:
+    report = pipeline.reconstruct(picture, color=False, quality=60, scale=1.5)
+    other = pipeline.encode(dataclasses.replace(picture, pixels=picture.pixels[::-1]), color=False, scale=1.5)
+    edited = reconstruct_edited(pipeline, picture, report.encoding, Edits(blend=1.0), other)
+    assert edited.psnr == pytest.approx(psnr(report.original, pipeline.decode(other).pixels), abs=1e-6)
+    assert len(list(channel_losses(pipeline, picture, report.encoding))) == 4
+    last = [*compare(pipeline, report)][-1]
+    assert report.compressed
+    assert last.results[0].bytes == len(report.compressed.data)
+    assert last.done
+
+
 def test_an_edited_latent_decodes_to_another_picture(pipeline: Pipeline, picture: Picture) -> None:
     encoding = pipeline.encode(picture, color=False)
-    before = pipeline.decode(encoding.latents, 53, 75).pixels
+    before = pipeline.decode(encoding).pixels
     (latent,) = encoding.latents
     edited = latent.copy()
     edited[2] = 0
-    after = pipeline.decode([edited], 53, 75).pixels
+    after = pipeline.decode(dataclasses.replace(encoding, latents=(edited,))).pixels
     assert (before != after).any()
-    np.testing.assert_array_equal(
-        pipeline.decode(encoding.latents, 53, 75).pixels, before
-    )  # the encoding itself is as it was
+    np.testing.assert_array_equal(pipeline.decode(encoding).pixels, before)  # the encoding itself has not changed
 
 
 @pytest.mark.parametrize("color", [False, True])
 def test_report(pipeline: Pipeline, picture: Picture, color: bool) -> None:
     report = pipeline.reconstruct(picture, color)
-    rebuilt = pipeline.decode(pipeline.encode(picture, color).latents, 53, 75).pixels
+    rebuilt = pipeline.decode(pipeline.encode(picture, color)).pixels
     np.testing.assert_array_equal(report.original, picture.pixels if color else to_gray(picture))
     np.testing.assert_array_equal(report.decoding.pixels, rebuilt)
     assert report.psnr == psnr(report.original, rebuilt)
@@ -241,7 +301,7 @@ def test_bare_pixels_of_gray_have_a_byte_each(
         "residae.pipeline.to_planes",
         "residae.codec.coder.encode",
         "residae.codec.coder.decode",
-        "residae.engine.engine.latent_shape",  # called before there are tiles
+        "residae.engine.engine.grid_shape",  # called before there are tiles
         "residae.pipeline.from_planes",
         "residae.pipeline.psnr",
         "PIL.Image.Image.save",

@@ -9,10 +9,22 @@ from numpy.typing import NDArray
 
 from residae.codec import coder
 from residae.codec.quantizer import Latent, dequantize, quantize
-from residae.codec.rae import CRC, FINGERPRINT_BYTES, HEADER, LENGTH, MAGIC, NAME_BYTES, VERSION, FileInfo, parse
+from residae.codec.rae import (
+    CRC,
+    FINGERPRINT_BYTES,
+    HEADER,
+    LENGTH,
+    MAGIC,
+    NAME_BYTES,
+    SCALE,
+    SCALED_VERSION,
+    VERSION,
+    FileInfo,
+    parse,
+)
 from residae.codec.tables import MAX_LEVEL, Symbols, Tables
 from residae.errors import CodecError, translate_oom
-from residae.geometry import latent_shape, plane_shapes
+from residae.geometry import grid_shape, plane_shapes, scale_hundredths
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +79,9 @@ class Codec:
             raise ValueError(f"a fingerprint has {FINGERPRINT_BYTES} bytes, not {len(self.fingerprint)}")
 
     @translate_oom()
-    def compress(self, latents: Sequence[Latent], height: int, width: int, quality: float) -> Compressed:
+    def compress(
+        self, latents: Sequence[Latent], height: int, width: int, quality: float, scale: float = 1.0
+    ) -> Compressed:
         """Quantize and code the latents of a picture.
 
         Args:
@@ -75,24 +89,31 @@ class Codec:
             height: Of the picture, in pixels.
             width: Of the picture, in pixels.
             quality: 0 to 100; rounded to hundredths.
+            scale: At which the picture was encoded, 0.5 to 4; rounded to hundredths.
 
         Raises:
-            ValueError: The latents do not have the shapes of this picture's, or hold NaN, or the quality is out of
-                range.
+            ValueError: The latents do not have the shapes of this picture's, or hold NaN, or the quality or the scale
+                is out of range.
         """
         level = quality_level(quality)
-        shapes = latent_shapes(self.tables.channels, height, width, len(latents))
+        shapes = latent_shapes(self.tables.channels, height, width, len(latents), scale)
         if [latent.shape for latent in latents] != shapes:
             raise ValueError(f"the latents of a {height} x {width} picture have the shapes {shapes}")
         symbols = tuple(quantize(latent, plane_index, level, self.tables) for plane_index, latent in enumerate(latents))
         planes = [coder.encode(plane, plane_index, level, self.tables) for plane_index, plane in enumerate(symbols)]
         name = self.name.encode()[:NAME_BYTES].decode(errors="ignore").encode()  # whole characters only
-        header = HEADER.pack(MAGIC, VERSION, self.fingerprint, width, height, level, len(planes), len(name))
+        hundredths = scale_hundredths(scale)
+        version = VERSION if hundredths == 100 else SCALED_VERSION
+        header = HEADER.pack(MAGIC, version, self.fingerprint, width, height, level, len(planes), len(name))
+        if version == SCALED_VERSION:
+            header += SCALE.pack(hundredths)
         lengths = (LENGTH.pack(len(plane)) for plane in planes[:-1])
         body = b"".join((header, name, *lengths, *planes))
         return Compressed(body + CRC.pack(zlib.crc32(body)), level / 100, symbols)
 
-    def compress_within(self, latents: Sequence[Latent], height: int, width: int, max_bytes: int) -> Compressed:
+    def compress_within(
+        self, latents: Sequence[Latent], height: int, width: int, max_bytes: int, scale: float = 1.0
+    ) -> Compressed:
         """The file of the highest quality that is no larger than `max_bytes`, found by bisection.
 
         Args:
@@ -100,12 +121,13 @@ class Codec:
             height: Of the picture, in pixels.
             width: Of the picture, in pixels.
             max_bytes: Size of the whole file.
+            scale: As in `compress`.
 
         Raises:
             CodecError: Even quality 0 takes more bytes.
             ValueError: As `compress`.
         """
-        best = self.compress(latents, height, width, 0)
+        best = self.compress(latents, height, width, 0, scale)
         if len(best.data) > max_bytes:
             raise CodecError(
                 f"This picture takes at least {len(best.data):,} bytes, more than the {max_bytes:,} asked for."
@@ -113,7 +135,7 @@ class Codec:
         low, high = 0, MAX_LEVEL + 1
         while high - low > 1:
             middle = (low + high) // 2
-            found = self.compress(latents, height, width, middle / 100)
+            found = self.compress(latents, height, width, middle / 100, scale)
             if len(found.data) <= max_bytes:
                 low, best = middle, found
             else:
@@ -132,7 +154,7 @@ class Codec:
             made, mine = _label(info.name, info.fingerprint), _label(self.name, self.fingerprint.hex())
             raise CodecError(f"The file was made with the checkpoint {made}, and cannot be opened with {mine}.")
         level = quality_level(info.quality)
-        shapes = latent_shapes(self.tables.channels, info.height, info.width, len(planes))
+        shapes = latent_shapes(self.tables.channels, info.height, info.width, len(planes), info.scale)
         symbols = tuple(
             coder.decode(plane, shape, plane_index, level, self.tables)
             for plane_index, (plane, shape) in enumerate(zip(planes, shapes, strict=True))
@@ -163,9 +185,11 @@ def quality_level(quality: float) -> int:
     return round(quality * 100)
 
 
-def latent_shapes(channels: int, height: int, width: int, planes: int) -> list[tuple[int, int, int]]:
+def latent_shapes(
+    channels: int, height: int, width: int, planes: int, scale: float = 1.0
+) -> list[tuple[int, int, int]]:
     """Shapes (C, h, w) of the latents of the one or three planes of a picture of `height` x `width` pixels."""
-    return [(channels, *latent_shape(*shape)) for shape in plane_shapes(height, width, planes)]
+    return [(channels, *grid_shape(*shape)) for shape in plane_shapes(height, width, planes, scale)]
 
 
 def _label(name: str, fingerprint: str) -> str:

@@ -19,7 +19,7 @@ from residae.engine.precision import activation_dtype, default_device, has_fast_
 from residae.engine.stages import PingPongBuffers, Stage, build_decoder, build_encoder, plan_stages
 from residae.engine.tiles import WHOLE, Region, Tile, covering, pixel_range
 from residae.errors import OutOfMemoryError, ResidaeError, translate_oom
-from residae.geometry import STRIDE, latent_shape
+from residae.geometry import STRIDE, grid_shape
 from residae.model import ResidualAutoencoder
 from residae.progress import Progress, between
 
@@ -92,7 +92,7 @@ class Engine:
 
         The plane is continued to a multiple of 16 by repeating its last row and column.
         """
-        cells = latent_shape(*plane.shape)
+        cells = grid_shape(*plane.shape)
         latent = np.empty((self.latent_channels, *cells), np.float32)
         buffers = PingPongBuffers()
 
@@ -112,7 +112,7 @@ class Engine:
 
         With a region, those rows and columns of that plane alone, from no more cells than they depend on.
         """
-        cells = latent_shape(height, width)
+        cells = grid_shape(height, width)
         if latent.shape != (self.latent_channels, *cells):
             raise ValueError(f"a {height} x {width} plane has no latent of shape {latent.shape}")
         rows, columns = pixel_range(region[0], height), pixel_range(region[1], width)

@@ -311,7 +311,7 @@ def validate_checkpoint(checkpoint: Checkpoint, device: torch.device, folder: Pa
                 bits = pipeline.codec.channel_bits([symbols], quality).sum()
                 latent = dequantize(symbols, 0, quality * 100, pipeline.codec.tables)
                 columns.setdefault(f"bpp_{quality}", []).append(bits / original.size)
-            rebuilt = pipeline.decode([latent], encoding.height, encoding.width).pixels
+            rebuilt = pipeline.decode(replace(encoding, latents=(latent,))).pixels
             name = "validation_psnr" if quality is None else f"psnr_{quality}"
             columns.setdefault(name, []).append(psnr(original, rebuilt))
             shown.append(rebuilt)

@@ -225,8 +225,8 @@ class Lab:
 
 def prepared(shown: Shown, tell: Any) -> Material:
     pipeline = shown.pipeline
-    small = pipeline.encode(fit(shown.picture(), PREVIEW), shown.color, tell)
-    return Material(shown, small, replace(shown.encoding, latents=pipeline.latents(shown.encoding, shown.compressed)))
+    small = pipeline.encode(fit(shown.picture(), PREVIEW), shown.color, tell, shown.encoding.scale)
+    return Material(shown, small, pipeline.stored(shown.encoding, shown.compressed))
 
 
 def with_other(material: Material, path: str, tell: Any) -> Material:
@@ -236,5 +236,6 @@ def with_other(material: Material, path: str, tell: Any) -> Material:
     pipeline, shown = material.shown.pipeline, material.shown
     picture = open_fitted(path, max(shown.encoding.height, shown.encoding.width))
     sizes = [(e.height, e.width) for e in (material.small, material.whole)]
-    small, whole = (pipeline.encode(cover(picture, *size), shown.color, tell) for size in sizes)
+    scale = shown.encoding.scale
+    small, whole = (pipeline.encode(cover(picture, *size), shown.color, tell, scale) for size in sizes)
     return replace(material, other=path, others=(small, whole))

@@ -5,12 +5,12 @@ crosses over is pickled, so arguments and results are arrays on the CPU. Everywh
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ParamSpec, TypeVar, cast
 
 from residae.checkpoint import Checkpoint
-from residae.engine import Latent
 from residae.errors import ResidaeError
+from residae.geometry import scaled_shape
 from residae.image import Picture
 from residae.pipeline import Decoding, Encoding, Pipeline
 from residae.progress import Progress
@@ -36,19 +36,23 @@ class ZeroGpuPipeline(Pipeline):
 
     def __init__(self, checkpoint: Checkpoint, *_: object) -> None:
         super().__init__(checkpoint, "cuda")  # whichever device and precision are asked for
-        self._encode = _lent(super().encode, lambda picture, color: seconds(picture.height, picture.width))
-        self._decode = _lent(super().decode, lambda latents, height, width: seconds(height, width))
+        self._encode = _lent(super().encode, lambda picture, *arguments: _seconds(picture, arguments[-1]))
+        self._decode = _lent(super().decode, lambda encoding: _seconds(encoding, encoding.scale))
 
-    def encode(self, picture: Picture, color: bool, progress: Progress | None = None) -> Encoding:
-        return self._encode(picture, color)  # without progress, which cannot be pickled: it takes a second or two
+    def encode(self, picture: Picture, color: bool, progress: Progress | None = None, scale: float = 1.0) -> Encoding:
+        return self._encode(picture, color, None, scale)  # progress cannot be pickled; the work takes a second or two
 
-    def decode(self, latents: Sequence[Latent], height: int, width: int, progress: Progress | None = None) -> Decoding:
-        return self._decode(latents, height, width)
+    def decode(self, encoding: Encoding, progress: Progress | None = None) -> Decoding:
+        return self._decode(encoding)
 
 
 def seconds(height: int, width: int) -> int:
-    """How long a GPU is asked for, at most, to send a picture of so many pixels through the network."""
+    """How long a GPU is asked for, at most, to send a picture of this size, after scaling, through the network."""
     return START_SECONDS + round(height * width / PIXELS_PER_SECOND)
+
+
+def _seconds(picture: Picture | Encoding, scale: float) -> int:
+    return seconds(*scaled_shape(picture.height, picture.width, scale))
 
 
 def _lent(work: Callable[Arguments, Result], duration: Callable[..., int]) -> Callable[Arguments, Result]:
