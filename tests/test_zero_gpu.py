@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from residae.engine import Engine
-from residae.image import MAX_PIXELS, open_picture, write_png
+from residae.geometry import MAX_PIXELS
+from residae.image import open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
 from residae.ui import zero
@@ -50,12 +51,14 @@ pipeline = desk.get_pipeline(checkpoint)
 report = desk.reconstruct(sys.argv[1], checkpoint, True, desk.NO_LIMIT, 60, lambda share: None)
 exact = pipeline.decode_and_measure(desk.open_fitted(sys.argv[1], 0), report.encoding, None)
 info, opened = pipeline.read(report.compressed.data)
+scaled = pipeline.decode(pipeline.encode(desk.open_fitted(sys.argv[1], 0), False, scale=2.0))
 facts = spaces.RECORD | {
     "device": pipeline.engine.description,
     "file": report.compressed.data.hex(),
     "psnr": report.psnr,
     "unquantized": exact.psnr,
     "opened": opened.pixels.shape,
+    "scaled": scaled.pixels.shape,
     "durations": list(spaces.RECORD["durations"]),
 }
 attempt(lambda: Pipeline.encode(pipeline, desk.open_fitted(sys.argv[1], 0), True))
@@ -114,8 +117,8 @@ def test_weights_are_placed_before_the_launch(facts: dict[str, Any], network: Re
 
 
 def test_each_call_borrows_once(facts: dict[str, Any]) -> None:
-    """To encode, to decode for the report, to decode without the file, to open the file."""
-    assert facts["durations"] == [zero.seconds(53, 75)] * 4
+    """To encode, to decode for the report, to decode without the file, to open the file; at a scale, both ways."""
+    assert facts["durations"] == [zero.seconds(53, 75)] * 4 + [zero.seconds(106, 150)] * 2
 
 
 def test_results_are_those_of_any_other_machine(facts: dict[str, Any], elsewhere: Pipeline, picture_file: Path) -> None:
@@ -125,6 +128,7 @@ def test_results_are_those_of_any_other_machine(facts: dict[str, Any], elsewhere
     assert facts["psnr"] == pytest.approx(report.psnr, abs=1e-3)
     assert facts["unquantized"] == pytest.approx(elsewhere.reconstruct(picture, color=True).psnr, abs=1e-3)
     assert facts["opened"] == [53, 75, 3]
+    assert facts["scaled"] == [53, 75]
     assert elsewhere.codec.decompress(bytes.fromhex(facts["file"])).info.quality == 60
 
 
