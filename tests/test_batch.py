@@ -12,8 +12,8 @@ import pytest
 
 from residae.codec import read_info
 from residae.image import Pixels, write_png
-from residae.ui.batch import COLUMNS, Batch, as_csv
-from residae.ui.words import short
+from residae.ui.tabs.batch import COLUMNS, Batch, as_csv
+from residae.ui.text import short
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,6 +14,7 @@ from visitor import SILENT, VISIT
 
 from residae.errors import ImageError
 from residae.ui import desk
+from residae.ui.components import slider
 from residae.ui.controls import first_visit
 from residae.ui.desk import (
     EXAMPLES,
@@ -27,7 +28,6 @@ from residae.ui.desk import (
     told,
     warm_up,
 )
-from residae.ui.widgets import slider
 
 ANOTHER: Any = SimpleNamespace(session_hash="another")
 

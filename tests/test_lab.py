@@ -14,7 +14,7 @@ from residae.edit import Edits, reconstruct_edited
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.ui import desk
-from residae.ui.lab import PREVIEW, Lab, Material, prepared
+from residae.ui.tabs.lab import PREVIEW, Lab, Material, prepared
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -37,10 +37,10 @@ FORGETS = (5, 60)  # s: files are soon old, if not before the slowest visitor ha
 QUIET = """
 import logging
 import residae.engine.precision as precision
-import residae.ui.server as server
+import residae.ui.guard as guard
 precision.cpu_prefers_bfloat16 = lambda: {bfloat16}
 logging.getLogger("residae.image.process").setLevel("CRITICAL")
-server.DELETE_CACHE = {forgets}
+guard.DELETE_CACHE = {forgets}
 import app
 app.main()
 """

@@ -20,7 +20,7 @@ from residae.geometry import MAX_PIXELS
 from residae.image import open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
-from residae.ui import zero
+from residae.ui import zero_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -31,7 +31,7 @@ from app import main
 import spaces
 from residae.errors import OutOfMemoryError
 from residae.pipeline import Pipeline
-from residae.ui import desk, zero
+from residae.ui import desk, zero_gpu
 
 refused = []
 
@@ -41,11 +41,11 @@ def attempt(work):
     except spaces.Forbidden as error:
         refused.append(str(error))
 
-thread = threading.Thread(target=attempt, args=[zero.ZeroGpuPipeline.open])
+thread = threading.Thread(target=attempt, args=[zero_gpu.ZeroGpuPipeline.open])
 thread.start()
 thread.join()
 main()
-attempt(zero.ZeroGpuPipeline.open)
+attempt(zero_gpu.ZeroGpuPipeline.open)
 checkpoint = desk.default_checkpoint()
 pipeline = desk.get_pipeline(checkpoint)
 report = desk.reconstruct(sys.argv[1], checkpoint, True, desk.NO_LIMIT, 60, lambda share: None)
@@ -118,7 +118,7 @@ def test_weights_are_placed_before_the_launch(facts: dict[str, Any], network: Re
 
 def test_each_call_borrows_once(facts: dict[str, Any]) -> None:
     """To encode, to decode for the report, to decode without the file, to open the file; at a scale, both ways."""
-    assert facts["durations"] == [zero.seconds(53, 75)] * 4 + [zero.seconds(106, 150)] * 2
+    assert facts["durations"] == [zero_gpu.seconds(53, 75)] * 4 + [zero_gpu.seconds(106, 150)] * 2
 
 
 def test_results_are_those_of_any_other_machine(facts: dict[str, Any], elsewhere: Pipeline, picture_file: Path) -> None:
@@ -144,7 +144,7 @@ def test_an_error_keeps_its_sentence(facts: dict[str, Any]) -> None:
 
 def test_time_is_asked_for_by_the_size_of_the_picture() -> None:
     sides = np.array([16, 1024, 4096, 8000])
-    asked = [zero.seconds(side, side) for side in sides]
+    asked = [zero_gpu.seconds(side, side) for side in sides]
     assert asked == sorted(asked)
     assert asked[0] < 15  # a small picture is not put behind those who ask for a minute
     assert sides[-1] ** 2 == MAX_PIXELS
@@ -152,4 +152,4 @@ def test_time_is_asked_for_by_the_size_of_the_picture() -> None:
 
 
 def test_elsewhere_nothing_is_lent() -> None:
-    assert not zero.LENT
+    assert not zero_gpu.LENT

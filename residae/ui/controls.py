@@ -7,9 +7,9 @@ import gradio as gr
 
 from residae.errors import ResidaeError
 from residae.pipeline import Reconstruction
+from residae.ui.components import our_pictures, slider
 from residae.ui.desk import CPU_SIDE, EXAMPLES, NO_LIMIT, QUALITY, Shown, Updates, saved, usual_side
-from residae.ui.widgets import our_pictures, slider
-from residae.ui.words import kilobytes, short
+from residae.ui.text import kilobytes, short
 
 SIZES = [("Up to 1,024 px", CPU_SIDE), ("Full size", NO_LIMIT)]
 SIZE_NOTE = "Along the long side. A CPU takes seconds for 1,024 px, and minutes for pictures of many megapixels."

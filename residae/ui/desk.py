@@ -25,7 +25,7 @@ from residae.image import Picture, fit
 from residae.image.process import DecoderProcess
 from residae.pipeline import Encoding, Pipeline, Reconstruction
 from residae.progress import Progress
-from residae.ui import zero
+from residae.ui import zero_gpu
 
 EXAMPLES = residae.examples.paths()
 CPU_SIDE, NO_LIMIT = 1024, 0  # pixels on the long side that are worked on
@@ -89,7 +89,7 @@ class Shown:
 
 @functools.lru_cache(maxsize=4)
 def _open_pipeline(checkpoint: str) -> Pipeline:
-    kind = zero.ZeroGpuPipeline if zero.LENT else Pipeline
+    kind = zero_gpu.ZeroGpuPipeline if zero_gpu.LENT else Pipeline
     return kind.open(Checkpoint.find().get(checkpoint))  # where there is none, it says what to do
 
 
@@ -106,7 +106,7 @@ def get_pipeline(checkpoint: str) -> Pipeline:
 
 def get_ready() -> None:
     """Before the page is launched: load the weights, in the background where that may be."""
-    if zero.LENT:
+    if zero_gpu.LENT:
         for name in Checkpoint.find():  # the only time at which they can be placed
             get_pipeline(name)  # and the first GPU is lent to a visitor
     else:

@@ -17,8 +17,8 @@ from residae.errors import ResidaeError
 from residae.image import write_png
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
+from residae.ui.components import MODEL
 from residae.ui.desk import QUALITY, default_checkpoint, get_pipeline, open_fitted, read, saved
-from residae.ui.widgets import MODEL
 
 
 def add_endpoints() -> None:

@@ -6,13 +6,13 @@ from contextlib import suppress
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
 with suppress(ImportError):
-    import spaces  # noqa: F401  # on ZeroGPU it has to be there before torch; see residae.ui.zero
+    import spaces  # noqa: F401  # on ZeroGPU it has to be there before torch; see residae.ui.zero_gpu
 
 from residae import malloc
 from residae.ui.desk import get_ready
+from residae.ui.guard import LAUNCH, QUEUE
 from residae.ui.page import build
-from residae.ui.server import LAUNCH, QUEUE
-from residae.ui.style import CSS, HEAD, THEME
+from residae.ui.theme import CSS, HEAD, THEME
 
 
 def main(mcp: bool = False) -> None:

@@ -5,18 +5,18 @@ from typing import Any
 
 import gradio as gr
 
-from residae.ui.batch import Batch
+from residae.ui.components import MODEL, PLAIN
 from residae.ui.controls import Controls, first_visit, pick_example
 from residae.ui.desk import stop, stop_for_rate
 from residae.ui.endpoints import add_endpoints
-from residae.ui.equal import EqualBytes
-from residae.ui.files import Files
-from residae.ui.lab import Lab
-from residae.ui.model import Model
-from residae.ui.reconstruct import Reconstruct
-from residae.ui.server import DELETE_CACHE
-from residae.ui.widgets import MODEL, PLAIN
-from residae.ui.words import heading
+from residae.ui.guard import DELETE_CACHE
+from residae.ui.tabs.batch import Batch
+from residae.ui.tabs.equal_bytes import EqualBytes
+from residae.ui.tabs.files import Files
+from residae.ui.tabs.lab import Lab
+from residae.ui.tabs.model import Model
+from residae.ui.tabs.overview import Reconstruct
+from residae.ui.text import heading
 
 
 def build() -> gr.Blocks:

@@ -6,7 +6,6 @@ A custom component of HTML and the script `viewer.js`. Its value is made by `tab
 import html
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,9 +13,10 @@ import gradio as gr
 from residae import charts, heatmaps
 from residae.image import Pixels, write_png
 from residae.pipeline import Reconstruction
+from residae.ui import static
 from residae.ui.desk import saved
 
-SCRIPT = (Path(__file__).parent / "viewer.js").read_text(encoding="utf-8")
+SCRIPT = static.read("viewer.js")
 TEMPLATE = """
 <div class="tools">
   <div class="views" role="group" aria-label="View"></div>

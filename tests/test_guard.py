@@ -23,9 +23,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 import residae.examples
 from residae.image import MAX_FILE_BYTES, Pixels, write_png
-from residae.ui import server
+from residae.ui import guard
 from residae.ui.desk import saved
-from residae.ui.server import HEADERS, JSON_BYTES, LAUNCH, QUEUE, Guard, _bounded, sweep
+from residae.ui.guard import HEADERS, JSON_BYTES, LAUNCH, QUEUE, Guard, _bounded, sweep
 
 DEEP = "[" * 100_000 + "]" * 100_000
 ELSEWHERE = "fetched from elsewhere"
@@ -134,7 +134,7 @@ def test_there_is_no_posting_to_what_the_page_does_not_use(guarded: TestClient, 
 def test_nothing_is_taken_while_the_disk_is_full(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=server.FREE_BYTES - 1))
+        patch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=guard.FREE_BYTES - 1))
         for name in ("upload", "queue/join"):
             answer = guarded.post(f"/gradio_api/{name}")
             assert (answer.status_code, answer.json()["detail"]) == (507, "The server's disk is full: try again later.")
@@ -143,7 +143,7 @@ def test_nothing_is_taken_while_the_disk_is_full(guarded: TestClient, monkeypatc
 
 
 def test_uploads_are_bounded(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "UPLOAD_BYTES", 5000)
+    monkeypatch.setattr(guard, "UPLOAD_BYTES", 5000)
     assert len(guarded.post("/gradio_api/upload", content=chunks(5000)).content) == 5000
     with pytest.raises(MultiPartException, match="maximum allowed size"):
         guarded.post("/gradio_api/upload", content=chunks(6000))
@@ -155,7 +155,7 @@ async def never() -> Message:
 
 @pytest.mark.usefixtures("guarded")
 def test_an_upload_that_stalls_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "STALL", 0.01)
+    monkeypatch.setattr(guard, "STALL", 0.01)
     with pytest.raises(MultiPartException, match="broke off, or is too slow"):
         asyncio.run(_bounded(never)())
 
@@ -163,7 +163,7 @@ def test_an_upload_that_stalls_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("guarded")
 def test_an_upload_that_trickles_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would hold one of the places for hours, with a byte now and then."""
-    monkeypatch.setattr(server, "STALL", 0.5)
+    monkeypatch.setattr(guard, "STALL", 0.5)
     bytes_left = 1000
 
     async def receive() -> Message:
@@ -190,7 +190,7 @@ async def asked(guard: Guard, name: str, receive: Receive) -> list[Message]:
 
 @pytest.mark.usefixtures("guarded")
 def test_a_request_that_stalls_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "STALL", 0.01)
+    monkeypatch.setattr(guard, "STALL", 0.01)
     head, body = asyncio.run(asked(Guard(echo), "queue/join", never))
     assert head["status"] == 408
     assert b"takes longer to arrive than the limit of 0.01 s" in body["body"]
@@ -210,7 +210,7 @@ def test_a_request_in_a_thousand_pieces_is_read_once() -> None:
 
 @pytest.mark.usefixtures("guarded")
 def test_uploads_at_once_are_bounded_and_the_next_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "UPLOADS", 3)
+    monkeypatch.setattr(guard, "UPLOADS", 3)
 
     async def visits() -> list[int]:
         guard, last = Guard(echo), asyncio.Event()
@@ -233,7 +233,7 @@ def test_uploads_at_once_are_bounded_and_the_next_is_taken(monkeypatch: pytest.M
 @pytest.mark.usefixtures("guarded")
 def test_a_disk_that_fills_up_during_an_upload_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many that begin while there is room must not fill it together."""
-    usage, free = shutil.disk_usage, [server.FREE_BYTES] * 3
+    usage, free = shutil.disk_usage, [guard.FREE_BYTES] * 3
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=free.pop() if free else 0))
 
     async def receive() -> Message:
@@ -285,13 +285,13 @@ def test_settings_are_explicit() -> None:
     assert {name: LAUNCH[name] for name in off} == dict.fromkeys(off, False)
     assert LAUNCH["allowed_paths"] == []
     assert LAUNCH["max_file_size"] == MAX_FILE_BYTES
-    assert server.DELETE_CACHE == (600, 3600)
+    assert guard.DELETE_CACHE == (600, 3600)
 
 
 SHORT = """
 from gradio import route_utils
-import residae.ui.server as server
-server.QUEUE["max_size"], server.DELETE_CACHE, server.UPLOAD_BYTES = 2, (1, 3), 80_000_000
+import residae.ui.guard as guard
+guard.QUEUE["max_size"], guard.DELETE_CACHE, guard.UPLOAD_BYTES = 2, (1, 3), 80_000_000
 route_utils.delete_files_created_by_app = lambda blocks, age: age and 1 / 0  # as good as broken under load
 import app
 app.main()

@@ -1,8 +1,8 @@
 """How the page looks: theme, style sheet, and the script that the browser needs."""
 
-from pathlib import Path
-
 import gradio as gr
+
+from residae.ui import static
 
 THEME = gr.themes.Base(
     primary_hue="blue",
@@ -30,6 +30,5 @@ THEME = gr.themes.Base(
     block_label_background_fill_dark="#202020",
 )
 
-HERE = Path(__file__).parent
-CSS = (HERE / "style.css").read_text(encoding="utf-8")
-HEAD = f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
+CSS = static.read("page.css")
+HEAD = f"<script>{static.read('page.js')}</script>"

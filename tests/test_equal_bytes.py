@@ -13,8 +13,8 @@ from residae.compare import CodecResult, Comparison
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.ui import desk
-from residae.ui.equal import EqualBytes
-from residae.ui.words import verdict
+from residae.ui.tabs.equal_bytes import EqualBytes
+from residae.ui.text import verdict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,12 +12,13 @@ from residae.edit import Edits, channel_losses, reconstruct_edited
 from residae.image import cover, fit
 from residae.pipeline import Encoding, Reconstruction
 from residae.progress import between
+from residae.ui import static
+from residae.ui.components import MODEL, PLAIN, our_pictures, slider, work_line
 from residae.ui.desk import BESIDE, EXAMPLES, Shown, Updates, explained, open_fitted, stop_beside, told
+from residae.ui.text import alert, channel_numbers, channel_sentence, edited_sentence, note
 from residae.ui.viewer import as_file, light_table, pane, report_table, table
-from residae.ui.widgets import MODEL, PLAIN, our_pictures, slider, work_line
-from residae.ui.words import alert, channel_numbers, channel_sentence, edited_sentence, note
 
-SCRIPT = (Path(__file__).parent / "mixer.js").read_text(encoding="utf-8")
+SCRIPT = static.read("mixer.js")
 PLANES = ("Luma", "Blue chroma", "Red chroma")
 PREVIEW = 256  # pixels of the long side
 NOTE = (

@@ -13,9 +13,9 @@ import gradio as gr
 from residae.errors import ResidaeError
 from residae.metrics import bits_per_pixel
 from residae.progress import Progress, between
+from residae.ui.components import MODEL, PLAIN, work_line
 from residae.ui.desk import Stopped, Updates, explained, get_pipeline, open_fitted, saved, stop_beside, told
-from residae.ui.widgets import MODEL, PLAIN, work_line
-from residae.ui.words import alert, note, short
+from residae.ui.text import alert, note, short
 
 COLUMNS = ("Picture", "Width", "Height", "Bytes", "bpp", "PSNR, dB", "SSIM", "Encode, s", "Decode, s", "Note")
 WIDTHS: list[str | int] = [140, 70, 74, 74, 76, 94, 76, 96, 98, 260]  # px

@@ -7,7 +7,7 @@ from residae.checkpoint import Checkpoint, read_card
 from residae.errors import ResidaeError
 from residae.summary import summarize
 from residae.ui.desk import Updates, default_checkpoint, get_pipeline
-from residae.ui.words import alert, definition_list
+from residae.ui.text import alert, definition_list
 
 
 class Model:

@@ -8,11 +8,11 @@ import gradio as gr
 from residae import charts, heatmaps
 from residae.errors import OutOfMemoryError, ResidaeError
 from residae.pipeline import Reconstruction
+from residae.ui.components import work_line
 from residae.ui.controls import Controls
 from residae.ui.desk import PICTURE, GivenUp, Shown, Updates, explained, reconstruct, told
+from residae.ui.text import alert, heading, numbers, sentences
 from residae.ui.viewer import light_table, report_table
-from residae.ui.widgets import work_line
-from residae.ui.words import alert, heading, numbers, sentences
 
 
 class Reconstruct:

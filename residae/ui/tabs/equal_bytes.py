@@ -10,10 +10,10 @@ from residae.compare import Comparison, compare
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
 from residae.progress import between
+from residae.ui.components import MODEL, work_line
 from residae.ui.desk import BESIDE, Shown, Updates, explained, told
+from residae.ui.text import alert, decibels, note, results, verdict
 from residae.ui.viewer import error_pane, light_table, pane, table
-from residae.ui.widgets import MODEL, work_line
-from residae.ui.words import alert, decibels, note, results, verdict
 
 NOTE = (
     "Each codec's own quality is searched for the best file that is no larger than ours. All error maps share one "

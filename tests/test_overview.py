@@ -12,7 +12,7 @@ from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.ui import desk
 from residae.ui.controls import Controls
-from residae.ui.reconstruct import Reconstruct
+from residae.ui.tabs.overview import Reconstruct
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

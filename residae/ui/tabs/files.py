@@ -9,10 +9,10 @@ import gradio as gr
 from residae import charts
 from residae.errors import ResidaeError
 from residae.progress import Progress, between
+from residae.ui.components import MODEL, PLAIN, work_line
 from residae.ui.desk import Updates, explained, get_pipeline, read, stop_beside, told
+from residae.ui.text import alert, channel_sentence, contents, short
 from residae.ui.viewer import light_table, pane, table
-from residae.ui.widgets import MODEL, PLAIN, work_line
-from residae.ui.words import alert, channel_sentence, contents, short
 
 
 class Files:
