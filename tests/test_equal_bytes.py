@@ -12,23 +12,25 @@ from visitor import SILENT, VISIT
 from residae.compare import CodecResult, Comparison
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
-from residae.ui import desk
+from residae.ui import store
+from residae.ui.state import CurrentResult
 from residae.ui.tabs.equal_bytes import EqualBytes
 from residae.ui.text import verdict
+from residae.ui.work import supersede
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def shown(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pixels], desk.Shown]:
+def shown(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pixels], CurrentResult]:
     """The picture of these pixels, as the page shows it."""
-    monkeypatch.setattr(desk, "get_pipeline", lambda checkpoint: pipeline)
+    monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
 
-    def show(pixels: Pixels) -> desk.Shown:
+    def show(pixels: Pixels) -> CurrentResult:
         path = tmp_path / "picture.png"
         path.write_bytes(write_png(pixels))
         report = pipeline.reconstruct(open_picture(path), color=False, quality=100)
-        return desk.Shown(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr)
+        return CurrentResult(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr)
 
     return show
 
@@ -39,7 +41,7 @@ def equal() -> EqualBytes:
         return EqualBytes(gr.State(), gr.State())
 
 
-def test_exact_copies(equal: EqualBytes, shown: Callable[[Pixels], desk.Shown]) -> None:
+def test_exact_copies(equal: EqualBytes, shown: Callable[[Pixels], CurrentResult]) -> None:
     """Of one color, which WebP keeps exactly in few bytes."""
     flat = shown(np.full((512, 512), 255, np.uint8))
     first, *rest = equal.refresh("equal", flat, None, VISIT, SILENT)
@@ -49,7 +51,7 @@ def test_exact_copies(equal: EqualBytes, shown: Callable[[Pixels], desk.Shown]) 
     assert [update[equal.compared] for update in (first, rest[-1])] == [None, flat]  # what is cut short begins anew
 
 
-def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytes, shown: Callable[[Pixels], desk.Shown]) -> None:
+def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytes, shown: Callable[[Pixels], CurrentResult]) -> None:
     first, *_ = equal.refresh("equal", shown(np.zeros((16_384, 1), np.uint8)), None, VISIT, SILENT)
     assert 'WebP</th><td colspan="4">cannot keep it' in first[equal.figures]
     assert "AVIF</th><td>" in first[equal.figures]
@@ -57,7 +59,7 @@ def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytes, shown: Callab
 
 def test_it_stops_at_once(
     equal: EqualBytes,
-    shown: Callable[[Pixels], desk.Shown],
+    shown: Callable[[Pixels], CurrentResult],
     pipeline: Pipeline,
     smooth: Callable[[int, int, int], Pixels],
     monkeypatch: pytest.MonkeyPatch,
@@ -65,7 +67,7 @@ def test_it_stops_at_once(
     picture, decode, finished = shown(smooth(40, 60, 0)), pipeline.engine.decode, []
 
     def stopped(*given: object) -> Pixels:
-        desk.stop(VISIT)
+        supersede(VISIT)
         finished.append(decode(*given))
         return finished[-1]
 

@@ -38,11 +38,11 @@ TAPPED = """
 import errno, os, shutil, torch
 from pathlib import Path
 from residae.engine import Engine, precision
-from residae.ui import desk
+from residae.ui import cache
 import app
 
 precision.cpu_prefers_bfloat16 = lambda: os.environ["PRECISION"] == "bfloat16"
-desk.warm_up = lambda: None  # our own pictures must not walk into what is meant for a visitor's
+cache.warm_up = lambda: None  # our own pictures must not walk into what is meant for a visitor's
 faults = Path(os.environ["FAULTS"])
 run, usage, write = Engine._run, shutil.disk_usage, Path.write_bytes
 

@@ -24,8 +24,8 @@ from starlette.types import Message, Receive, Scope, Send
 import residae.examples
 from residae.image import MAX_FILE_BYTES, Pixels, write_png
 from residae.ui import guard
-from residae.ui.desk import saved
 from residae.ui.guard import HEADERS, JSON_BYTES, LAUNCH, QUEUE, Guard, _bounded, sweep
+from residae.ui.store import save_result
 
 DEEP = "[" * 100_000 + "]" * 100_000
 ELSEWHERE = "fetched from elsewhere"
@@ -266,11 +266,11 @@ def test_a_file_that_is_saved_again_stays_whole_for_who_reads_it(
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     data = bytes(100_000)
-    path = Path(saved(data, "picture.png"))
+    path = Path(save_result(data, "picture.png"))
     with path.open("rb") as reader:
         first = reader.read(10)
         before = path.stat()
-        assert saved(data, "picture.png") == str(path)
+        assert save_result(data, "picture.png") == str(path)
         assert first + reader.read() == data
         assert path.stat().st_ino != before.st_ino  # written elsewhere, and put in its place
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["picture.png"]

@@ -13,8 +13,11 @@ from residae import heatmaps
 from residae.edit import Edits, reconstruct_edited
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
-from residae.ui import desk
+from residae.ui import store
+from residae.ui.cache import EXAMPLES
+from residae.ui.state import CurrentResult
 from residae.ui.tabs.lab import PREVIEW, Lab, Material, prepared
+from residae.ui.work import Updates, supersede
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -26,11 +29,11 @@ def material(
     pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Material:
     """Of a picture that is more than twice as wide as a preview."""
-    monkeypatch.setattr(desk, "get_pipeline", lambda checkpoint: pipeline)
+    monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
     path = tmp_path / "picture.png"
     path.write_bytes(write_png(smooth(300, 2 * PREVIEW + 1, 0)))
     report = pipeline.reconstruct(open_picture(path), color=True, quality=80)
-    return prepared(desk.Shown(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr), None)
+    return prepared(CurrentResult(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr), None)
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def lab() -> Lab:
 
 
 def test_an_edit_is_shown_small_then_whole(lab: Lab, material: Material, pipeline: Pipeline) -> None:
-    _, small, whole = lab.refresh("lab", material.shown, material, GAINS, 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    _, small, whole = lab.refresh("lab", material.shown, material, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     tables = small[lab.table], whole[lab.table]
     assert [table["size"] for table in tables] == [[2 * PREVIEW + 1, 300]] * 2  # one size on the page
     preview, exact = (open_picture(Path(table["panes"][1]["picture"]["path"])).pixels for table in tables)
@@ -52,20 +55,20 @@ def test_an_edit_is_shown_small_then_whole(lab: Lab, material: Material, pipelin
 
 
 def test_a_newer_edit_overtakes(lab: Lab, material: Material) -> None:
-    older = lab.refresh("lab", material.shown, material, GAINS, 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    older = lab.refresh("lab", material.shown, material, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     next(older)
     assert lab.table in next(older)
-    desk.stop(VISIT)
+    supersede(VISIT)
     assert list(older) == [{lab.status: gr.skip()}]
 
 
 def test_without_edits_there_is_nothing_to_preview(lab: Lab, material: Material) -> None:
-    _, whole = lab.refresh("lab", material.shown, material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    _, whole = lab.refresh("lab", material.shown, material, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert "as it was" in whole[lab.status]
 
 
 def test_only_other_edits_are_decoded(lab: Lab, material: Material) -> None:
-    def edit(gains: tuple[float, ...], blend: float = 0, other: str = desk.EXAMPLES[1]) -> list[desk.Updates]:
+    def edit(gains: tuple[float, ...], blend: float = 0, other: str = EXAMPLES[1]) -> list[Updates]:
         nonlocal material
         updates = list(lab.refresh("lab", material.shown, material, gains, 0, 0, blend, other, VISIT, SILENT))
         material = updates[-1].get(lab.material, material)
@@ -74,25 +77,25 @@ def test_only_other_edits_are_decoded(lab: Lab, material: Material) -> None:
     nothing = [{lab.status: gr.skip()}]
     assert len(edit(GAINS)) == 3
     assert edit(GAINS) == nothing
-    assert edit(GAINS, other=desk.EXAMPLES[0]) == nothing  # not blended in
+    assert edit(GAINS, other=EXAMPLES[0]) == nothing  # not blended in
     assert len(edit(GAINS, 0.5)) == 3
     assert edit(GAINS, 0.5) == nothing
-    assert len(edit(GAINS, 0.5, desk.EXAMPLES[0])) == 3
+    assert len(edit(GAINS, 0.5, EXAMPLES[0])) == 3
     assert len(edit(())) == 2
 
 
 @pytest.mark.parametrize("trouble", ["stopped", "refused"])
 def test_what_did_not_end_well_is_decoded_again(trouble: str, lab: Lab, material: Material, tmp_path: Path) -> None:
     """Else a preview, or a word on what was wrong, would stay."""
-    (*_, first) = lab.refresh("lab", material.shown, material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
-    other = str(tmp_path / "missing.png") if trouble == "refused" else desk.EXAMPLES[1]
+    (*_, first) = lab.refresh("lab", material.shown, material, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    other = str(tmp_path / "missing.png") if trouble == "refused" else EXAMPLES[1]
     updates = lab.refresh("lab", material.shown, first[lab.material], (), 0, 0, 0.5, other, VISIT, SILENT)
     begun = next(updates)
     if trouble == "stopped":
         assert lab.table in next(updates)
-        desk.stop(VISIT)
+        supersede(VISIT)
     assert lab.table not in list(updates)[-1]
-    (*_, again) = lab.refresh("lab", material.shown, begun[lab.material], (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    (*_, again) = lab.refresh("lab", material.shown, begun[lab.material], (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert "as it was" in again[lab.status]
 
 
@@ -100,7 +103,7 @@ def test_another_tab_leaves_it_as_it_is(lab: Lab, material: Material) -> None:
     """Gradio empties the outputs of what ends without a word."""
     for tab in ("lab", "files"):
         whole = replace(material, edits=Edits())
-        updates = lab.refresh(tab, material.shown, whole, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+        updates = lab.refresh(tab, material.shown, whole, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
         assert list(updates) == [{lab.status: gr.skip()}]
 
 
@@ -113,12 +116,12 @@ def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: Lab, material: 
 
 
 def test_a_tab_that_was_left_halfway_begins_anew(lab: Lab, material: Material) -> None:
-    def refresh(material: Material | None) -> Iterator[desk.Updates]:
-        return lab.refresh("lab", shown, material, (), 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+    def refresh(material: Material | None) -> Iterator[Updates]:
+        return lab.refresh("lab", shown, material, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
 
     shown = material.shown
     halfway = next(refresh(None))[lab.material]
-    desk.stop(VISIT)
+    supersede(VISIT)
     *_, last = refresh(halfway)
     assert lab.table in last
     assert list(refresh(last[lab.material])) == [{lab.status: gr.skip()}]
@@ -127,6 +130,6 @@ def test_a_tab_that_was_left_halfway_begins_anew(lab: Lab, material: Material) -
 def test_an_edit_takes_up_the_picture_itself(lab: Lab, material: Material) -> None:
     """It may have ended the work that was about to do so; and gains may be of another checkpoint's channels."""
     for gains, fitting in ((GAINS, GAINS), ((0.0,) * 3, ())):
-        *_, last = lab.refresh("lab", material.shown, None, gains, 0, 0, 0, desk.EXAMPLES[1], VISIT, SILENT)
+        *_, last = lab.refresh("lab", material.shown, None, gains, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
         assert last[lab.material].shown == material.shown
         assert last[lab.material].edits == Edits(fitting)

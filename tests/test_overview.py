@@ -10,9 +10,12 @@ from visitor import SILENT, VISIT
 
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
-from residae.ui import desk
+from residae.ui import store
+from residae.ui.cache import EXAMPLES
 from residae.ui.controls import Controls
+from residae.ui.state import CurrentResult
 from residae.ui.tabs.overview import Reconstruct
+from residae.ui.work import cancel, supersede
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,21 +31,21 @@ def tab() -> Reconstruct:
 @pytest.fixture
 def show(
     pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[float | None], desk.Shown]:
+) -> Callable[[float | None], CurrentResult]:
     """A picture as the page shows it, at a quality."""
-    monkeypatch.setattr(desk, "get_pipeline", lambda checkpoint: pipeline)
+    monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
     path = tmp_path / "picture.png"
     path.write_bytes(write_png(smooth(40, 60, 0)))
 
-    def show(quality: float | None) -> desk.Shown:
+    def show(quality: float | None) -> CurrentResult:
         report = pipeline.reconstruct(open_picture(path), color=True, quality=quality)
-        return desk.Shown(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr)
+        return CurrentResult(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr)
 
     return show
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_only_another_rate_is_decoded(exact: bool, tab: Reconstruct, show: Callable[..., desk.Shown]) -> None:
+def test_only_another_rate_is_decoded(exact: bool, tab: Reconstruct, show: Callable[..., CurrentResult]) -> None:
     shown = show(None if exact else 50.5)
     assert [*tab.show_rate(shown, 50.5, exact, VISIT, SILENT)] == [{tab.status: gr.skip()}]
     picture, rest = tab.show_rate(shown, 50.5, not exact, VISIT, SILENT)
@@ -53,7 +56,7 @@ def test_only_another_rate_is_decoded(exact: bool, tab: Reconstruct, show: Calla
 
 
 def test_a_refused_picture_is_told_on_each_tab_and_leaves_settings_to_the_one_that_is_shown(
-    tab: Reconstruct, show: Callable[..., desk.Shown], tmp_path: Path
+    tab: Reconstruct, show: Callable[..., CurrentResult], tmp_path: Path
 ) -> None:
     shown, bad = show(50), tmp_path / "bad.png"
     bad.write_text("no picture")
@@ -69,33 +72,33 @@ def test_a_refused_picture_is_told_on_each_tab_and_leaves_settings_to_the_one_th
 
 
 def test_what_is_given_up_leaves_the_controls_as_they_were_for_what_is_shown(
-    tab: Reconstruct, show: Callable[..., desk.Shown], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    tab: Reconstruct, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controls, shown = tab.controls, show(50)
-    end, encode = desk.give_up, pipeline.engine.encode
+    end, encode = cancel, pipeline.engine.encode
 
     def ended(*given: Any) -> Any:
         end(VISIT)
         return encode(*given)
 
     monkeypatch.setattr(pipeline.engine, "encode", ended)
-    *_, last = tab.show(desk.EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
+    *_, last = tab.show(EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
     settings = {controls.color: True, controls.side: 0, controls.exact: False, controls.quality: 50}
-    assert last == {tab.status: gr.skip(), tab.discarded: desk.EXAMPLES[1], **settings}
-    *_, last = tab.show(desk.EXAMPLES[1], None, None, "tiny", False, 64, 80, True, VISIT, SILENT)
-    assert last == {tab.discarded: desk.EXAMPLES[1], tab.status: gr.skip()}
-    end = desk.stop  # for something else, which has set the controls
-    *_, last = tab.show(desk.EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
+    assert last == {tab.status: gr.skip(), tab.discarded: EXAMPLES[1], **settings}
+    *_, last = tab.show(EXAMPLES[1], None, None, "tiny", False, 64, 80, True, VISIT, SILENT)
+    assert last == {tab.discarded: EXAMPLES[1], tab.status: gr.skip()}
+    end = supersede  # for something else, which has set the controls
+    *_, last = tab.show(EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
     assert last == {tab.status: gr.skip()}
 
 
 def test_a_rate_that_is_given_up_discards_no_picture(
-    tab: Reconstruct, show: Callable[..., desk.Shown], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    tab: Reconstruct, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode = pipeline.engine.decode
 
     def ended(*given: Any) -> Any:
-        desk.give_up(VISIT)
+        cancel(VISIT)
         return decode(*given)
 
     shown = show(50)
@@ -104,12 +107,12 @@ def test_a_rate_that_is_given_up_discards_no_picture(
 
 
 def test_a_picture_that_is_too_large_may_be_tried_at_another_size(
-    tab: Reconstruct, show: Callable[..., desk.Shown], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    tab: Reconstruct, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
     shown = show(50)
     monkeypatch.setattr(pipeline.engine, "encode", fail)
-    *_, last = tab.show(desk.EXAMPLES[1], None, shown, "tiny", True, 0, 80, False, VISIT, SILENT)
+    *_, last = tab.show(EXAMPLES[1], None, shown, "tiny", True, 0, 80, False, VISIT, SILENT)
     assert last.keys() == {*tab.statuses}

@@ -31,7 +31,7 @@ from app import main
 import spaces
 from residae.errors import OutOfMemoryError
 from residae.pipeline import Pipeline
-from residae.ui import desk, zero_gpu
+from residae.ui import cache, store, zero_gpu
 
 refused = []
 
@@ -46,10 +46,10 @@ thread.start()
 thread.join()
 main()
 attempt(zero_gpu.ZeroGpuPipeline.open)
-checkpoint = desk.default_checkpoint()
-pipeline = desk.get_pipeline(checkpoint)
-report = desk.reconstruct(sys.argv[1], checkpoint, True, desk.NO_LIMIT, 60, lambda share: None)
-exact = pipeline.decode_and_measure(desk.open_fitted(sys.argv[1], 0), report.encoding, None)
+checkpoint = store.default_checkpoint()
+pipeline = store.get_pipeline(checkpoint)
+report = cache.reconstruct(sys.argv[1], checkpoint, True, cache.FULL_SIZE, 60, lambda share: None)
+exact = pipeline.decode_and_measure(cache.open_at_size(sys.argv[1], 0), report.encoding, None)
 info, opened = pipeline.read(report.compressed.data)
 scaled = pipeline.decode(pipeline.encode(desk.open_fitted(sys.argv[1], 0), False, scale=2.0))
 facts = spaces.RECORD | {
@@ -61,7 +61,7 @@ facts = spaces.RECORD | {
     "scaled": scaled.pixels.shape,
     "durations": list(spaces.RECORD["durations"]),
 }
-attempt(lambda: Pipeline.encode(pipeline, desk.open_fitted(sys.argv[1], 0), True))
+attempt(lambda: Pipeline.encode(pipeline, cache.open_at_size(sys.argv[1], 0), True))
 facts["refused"] = refused
 
 def fail(*_):
@@ -152,4 +152,4 @@ def test_time_is_asked_for_by_the_size_of_the_picture() -> None:
 
 
 def test_elsewhere_nothing_is_lent() -> None:
-    assert not zero_gpu.LENT
+    assert not zero_gpu.ON_ZERO_GPU

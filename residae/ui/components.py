@@ -5,7 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from residae.ui.desk import EXAMPLES, give_up
+from residae.ui.cache import EXAMPLES
+from residae.ui.work import cancel
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}  # one piece of work at a time
 PLAIN: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -24,7 +25,7 @@ def work_line(name: str) -> gr.HTML:
     with gr.Row(elem_classes=["work"], equal_height=False):
         status = gr.HTML(elem_id=name, elem_classes=["status"], apply_default_css=False)
         button = gr.Button("Stop", size="sm", min_width=64, scale=0, elem_classes=["stop"])
-    button.click(give_up, **PLAIN)
+    button.click(cancel, **PLAIN)
     return status
 
 

@@ -17,8 +17,9 @@ from residae.errors import ResidaeError
 from residae.image import write_png
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
+from residae.ui.cache import DEFAULT_QUALITY, open_at_size
 from residae.ui.components import MODEL
-from residae.ui.desk import QUALITY, default_checkpoint, get_pipeline, open_fitted, read, saved
+from residae.ui.store import default_checkpoint, get_pipeline, read_upload, save_result
 
 
 def add_endpoints() -> None:
@@ -27,7 +28,7 @@ def add_endpoints() -> None:
         picture = gr.File(label="Picture: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000")
         rae = gr.File(label="A .rae file")
         color = gr.Checkbox(value=True, label="Color; without it luma alone")
-        quality = gr.Number(QUALITY, label="Quality, 0 to 100", minimum=0, maximum=100)
+        quality = gr.Number(DEFAULT_QUALITY, label="Quality, 0 to 100", minimum=0, maximum=100)
         side = gr.Number(0, label="Long side worked at, px; 0 for all of it", minimum=0, precision=0)
         budget = gr.Number(0, label="At most so many bytes; 0 for the quality", minimum=0, precision=0)
         png, file = gr.File(label="The reconstruction, as PNG"), gr.File(label="The .rae file")
@@ -45,7 +46,7 @@ PUBLIC = MODEL | {"api_visibility": "public"}
 
 
 def reconstruct(
-    picture: str, color: bool = True, quality: float = QUALITY, side: int = 0
+    picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, side: int = 0
 ) -> tuple[str, dict[str, Any]]:
     """Send a picture through the network and back, by way of a file of that quality.
 
@@ -56,11 +57,11 @@ def reconstruct(
         side: Long side to work at in pixels; 0 for the picture's own.
     """
     report = _examined(picture, color, quality, side)
-    return saved(write_png(report.decoding.pixels), "reconstruction.png"), _figures(report)
+    return save_result(write_png(report.decoding.pixels), "reconstruction.png"), _figures(report)
 
 
 def compress(
-    picture: str, color: bool = True, quality: float = QUALITY, max_bytes: int = 0, side: int = 0
+    picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, max_bytes: int = 0, side: int = 0
 ) -> tuple[str, dict[str, Any]]:
     """Compress a picture to a .rae file.
 
@@ -72,11 +73,11 @@ def compress(
         side: Long side to work at in pixels; 0 for the picture's own.
     """
     pipeline = get_pipeline(default_checkpoint())
-    encoding = pipeline.encode(open_fitted(picture, side), color)
+    encoding = pipeline.encode(open_at_size(picture, side), color)
     file = pipeline.write_within(encoding, max_bytes) if max_bytes else pipeline.write(encoding, quality)
     size, rate = len(file.data), bits_per_pixel(len(file.data), encoding.width, encoding.height)
     figures = {"bytes": size, "bits_per_pixel": rate, "quality": file.quality}
-    return saved(file.data, "picture.rae"), {"width": encoding.width, "height": encoding.height, **figures}
+    return save_result(file.data, "picture.rae"), {"width": encoding.width, "height": encoding.height, **figures}
 
 
 def decompress(file: str) -> tuple[str, dict[str, Any]]:
@@ -85,11 +86,11 @@ def decompress(file: str) -> tuple[str, dict[str, Any]]:
     Args:
         file: What `compress` has made with this checkpoint; as an MCP tool's argument, a data: URL of up to 700 kB.
     """
-    info, decoding = get_pipeline(default_checkpoint()).read(read(file))
-    return saved(write_png(decoding.pixels), "picture.png"), asdict(info)
+    info, decoding = get_pipeline(default_checkpoint()).read(read_upload(file))
+    return save_result(write_png(decoding.pixels), "picture.png"), asdict(info)
 
 
-def compare(picture: str, color: bool = True, quality: float = QUALITY, side: int = 0) -> list[dict[str, Any]]:
+def compare(picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, side: int = 0) -> list[dict[str, Any]]:
     """The network, JPEG, WebP, AVIF and JPEG 2000 at the bytes of the network's file: sizes, PSNR, SSIM and MS-SSIM.
 
     A codec that cannot keep the picture in so few has no figures.
@@ -111,7 +112,7 @@ def compare(picture: str, color: bool = True, quality: float = QUALITY, side: in
 
 
 def _examined(picture: str, color: bool, quality: float, side: int) -> Reconstruction:
-    return get_pipeline(default_checkpoint()).reconstruct(open_fitted(picture, side), color, quality)
+    return get_pipeline(default_checkpoint()).reconstruct(open_at_size(picture, side), color, quality)
 
 
 def _figures(report: Reconstruction) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import gradio as gr
 
 from residae.ui.components import MODEL, PLAIN
 from residae.ui.controls import Controls, first_visit, pick_example
-from residae.ui.desk import stop, stop_for_rate
 from residae.ui.endpoints import add_endpoints
 from residae.ui.guard import DELETE_CACHE
 from residae.ui.tabs.batch import Batch
@@ -17,6 +16,7 @@ from residae.ui.tabs.lab import Lab
 from residae.ui.tabs.model import Model
 from residae.ui.tabs.overview import Reconstruct
 from residae.ui.text import heading
+from residae.ui.work import supersede, supersede_requested
 
 
 def build() -> gr.Blocks:
@@ -79,11 +79,11 @@ class Page:
         )
         picked = controls.examples.select(pick_example, outputs=picture, **PLAIN)
         visited = blocks.load(first_visit, checkpoint, [self.source, controls.side], **PLAIN)
-        changed = gr.on([controls.color.input, controls.side.input, checkpoint.input], stop, **PLAIN)
-        rated = gr.on([controls.quality.release, controls.exact.input], stop_for_rate, **PLAIN)
+        changed = gr.on([controls.color.input, controls.side.input, checkpoint.input], supersede, **PLAIN)
+        rated = gr.on([controls.quality.release, controls.exact.input], supersede_requested, **PLAIN)
         for event, then in (
-            (taken.then(stop, **PLAIN), anew),
-            (picked.then(stop, **PLAIN), anew),
+            (taken.then(supersede, **PLAIN), anew),
+            (picked.then(supersede, **PLAIN), anew),
             (visited, anew),
             (changed, anew),
             (rated, rate),

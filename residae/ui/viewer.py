@@ -14,7 +14,7 @@ from residae import charts, heatmaps
 from residae.image import Pixels, write_png
 from residae.pipeline import Reconstruction
 from residae.ui import static
-from residae.ui.desk import saved
+from residae.ui.store import save_result
 
 SCRIPT = static.read("viewer.js")
 TEMPLATE = """
@@ -51,7 +51,7 @@ def light_table(name: str, invitation: str) -> gr.HTML:
 
 def as_file(pixels: Pixels, name: str) -> dict[str, Any]:
     """A lossless file of the picture where the page may fetch it, as Gradio's own components describe one."""
-    path = saved(write_png(pixels, compress_level=1), name)
+    path = save_result(write_png(pixels, compress_level=1), name)
     return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
 
 

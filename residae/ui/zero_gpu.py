@@ -20,7 +20,7 @@ try:
 except ImportError:  # not on a Space, so nothing calls it
     GPU = None
 
-LENT = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as `spaces` itself reads it
+ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as `spaces` itself reads it
 
 # What is asked for decides a visitor's place in the queue. The network takes 2.03 MFLOP a pixel, both ways: at a
 # careful 20 TFLOP/s, and half as many pixels again for chroma, 6.6 million pixels a second. The rest is for the start.

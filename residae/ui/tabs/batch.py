@@ -13,9 +13,11 @@ import gradio as gr
 from residae.errors import ResidaeError
 from residae.metrics import bits_per_pixel
 from residae.progress import Progress, between
+from residae.ui.cache import open_at_size
 from residae.ui.components import MODEL, PLAIN, work_line
-from residae.ui.desk import Stopped, Updates, explained, get_pipeline, open_fitted, saved, stop_beside, told
+from residae.ui.store import get_pipeline, save_result
 from residae.ui.text import alert, note, short
+from residae.ui.work import Stopped, Updates, progress_reporter, report_errors, supersede_background
 
 COLUMNS = ("Picture", "Width", "Height", "Bytes", "bpp", "PSNR, dB", "SSIM", "Encode, s", "Decode, s", "Note")
 WIDTHS: list[str | int] = [140, 70, 74, 74, 76, 94, 76, 96, 98, 260]  # px
@@ -48,7 +50,7 @@ class Batch:
         with gr.Row():
             self.csv = gr.DownloadButton("Table as CSV", interactive=False, elem_id="batch-csv")
             self.zip = gr.DownloadButton("Files as ZIP", interactive=False, elem_id="batch-zip")
-        self.run.click(stop_beside, **PLAIN).then(
+        self.run.click(supersede_background, **PLAIN).then(
             self.compress_all,
             [self.files, checkpoint, *settings],
             [self.table, self.status, self.csv, self.zip],
@@ -70,8 +72,8 @@ class Batch:
         if not paths:
             yield {self.status: alert("Choose some pictures first.")}
             return
-        work = self._rows(paths[:MOST], checkpoint, color, side, quality, told(progress, request))
-        yield from explained(self.status, alert, work)
+        work = self._rows(paths[:MOST], checkpoint, color, side, quality, progress_reporter(progress, request))
+        yield from report_errors(self.status, work)
 
     def _rows(
         self, paths: list[str], checkpoint: str, color: bool, side: int, quality: float, tell: Progress
@@ -100,7 +102,7 @@ class Batch:
             (self.csv, as_csv(rows).encode(), "residae.csv"),
             (self.zip, archive, "residae.zip"),
         ):
-            path = saved(data, name)
+            path = save_result(data, name)
             updates[button] = gr.DownloadButton(value=path, interactive=bool(rows))
         return updates
 
@@ -119,7 +121,7 @@ def measured(
     """A row of the table, and the file that it is about."""
     name = short(Path(path).name)
     try:
-        report = get_pipeline(checkpoint).reconstruct(open_fitted(path, side), color, quality, progress)
+        report = get_pipeline(checkpoint).reconstruct(open_at_size(path, side), color, quality, progress)
     except ResidaeError as error:
         return [name, *[None] * 8, str(error)], None
     encoding, data = report.encoding, report.compressed.data if report.compressed else b""

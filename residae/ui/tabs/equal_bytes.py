@@ -11,9 +11,10 @@ from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
 from residae.progress import between
 from residae.ui.components import MODEL, work_line
-from residae.ui.desk import BESIDE, Shown, Updates, explained, told
-from residae.ui.text import alert, decibels, note, results, verdict
+from residae.ui.state import CurrentResult
+from residae.ui.text import decibels, note, results, verdict
 from residae.ui.viewer import error_pane, light_table, pane, table
+from residae.ui.work import Priority, Updates, progress_reporter, report_errors
 
 NOTE = (
     "Each codec's own quality is searched for the best file that is no larger than ours. All error maps share one "
@@ -44,7 +45,7 @@ class EqualBytes:
 
     def again_from(
         self,
-        shown: Shown | None,
+        shown: CurrentResult | None,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
@@ -53,8 +54,8 @@ class EqualBytes:
     def refresh(
         self,
         tab: str,
-        shown: Shown | None,
-        compared: Shown | None,
+        shown: CurrentResult | None,
+        compared: CurrentResult | None,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
@@ -66,7 +67,7 @@ class EqualBytes:
             if shown.compressed is None:
                 yield {self.status: "<p>The unquantized latent has no file to compare: untick Skip the file.</p>"}
                 return
-            tell = told(progress, request, "Encoding with each codec.", BESIDE)
+            tell = progress_reporter(progress, request, "Encoding with each codec.", Priority.BACKGROUND)
             pipeline = shown.pipeline
             report = pipeline.decode_and_measure(
                 shown.picture(), shown.encoding, shown.compressed, progress=between(tell, 0, 0.1)
@@ -77,7 +78,7 @@ class EqualBytes:
                 yield {self.chart: chart(report, comparison)}
             yield {self.compared: shown}
 
-        yield from explained(self.status, alert, work())
+        yield from report_errors(self.status, work())
 
     def _side_by_side(self, report: Reconstruction, comparison: Comparison) -> Updates:
         original = comparison.original

@@ -10,9 +10,10 @@ from residae import charts
 from residae.errors import ResidaeError
 from residae.progress import Progress, between
 from residae.ui.components import MODEL, PLAIN, work_line
-from residae.ui.desk import Updates, explained, get_pipeline, read, stop_beside, told
+from residae.ui.store import get_pipeline, read_upload
 from residae.ui.text import alert, channel_sentence, contents, short
 from residae.ui.viewer import light_table, pane, table
+from residae.ui.work import Updates, progress_reporter, report_errors, supersede_background
 
 
 class Files:
@@ -22,7 +23,7 @@ class Files:
         self.table = light_table("opened", "A .rae file becomes its picture here.")
         self.pictures = gr.File(label="The pictures, as PNG", file_count="multiple", visible=False, elem_id="pictures")
         self.figures = gr.HTML(elem_id="opened-figures", apply_default_css=False)
-        self.rae.upload(stop_beside, **PLAIN).then(
+        self.rae.upload(supersede_background, **PLAIN).then(
             self.open,
             [self.rae, checkpoint],
             [self.rae, self.table, self.figures, self.pictures, self.status],
@@ -39,8 +40,8 @@ class Files:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
         """The pictures in .rae files, one after the other; a bad one is named, and does not keep the others."""
-        work = self._opened(paths, checkpoint, told(progress, request, "Decoding."))
-        yield from explained(self.status, alert, work)
+        work = self._opened(paths, checkpoint, progress_reporter(progress, request, "Decoding."))
+        yield from report_errors(self.status, work)
 
     def _opened(self, paths: list[str], checkpoint: str, tell: Progress) -> Iterator[Updates]:
         panes: list[dict[str, object]] = []
@@ -48,7 +49,7 @@ class Files:
         for number, path in enumerate(paths):
             name, part = short(Path(path).name), between(tell, number / len(paths), (number + 1) / len(paths))
             try:
-                data = read(path)
+                data = read_upload(path)
                 info, decoding = get_pipeline(checkpoint).read(data, part)
             except ResidaeError as error:
                 failures += alert(f"{name}: {error}")

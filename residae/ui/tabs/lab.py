@@ -13,10 +13,12 @@ from residae.image import cover, fit
 from residae.pipeline import Encoding, Reconstruction
 from residae.progress import between
 from residae.ui import static
+from residae.ui.cache import EXAMPLES, open_at_size
 from residae.ui.components import MODEL, PLAIN, our_pictures, slider, work_line
-from residae.ui.desk import BESIDE, EXAMPLES, Shown, Updates, explained, open_fitted, stop_beside, told
-from residae.ui.text import alert, channel_numbers, channel_sentence, edited_sentence, note
+from residae.ui.state import CurrentResult
+from residae.ui.text import channel_numbers, channel_sentence, edited_sentence, note
 from residae.ui.viewer import as_file, light_table, pane, report_table, table
+from residae.ui.work import Priority, Updates, progress_reporter, report_errors, supersede_background
 
 SCRIPT = static.read("mixer.js")
 PLANES = ("Luma", "Blue chroma", "Red chroma")
@@ -32,7 +34,7 @@ NOTE = (
 class Material:
     """What edits start from: latents of what is shown, small and whole, and of the picture that is blended in."""
 
-    shown: Shown
+    shown: CurrentResult
     small: Encoding
     whole: Encoding
     other: str | None = None
@@ -77,15 +79,19 @@ class Lab:
             "show_progress_on": self.status,
         }
         decode = {**self.refreshing, "trigger_mode": "always_last", **MODEL}
-        self.mixer.input(self.take_gains, outputs=self.gains, **PLAIN).then(stop_beside, **PLAIN).then(**decode)
-        gr.on([self.step.release, self.noise.release, self.blend.release], stop_beside, **PLAIN).then(**decode)
-        self.others.select(self.take_example, outputs=self.other, **PLAIN).then(stop_beside, **PLAIN).then(**decode)
+        self.mixer.input(self.take_gains, outputs=self.gains, **PLAIN).then(supersede_background, **PLAIN).then(
+            **decode
+        )
+        gr.on([self.step.release, self.noise.release, self.blend.release], supersede_background, **PLAIN).then(**decode)
+        self.others.select(self.take_example, outputs=self.other, **PLAIN).then(supersede_background, **PLAIN).then(
+            **decode
+        )
         self.other_upload.upload(
             lambda path: (path, None), self.other_upload, [self.other, self.other_upload], **PLAIN
         ).then(**decode)
         cleared = [self.gains, self.step, self.noise, self.blend, self.mixer]
         emptied = self.reset.click(self.clear, [self.material, self.plane], cleared, **PLAIN)
-        emptied.then(stop_beside, **PLAIN).then(**decode)
+        emptied.then(supersede_background, **PLAIN).then(**decode)
         self.plane.input(self.show_plane, [self.material, self.plane], [self.mixer, self.channel], **PLAIN)
         self.mixer.select(self.look, [self.material, self.plane], self.channel, **PLAIN)
         self.measure.click(self.weigh, self.material, [self.chart, self.status], show_progress_on=self.status, **MODEL)
@@ -93,7 +99,7 @@ class Lab:
     def refresh(
         self,
         tab: str,
-        shown: Shown | None,
+        shown: CurrentResult | None,
         material: Material | None,
         gains: tuple[float, ...],
         step: float,
@@ -113,7 +119,7 @@ class Lab:
             fitting = gains if len(gains) == shown.pipeline.latent_channels else ()  # they may be of another checkpoint
             edits = Edits(fitting, blend, step, noise)
             if not material or material.shown != shown:
-                tell = told(progress, request, "Preparing.", BESIDE)
+                tell = progress_reporter(progress, request, "Preparing.", Priority.BACKGROUND)
                 fresh = prepared(shown, between(tell, 0, 0.2))
                 yield {
                     self.material: fresh,
@@ -123,9 +129,11 @@ class Lab:
                 }
                 yield from self._decoded(fresh, edits, other, between(tell, 0.2, 1))
             elif edits != material.edits or (blend and other != material.other):
-                yield from self._decoded(material, edits, other, told(progress, request, rank=BESIDE))
+                yield from self._decoded(
+                    material, edits, other, progress_reporter(progress, request, priority=Priority.BACKGROUND)
+                )
 
-        yield from explained(self.status, alert, work())
+        yield from report_errors(self.status, work())
 
     def _decoded(self, material: Material, edits: Edits, other: str, tell: Any) -> Iterator[Updates]:
         yield {self.material: replace(material, edits=None)}  # until all is well
@@ -146,7 +154,7 @@ class Lab:
             self.status: edited_sentence(report, shown.psnr),
         }
 
-    def _table(self, report: Reconstruction, shown: Shown) -> dict[str, Any]:
+    def _table(self, report: Reconstruction, shown: CurrentResult) -> dict[str, Any]:
         value = report_table(report, "Edited")
         return value | {"size": [shown.encoding.width, shown.encoding.height]}
 
@@ -185,14 +193,17 @@ class Lab:
                 return
             losses: list[float] = []
             picture = fit(material.shown.picture(), PREVIEW)
-            pipeline, tell = material.shown.pipeline, told(progress, request, "Muting each channel in turn.", BESIDE)
+            pipeline, tell = (
+                material.shown.pipeline,
+                progress_reporter(progress, request, "Muting each channel in turn.", Priority.BACKGROUND),
+            )
             for loss in channel_losses(pipeline, picture, material.small, tell):
                 losses.append(loss)
                 padded = losses + [0.0] * (pipeline.latent_channels - len(losses))
                 yield self.chart_of(material, padded)
             yield {self.status: f"<p>Measured on luma at {PREVIEW} px, without rounding.</p>"}
 
-        yield from explained(self.status, alert, work())
+        yield from report_errors(self.status, work())
 
     def take_gains(self, event: gr.EventData) -> tuple[float, ...]:
         return tuple(min(max(float(gain), 0.0), 2.0) for gain in event.gains)
@@ -223,7 +234,7 @@ class Lab:
         return {self.channel: table(panes, [{"name": name, "panes": [0]}], pixels.shape[:2], 1, fresh=True)}
 
 
-def prepared(shown: Shown, tell: Any) -> Material:
+def prepared(shown: CurrentResult, tell: Any) -> Material:
     pipeline = shown.pipeline
     small = pipeline.encode(fit(shown.picture(), PREVIEW), shown.color, tell, shown.encoding.scale)
     return Material(shown, small, pipeline.stored(shown.encoding, shown.compressed))
@@ -234,7 +245,7 @@ def with_other(material: Material, path: str, tell: Any) -> Material:
     if material.other == path:
         return material
     pipeline, shown = material.shown.pipeline, material.shown
-    picture = open_fitted(path, max(shown.encoding.height, shown.encoding.width))
+    picture = open_at_size(path, max(shown.encoding.height, shown.encoding.width))
     sizes = [(e.height, e.width) for e in (material.small, material.whole)]
     scale = shown.encoding.scale
     small, whole = (pipeline.encode(cover(picture, *size), shown.color, tell, scale) for size in sizes)

@@ -6,8 +6,9 @@ from residae import charts
 from residae.checkpoint import Checkpoint, read_card
 from residae.errors import ResidaeError
 from residae.summary import summarize
-from residae.ui.desk import Updates, default_checkpoint, get_pipeline
+from residae.ui.store import default_checkpoint, get_pipeline
 from residae.ui.text import alert, definition_list
+from residae.ui.work import Updates
 
 
 class Model:

@@ -8,11 +8,13 @@ import gradio as gr
 from residae import charts, heatmaps
 from residae.errors import OutOfMemoryError, ResidaeError
 from residae.pipeline import Reconstruction
+from residae.ui.cache import reconstruct
 from residae.ui.components import work_line
 from residae.ui.controls import Controls
-from residae.ui.desk import PICTURE, GivenUp, Shown, Updates, explained, reconstruct, told
+from residae.ui.state import CurrentResult
 from residae.ui.text import alert, heading, numbers, sentences
 from residae.ui.viewer import light_table, report_table
+from residae.ui.work import Cancelled, Priority, Updates, progress_reporter, report_errors
 
 
 class Reconstruct:
@@ -37,7 +39,7 @@ class Reconstruct:
         self,
         path: str | None,
         discarded: str | None,
-        shown: Shown | None,
+        shown: CurrentResult | None,
         checkpoint: str,
         color: bool,
         side: int,
@@ -52,16 +54,16 @@ class Reconstruct:
 
         def work() -> Iterator[Updates]:
             if chosen:
-                tell = told(progress, request, rank=PICTURE)
+                tell = progress_reporter(progress, request, priority=Priority.NEW_PICTURE)
                 report = reconstruct(chosen, checkpoint, color, side, None if exact else quality, tell)
-                fresh = Shown(chosen, side, checkpoint, report.encoding, report.compressed, report.psnr)
+                fresh = CurrentResult(chosen, side, checkpoint, report.encoding, report.compressed, report.psnr)
                 yield from self._filled(fresh, report)
 
         yield from self._explained(work(), path, shown)
 
     def show_rate(
         self,
-        shown: Shown | None,
+        shown: CurrentResult | None,
         quality: float,
         exact: bool,
         request: gr.Request,
@@ -76,17 +78,19 @@ class Reconstruct:
                 compressed = None if asked is None else shown.pipeline.write(shown.encoding, asked)
                 picture = shown.picture()
                 report = shown.pipeline.decode_and_measure(
-                    picture, shown.encoding, compressed, progress=told(progress, request)
+                    picture, shown.encoding, compressed, progress=progress_reporter(progress, request)
                 )
-                again = Shown(shown.path, shown.side, shown.checkpoint, shown.encoding, compressed, report.psnr)
+                again = CurrentResult(shown.path, shown.side, shown.checkpoint, shown.encoding, compressed, report.psnr)
                 yield from self._filled(again, report)
 
         yield from self._explained(work(), None, shown)
 
-    def _explained(self, work: Iterator[Updates], path: str | None, shown: Shown | None) -> Iterator[Updates]:
-        """What `work` yields; an error is told on each tab that shows the picture. After an error, as after a stop for
-        good, `path` is discarded and the controls are those of what is shown; but where memory ran out, another size
-        may do."""
+    def _explained(self, work: Iterator[Updates], path: str | None, shown: CurrentResult | None) -> Iterator[Updates]:
+        """Forward the updates of work; show an error on each tab that shows the picture.
+
+        After an error, as after Stop, `path` is discarded and the controls return to the current result, unless memory
+        ran out, where another size may do.
+        """
         back = {**({self.discarded: path} if path else {}), **(self.controls.of(shown) if shown else {})}
 
         def outcome() -> Iterator[Updates]:
@@ -95,12 +99,12 @@ class Reconstruct:
             except ResidaeError as error:
                 alerts = {place: alert(error) for place in self.statuses}
                 yield alerts if isinstance(error, OutOfMemoryError) else alerts | back
-            except GivenUp:
+            except Cancelled:
                 yield {self.status: gr.skip(), **back}
 
-        yield from explained(self.status, alert, outcome())
+        yield from report_errors(self.status, outcome())
 
-    def _filled(self, shown: Shown, report: Reconstruction) -> Iterator[Updates]:
+    def _filled(self, shown: CurrentResult, report: Reconstruction) -> Iterator[Updates]:
         """The picture first; what takes time to measure after it."""
         original, rebuilt = report.original, report.decoding.pixels
         pipeline = shown.pipeline

@@ -1,0 +1,81 @@
+"""What the server holds: pipelines in memory, uploads and results on disk."""
+
+import functools
+import hashlib
+import secrets
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from gradio.utils import get_upload_folder
+
+from residae.checkpoint import DEFAULT, Checkpoint
+from residae.errors import CodecError, ResidaeError
+from residae.pipeline import Pipeline
+from residae.ui.zero_gpu import ON_ZERO_GPU, ZeroGpuPipeline
+
+_loading = threading.Lock()
+
+
+def default_checkpoint() -> str:
+    """The name of the checkpoint that a visit starts with. If there is none, opening it says what to do."""
+    return next(iter(Checkpoint.find()), DEFAULT)
+
+
+def get_pipeline(checkpoint: str) -> Pipeline:
+    """The pipeline of a checkpoint, loaded when it is first needed.
+
+    Args:
+        checkpoint: A name among `Checkpoint.find()`.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it cannot be loaded.
+    """
+    with _loading:  # or two visitors would load it twice
+        return _open_pipeline(checkpoint)
+
+
+@functools.lru_cache(maxsize=4)
+def _open_pipeline(checkpoint: str) -> Pipeline:
+    kind = ZeroGpuPipeline if ON_ZERO_GPU else Pipeline
+    return kind.open(Checkpoint.find().get(checkpoint))
+
+
+def read_upload(path: str) -> bytes:
+    """The content of an uploaded file.
+
+    Raises:
+        CodecError: The file was deleted, or is a folder.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CodecError("The file is no longer on the server: upload it again.") from error
+
+
+def save_result(data: bytes, name: str) -> str:
+    """Write a file that the page can serve. It is deleted at the age at which uploads are.
+
+    Files lie in folders named for their content, so another visitor may be reading the same one. It is therefore
+    written elsewhere and moved into place, where Gradio would overwrite it; which also renews its age.
+
+    Args:
+        data: Content of the file.
+        name: Name of the file.
+
+    Returns:
+        Its path.
+
+    Raises:
+        ResidaeError: The file cannot be written.
+    """
+    folder = Path(get_upload_folder()) / hashlib.sha256(data).hexdigest()
+    part = folder.parent / f"tmp{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        return str(part.replace(folder / name))
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()  # half a file would only fill the full disk further
+        raise ResidaeError(f"The result cannot be written on the server: {error.strerror}.") from error
