@@ -51,7 +51,7 @@ pipeline = store.get_pipeline(checkpoint)
 report = cache.reconstruct(sys.argv[1], checkpoint, True, cache.FULL_SIZE, 60, lambda share: None)
 exact = pipeline.decode_and_measure(cache.open_at_size(sys.argv[1], 0), report.encoding, None)
 info, opened = pipeline.read(report.compressed.data)
-scaled = pipeline.decode(pipeline.encode(desk.open_fitted(sys.argv[1], 0), False, scale=2.0))
+scaled = pipeline.decode(pipeline.encode(cache.open_at_size(sys.argv[1], 0), False, scale=2.0))
 facts = spaces.RECORD | {
     "device": pipeline.engine.description,
     "file": report.compressed.data.hex(),
