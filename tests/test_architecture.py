@@ -14,8 +14,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (  # lowest first; a module may import what is in the layers below its own
     {"residae.errors", "residae.geometry", "residae.progress", "residae.malloc", "residae.examples"},
     {"residae.files", "residae.resample"},
-    {"residae.image.picture"},
-    {"residae.image.formats", "residae.image.planes"},
+    {"residae.image.picture", "residae.image.refusals"},
+    {"residae.image.planes", "residae.image.exif", "residae.image.boxes", "residae.image.color"},
+    {"residae.image.raster"},
+    {"residae.image.bmp", "residae.image.gif", "residae.image.jp2", "residae.image.jpeg", "residae.image.png"},
+    {"residae.image.avif", "residae.image.tiff", "residae.image.webp"},
+    {"residae.image.formats"},
     {"residae.image", "residae.metrics", "residae.heatmaps"},
     {"residae.charts", "residae.image.process", "residae.baselines", "residae.codec.tables"},
     {"residae.codec.rae", "residae.codec.context", "residae.codec.quantizer"},
@@ -65,7 +69,9 @@ PLACES = {  # the modules or packages of ours that may import a library; Gradio 
         "residae.train",
         "residae.bench",
     ),
-    "numpy": ("residae",),  # but not in ui: see test_the_page_computes_nothing
+    "imagecodecs": ("residae.image",),
+    "tifffile": ("residae.image",),
+    "numpy": ("residae",),  # but the page: see below
     "constriction": ("residae.codec.coder",),
     "huggingface_hub": ("residae.weights", "residae.checkpoint", "residae.deploy"),
     "safetensors": ("residae.weights", "residae.train.loop"),

@@ -5,14 +5,13 @@ import struct
 import subprocess
 import sys
 import tracemalloc
-import warnings
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from residae.errors import ImageError, OutOfMemoryError
 from residae.image import (
@@ -27,8 +26,7 @@ from residae.image import (
     write_png,
 )
 
-# Pillow warns of the damage that these tests make.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+pytestmark = pytest.mark.filterwarnings("error")  # no warning of a library reaches anybody
 
 ON_WHITE = "Transparency is shown on white."
 FIRST_FRAME = "Only the first frame is used."
@@ -213,14 +211,23 @@ def test_no_other_reader_of_pillow_is_ever_loaded(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parent.parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     readers = {name.removeprefix("PIL.").removesuffix("ImagePlugin").upper() for name in done.stdout.split()}
-    assert readers - {"JPEG2K", "MPO", "PPM"} == set(FORMATS) - {"JPEG2000"}
+    assert readers <= {
+        "AVIF",
+        "BMP",
+        "GIF",
+        "JPEG",
+        "JPEG2K",
+        "PNG",
+        "PPM",
+        "WEBP",
+    }  # PPM comes with them
 
 
 @pytest.mark.parametrize("data", NOT_PICTURES.values(), ids=NOT_PICTURES)
 def test_other_files_are_told_the_formats_that_work(data: bytes) -> None:
     with pytest.raises(ImageError) as caught:
         open_picture(data)
-    assert all(name in str(caught.value) for name, _ in FORMATS.values())
+    assert all(name in str(caught.value) for name, *_ in FORMATS.values())
 
 
 def test_an_empty_file() -> None:
@@ -281,11 +288,6 @@ def test_a_canvas_is_judged_before_the_decoder_allocates_it(monkeypatch: pytest.
         open_picture(animated_webp(2**24, 1))
 
 
-def test_pillows_own_warning_of_size_is_our_limit() -> None:
-    with warnings.catch_warnings(action="error"), pytest.raises(ImageError, match="64 megapixels"):
-        open_picture(png(10_000, 9_500, 8, 0, b""))
-
-
 @pytest.mark.parametrize("size", [(65_501, 1), (1, 65_501)])
 def test_a_side_over_the_limit(size: tuple[int, int]) -> None:
     with pytest.raises(ImageError, match="65,500 pixels"):
@@ -327,7 +329,7 @@ CUT = {kind: saved(noise(64, 64, 3), kind) for kind in FORMATS} | {
 def test_cut_files_are_refused(data: bytes) -> None:
     open_picture(data)  # whole, it is good
     for part in (0.10, 0.50, 0.95):
-        with pytest.raises(ImageError, match="damaged, cut short"):
+        with pytest.raises(ImageError, match="incomplete"):
             open_picture(data[: int(len(data) * part)])
 
 
@@ -343,29 +345,49 @@ SIGNATURES = {
     "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n",
     "JPEG 2000 codestream": b"\xff\x4f\xff\x51",
 }
-DAMAGED = {f"{name} signature only": start for name, start in SIGNATURES.items()} | {
+DAMAGED = {
     "zero width": png(0, 5, 8, 2, b""),
     "negative length": with_chunks(PLAIN_PNG, b"\xff\xff\xff\xf0tEXtk\0v"),
     "two headers": with_chunks(PLAIN_PNG, PLAIN_PNG[8:33]),
     "corrupt zlib": PLAIN_PNG[:60] + b"\xff" * 40 + PLAIN_PNG[100:],
     "bad filter": png(1, 1, 8, 0, b"\x09\0"),
-    "no data": PLAIN_PNG[:33] + chunk(b"IEND", b""),
     "header checksum": PLAIN_PNG[:29] + b"\0\0\0\0" + PLAIN_PNG[33:],
+}
+
+
+INCOMPLETE = {f"{name} signature only": start for name, start in SIGNATURES.items() if name != "AVIF"} | {
+    "no data": PLAIN_PNG[:33] + chunk(b"IEND", b""),
     "pixels that end before their time": png(4, 4, 8, 0, bytes(5 * 3)),
     "interlaced pixels that end before their time": interlaced_png(noise(13, 9), last_pass=6),
-    "text bomb": with_chunks(PLAIN_PNG, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(20_000_000)))),
-    "JPEG of 12 bits": JPEG_HEADER[: JPEG_SIZE_AT - 1] + b"\x0c" + JPEG_HEADER[JPEG_SIZE_AT:],
-    "BMP of an odd depth": b"BM" + struct.pack("<IIIIiiHH", 54, 0, 54, 40, 3, 3, 1, 7) + bytes(24),
-    "TIFF of an unknown kind": tiff(3, 3, bytes(9), {262: (3, 77)}),
-    "TIFF of uncompressed YCbCr": tiff(2, 2, bytes(400), {258: (3, 8), 262: (3, 6), 277: (3, 3)}),
     "TIFF directory past the end": b"II*\0\xff\xff\0\0",
+}
+UNSUPPORTED = {
+    "12 bits per sample": JPEG_HEADER[: JPEG_SIZE_AT - 1] + b"\x0c" + JPEG_HEADER[JPEG_SIZE_AT:],
+    "7 bits per pixel": b"BM" + struct.pack("<IIIIiiHH", 54, 0, 54, 40, 3, 3, 1, 7) + bytes(24),
+    "JPEG inside BMP": b"BM" + struct.pack("<IIIIiiHHI", 54, 0, 54, 40, 3, 3, 1, 0, 4) + bytes(40),
+    "photometric interpretation 77": tiff(3, 3, bytes(9), {262: (3, 77)}),
+    "inks other than CMYK": tiff(3, 3, bytes(36), {262: (3, 5), 277: (3, 4), 332: (3, 2)}),
+    "65535 samples per pixel": tiff(3, 3, bytes(9), {277: (3, 65_535)}),
+    "JPEG-LS": JPEG_HEADER[: JPEG_SIZE_AT - 4] + b"\xf7" + JPEG_HEADER[JPEG_SIZE_AT - 3 :],
 }
 
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_files_are_refused(data: bytes) -> None:
-    with pytest.raises(ImageError, match="damaged"):
+    with pytest.raises(ImageError, match=r"^The [\w ]+ file is damaged\.$"):
         open_picture(data)
+
+
+@pytest.mark.parametrize("data", INCOMPLETE.values(), ids=INCOMPLETE)
+def test_incomplete_files_are_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match=r"^The [\w ]+ file is incomplete: part of the picture is missing\.$"):
+        open_picture(data)
+
+
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_a_kind_that_is_not_supported_is_named(kind: str) -> None:
+    with pytest.raises(ImageError, match=rf"^The [\w ]+ file is of a kind that is not supported: {kind}\.$"):
+        open_picture(UNSUPPORTED[kind])
 
 
 def bitmap(width: int, height: int, at: int = 54, depth: int = 24, colors: int = 0) -> bytes:
@@ -392,13 +414,11 @@ def animated_png(name: bytes, at: int, values: bytes) -> bytes:
 
 LYING = {
     "TIFF without rows in a strip": tiff(3, 3, bytes(9), {278: (4, 0)}),
-    "TIFF of 65,535 samples": tiff(3, 3, bytes(9), {277: (3, 65_535)}),
     "TIFF without width": tiff(0, 3, bytes(9), {}),
     "TIFF of 60 megapixels in three bytes": tiff(60_000, 1_000, b"\x80\0\1", {259: (3, 5)}),
     "GIF without size": gif((0, 0, 0, 0)),
     "BMP without size": bitmap(0, 0),
     "BMP whose pixels are elsewhere": bitmap(3, 3, at=0xFFFFFFFF),
-    "BMP of four billion colours": bitmap(3, 3, depth=8, colors=0xFFFFFFFF),
     "JPEG without height": JPEG_HEADER[:JPEG_SIZE_AT] + bytes(2) + JPEG_HEADER[JPEG_SIZE_AT + 2 :],
     "JPEG 2000 without width": JP2_16.replace(struct.pack(">II", 16, 16), struct.pack(">II", 0, 16)),
     "JPEG 2000 of 64 megapixels": JP2_16.replace(struct.pack(">II", 16, 16), struct.pack(">II", 8_000, 8_000)),
@@ -409,14 +429,14 @@ LYING = {
 
 @pytest.mark.parametrize("data", LYING.values(), ids=LYING)
 def test_files_that_lie_about_their_size_are_refused(data: bytes) -> None:
-    with pytest.raises(ImageError, match="damaged"):
+    with pytest.raises(ImageError, match=r"damaged|incomplete"):
         open_picture(data)
 
 
 @pytest.mark.parametrize(
     "data",
-    [gif((0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF)), bitmap(30_000, -30_000), bitmap(-(2**31), -(2**31))],
-    ids=["GIF", "BMP from above", "BMP of the least numbers"],
+    [gif((0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF)), bitmap(30_000, -30_000), bitmap(30_000, -(2**31))],
+    ids=["GIF", "BMP from above", "BMP of the least number"],
 )
 def test_sizes_that_only_come_out_too_large_are_refused(data: bytes) -> None:
     with pytest.raises(ImageError, match="64 megapixels"):
@@ -434,8 +454,9 @@ TINY = bytes(range(9))
         (tiff(8, 8, zlib.compress(bytes(100_000_000)), {259: (3, 8)}), (8, 8)),  # what a strip grows to
         (animated_png(b"acTL", 0, b"\xff" * 4), (16, 16)),  # number of frames
         (with_chunks(PLAIN_PNG, chunk(b"IDAT", b"") * 100_000), (9, 9)),
+        (bitmap(3, 3, depth=8, colors=0xFFFFFFFF), (3, 3)),
     ],
-    ids=["strip's bytes", "strip's rows", "bomb in a strip", "frames", "empty chunks"],
+    ids=["strip's bytes", "strip's rows", "bomb in a strip", "frames", "empty chunks", "colors"],
 )
 def test_what_a_picture_does_not_need_is_not_believed(data: bytes, size: tuple[int, int]) -> None:
     tracemalloc.start()
@@ -568,15 +589,6 @@ def test_garbage_tiff_tags_are_ignored_and_a_good_orientation_is_not(tags: dict[
     if 274 not in tags:
         turned = open_picture(tiff(3, 2, pixels.tobytes(), tags | {274: (3, 6)})).pixels
         assert np.array_equal(turned, np.rot90(pixels, -1))
-
-
-def test_a_picture_that_cannot_be_turned_is_shown_as_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise ValueError
-
-    monkeypatch.setattr(ImageOps, "exif_transpose", fail)
-    pixels = noise(4, 6, 3)
-    assert np.array_equal(open_picture(saved(pixels, "PNG", exif=exif(6))).pixels, pixels)
 
 
 # --- Transparency ---
@@ -846,13 +858,13 @@ def test_a_profile_that_is_a_bomb_is_ignored_at_no_cost() -> None:
         tracemalloc.stop()
 
 
-def test_a_thousand_text_bombs_are_refused_at_no_cost() -> None:
-    bombs = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1_000_000))) * 1_000
+@pytest.mark.parametrize(("count", "size"), [(1, 20_000_000), (1_000, 1_000_000)])
+def test_text_bombs_are_left_out_at_no_cost(count: int, size: int) -> None:
+    bombs = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(size))) * count
     tracemalloc.start()
     try:
-        with pytest.raises(ImageError, match="damaged"):
-            open_picture(with_chunks(PLAIN_PNG, bombs))
-        assert tracemalloc.get_traced_memory()[1] < 150_000_000  # Pillow stops at 64 MB of them
+        assert np.array_equal(open_picture(with_chunks(PLAIN_PNG, bombs)).pixels, open_picture(PLAIN_PNG).pixels)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
 

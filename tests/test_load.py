@@ -169,7 +169,7 @@ def bag(
             cases.append(Case(rae, rebuilt=report.decoding.pixels))
         cut = folder / f"{number}-cut.png"
         cut.write_bytes(data[: len(data) // 2])
-        cases.append(Case(cut, words="damaged, cut short"))
+        cases.append(Case(cut, words="incomplete"))
         bent = folder / f"{number}-bent.rae"
         bent.write_bytes(report.compressed.data[:-5] + b"12345")
         cases.append(Case(bent, words="damaged or cut short"))

@@ -1,0 +1,127 @@
+"""What a reader takes out of a file, and how it becomes the pixels of a picture."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from residae.image.color import Samples, cmyk_to_rgb, to_srgb
+from residae.image.exif import UPRIGHT, turned
+from residae.image.picture import Pixels, bands
+
+ON_WHITE = "Transparency is shown on white."
+FIRST_FRAME = "Only the first frame is used."
+
+
+@dataclass
+class Raster:
+    """Samples as a file holds them, and what they mean.
+
+    `color` is (H, W) of gray, (H, W, 3) of RGB or (H, W, 4) of CMYK, where 0 is no ink; uint8 or uint16, of which the
+    whole range is used. `alpha` is (H, W) of the same type.
+    """
+
+    color: Samples
+    alpha: Samples | None = None
+    premultiplied: bool = False
+    profile: bytes | None = None  # ICC
+    orientation: int = UPRIGHT
+    notices: list[str] = field(default_factory=list)
+
+    def render(self) -> Pixels:
+        """Pixels in sRGB, on white and upright: (H, W) of gray, else (H, W, 3)."""
+        height, width, *channels = self.color.shape
+        mode = {(): "L", (3,): "RGB", (4,): "CMYK"}[tuple(channels)]
+        transform = to_srgb(self.profile, mode, self.color.dtype == np.uint16)
+        if transform is None:
+            transform = cmyk_to_rgb if mode == "CMYK" else to_8_bits
+        alpha = self.alpha
+        if alpha is not None and alpha.min() == np.iinfo(alpha.dtype).max:
+            alpha = None
+        if alpha is not None:
+            self.notices.append(ON_WHITE)
+        pixels = np.empty((height, width) if mode == "L" else (height, width, 3), np.uint8)
+        for rows in bands(height, width):
+            band = np.ascontiguousarray(self.color[rows])
+            if alpha is None:
+                pixels[rows] = transform(band)
+                continue
+            opacity = alpha[rows].astype(np.float32) / np.float32(np.iinfo(alpha.dtype).max)
+            if mode != "L":
+                opacity = opacity[..., None]
+            if self.premultiplied:
+                band = _divided(band, opacity)
+            pixels[rows] = np.rint(255 + (transform(band) - np.float32(255)) * opacity)
+        return np.ascontiguousarray(turned(pixels, self.orientation))
+
+
+def raster_of(image: Image.Image) -> Raster:
+    """The samples of a PIL image of any mode, which it holds with its profile."""
+    notices: list[str] = []
+    alpha = None
+    if image.mode in ("I", "F"):
+        color = stretch(np.asarray(image), notices)
+    elif image.mode.startswith("I;16"):
+        color = np.asarray(image).astype(np.uint16)
+    else:
+        mode = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
+        if image.has_transparency_data:
+            samples = np.asarray(image.convert(mode + "A"))
+            color, alpha = samples[..., 0] if mode == "L" else samples[..., :3], samples[..., -1]
+        else:
+            color = np.asarray(image if image.mode == mode else image.convert(mode))
+    return Raster(color, alpha, profile=image.info.get("icc_profile"), notices=notices)
+
+
+def to_8_bits(samples: Samples) -> Pixels:
+    if samples.dtype == np.uint8:
+        return samples.view(np.uint8)
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def spread(values: NDArray[Any], bits: int) -> Samples:
+    """Unsigned values of 1 to 32 bits over the whole range of uint8, or of uint16 where they have more than 8."""
+    if bits in (8, 16) and values.dtype.itemsize * 8 == bits:
+        return values.view(f"u{bits // 8}")
+    kind, white = (np.uint8, 255) if bits <= 8 else (np.uint16, 65_535)
+    gain = white / (2**bits - 1)
+    spread = np.empty(values.shape, kind)
+    for rows in bands(values.shape[0], int(np.prod(values.shape[1:]))):
+        spread[rows] = np.rint(values[rows] * gain)
+    return spread
+
+
+def stretch(values: NDArray[Any], notices: list[str]) -> Samples:
+    """Values of any range, from their least to their greatest over that of uint8, with notices that say so.
+
+    Values that are not finite become the least.
+    """
+    low, high, finite = np.inf, -np.inf, True
+    slices = list(bands(values.shape[0], int(np.prod(values.shape[1:]))))
+    for rows in slices:
+        band = values[rows]
+        sound = np.isfinite(band)
+        finite = finite and bool(sound.all())
+        if sound.any():
+            low, high = min(low, float(band[sound].min())), max(high, float(band[sound].max()))
+    if not finite:
+        notices.append("Values that are infinite or not a number are shown as black.")
+    pixels = np.zeros(values.shape, np.uint8)
+    if high < low:
+        return pixels
+    notices.append(f"Values {low:.4g} to {high:.4g} were scaled to black to white.")
+    for rows in slices if high > low else ():
+        band = values[rows].astype(np.float64)
+        # halved, since the range of float64 itself may be wider than float64 can hold
+        part = (np.where(np.isfinite(band), band, low) / 2 - low / 2) / (high / 2 - low / 2)
+        pixels[rows] = np.rint(part * 255)
+    return pixels
+
+
+def _divided(band: Samples, opacity: NDArray[np.float32]) -> Samples:
+    """Color that was stored times its opacity."""
+    white = np.iinfo(band.dtype).max
+    color = np.rint(band / np.maximum(opacity, np.float32(1e-6))).clip(0, white)
+    return color.astype(band.dtype)
