@@ -1,4 +1,4 @@
-"""The endpoints as tools of the Model Context Protocol, where its extra is installed: pip install ".[mcp]"."""
+"""The endpoints of the page as tools of the Model Context Protocol."""
 
 import asyncio
 import base64
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 from service import serving
 
 from residae.codec import read_info
@@ -14,23 +16,19 @@ from residae.compare import OURS
 from residae.image import Picture, Pixels, write_png
 from residae.pipeline import Pipeline
 
-mcp = pytest.importorskip("mcp", reason="needs the extra mcp")
-
 PAGE = "from residae.cli import main; main(['page', '--mcp'])"
 
 
 def test_the_endpoints_are_tools(
     checkpoint: Path, pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path: Path
 ) -> None:
-    from mcp.client.streamable_http import streamable_http_client
-
     data = write_png(smooth(48, 64, 0))
     url = f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
     async def use(address: str) -> dict[str, Any]:
         async with (
             streamable_http_client(f"{address}/gradio_api/mcp/") as (read, write, _),
-            mcp.ClientSession(read, write) as session,
+            ClientSession(read, write) as session,
         ):
             await session.initialize()
             tools = {tool.name: tool for tool in (await session.list_tools()).tools}
