@@ -1,65 +1,98 @@
-"""All codecs at equal bytes, and their rate-distortion curves."""
+"""All codecs at equal bytes, their rate-distortion curves, and the BD-rate between two curves."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from residae.baselines import CODECS, Baseline, compress_within
+import numpy as np
+from numpy.typing import NDArray
+
+from residae.baselines import CODECS, CodedPicture, compress_within
 from residae.image import Pixels
 from residae.metrics import bits_per_pixel, ms_ssim, psnr, ssim
 from residae.pipeline import Pipeline, Reconstruction
 from residae.progress import Progress, between
 
-CURVE_QUALITIES = (25, 50, 75, 100)  # of our files on the rate-distortion chart, beside the one that is shown
+CURVE_QUALITIES = (25, 50, 75, 100)  # of our files on the chart, beside the current one
 OURS = "Residae"
+COMPARED = ("JPEG", "WebP", "AVIF", "JPEG 2000")  # those that are fast enough to wait for
 
 
 @dataclass(frozen=True, eq=False)
 class CodecResult:
-    """What one codec makes of a picture at a number of bytes; no pixels where it cannot keep it in so few."""
+    """A picture by one codec at a number of bytes.
+
+    Attributes:
+        name: Of the codec.
+        pixels: The decoded picture; None if the codec cannot code it in so few bytes.
+        bytes: Size of the file.
+        psnr: In dB.
+        ssim: As `residae.metrics.ssim`.
+        ms_ssim: As `residae.metrics.ms_ssim`.
+    """
 
     name: str
     pixels: Pixels | None
     bytes: int = 0
-    psnr: float = math.nan  # dB
+    psnr: float = math.nan
     ssim: float = math.nan
     ms_ssim: float = math.nan
 
 
 @dataclass(frozen=True)
 class RatePoint:
-    """A point of a rate-distortion curve: what one codec does with one picture."""
+    """A point of a rate-distortion curve.
+
+    Attributes:
+        bits_per_pixel: Of the whole file.
+        psnr: In dB.
+    """
 
     bits_per_pixel: float
-    psnr: float  # dB
-    ssim: float = math.nan
+    psnr: float
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All codecs at the bytes of one file, and as much of their curves as has been measured."""
+    """All codecs at the bytes of one file, and their curves as far as they are measured.
+
+    Attributes:
+        original: (H, W) luma or (H, W, 3).
+        results: Of each codec, ours first.
+        curves: By the name of the codec, in order of rate.
+        done: Whether the curves are complete.
+    """
 
     original: Pixels
-    results: tuple[CodecResult, ...]  # ours first
-    curves: dict[str, tuple[RatePoint, ...]] = field(default_factory=dict)  # by rising rate
+    results: tuple[CodecResult, ...]
+    curves: dict[str, tuple[RatePoint, ...]] = field(default_factory=dict)
     done: bool = False
 
 
 def compare(pipeline: Pipeline, report: Reconstruction, progress: Progress | None = None) -> Iterator[Comparison]:
-    """The baselines at the bytes of the report's file, then the curves of all, a rate at a time.
+    """Compare the file of a reconstruction with the baselines at the same bytes, then measure the curves of all codecs.
 
-    ValueError where the report has no file. Told as yields come, so that the first result can be shown early.
+    Args:
+        pipeline: That made the reconstruction.
+        report: The reconstruction.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Yields:
+        The results at equal bytes, then the same with one more rate on each curve, so that they can be shown early.
+
+    Raises:
+        ValueError: The report has no file.
     """
     if report.compressed is None:
         raise ValueError("without a file there are no bytes to compare at")
     steps = len(CURVE_QUALITIES) + 1
     size, original = len(report.compressed.data), report.original
     results = [_codec_result(OURS, original, report.decoding.pixels, size)]
-    for name, baseline in _each_baseline(original, size, between(progress, 0, 1 / steps)):
+    for name, coded in _each_baseline(original, size, between(progress, 0, 1 / steps)):
         results.append(
-            _codec_result(name, original, baseline.pixels, len(baseline.data)) if baseline else CodecResult(name, None)
+            _codec_result(name, original, coded.pixels, len(coded.data)) if coded else CodecResult(name, None)
         )
-    points = {c.name: [_point(original, c.bytes, c.psnr)] if c.pixels is not None else [] for c in results}
+    points = {r.name: [_point(original, r.bytes, r.psnr)] if r.pixels is not None else [] for r in results}
     yield Comparison(original, tuple(results), _curves(points))
     for step, quality in enumerate(CURVE_QUALITIES, start=1):
         for name, point in _points(pipeline, report, quality, between(progress, step / steps, (step + 1) / steps)):
@@ -67,27 +100,102 @@ def compare(pipeline: Pipeline, report: Reconstruction, progress: Progress | Non
         yield Comparison(original, tuple(results), _curves(points), done=step == len(CURVE_QUALITIES))
 
 
+def bd_rate(anchor: Sequence[RatePoint], test: Sequence[RatePoint]) -> float:
+    """The Bjontegaard delta rate: how many percent more bits `test` takes than `anchor` at equal PSNR, on average.
+
+    The logarithm of the rate is interpolated over PSNR by piecewise cubics (PCHIP) and averaged over the PSNR that both
+    curves cover (Bjontegaard, VCEG-M33, 2001; PCHIP as in JVET-T2010). Points that cost more bits than another
+    without a higher PSNR are left out.
+
+    Args:
+        anchor: The curve to compare with, in any order.
+        test: The other curve.
+
+    Returns:
+        Percent, negative if `test` takes fewer bits; NaN if a curve has fewer than two points, or if they cover no
+        PSNR in common.
+    """
+    curves = [_rising(anchor), _rising(test)]
+    if min(len(curve) for curve in curves) < 2:
+        return math.nan
+    decibels = [np.array([point.psnr for point in curve]) for curve in curves]
+    log_rates = [np.log([point.bits_per_pixel for point in curve]) for curve in curves]
+    low, high = max(d[0] for d in decibels), min(d[-1] for d in decibels)
+    if low >= high:
+        return math.nan
+    ours, theirs = (_pchip_integral(x, y, low, high) for x, y in zip(decibels, log_rates, strict=True))
+    return 100 * math.expm1((theirs - ours) / (high - low))
+
+
+def _rising(curve: Sequence[RatePoint]) -> list[RatePoint]:
+    """The points of finite PSNR by rate, without those that are no better than a cheaper one."""
+    kept: list[RatePoint] = []
+    for point in sorted(curve, key=lambda point: (point.bits_per_pixel, -point.psnr)):
+        if math.isfinite(point.psnr) and (not kept or point.psnr > kept[-1].psnr):
+            kept.append(point)
+    return kept
+
+
+def _pchip_integral(x: NDArray[np.float64], y: NDArray[np.float64], low: float, high: float) -> float:
+    """The integral from `low` to `high` of the PCHIP interpolant of (x, y), x rising (Fritsch and Butland 1984)."""
+    width, slope = np.diff(x), np.diff(y) / np.diff(x)
+    derivatives = np.empty(len(x))
+    if len(x) == 2:
+        derivatives[:] = slope[0]
+    else:
+        w1, w2 = 2 * width[1:] + width[:-1], width[1:] + 2 * width[:-1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = (w1 + w2) / (w1 / slope[:-1] + w2 / slope[1:])
+        derivatives[1:-1] = np.where(slope[:-1] * slope[1:] > 0, mean, 0)
+        derivatives[0] = _end_derivative(width[0], width[1], slope[0], slope[1])
+        derivatives[-1] = _end_derivative(width[-1], width[-2], slope[-1], slope[-2])
+
+    def interpolate(at: NDArray[np.float64]) -> NDArray[np.float64]:
+        i = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(width) - 1)
+        t, h = (at - x[i]) / width[i], width[i]
+        return np.asarray(
+            (1 + 2 * t) * (1 - t) ** 2 * y[i]
+            + t * (1 - t) ** 2 * h * derivatives[i]
+            + t**2 * (3 - 2 * t) * y[i + 1]
+            + t**2 * (t - 1) * h * derivatives[i + 1]
+        )
+
+    edges = np.array([low, *x[(x > low) & (x < high)], high])
+    left, right = edges[:-1], edges[1:]  # Simpson's rule is exact for the cubic between two edges
+    simpson = interpolate(left) + 4 * interpolate((left + right) / 2) + interpolate(right)
+    return float(((right - left) / 6 * simpson).sum())
+
+
+def _end_derivative(h0: float, h1: float, slope0: float, slope1: float) -> float:
+    """The three-point derivative at an end, limited so that the interpolant stays monotonic."""
+    derivative = ((2 * h0 + h1) * slope0 - h0 * slope1) / (h0 + h1)
+    if derivative * slope0 <= 0:
+        return 0.0
+    if slope0 * slope1 < 0 and abs(derivative) > 3 * abs(slope0):
+        return 3 * slope0
+    return derivative
+
+
 def _points(
     pipeline: Pipeline, report: Reconstruction, quality: float, progress: Progress | None
 ) -> Iterator[tuple[str, RatePoint]]:
-    """Where each codec lands at the bytes of our file of that quality."""
+    """The point of each codec at the bytes of our file of this quality."""
     encoding, original = report.encoding, report.original
     compressed = pipeline.write(encoding, quality)
     rebuilt = pipeline.decode(pipeline.stored(encoding, compressed), between(progress, 0, 0.5)).pixels
     size = len(compressed.data)
     yield OURS, _point(original, size, psnr(original, rebuilt))
-    for name, baseline in _each_baseline(original, size, between(progress, 0.5, 1)):
-        if baseline:
-            yield name, _point(original, len(baseline.data), psnr(original, baseline.pixels))
+    for name, coded in _each_baseline(original, size, between(progress, 0.5, 1)):
+        if coded:
+            yield name, _point(original, len(coded.data), psnr(original, coded.pixels))
 
 
 def _each_baseline(
     original: Pixels, max_bytes: int, progress: Progress | None
-) -> Iterator[tuple[str, Baseline | None]]:
-    """Each codec of CODECS at so many bytes."""
-    for number, name in enumerate(CODECS):
-        part = between(progress, number / len(CODECS), (number + 1) / len(CODECS))
-        yield name, compress_within(original, name, max_bytes, part)
+) -> Iterator[tuple[str, CodedPicture | None]]:
+    for index, name in enumerate(COMPARED):
+        part = between(progress, index / len(COMPARED), (index + 1) / len(COMPARED))
+        yield name, compress_within(original, CODECS[name], max_bytes, part)
 
 
 def _codec_result(name: str, original: Pixels, pixels: Pixels, size: int) -> CodecResult:
@@ -100,4 +208,5 @@ def _point(original: Pixels, size: int, decibels: float) -> RatePoint:
 
 
 def _curves(points: dict[str, list[RatePoint]]) -> dict[str, tuple[RatePoint, ...]]:
+    """Each curve in order of rate, without duplicate points."""
     return {name: tuple(sorted(set(some), key=lambda point: point.bits_per_pixel)) for name, some in points.items()}

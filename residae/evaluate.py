@@ -1,143 +1,300 @@
-"""Measure a checkpoint on a folder of pictures: the tables of the README and the model card."""
+"""Measure a checkpoint on a folder of pictures, beside baselines: the tables of the README and the model card."""
 
+import hashlib
+import math
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from math import nan
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
-from residae.baselines import compress_within
-from residae.codec import Compressed
-from residae.codec.tables import Symbols
-from residae.compare import RatePoint
+from tqdm import tqdm
+
+from residae import metrics
+from residae.baselines import Baseline, compress_within
+from residae.codec.coder import static_bits
+from residae.compare import OURS
 from residae.errors import CodecError, ImageError
-from residae.image import Picture, open_picture
-from residae.metrics import bits_per_pixel, psnr, ssim
-from residae.pipeline import Pipeline, Reconstruction
+from residae.files import write_file
+from residae.image import Picture, Pixels, open_picture
+from residae.pipeline import Encoding, Pipeline, reference
+from residae.results import Measurement, ResultsFile, Row, as_json, bd_rates, figures, mean_figures, overhead
 
-LeftOut = Callable[[Path, ImageError], None]
-
-
-@dataclass(frozen=True)
-class File:
-    """A picture's `.rae` file, what it cost to make and to read, and what its tables would take at best."""
-
-    quality: float
-    bytes: int
-    ideal_bytes: float
-    coding: float  # seconds, without the network's, as are those of parsing
-    parsing: float
-    luma: Symbols = field(repr=False)
+OnSkip = Callable[[Path, ImageError], None]  # a file that cannot be opened, and why
 
 
 @dataclass(frozen=True)
-class Score:
-    """One picture's luma, rebuilt from its file or from the unquantized latent, against its 8-bit original.
+class Setting:
+    """What is asked of the codec; by default, to decode the unquantized latent.
 
-    Where the picture cannot be kept at the rate that was asked for, there is no file, and `psnr` is not a number.
+    Attributes:
+        quality: Of the file, 0 to 100.
+        bits_per_pixel: The most that the whole file may take, in place of a quality.
     """
 
-    name: str
-    width: int
-    height: int
-    psnr: float  # dB
-    ssim: float
-    encoding: float  # seconds in the network
-    decoding: float
-    file: File | None = None
-    baselines: dict[str, RatePoint | None] = field(default_factory=dict)  # None where one cannot do it in so few bytes
+    quality: float | None = None
+    bits_per_pixel: float | None = None
 
-    @property
-    def bits_per_pixel(self) -> float:
-        """Of the whole file; not a number without one."""
-        return bits_per_pixel(self.file.bytes, self.width, self.height) if self.file else nan
+    def __str__(self) -> str:
+        if self.quality is not None:
+            return f"quality {self.quality:g}"
+        return "unquantized" if self.bits_per_pixel is None else f"{self.bits_per_pixel:g} bpp"
+
+    def max_bytes(self, picture: Picture) -> int | None:
+        """The byte budget of a picture, if there is one."""
+        return None if self.bits_per_pixel is None else int(self.bits_per_pixel * picture.width * picture.height / 8)
 
 
 def evaluate(
     pipeline: Pipeline,
     folder: str | Path,
-    qualities: Sequence[float] = (),
-    rates: Sequence[float] = (),
-    baselines: Sequence[str] = (),
-    left_out: LeftOut | None = None,
-) -> Iterator[Score]:
-    """Score each picture directly in `folder`, in order of name. ImageError when there is none.
+    settings: Sequence[Setting] = (Setting(),),
+    baselines: Sequence[Baseline] = (),
+    *,
+    color: bool = False,
+    ssimulacra2: bool = False,
+    known: ResultsFile | None = None,
+    on_skip: OnSkip | None = None,
+) -> Iterator[Row]:
+    """Measure each picture directly in a folder, in order of name, at each setting.
 
-    Each is encoded once, and scored at each of `qualities` (0 to 100), then at each of `rates` (the best file within
-    so many bits per pixel); or from its unquantized latent, where there are neither. `baselines`, keys of
-    `residae.baselines.CODECS`, get no more bytes than our file takes. `left_out` as in `open_pictures`.
+    Args:
+        pipeline: Encodes each picture once, and decodes it at every setting.
+        folder: Of the pictures.
+        settings: What is asked of our codec.
+        baselines: Codecs that get at most the bytes of our file.
+        color: Whether to measure R, G and B; otherwise every codec codes luma alone.
+        ssimulacra2: Whether to measure SSIMULACRA 2 as well.
+        known: Measurements that need not be made again.
+        on_skip: Called with each file that cannot be opened.
+
+    Yields:
+        For each picture and setting our measurement, then that of each baseline.
+
+    Raises:
+        ImageError: There is no picture in the folder.
     """
-    for name, picture in open_pictures(folder, left_out):
-        encoding = pipeline.encode(picture, color=False)
-        if not qualities and not rates:
-            yield _score(name, pipeline.decode_and_measure(picture, encoding, None))
-        pixels = picture.width * picture.height
-        coders: list[Callable[[], Compressed]] = [partial(pipeline.write, encoding, q) for q in qualities]
-        coders += [partial(pipeline.write_within, encoding, int(rate * pixels / 8)) for rate in rates]
-        for coder in coders:
-            try:
-                compressed = coder()
-            except CodecError:  # even at quality 0 it takes more bytes
-                yield Score(name, picture.width, picture.height, nan, nan, encoding.seconds, nan)
-                continue
-            report = pipeline.decode_and_measure(picture, encoding, compressed)
-            yield _score(name, report, _file(pipeline, report, compressed), baselines)
+    for path, picture in open_pictures(folder, on_skip):
+        task = _Task(pipeline, path, picture, color, ssimulacra2)
+        for setting in settings:
+            asked = task.ask(setting)
+            ours = (known and known.find(asked)) or task.measure(asked, setting)
+            row = [ours]
+            for baseline in baselines:
+                asked = task.ask_baseline(setting, baseline, ours.bytes)
+                row.append((known and known.find(asked)) or task.measure_baseline(asked, baseline))
+            yield tuple(row)
 
 
-def files(folder: str | Path) -> list[Path]:
-    """What may be a picture directly in `folder`, in order of name."""
+def mean_psnr(pipeline: Pipeline, folder: str | Path) -> float:
+    """The mean luma PSNR of the unquantized latents of the pictures in a folder, in dB.
+
+    Raises:
+        ImageError: There is no picture in the folder.
+    """
+    return fmean(ours.psnr for ours, *_ in evaluate(pipeline, folder))
+
+
+def picture_files(folder: str | Path) -> list[Path]:
+    """The files directly in a folder, in order of name, whether they are pictures or not."""
     return sorted(path for path in Path(folder).glob("*") if not path.is_dir())
 
 
-def open_pictures(folder: str | Path, left_out: LeftOut | None = None) -> Iterator[tuple[str, Picture]]:
-    """Name and content of each picture directly in `folder`, in order of name. ImageError when there is none.
+def open_pictures(folder: str | Path, on_skip: OnSkip | None = None) -> Iterator[tuple[Path, Picture]]:
+    """Open the pictures directly in a folder, in order of name. Other files, such as a text about them, are skipped.
 
-    A folder of pictures may hold a text about them: what cannot be opened is told to `left_out`, with the reason.
+    Args:
+        folder: Of the pictures.
+        on_skip: Called with each file that cannot be opened.
+
+    Raises:
+        ImageError: There is no picture in the folder.
     """
     found = False
-    for path in files(folder):
+    for path in picture_files(folder):
         try:
             picture = open_picture(path)
         except ImageError as error:
-            if left_out:
-                left_out(path, error)
+            if on_skip:
+                on_skip(path, error)
             continue
         found = True
-        yield path.stem, picture
+        yield path, picture
     if not found:
         raise ImageError(f"There is no picture in {folder}.")
 
 
-def mean_psnr(pipeline: Pipeline, folder: str | Path) -> float:
-    """Mean PSNR in dB of the unquantized latents of the pictures in `folder`."""
-    return fmean(score.psnr for score in evaluate(pipeline, folder))
+@dataclass
+class _Task:
+    """All measurements of one picture, which is encoded when the first of them needs it."""
+
+    pipeline: Pipeline
+    path: Path
+    picture: Picture
+    color: bool
+    ssimulacra2: bool
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        return self.pipeline.encode(self.picture, self.color)
+
+    @cached_property
+    def original(self) -> Pixels:
+        return reference(self.picture, self.color)
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def ask(self, setting: Setting) -> Measurement:
+        """The measurement of our codec that is to be made, without its results."""
+        pipeline = self.pipeline
+        options = f"{pipeline.name} {pipeline.codec.fingerprint.hex()}, {pipeline.engine.description}"
+        return self._ask(setting, OURS, options, setting.max_bytes(self.picture))
+
+    def ask_baseline(self, setting: Setting, baseline: Baseline, max_bytes: int | None) -> Measurement:
+        """The measurement of a baseline that is to be made, without its results."""
+        return self._ask(setting, baseline.name, baseline.description, max_bytes)
+
+    def _ask(self, setting: Setting, codec: str, options: str, max_bytes: int | None) -> Measurement:
+        options = ", ".join(filter(None, ("color" if self.color else "luma", options)))
+        picture = self.picture
+        common = self.path.stem, self.sha256, picture.width, picture.height, str(setting)
+        return Measurement(*common, codec, options, max_bytes)
+
+    def measure(self, asked: Measurement, setting: Setting) -> Measurement:
+        """Compress and decode the picture by our codec."""
+        pipeline, encoding = self.pipeline, self.encoding
+        if setting == Setting():
+            report = pipeline.decode_and_measure(self.picture, encoding)
+            measured = self._with_metrics(asked, report.decoding.pixels)
+            return replace(measured, encode_seconds=encoding.seconds, decode_seconds=report.decoding.seconds)
+        start = time.perf_counter()
+        try:
+            if asked.max_bytes is None:
+                compressed = pipeline.write(encoding, setting.quality or 0)
+            else:
+                compressed = pipeline.write_within(encoding, asked.max_bytes)
+        except CodecError:  # it takes more bytes even at quality 0
+            return asked
+        coding = time.perf_counter() - start
+        start = time.perf_counter()
+        pipeline.codec.decompress(compressed.data)
+        parsing = time.perf_counter() - start
+        report = pipeline.decode_and_measure(self.picture, encoding, compressed)
+        return replace(
+            self._with_metrics(asked, report.decoding.pixels),
+            quality=compressed.quality,
+            bytes=len(compressed.data),
+            ideal_bytes=float(pipeline.channel_bits(compressed).sum()) / 8,
+            static_bytes=sum(static_bits([plane]) for plane in compressed.symbols) / 8,
+            encode_seconds=encoding.seconds + coding,
+            decode_seconds=parsing + report.decoding.seconds,
+            coding_seconds=coding,
+            parsing_seconds=parsing,
+        )
+
+    def measure_baseline(self, asked: Measurement, baseline: Baseline) -> Measurement:
+        """Compress and decode the picture by a baseline within the bytes of our file."""
+        coded = compress_within(self.original, baseline, asked.max_bytes) if asked.max_bytes else None
+        if coded is None:
+            return asked
+        return replace(
+            self._with_metrics(asked, coded.pixels),
+            quality=coded.quality,
+            bytes=len(coded.data),
+            encode_seconds=coded.encode_seconds,
+            decode_seconds=coded.decode_seconds,
+        )
+
+    def _with_metrics(self, asked: Measurement, pixels: Pixels) -> Measurement:
+        pair = self.original, pixels
+        return replace(
+            asked,
+            psnr=metrics.psnr(*pair),
+            ssim=metrics.ssim(*pair),
+            ms_ssim=metrics.ms_ssim(*pair),
+            ssimulacra2=metrics.ssimulacra2(*pair) if self.ssimulacra2 else math.nan,
+        )
 
 
-def _score(name: str, report: Reconstruction, file: File | None = None, baselines: Sequence[str] = ()) -> Score:
-    height, width = report.original.shape
-    points = {baseline: _rival(report, baseline, file.bytes) for baseline in baselines} if file else {}
-    seconds = report.encoding.seconds, report.decoding.seconds
-    return Score(name, width, height, report.psnr, report.ssim, *seconds, file, points)
+def print_evaluation(
+    pipeline: Pipeline,
+    folder: Path,
+    settings: Sequence[Setting] = (Setting(),),
+    baselines: Sequence[Baseline] = (),
+    *,
+    color: bool = False,
+    ssimulacra2: bool = False,
+    results: ResultsFile | None = None,
+    json_path: Path | None = None,
+) -> None:
+    """Evaluate, and print a table: a line for each picture and setting, then the means and the BD-rates.
+
+    Args:
+        pipeline: As in `evaluate`.
+        folder: As in `evaluate`.
+        settings: As in `evaluate`.
+        baselines: As in `evaluate`; the table has their PSNR.
+        color: As in `evaluate`.
+        ssimulacra2: As in `evaluate`.
+        results: Gives the measurements that it holds, and gets the others as they are made.
+        json_path: Where to write all results as JSON; see `residae.results.as_json`.
+
+    Raises:
+        ImageError: There is no picture in the folder.
+        ResidaeError: A file cannot be written.
+    """
+    columns = ["bytes", "bpp", "PSNR", "SSIM", "MS-SSIM", *(["SSIMULACRA2"] if ssimulacra2 else [])]
+    columns += [*(baseline.name for baseline in baselines), "encode", "decode", "coding", "parsing"]
+    names = max(13, *(len(str(setting)) + 2 for setting in settings))
+    kind = "color" if color else "luma"
+    print(f"{pipeline.name} on {pipeline.engine.description}; {kind}; PSNR in dB, seconds; coding and parsing in ms")
+    print(f"{'picture':<12}{'setting':<{names}}" + "".join(f"{column:>{_width(column)}}" for column in columns))
+    rows: list[Row] = []
+    total = len(settings) * len(picture_files(folder))
+    with tqdm(total=total, disable=None, bar_format="{percentage:.0f} %|{bar}| {remaining}") as bar:
+
+        def on_skip(path: Path, error: ImageError) -> None:
+            tqdm.write(f"residae: {path} is skipped: {error}", file=sys.stderr)
+            bar.update(len(settings))
+
+        for row in evaluate(
+            pipeline,
+            folder,
+            settings,
+            baselines,
+            color=color,
+            ssimulacra2=ssimulacra2,
+            known=results,
+            on_skip=on_skip,
+        ):
+            if results:
+                results.append(row)
+            rows.append(row)
+            ours = row[0]
+            tqdm.write(f"{ours.picture[:11]:<12}{ours.setting:<{names}}" + _cells(columns, figures(row)))
+            sys.stdout.flush()
+            bar.update()
+    for index, setting in enumerate(settings):
+        measured = [row for row in rows[index :: len(settings)] if not math.isnan(row[0].psnr)]
+        mean = f"{f'mean of {len(measured)}':<12}{setting!s:<{names}}"
+        print(mean + _cells(columns, mean_figures(measured)))
+        for line in overhead(measured):
+            print(f"  {line}")
+    for codec, (percent, pictures) in bd_rates(rows).items():
+        print(f"BD-rate of {codec} against {OURS}: {percent:+.1f} %, mean of {pictures}")
+    if json_path:
+        write_file(json_path, as_json(rows))
 
 
-def _file(pipeline: Pipeline, report: Reconstruction, compressed: Compressed) -> File:
-    """Make and read the file once more, for the time that it takes."""
-    start = time.perf_counter()
-    pipeline.write(report.encoding, compressed.quality)
-    middle = time.perf_counter()
-    pipeline.codec.decompress(compressed.data)
-    end = time.perf_counter()
-    ideal = pipeline.codec.channel_bits(compressed.symbols, compressed.quality).sum() / 8
-    size = len(compressed.data)
-    return File(compressed.quality, size, float(ideal), middle - start, end - middle, compressed.symbols[0])
+def _cells(columns: Iterable[str], values: Mapping[str, float]) -> str:
+    digits = {"bytes": 0, "bpp": 4, "SSIM": 4, "MS-SSIM": 4, "coding": 1, "parsing": 1}
+    cells = (f"{values[name]:,.{digits.get(name, 2)}f}" if name in values else "-" for name in columns)
+    return "".join(f"{cell:>{_width(name)}}" for name, cell in zip(columns, cells, strict=True))
 
 
-def _rival(report: Reconstruction, codec: str, max_bytes: int) -> RatePoint | None:
-    baseline = compress_within(report.original, codec, max_bytes)
-    if baseline is None:
-        return None
-    height, width = report.original.shape
-    rate = bits_per_pixel(len(baseline.data), width, height)
-    return RatePoint(rate, psnr(report.original, baseline.pixels), ssim(report.original, baseline.pixels))
+def _width(column: str) -> int:
+    return max(8, len(column) + 2)

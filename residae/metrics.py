@@ -1,9 +1,10 @@
-"""Distances between two 8-bit pictures, and the rate that bought them.
+"""Metrics of two 8-bit pictures, and the rate of a file.
 
-SSIM is ours rather than a library's: torchmetrics pads the picture and counts the padded border, and takes 8.6 GB for
-24 megapixels. Cut into tiles, the same mean is exact, and takes no memory to speak of.
+SSIM is implemented here because torchmetrics pads the picture, counts the padded border, and takes 8.6 GB for 24
+megapixels. The mean over tiles is exact and needs little memory.
 """
 
+import io
 import math
 from functools import cache
 
@@ -11,21 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 PEAK = 255
-WINDOW = 11  # taps; Gaussian, sigma 1.5 (Wang et al. 2004)
+WINDOW = 11  # taps of the Gaussian (Wang et al. 2004)
 SIGMA = 1.5
 C1 = (0.01 * PEAK) ** 2
 C2 = (0.03 * PEAK) ** 2
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest scale first (Wang et al. 2003)
-TILE = 128  # window positions per tile side: small for the cache, large beside the overlap of WINDOW - 1
+TILE = 128  # window positions per tile side: small enough for the cache, large beside the overlap of WINDOW - 1
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.floating]
 
 
 def psnr(a: Picture, b: Picture) -> float:
-    """Peak signal-to-noise ratio in dB of two (H, W) or (H, W, 3) uint8 pictures, over all samples.
+    """Peak signal-to-noise ratio over all samples.
 
-    Equal pictures give infinity. Raises ValueError where shapes differ or samples are not uint8.
+    Args:
+        a: (H, W) or (H, W, 3) uint8.
+        b: Of the same shape.
+
+    Returns:
+        Decibels; infinity for equal pictures.
+
+    Raises:
+        ValueError: Shapes differ, or samples are not uint8.
     """
     _check(a, b)
     distance = np.maximum(a, b) - np.minimum(a, b)  # |a - b| without leaving uint8
@@ -34,10 +43,18 @@ def psnr(a: Picture, b: Picture) -> float:
 
 
 def ssim(a: Picture, b: Picture) -> float:
-    """Structural similarity (Wang et al. 2004) of two (H, W) or (H, W, 3) uint8 pictures; 1 for equal ones.
+    """Structural similarity (Wang, Bovik, Sheikh and Simoncelli 2004).
 
-    The mean over every place where the whole 11 x 11 window fits, and over the channels. Not a number where a side
-    is below 11 pixels. Raises ValueError as `psnr` does.
+    Args:
+        a: (H, W) or (H, W, 3) uint8.
+        b: Of the same shape.
+
+    Returns:
+        The mean over every position where the whole 11 x 11 window fits, and over channels: 1 for equal pictures, NaN
+        if a side is below 11 pixels.
+
+    Raises:
+        ValueError: As `psnr`.
     """
     _check(a, b)
     if min(a.shape[:2]) < WINDOW:
@@ -46,11 +63,18 @@ def ssim(a: Picture, b: Picture) -> float:
 
 
 def ms_ssim(a: Picture, b: Picture) -> float:
-    """Multi-scale structural similarity (Wang et al. 2003) over five scales; 1 for equal pictures.
+    """Multi-scale structural similarity over five scales (Wang, Simoncelli and Bovik 2003).
 
-    Computed for each channel, then averaged. A negative contrast term counts as 0: its fractional power is not real.
-    Not a number where a side is below 161 pixels, as the window must fit the fifth scale. Raises ValueError as
-    `psnr` does.
+    Args:
+        a: (H, W) or (H, W, 3) uint8.
+        b: Of the same shape.
+
+    Returns:
+        The mean over channels: 1 for equal pictures, NaN if a side is below 161 pixels, where the window does not fit
+        the fifth scale. A negative contrast term counts as 0, because its fractional power is not real.
+
+    Raises:
+        ValueError: As `psnr`.
     """
     _check(a, b)
     if min(a.shape[:2]) <= (WINDOW - 1) * 2 ** (len(SCALE_WEIGHTS) - 1):
@@ -58,9 +82,39 @@ def ms_ssim(a: Picture, b: Picture) -> float:
     return float(np.mean([_multiscale(x, y) for x, y in zip(_planes(a), _planes(b), strict=True)]))
 
 
+def ssimulacra2(a: Picture, b: Picture) -> float:
+    """SSIMULACRA 2 of the original `a` and `b`, by the package of that name, which must be installed.
+
+    Args:
+        a: (H, W) or (H, W, 3) uint8 in sRGB.
+        b: Of the same shape.
+
+    Returns:
+        At most 100, for equal pictures; 90 is visually lossless, 50 medium and 10 very low quality; NaN if a side is
+        below 8 pixels.
+
+    Raises:
+        ImportError: The package is not installed.
+        ValueError: As `psnr`.
+    """
+    from ssimulacra2 import compute_ssimulacra2
+
+    _check(a, b)
+    if min(a.shape[:2]) < 8:
+        return math.nan
+    return float(compute_ssimulacra2(_as_pnm(a), _as_pnm(b)))
+
+
 def bits_per_pixel(file_bytes: int, width: int, height: int) -> float:
-    """Bits of the whole file, header included, for each pixel of the picture."""
+    """The rate of a whole file, header included."""
     return 8 * file_bytes / (width * height)
+
+
+def _as_pnm(picture: Picture) -> io.BytesIO:
+    """The picture as an uncompressed PGM or PPM file."""
+    height, width = picture.shape[:2]
+    kind = "P5" if picture.ndim == 2 else "P6"
+    return io.BytesIO(f"{kind} {width} {height} 255\n".encode() + picture.tobytes())
 
 
 def _check(a: Picture, b: Picture) -> None:
@@ -80,13 +134,13 @@ def _multiscale(x: Floats | Picture, y: Floats | Picture) -> float:
         if scale:
             x, y = _halve(x), _halve(y)
         similarity, contrast = _similarity(x, y)
-        last = scale == len(SCALE_WEIGHTS) - 1  # luminance is compared at the coarsest scale only
+        last = scale == len(SCALE_WEIGHTS) - 1  # luminance counts at the coarsest scale only
         product *= max(similarity if last else contrast, 0.0) ** weight
     return product
 
 
 def _halve(x: Floats | Picture) -> Floats:
-    """Mean of each 2 x 2 square, the last row and column repeated where a side is odd, as in Wang's own code."""
+    """Average each 2 x 2 square; the last row or column is repeated if a side is odd, as in Wang's own code."""
     height, width = x.shape
     even = np.pad(x, ((0, height % 2), (0, width % 2)), mode="edge")
     rows: Floats = np.add(even[::2], even[1::2], dtype=np.float32)
@@ -94,7 +148,7 @@ def _halve(x: Floats | Picture) -> Floats:
 
 
 def _similarity(x: Floats | Picture, y: Floats | Picture) -> tuple[float, float]:
-    """Mean SSIM and mean contrast-structure term over all valid window positions of two (H, W) planes."""
+    """The means of SSIM and of its contrast-structure term over all window positions in two (H, W) planes."""
     height, width = (side - WINDOW + 1 for side in x.shape)
     similarity = contrast = 0.0
     for top in range(0, height, TILE):
@@ -114,7 +168,7 @@ def _similarity(x: Floats | Picture, y: Floats | Picture) -> tuple[float, float]
 
 @cache
 def _gaussian() -> NDArray[np.float64]:
-    """(TILE, TILE + WINDOW - 1): row i weighs samples i .. i + WINDOW - 1, so that a filter is a matrix product."""
+    """The filter as a matrix (TILE, TILE + WINDOW - 1), whose row i weights samples i .. i + WINDOW - 1."""
     taps = np.exp(-((np.arange(WINDOW) - WINDOW // 2) ** 2) / (2 * SIGMA**2))
     matrix = np.zeros((TILE, TILE + WINDOW - 1))
     for i in range(TILE):

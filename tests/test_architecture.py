@@ -35,6 +35,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.engine"},
     {"residae.pipeline"},
     {"residae.edit", "residae.compare"},
+    {"residae.results"},
     {"residae"},  # the package itself hands out the three calls that most people need
     {"residae.evaluate", "residae.deploy", "residae.bench", "residae.train"},
     {"residae.train.recipe", "residae.train.data", "residae.train.tables", "residae.train.statistics"},
@@ -69,10 +70,11 @@ PLACES = {  # the modules or packages of ours that may import a library; Gradio 
         "residae.train",
         "residae.bench",
     ),
-    "imagecodecs": ("residae.image",),
+    "imagecodecs": ("residae.image", "residae.baselines"),
     "tifffile": ("residae.image",),
     "numpy": ("residae",),  # but the page: see below
     "constriction": ("residae.codec.coder",),
+    "ssimulacra2": ("residae.metrics",),
     "huggingface_hub": ("residae.weights", "residae.checkpoint", "residae.deploy"),
     "safetensors": ("residae.weights", "residae.train.loop"),
     "accelerate": ("residae.train",),

@@ -25,15 +25,25 @@ def test_evaluate_prints_each_picture_and_the_mean(
     pipeline = Pipeline.open(checkpoint)
     assert title.startswith(f"tiny on {pipeline.engine.description}; luma")
     assert head.split()[:6] == ["picture", "setting", "bytes", "bpp", "PSNR", "SSIM"]
-    a, b = evaluate(pipeline, folder)
+    (a,), (b,) = evaluate(pipeline, folder)
     assert [row.split()[:-4] for row in rows] == [  # less the times
-        ["a", "unquantized", "-", "-", f"{a.psnr:.2f}", f"{a.ssim:.4f}"],
-        ["b", "unquantized", "-", "-", f"{b.psnr:.2f}", f"{b.ssim:.4f}"],
-        ["mean", "of", "2", "unquantized", "-", "-", f"{(a.psnr + b.psnr) / 2:.2f}", f"{(a.ssim + b.ssim) / 2:.4f}"],
+        ["a", "unquantized", "-", "-", f"{a.psnr:.2f}", f"{a.ssim:.4f}", "-"],
+        ["b", "unquantized", "-", "-", f"{b.psnr:.2f}", f"{b.ssim:.4f}", "-"],
+        [
+            "mean",
+            "of",
+            "2",
+            "unquantized",
+            "-",
+            "-",
+            f"{(a.psnr + b.psnr) / 2:.2f}",
+            f"{(a.ssim + b.ssim) / 2:.4f}",
+            "-",
+        ],
     ]
     assert len({len(line) for line in (head, *rows)}) == 1  # columns line up
-    left_out = f"residae: {folder / 'README.md'} is left out: The file is not a picture"
-    assert [line[: len(left_out)] for line in printed.err.splitlines()] == [left_out]
+    skipped = f"residae: {folder / 'README.md'} is skipped: The file is not a picture"
+    assert [line[: len(skipped)] for line in printed.err.splitlines()] == [skipped]
 
 
 def test_evaluate_takes_the_checkpoint_of_the_environment(

@@ -1,75 +1,137 @@
-"""The tables measure what they say: luma of each picture of a folder, in order of name."""
+"""An evaluation measures each picture of a folder, in order of name, at each setting."""
 
+import hashlib
+import json
 import math
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from residae.errors import ImageError
-from residae.evaluate import RatePoint, evaluate, mean_psnr, open_pictures
-from residae.image import Pixels, open_picture
-from residae.metrics import psnr, ssim
+from residae import evaluate as module
+from residae import metrics
+from residae.baselines import CODECS, Baseline, CodedPicture, compress_within
+from residae.checkpoint import Checkpoint
+from residae.cli import main
+from residae.codec import Tables
+from residae.compare import OURS, RatePoint, bd_rate
+from residae.errors import ImageError, ResidaeError
+from residae.evaluate import Setting, evaluate, mean_psnr, open_pictures, print_evaluation
+from residae.image import Pixels, open_picture, write_png
+from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
+from residae.results import COLUMNS, Measurement, ResultsFile, Row, as_json, bd_rates
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+Capture = pytest.CaptureFixture[str]
 
 
-def test_scores_are_those_of_each_picture(pipeline: Pipeline, folder: Path) -> None:
-    scores = list(evaluate(pipeline, folder))
+@pytest.fixture(scope="module")
+def large_files(network: ResidualAutoencoder) -> Checkpoint:
+    """The tiny network with so fine a quantizer that its files are larger than the smallest ones of other codecs."""
+    tables = Tables.default(network.latent_channels)
+    return Checkpoint(network, replace(tables, gains=100 * tables.gains), "tiny")
+
+
+@pytest.fixture(scope="module")
+def photographs(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures in color, large enough for MS-SSIM."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for seed in (0, 1):
+        (folder / f"{seed}.png").write_bytes(write_png(smooth(176, 192, seed)))
+    return folder
+
+
+def test_unquantized_latents(pipeline: Pipeline, folder: Path) -> None:
+    rows = list(evaluate(pipeline, folder))
     reports = [pipeline.reconstruct(open_picture(folder / name), color=False) for name in ("a.png", "b.png")]
-    assert [(score.name, score.width, score.height) for score in scores] == [("a", 52, 40), ("b", 64, 48)]
-    assert [(score.psnr, score.ssim) for score in scores] == [(report.psnr, report.ssim) for report in reports]
-    assert all(math.isfinite(score.psnr) and math.isfinite(score.ssim) for score in scores)
-    assert all(score.encoding > 0 and score.decoding > 0 for score in scores)
-    assert all(score.file is None and math.isnan(score.bits_per_pixel) for score in scores)
-    assert mean_psnr(pipeline, folder) == pytest.approx((scores[0].psnr + scores[1].psnr) / 2)
+    assert all(len(row) == 1 for row in rows)
+    (a,), (b,) = rows
+    assert [(m.picture, m.width, m.height) for m in (a, b)] == [("a", 52, 40), ("b", 64, 48)]
+    assert [(m.psnr, m.ssim) for m in (a, b)] == [(report.psnr, report.ssim) for report in reports]
+    assert a.sha256 == hashlib.sha256((folder / "a.png").read_bytes()).hexdigest()
+    assert all(m.encode_seconds > 0 and m.decode_seconds > 0 for m in (a, b))
+    assert all(m.bytes is None and math.isnan(m.bits_per_pixel) and m.setting == "unquantized" for m in (a, b))
+    assert mean_psnr(pipeline, folder) == pytest.approx((a.psnr + b.psnr) / 2)
 
 
-def test_scores_from_files(pipeline: Pipeline, folder: Path) -> None:
-    """Of each picture at each setting."""
-    scores = list(evaluate(pipeline, folder, (100, 10), (0.13,), ("JPEG",)))
-    assert [score.name for score in scores] == ["a"] * 3 + ["b"] * 3
+def test_files(pipeline: Pipeline, folder: Path) -> None:
+    settings = [Setting(quality=100), Setting(quality=10), Setting(bits_per_pixel=0.13)]
+    rows = list(evaluate(pipeline, folder, settings, [CODECS["JPEG"]]))
+    assert [(row[0].picture, row[0].setting) for row in rows] == [
+        (name, setting) for name in "ab" for setting in ("quality 100", "quality 10", "0.13 bpp")
+    ]
     picture = open_picture(folder / "a.png")
-    files = []
-    for score in scores[:3]:
-        assert score.file
-        files.append(score.file)
-        data = pipeline.write(pipeline.encode(picture, color=False), score.file.quality).data
+    sizes = []
+    for ours, jpeg in rows[:3]:
+        assert ours.bytes
+        sizes.append(ours.bytes)
+        data = pipeline.write(pipeline.encode(picture, color=False), ours.quality).data
         rebuilt = pipeline.read(data)[1].pixels
-        assert score.file.bytes == len(data)
-        assert score.bits_per_pixel == 8 * len(data) / (52 * 40)
-        assert (score.psnr, score.ssim) == (psnr(picture.pixels, rebuilt), ssim(picture.pixels, rebuilt))
-        assert 0 < score.file.ideal_bytes < score.file.bytes
-        assert score.baselines == {"JPEG": None}  # none is that small
-    assert [file.quality for file in files[:2]] == [100, 10]
-    assert files[1].bytes <= files[2].bytes <= int(0.13 * 52 * 40 / 8) < files[0].bytes
+        assert ours.bytes == len(data)
+        assert ours.bits_per_pixel == 8 * len(data) / (52 * 40)
+        assert (ours.psnr, ours.ssim) == (metrics.psnr(picture.pixels, rebuilt), metrics.ssim(picture.pixels, rebuilt))
+        assert 0 < ours.ideal_bytes < ours.bytes
+        assert 0 < ours.coding_seconds < ours.encode_seconds
+        assert 0 < ours.parsing_seconds < ours.decode_seconds
+        assert (jpeg.codec, jpeg.bytes, jpeg.max_bytes) == ("JPEG", None, ours.bytes)  # none is that small
+        assert math.isnan(jpeg.psnr)
+    assert [row[0].quality for row in rows[:2]] == [100, 10]
+    assert sizes[1] <= sizes[2] <= int(0.13 * 52 * 40 / 8) < sizes[0]
 
 
-def test_rivals_get_the_bytes_of_our_file(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+@pytest.mark.parametrize("color", [False, True])
+def test_baselines_get_the_bytes_of_our_file(large_files: Checkpoint, photographs: Path, color: bool) -> None:
+    names, pipeline = ("WebP", "JPEG XL"), Pipeline(large_files, "cpu")
+    row = next(evaluate(pipeline, photographs, [Setting(quality=100)], [CODECS[n] for n in names], color=color))
+    ours = row[0]
+    pixels = open_picture(photographs / "0.png").pixels
+    original = pixels if color else np.asarray(Image.fromarray(pixels).convert("L"))
+    assert ours.bytes
+    assert ours.options.startswith("color, tiny " if color else "luma, tiny ")
+    for name, measured in zip(names, row[1:], strict=True):
+        coded = compress_within(original, CODECS[name], ours.bytes)
+        assert coded
+        assert (measured.codec, measured.max_bytes, measured.bytes) == (name, ours.bytes, len(coded.data))
+        assert measured.quality == coded.quality
+        assert measured.psnr == metrics.psnr(original, coded.pixels)
+        assert measured.ms_ssim == metrics.ms_ssim(original, coded.pixels)
+        assert measured.encode_seconds > 0
+        assert measured.decode_seconds > 0
 
-    def compress_within(pixels: Pixels, codec: str, max_bytes: int) -> SimpleNamespace:
-        asked.append((codec, max_bytes))
-        return SimpleNamespace(data=b"12345", pixels=pixels // 2)
 
-    monkeypatch.setattr("residae.evaluate.compress_within", compress_within)
-    score, _ = evaluate(pipeline, folder, (50,), baselines=("JPEG", "AVIF"))
-    assert score.file
-    assert asked[:2] == [("JPEG", score.file.bytes), ("AVIF", score.file.bytes)]
-    pixels = open_picture(folder / "a.png").pixels
-    point = RatePoint(8 * 5 / (52 * 40), psnr(pixels, pixels // 2), ssim(pixels, pixels // 2))
-    assert score.baselines == {"JPEG": point, "AVIF": point}
+def test_color_is_measured_over_r_g_and_b(pipeline: Pipeline, folder: Path) -> None:
+    gray, colored = (row[0] for row in evaluate(pipeline, folder, [Setting(quality=50)], color=True))
+    for measured in (gray, colored):
+        report = pipeline.reconstruct(open_picture(folder / f"{measured.picture}.png"), color=True, quality=50)
+        assert report.original.ndim == 3
+        assert (measured.psnr, measured.ssim) == (report.psnr, report.ssim)
+        assert report.compressed
+        assert measured.bytes == len(report.compressed.data)
 
 
-def test_pictures_come_one_at_a_time_and_carry_their_names(folder: Path, tmp_path: Path) -> None:
+def test_ssimulacra2_where_asked(pipeline: Pipeline, photographs: Path) -> None:
+    pytest.importorskip("ssimulacra2")
+    (ours,), _ = evaluate(pipeline, photographs, ssimulacra2=True)
+    report = pipeline.reconstruct(open_picture(photographs / "0.png"), color=False)
+    assert ours.ssimulacra2 == metrics.ssimulacra2(report.original, report.decoding.pixels)
+    assert ours.ms_ssim == metrics.ms_ssim(report.original, report.decoding.pixels)
+
+
+def test_pictures_come_one_at_a_time_with_their_paths(folder: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(folder, tmp_path / "copied")
     (copied / "nothing.png").symlink_to("nowhere.png")
-    left_out: list[str] = []
-    pictures = list(open_pictures(str(copied), lambda path, error: left_out.append(f"{path.name}: {error}")))
-    assert [(name, picture.width, picture.height) for name, picture in pictures] == [("a", 52, 40), ("b", 64, 48)]
-    text, link = left_out
+    skipped: list[str] = []
+    pictures = list(open_pictures(str(copied), lambda path, error: skipped.append(f"{path.name}: {error}")))
+    assert [(path, picture.width, picture.height) for path, picture in pictures] == [
+        (copied / "a.png", 52, 40),
+        (copied / "b.png", 64, 48),
+    ]
+    text, link = skipped
     assert text.startswith("README.md: The file is not a picture")
     assert link.startswith("nothing.png: ")
 
@@ -85,3 +147,180 @@ def test_folder_without_pictures(pipeline: Pipeline, tmp_path: Path, inside: lis
 def test_absent_folder(pipeline: Pipeline, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"There is no picture in .*nowhere"):
         mean_psnr(pipeline, tmp_path / "nowhere")
+
+
+def _without_seconds(row: Row) -> list[Measurement]:
+    seconds = {"encode_seconds": 0, "decode_seconds": 0, "coding_seconds": 0, "parsing_seconds": 0}
+    return [replace(measurement, **seconds) for measurement in row]
+
+
+SETTINGS = [Setting(quality=90), Setting(bits_per_pixel=0.5)]
+
+
+@pytest.mark.parametrize("cut", [0, 20])  # bytes that an interrupted run has not written of its last line
+def test_a_stopped_evaluation_resumes_where_it_was(
+    large_files: Checkpoint, photographs: Path, tmp_path: Path, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, baselines = Pipeline(large_files, "cpu"), [CODECS["WebP"], CODECS["JPEG"]]
+    whole = [_without_seconds(row) for row in evaluate(pipeline, photographs, SETTINGS, baselines)]
+    tsv = tmp_path / "results.tsv"
+    first = ResultsFile(tsv, resume=False, force=False)
+    for row in list(evaluate(pipeline, photographs, SETTINGS, baselines))[:3]:
+        first.append(row)
+    tsv.write_bytes(tsv.read_bytes()[: -cut or None])
+
+    encoded, coded = [], []
+    encode, compress = Pipeline.encode, compress_within
+    monkeypatch.setattr(Pipeline, "encode", lambda *args, **kwargs: encoded.append(1) or encode(*args, **kwargs))
+
+    def count(pixels: Pixels, baseline: Baseline, max_bytes: int) -> CodedPicture | None:
+        coded.append(baseline.name)
+        return compress(pixels, baseline, max_bytes)
+
+    monkeypatch.setattr(module, "compress_within", count)
+    second = ResultsFile(tsv, resume=True, force=False)
+    rows = []
+    for row in evaluate(pipeline, photographs, SETTINGS, baselines, known=second):
+        second.append(row)
+        rows.append(_without_seconds(row))
+    assert [[m.key for m in row] for row in rows] == [[m.key for m in row] for row in whole]
+    assert repr(rows) == repr(whole)  # NaN is not equal to itself
+    assert len(encoded) == 1  # the picture that was not complete
+    assert coded == ["JPEG"] * bool(cut) + ["WebP", "JPEG"]
+    header, *lines = tsv.read_text().splitlines()
+    assert tuple(header.split("\t")) == COLUMNS
+    assert len(lines) == 2 * len(SETTINGS) * (1 + len(baselines))
+
+
+def test_other_conditions_are_measured_anew(pipeline: Pipeline, photographs: Path, tmp_path: Path) -> None:
+    """Color, another checkpoint or another picture of the same name."""
+    copied = Path(shutil.copytree(photographs, tmp_path / "copied"))
+    tsv = ResultsFile(tmp_path / "results.tsv", resume=False, force=False)
+    for row in evaluate(pipeline, copied, known=tsv):
+        tsv.append(row)
+    count = len(tsv.path.read_text().splitlines())
+    for row in evaluate(pipeline, copied, known=tsv):
+        tsv.append(row)
+    assert len(tsv.path.read_text().splitlines()) == count == 3
+    shutil.copy(copied / "1.png", copied / "0.png")
+    for row in evaluate(pipeline, copied, known=tsv, color=True):
+        tsv.append(row)
+    shutil.copy(photographs / "0.png", copied / "1.png")
+    (zero,), (one,) = evaluate(pipeline, copied, known=tsv)
+    original = {m.picture: m for (m,) in evaluate(pipeline, photographs)}
+    assert (zero.psnr, one.psnr) == (original["1"].psnr, original["0"].psnr)
+
+
+def test_a_table_is_not_replaced_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "results.tsv"
+    measured = Measurement('a\t"name"\n', "00", 2, 3, "0.1 bpp", OURS, "x", 7, 1.5, 6, psnr=math.inf)
+    ResultsFile(path, resume=True, force=False).append([measured])  # nothing to resume yet
+    again = ResultsFile(path, resume=True, force=False)
+    found = again.find(replace(measured, psnr=math.nan, bytes=None))
+    assert repr(found) == repr(measured)
+    assert again.find(replace(measured, max_bytes=8)) is None
+    with pytest.raises(ResidaeError, match="exists already"):
+        ResultsFile(path, resume=False, force=False)
+    ResultsFile(path, resume=False, force=True)
+    assert path.read_text() == "\t".join(COLUMNS) + "\n"
+    for text in ("picture\tsha256\n1\t2\n", path.read_text() + "a\tb\tnot a number\n", "\0\n"):
+        path.write_text(text)
+        with pytest.raises(ResidaeError, match="is not a TSV of this command"):
+            ResultsFile(path, resume=True, force=False)
+        assert path.read_text() == text
+
+
+def _rows(points: dict[str, list[tuple[int, float]]], pictures: int = 1) -> list[Row]:
+    """Bytes and PSNR at each setting of each codec, for pictures of 100 x 80 pixels that are equal."""
+    return [
+        tuple(
+            Measurement(str(p), f"{p:02x}", 100, 80, f"{s}", codec, bytes=size or None, psnr=db if size else math.nan)
+            for codec, curve in points.items()
+            for size, db in [curve[s]]
+        )
+        for p in range(pictures)
+        for s in range(len(points[OURS]))
+    ]
+
+
+OUR_CURVE = [(100, 25.0), (200, 28.0), (400, 30.0)]
+
+
+def test_bd_rate_is_the_mean_over_pictures() -> None:
+    rows = _rows({OURS: OUR_CURVE, "WebP": [(200, 25.0), (400, 28.0), (800, 30.0)]}, pictures=2)
+    rows += _rows({OURS: OUR_CURVE, "WebP": [(0, 0), (0, 0), (800, 30.0)]})  # one point: no BD-rate
+    rows = [tuple(replace(m, sha256=f"{i // 3}") for m in row) for i, row in enumerate(rows)]
+    assert bd_rates(rows) == {"WebP": (pytest.approx(100), 2)}
+    assert bd_rates(_rows({OURS: OUR_CURVE})) == {}
+
+
+def test_json_has_the_form_of_compressai() -> None:
+    webp = [(0, 0.0), (190, 26.0), (390, 29.0)]
+    rows = _rows({OURS: OUR_CURVE, "WebP": webp}, pictures=2)
+    rows += [tuple(replace(m, sha256="ff", psnr=m.psnr + 1, picture="c") for m in row) for row in rows[:3]]
+    document = json.loads(as_json(rows), parse_constant=pytest.fail)
+    assert document["name"] == OURS
+    assert document["results"]["bpp"] == [pytest.approx(8 * size / 8000) for size, _ in OUR_CURVE]
+    assert document["results"]["psnr"] == [pytest.approx(db + 1 / 3) for _, db in OUR_CURVE]
+    assert "ssimulacra2" not in document["results"]
+    assert document["inputs"] == {"0": "00", "1": "01", "c": "ff"}
+    assert [entry["sha256"] for entry in document["pictures"]] == ["00"] * 3 + ["01"] * 3 + ["ff"] * 3
+    (baseline,) = document["baselines"]
+    assert baseline["name"] == "WebP"
+    assert baseline["results"] == baseline["inputs"] == {}  # no picture has it at every setting
+    curves = [[RatePoint(8 * size / 8000, db) for size, db in curve if size] for curve in (OUR_CURVE, webp)]
+    shifted = [[replace(point, psnr=point.psnr + 1) for point in curve] for curve in curves]
+    assert baseline["bd-rate"] == pytest.approx((2 * bd_rate(*curves) + bd_rate(*shifted)) / 3)
+    assert [entry["WebP"] for entry in document["pictures"][:2]] == [None, {"bpp": 0.19, "PSNR": 26.0}]
+
+
+def test_the_command_writes_what_it_prints(
+    large_files: Checkpoint, photographs: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "tiny"
+    large_files.save(checkpoint)
+    monkeypatch.setattr("residae.evaluate.bd_rates", lambda _: {"WebP": (-12.34, 2)})
+    tsv, scores = tmp_path / "results.tsv", tmp_path / "scores.json"
+    common = ["evaluate", str(photographs), "--checkpoint", str(checkpoint), "--against", "webp,webp:0", "--color"]
+    common += ["--tsv", str(tsv)]
+    assert main([*common, "--quality", "95"]) == 0
+    assert main([*common, "--quality", "95,100"]) == 1  # the table is there
+    assert "results.tsv exists already" in capsys.readouterr().err
+    assert main([*common, "--quality", "95,100", "--resume", "--json", str(scores)]) == 0
+    printed = capsys.readouterr().out
+    head = printed.splitlines()[1]
+    assert "; color; " in printed.splitlines()[0]
+    assert head.split()[:8] == ["picture", "setting", "bytes", "bpp", "PSNR", "SSIM", "MS-SSIM", "WebP"]
+    assert "WebP (method 0)" in head
+    document = json.loads(scores.read_text())
+    assert len(document["results"]["psnr"]) == 2
+    table = [dict(zip(COLUMNS, line.split("\t"), strict=True)) for line in tsv.read_text().splitlines()[1:]]
+    assert len(table) == 2 * 2 * 3
+    for entry in document["pictures"]:
+        (line,) = [
+            line
+            for line in table
+            if (line["picture"], line["setting"], line["codec"]) == (entry["name"], entry["setting"], OURS)
+        ]
+        assert (int(line["bytes"]), float(line["psnr"])) == (entry["bytes"], entry["PSNR"])
+        assert f"{entry['PSNR']:.2f}" in printed
+        assert f"{entry['WebP']['PSNR']:.2f}" in printed
+    assert printed.splitlines()[-1] == f"BD-rate of WebP against {OURS}: -12.3 %, mean of 2"
+
+
+def test_resuming_needs_a_table(folder: Path, capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", str(folder), "--resume"])
+    assert "--resume needs --tsv FILE" in capsys.readouterr().err
+
+
+def test_ssimulacra2_that_is_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["evaluate", str(folder), "--ssimulacra2"]) == 1
+    assert "residae[measure]" in capsys.readouterr().err
+
+
+def test_columns_line_up(pipeline: Pipeline, folder: Path, capsys: Capture) -> None:
+    print_evaluation(pipeline, folder, [Setting(bits_per_pixel=0.1234567)], [CODECS["AVIF"].at_effort(8)])
+    lines = capsys.readouterr().out.splitlines()[1:5]
+    assert len({len(line) for line in lines}) == 1

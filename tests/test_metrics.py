@@ -1,10 +1,12 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from skimage.metrics import structural_similarity
 
 from residae import metrics
@@ -98,6 +100,18 @@ def test_pictures_too_small_for_the_window_have_no_similarity() -> None:
     assert math.isnan(metrics.ssim(picture(10, 50), picture(10, 50)))
     assert math.isnan(metrics.ms_ssim(picture(160, 300), picture(160, 300)))
     assert not math.isnan(metrics.ms_ssim(picture(161, 161), picture(161, 161)))
+
+
+def test_ssimulacra2_agrees_with_its_package_on_files(tmp_path: Path) -> None:
+    reference = pytest.importorskip("ssimulacra2")
+    for name, shape in (("gray", (70, 90)), ("color", (70, 90, 3))):
+        a, b = picture(*shape), noisy(picture(*shape), 20)
+        paths = [tmp_path / f"{name}{number}.png" for number in (1, 2)]
+        for path, pixels in zip(paths, (a, b), strict=True):
+            Image.fromarray(pixels).save(path)
+        assert metrics.ssimulacra2(a, b) == reference.compute_ssimulacra2(*paths) < 90
+        assert metrics.ssimulacra2(a, a) == pytest.approx(100)
+    assert math.isnan(metrics.ssimulacra2(picture(7, 50), picture(7, 50)))
 
 
 def test_bits_per_pixel_counts_the_whole_file() -> None:

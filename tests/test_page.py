@@ -20,9 +20,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 from service import program, serving
 
-from residae.baselines import CODECS
 from residae.codec import read_info
-from residae.compare import OURS, compare
+from residae.compare import COMPARED, OURS, compare
 from residae.edit import Edits, reconstruct_edited
 from residae.examples import paths
 from residae.image import open_picture, write_png
@@ -262,7 +261,7 @@ def test_rivals_at_equal_bytes_and_who_cannot_go_so_low(page: Page, report: Reco
     open_tab(page, "Equal bytes")
     comparison = next(compare(pipeline, report))
     rows = page.locator("#baselines-figures tbody tr")
-    expect(rows).to_have_count(1 + len(CODECS))
+    expect(rows).to_have_count(1 + len(COMPARED))
     for row, result in zip(rows.all(), comparison.results, strict=True):
         expect(row.locator("th")).to_have_text(result.name)
         if result.pixels is None:
@@ -306,7 +305,7 @@ def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Reconst
     expect(page.locator("#lab-status")).to_contain_text("Measured on luma")
     expect(page.locator("#mixer .strip")).to_have_count(4)
     open_tab(page, "Equal bytes")
-    expect(page.locator("#baselines-figures tbody tr")).to_have_count(1 + len(CODECS))
+    expect(page.locator("#baselines-figures tbody tr")).to_have_count(1 + len(COMPARED))
     expect(page.locator("#baselines .frame img").first).to_be_visible()
 
 
@@ -540,7 +539,7 @@ def test_programs_get_what_the_package_gives(client: Client, report: Reconstruct
     budget = (least + figures["bytes"]) // 2
     assert least <= client.predict(photograph, False, 80, budget, api_name="/compress")[1]["bytes"] <= budget
     rows = client.predict(photograph, False, api_name="/compare")
-    assert [row["codec"] for row in rows] == [OURS, *CODECS]
+    assert [row["codec"] for row in rows] == [OURS, *COMPARED]
 
 
 def test_programs_get_sentences_for_errors(client: Client, tmp_path: Path) -> None:

@@ -13,9 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from residae import checkpoint as checkpoint_module
 from residae import pipeline as pipeline_module
-from residae.baselines import CODECS
 from residae.checkpoint import Checkpoint, read_card
-from residae.compare import OURS, compare
+from residae.compare import COMPARED, OURS, compare
 from residae.edit import Edits, channel_losses, edit_latents, reconstruct_edited
 from residae.errors import CodecError, ImageError, OutOfMemoryError
 from residae.geometry import latent_shape
@@ -263,7 +262,7 @@ def test_comparison_is_at_no_more_bytes_and_its_curves_grow(pipeline: Pipeline, 
     comparisons = list(compare(pipeline, report))
     first, last = comparisons[0], comparisons[-1]
     assert report.compressed
-    assert [c.name for c in first.results] == [OURS, *CODECS]
+    assert [c.name for c in first.results] == [OURS, *COMPARED]
     assert first.results[0].psnr == report.psnr
     for result in first.results[1:]:
         if result.pixels is None:
@@ -278,12 +277,12 @@ def test_comparison_is_at_no_more_bytes_and_its_curves_grow(pipeline: Pipeline, 
         assert rates == sorted(rates)
 
 
-def test_a_rival_that_cannot_go_so_low_has_no_picture(pipeline: Pipeline, picture: Picture) -> None:
+def test_a_baseline_that_cannot_go_so_low_has_no_picture(pipeline: Pipeline, picture: Picture) -> None:
     report = pipeline.reconstruct(picture, color=True, quality=0)
     jpeg = next(iter(compare(pipeline, report))).results[1]
     assert (jpeg.name, jpeg.pixels) == ("JPEG", None)
     for comparison in compare(pipeline, report):
-        assert [*comparison.curves] == [OURS, *CODECS]  # each keeps its color on the chart
+        assert [*comparison.curves] == [OURS, *COMPARED]  # each keeps its color on the chart
 
 
 @pytest.mark.parametrize(("colored", "color", "samples"), [(True, True, 3), (True, False, 1), (False, True, 1)])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from residae.baselines import Baseline
     from residae.pipeline import Pipeline
 
     Commands = _SubParsersAction[argparse.ArgumentParser]
@@ -64,6 +65,16 @@ def size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(f"{text} is not a width and a height that are multiples of 16")
     width, height = lengths
     return height, width
+
+
+def baseline(text: str) -> "Baseline":
+    """A codec to compare with, such as `jpeg2000`, or `avif:2` at an effort."""
+    from residae.baselines import find_baseline
+
+    try:
+        return find_baseline(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def number(kind: Callable[[str], float], text: str) -> float:

@@ -1,22 +1,13 @@
 """Commands that measure: evaluate and bench."""
 
 import argparse
+import importlib.util
 import json
-import math
-import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING
-
-from tqdm import tqdm
 
 from residae.cli import arguments
 from residae.errors import ResidaeError
 from residae.files import refuse_to_overwrite, write_file
-
-if TYPE_CHECKING:
-    from residae.evaluate import Score
 
 
 def add_commands(commands: "arguments.Commands") -> None:
@@ -32,22 +23,29 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         type=arguments.comma_separated(arguments.quality),
         default=[],
         metavar="Q,...",
-        help="from files of quality Q",
+        help="measure files of quality Q (default: measure the unquantized latent)",
     )
     parser.add_argument(
         "--target-bpp",
         type=arguments.comma_separated(arguments.positive(float)),
         default=[],
         metavar="B,...",
-        help="from files within B bits per pixel; a row of dashes where a picture takes more",
+        help="measure the best files within B bits per pixel",
     )
     parser.add_argument(
         "--against",
-        type=arguments.comma_separated(str),
+        type=arguments.comma_separated(arguments.baseline),
         default=[],
-        metavar="jpeg,...",
-        help="baselines at the same bytes",
+        metavar="jpeg,avif:2,...",
+        help="compare with these codecs at the same bytes: jpeg, webp, avif, jpeg2000, jpegxl; a number sets the "
+        "method of WebP, the speed of AVIF or the effort of JPEG XL",
     )
+    parser.add_argument("--color", action="store_true", help="measure R, G and B (default: luma)")
+    parser.add_argument(
+        "--ssimulacra2", action="store_true", help="measure SSIMULACRA 2, which takes seconds a picture"
+    )
+    parser.add_argument("--tsv", type=Path, metavar="FILE", help="also write each measurement to this file as it comes")
+    parser.add_argument("--resume", action="store_true", help="continue --tsv FILE: measure only what it does not hold")
     arguments.add_json(parser)
     arguments.add_dtype(parser)
     arguments.add_checkpoint(parser)
@@ -55,108 +53,34 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
-    from residae.baselines import CODECS
-    from residae.evaluate import evaluate, files
-
-    names = {name.lower().replace(" ", ""): name for name in CODECS}
-    for name in parsed.against:
-        if name not in names:
-            parsed.refuse(f"there is no codec {name!r} among the baselines: {', '.join(names)}")
     if parsed.against and not parsed.quality and not parsed.target_bpp:
         parsed.refuse("baselines are measured at the bytes of our files: give --quality or --target-bpp")
+    if parsed.resume and not parsed.tsv:
+        parsed.refuse("--resume needs --tsv FILE")
+    if parsed.ssimulacra2 and not importlib.util.find_spec("ssimulacra2"):
+        raise ResidaeError(
+            "SSIMULACRA 2 needs a package of its own: install residae with its extra, as residae[measure]."
+        )
     if not parsed.folder.is_dir():
         raise ResidaeError(f"There is no folder {parsed.folder}.")
     if parsed.json:
         refuse_to_overwrite(parsed.json, parsed.force)
-    baselines = [names[name] for name in parsed.against]
-    settings = [f"quality {q:g}" for q in parsed.quality] + [f"{rate:g} bpp" for rate in parsed.target_bpp]
-    settings = settings or ["unquantized"]
+    from residae.evaluate import Setting, print_evaluation
+    from residae.results import ResultsFile
 
-    pipeline = arguments.open_pipeline(parsed, parsed.dtype)
-    print(f"{pipeline.name} on {pipeline.engine.description}; luma; PSNR in dB, network in s, coding in ms")
-    columns = ("bytes", "bpp", "PSNR", "SSIM", *baselines, "encode", "decode", "coding", "parsing")
-    print(f"{'picture':<12}{'setting':<13}" + "".join(f"{column:>{_width(column)}}" for column in columns))
-    scores: list[Score] = []
-    total = len(settings) * len(files(parsed.folder))
-    with tqdm(total=total, disable=None, bar_format="{percentage:.0f} %|{bar}| {remaining}") as bar:
-
-        def left_out(path: Path, error: ResidaeError) -> None:
-            tqdm.write(f"residae: {path} is left out: {error}", file=sys.stderr)
-            bar.update(len(settings))
-
-        for score in evaluate(pipeline, parsed.folder, parsed.quality, parsed.target_bpp, baselines, left_out):
-            setting = settings[len(scores) % len(settings)]
-            scores.append(score)
-            tqdm.write(f"{score.name[:11]:<12}{setting:<13}" + _cells(columns, _figures(score)))
-            sys.stdout.flush()
-            bar.update()
-    for offset, setting in enumerate(settings):
-        rows = [_figures(score) for score in scores[offset :: len(settings)] if not math.isnan(score.psnr)]
-        print(f"{f'mean of {len(rows)}':<12}{setting:<13}" + _cells(columns, _means(rows)))
-        _print_overhead(scores[offset :: len(settings)])
-    if parsed.json:
-        entries = [_entry(score, settings[i % len(settings)]) for i, score in enumerate(scores)]
-        write_file(parsed.json, json.dumps(entries, allow_nan=False).encode())
-
-
-def _figures(score: "Score") -> dict[str, float]:
-    """What the table shows of a score, by column; without what it does not have, such as the SSIM of 8 x 8 pixels."""
-    figures = {"PSNR": score.psnr, "SSIM": score.ssim, "encode": score.encoding, "decode": score.decoding}
-    if score.file:
-        figures |= {"bytes": score.file.bytes, "bpp": score.bits_per_pixel}
-        figures |= {"coding": 1000 * score.file.coding, "parsing": 1000 * score.file.parsing}
-    figures |= {name: point.psnr for name, point in score.baselines.items() if point}
-    return {name: value for name, value in figures.items() if not math.isnan(value)}
-
-
-def _entry(score: "Score", setting: str) -> dict[str, object]:
-    """A score for JSON: what the table shows of it and of its baselines, and what of them it has no room for."""
-    entry: dict[str, object] = {"name": score.name, "width": score.width, "height": score.height, "setting": setting}
-    if score.file:
-        entry["quality"] = score.file.quality
-    entry |= _as_json({name: value for name, value in _figures(score).items() if name not in score.baselines})
-    for name, point in score.baselines.items():
-        entry[name] = point and _as_json({"bpp": point.bits_per_pixel, "PSNR": point.psnr, "SSIM": point.ssim})
-    return entry
-
-
-def _as_json(figures: dict[str, float]) -> dict[str, float | None]:
-    """Without what is no number; null for infinity, which is the PSNR of an exact copy and which JSON has not."""
-    return {name: None if math.isinf(value) else value for name, value in figures.items() if not math.isnan(value)}
-
-
-def _means(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Of what every row has: a baseline that failed with one picture has no mean to be compared with."""
-    common = set[str]().union(*rows).intersection(*rows)
-    return {name: fmean(row[name] for row in rows) for name in common}
-
-
-def _cells(columns: Iterable[str], figures: dict[str, float]) -> str:
-    digits = {"bytes": 0, "bpp": 4, "SSIM": 4, "coding": 1, "parsing": 1}
-    cells = (f"{figures[name]:,.{digits.get(name, 2)}f}" if name in figures else "-" for name in columns)
-    return "".join(f"{cell:>{_width(name)}}" for name, cell in zip(columns, cells, strict=True))
-
-
-def _width(column: str) -> int:
-    return max(8, len(column) + 2)
-
-
-def _print_overhead(scores: Sequence["Score"]) -> None:
-    """What the container and the contexts are worth, over all files."""
-    from residae.codec.coder import static_bits
-
-    files = [score.file for score in scores if score.file]
-    if not files:
-        return
-    total, ideal = sum(file.bytes for file in files), sum(file.ideal_bytes for file in files)
-    static = static_bits([file.luma for file in files]) / 8
-    excess = max(0.0, *(file.bytes - 1.01 * file.ideal_bytes for file in files))
-    print(
-        f"  {total:,} bytes; by the tables at best {ideal:,.0f}, and each file within 1 % + {excess:.0f} bytes of that"
+    settings = [Setting(quality=quality) for quality in parsed.quality]
+    settings += [Setting(bits_per_pixel=rate) for rate in parsed.target_bpp]
+    results = ResultsFile(parsed.tsv, parsed.resume, parsed.force) if parsed.tsv else None
+    print_evaluation(
+        arguments.open_pipeline(parsed, parsed.dtype),
+        parsed.folder,
+        settings or [Setting()],
+        parsed.against,
+        color=parsed.color,
+        ssimulacra2=parsed.ssimulacra2,
+        results=results,
+        json_path=parsed.json,
     )
-    if static:  # nothing, where each channel has one symbol throughout
-        saved = 100 * (1 - ideal / static)
-        print(f"  contexts save {saved:.1f} % on the best static tables, one per channel: {static:,.0f}")
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,290 @@
+"""Results of an evaluation: one row for each picture, setting and codec, as a TSV, a table and JSON."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from residae.compare import OURS, RatePoint, bd_rate
+from residae.errors import ResidaeError
+from residae.files import refuse_to_overwrite, write_file
+from residae.metrics import bits_per_pixel
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One picture at one setting by one codec. What was not measured is NaN, or None for whole numbers.
+
+    Attributes:
+        picture: Name of the picture's file, without its suffix.
+        sha256: Of the picture's file, in hexadecimal.
+        width: In pixels.
+        height: In pixels.
+        setting: What was asked of our codec, such as `0.1 bpp`.
+        codec: Name of the codec.
+        options: All else that the result depends on, such as the checkpoint or the effort of an encoder.
+        max_bytes: The byte budget, if there was one: of a baseline, the bytes of our file.
+        quality: Of our file, 0 to 100; of a baseline, what it was asked for.
+        bytes: Size of the file; None without one, which is so of the unquantized latent, and of a codec that cannot
+            stay within the budget.
+        ideal_bytes: The code length of our symbols under the context model, without the container.
+        static_bytes: Their order-0 entropy: the best that a codec without contexts could do, were its tables free.
+        psnr: In dB.
+        ssim: As `residae.metrics.ssim`.
+        ms_ssim: As `residae.metrics.ms_ssim`.
+        ssimulacra2: As `residae.metrics.ssimulacra2`.
+        encode_seconds: From pixels to the file, including our search for a rate but not that of a baseline.
+        decode_seconds: From the file to pixels.
+        coding_seconds: The part of `encode_seconds` outside the network.
+        parsing_seconds: The part of `decode_seconds` outside the network.
+    """
+
+    picture: str
+    sha256: str
+    width: int
+    height: int
+    setting: str
+    codec: str
+    options: str = ""
+    max_bytes: int | None = None
+    quality: float = math.nan
+    bytes: int | None = None
+    ideal_bytes: float = math.nan
+    static_bytes: float = math.nan
+    psnr: float = math.nan
+    ssim: float = math.nan
+    ms_ssim: float = math.nan
+    ssimulacra2: float = math.nan
+    encode_seconds: float = math.nan
+    decode_seconds: float = math.nan
+    coding_seconds: float = math.nan
+    parsing_seconds: float = math.nan
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Of the whole file; NaN without one."""
+        return math.nan if self.bytes is None else bits_per_pixel(self.bytes, self.width, self.height)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What was measured. Two measurements of one key differ in their seconds alone."""
+        return self.sha256, self.setting, self.codec, self.options, self.max_bytes
+
+
+Row = tuple[Measurement, ...]  # one picture at one setting: ours, then each baseline
+FIELDS = {field.name: field.type for field in fields(Measurement)}
+COLUMNS = (*FIELDS, "bits_per_pixel")  # of the TSV
+
+
+class ResultsFile:
+    """A TSV to which measurements are appended as they are made, so that an evaluation can be resumed."""
+
+    def __init__(self, path: Path, resume: bool, force: bool) -> None:
+        """Read or create the file.
+
+        Args:
+            path: The TSV.
+            resume: Whether to keep the measurements that it holds.
+            force: Whether to replace it.
+
+        Raises:
+            ResidaeError: It exists and neither is set, it is another kind of file, or it cannot be read or written.
+        """
+        self.path = path
+        kept = _read_measurements(path) if resume and path.exists() else []
+        if not resume:
+            refuse_to_overwrite(path, force)
+        write_file(path, _as_tsv(kept, header=True))  # without the line that an interrupted run left incomplete
+        self._measurements = {measurement.key: measurement for measurement in kept}
+
+    def find(self, wanted: Measurement) -> Measurement | None:
+        """The measurement of the same key, if the file has it."""
+        return self._measurements.get(wanted.key)
+
+    def append(self, measurements: Iterable[Measurement]) -> None:
+        """Write those that the file does not have.
+
+        Raises:
+            ResidaeError: The file cannot be written.
+        """
+        new = {m.key: m for m in measurements if m.key not in self._measurements}
+        if not new:
+            return
+        self._measurements |= new
+        try:
+            with self.path.open("ab") as file:
+                file.write(_as_tsv(new.values()))
+        except OSError as error:
+            raise ResidaeError(f"{self.path} cannot be written: {error.strerror}.") from error
+
+
+def _as_tsv(measurements: Iterable[Measurement], header: bool = False) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, "excel-tab", lineterminator="\n")
+    if header:
+        writer.writerow(COLUMNS)
+    for measurement in measurements:
+        values = (getattr(measurement, name) for name in COLUMNS)
+        writer.writerow(["" if value is None or value != value else value for value in values])
+    return buffer.getvalue().encode(errors="surrogateescape")
+
+
+def _read_measurements(path: Path) -> list[Measurement]:
+    try:
+        text = path.read_bytes().decode(errors="surrogateescape")
+        complete = text[: text.rfind("\n") + 1]
+        header, *lines = csv.reader(io.StringIO(complete), "excel-tab") if complete else [list(COLUMNS)]
+        if header != list(COLUMNS):
+            raise ValueError("other columns")
+        return [
+            Measurement(*(_parse(value, FIELDS[name]) for name, value in zip(FIELDS, line, strict=False)))
+            for line in lines
+        ]
+    except OSError as error:
+        raise ResidaeError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise ResidaeError(f"{path} is not a TSV of this command, or of another version: give another name.") from error
+
+
+def _parse(value: str, kind: object) -> Any:
+    if kind is str:
+        return value
+    if kind is float:
+        return float(value) if value else math.nan
+    return int(value) if value else None
+
+
+def figures(row: Row) -> dict[str, float]:
+    """What the printed table shows of a row, by column, without what was not measured."""
+    ours, *baselines = row
+    columns: dict[str, float | None] = {
+        "bytes": ours.bytes,
+        "bpp": ours.bits_per_pixel,
+        "PSNR": ours.psnr,
+        "SSIM": ours.ssim,
+        "MS-SSIM": ours.ms_ssim,
+        "SSIMULACRA2": ours.ssimulacra2,
+        **{baseline.codec: baseline.psnr for baseline in baselines},
+        "encode": ours.encode_seconds,
+        "decode": ours.decode_seconds,
+        "coding": 1000 * ours.coding_seconds,
+        "parsing": 1000 * ours.parsing_seconds,
+    }
+    return {name: value for name, value in columns.items() if value is not None and not math.isnan(value)}
+
+
+def mean_figures(rows: Sequence[Row]) -> dict[str, float]:
+    """Means of the columns that every row has: a mean over fewer pictures could not be compared with the others."""
+    shown = [figures(row) for row in rows]
+    common = set[str]().union(*shown).intersection(*shown)
+    return {name: fmean(figure[name] for figure in shown) for name in common}
+
+
+def overhead(rows: Sequence[Row]) -> list[str]:
+    """Sentences on what the container costs and what the context model saves, over the files of all rows."""
+    files = [ours for ours, *_ in rows if ours.bytes]
+    if not files:
+        return []
+    total, ideal = sum(file.bytes or 0 for file in files), sum(file.ideal_bytes for file in files)
+    excess = max(0.0, *((file.bytes or 0) - 1.01 * file.ideal_bytes for file in files))
+    lines = [
+        f"{total:,} bytes; the code length of the symbols is {ideal:,.0f}, and each file is within 1 % + {excess:.0f} "
+        "bytes of its own"
+    ]
+    static = sum(file.static_bytes for file in files)
+    if static:  # 0 where each channel holds one symbol throughout
+        saved = 100 * (1 - ideal / static)
+        lines.append(f"contexts save {saved:.1f} % of the order-0 entropy of each channel of each file: {static:,.0f}")
+    return lines
+
+
+def bd_rates(rows: Sequence[Row]) -> dict[str, tuple[float, int]]:
+    """The BD-rate of each baseline against our codec.
+
+    Returns:
+        By name of the baseline: the mean over pictures of `residae.compare.bd_rate` in percent, and the number of
+        pictures for which it is defined.
+    """
+    curves: dict[str, dict[str, list[RatePoint]]] = {}  # codec -> picture -> points
+    for row in rows:
+        for measurement in row:
+            if measurement.bytes:
+                points = curves.setdefault(measurement.codec, {}).setdefault(measurement.sha256, [])
+                points.append(RatePoint(measurement.bits_per_pixel, measurement.psnr))
+    ours = curves.pop(OURS, {})
+    rates = {}
+    for codec, pictures in curves.items():
+        percents = [bd_rate(ours[sha256], points) for sha256, points in pictures.items()]
+        defined = [percent for percent in percents if not math.isnan(percent)]
+        if defined:
+            rates[codec] = fmean(defined), len(defined)
+    return rates
+
+
+def as_json(rows: Sequence[Row]) -> bytes:
+    """The results in the form of CompressAI, with the baselines and each picture beside them.
+
+    The object has `name`, `description` and `results` of our codec: lists of means by rising rate over its `inputs`,
+    the pictures that have a result at every setting, with their SHA-256. `baselines` holds an object of the same form
+    for each baseline, with its `bd-rate` against ours in percent. `pictures` holds every row.
+    """
+    document, *baselines = (_curve([row[index] for row in rows]) for index in range(len(rows[0])))
+    rates = bd_rates(rows)
+    for curve in baselines:
+        curve |= {"bd-rate": rates[curve["name"]][0]} if curve["name"] in rates else {}
+    document["baselines"] = baselines
+    document["pictures"] = [_picture(row) for row in rows]
+    return json.dumps(document, allow_nan=False).encode()
+
+
+def _curve(measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """The mean curve of one codec."""
+    pictures: dict[str, list[Measurement]] = {}
+    for measurement in measurements:
+        pictures.setdefault(measurement.sha256, []).append(measurement)
+    complete = [some for some in pictures.values() if not any(math.isnan(m.psnr) for m in some)]
+    settings = sorted(zip(*complete, strict=True), key=lambda some: fmean(m.bits_per_pixel for m in some))
+    names = {
+        "bpp": "bits_per_pixel",
+        "psnr": "psnr",
+        "ssim": "ssim",
+        "ms-ssim": "ms_ssim",
+        "ssimulacra2": "ssimulacra2",
+        "encoding_time": "encode_seconds",
+        "decoding_time": "decode_seconds",
+    }
+    means = {name: [fmean(getattr(m, field) for m in some) for some in settings] for name, field in names.items()}
+    results = {name: [_finite(value) for value in values] for name, values in means.items() if not _all_nan(values)}
+    first = measurements[0]
+    inputs = {some[0].picture: some[0].sha256 for some in complete}
+    return {"name": first.codec, "description": first.options, "results": results, "inputs": inputs}
+
+
+def _picture(row: Row) -> dict[str, object]:
+    ours, *baselines = row
+    entry: dict[str, object] = {"name": ours.picture, "sha256": ours.sha256}
+    entry |= {"width": ours.width, "height": ours.height, "setting": ours.setting}
+    entry |= _without_nan({"quality": ours.quality, **figures(row[:1])})
+    for baseline in baselines:
+        values = {"bpp": baseline.bits_per_pixel, "PSNR": baseline.psnr, "SSIM": baseline.ssim}
+        values |= {"MS-SSIM": baseline.ms_ssim, "SSIMULACRA2": baseline.ssimulacra2}
+        entry[baseline.codec] = _without_nan(values) if baseline.bytes else None
+    return entry
+
+
+def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _finite(value) for name, value in values.items() if not math.isnan(value)}
+
+
+def _finite(value: float) -> float | None:
+    """JSON has neither NaN nor infinity, which is the PSNR of an exact copy."""
+    return value if math.isfinite(value) else None
+
+
+def _all_nan(values: Sequence[float]) -> bool:
+    return all(math.isnan(value) for value in values)
