@@ -73,7 +73,7 @@ class Pipeline:
         self,
         checkpoint: Checkpoint,
         device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
     ) -> None:
         network = checkpoint.network
         self.name = checkpoint.name
@@ -87,7 +87,7 @@ class Pipeline:
         cls,
         checkpoint: str | Path | None = None,
         device: torch.device | str | None = None,
-        dtype: str | None = None,
+        dtype: torch.dtype | str | None = None,
     ) -> Self:
         """Load a checkpoint onto a device.
 
@@ -98,9 +98,9 @@ class Pipeline:
 
         Raises:
             CheckpointError: As `Checkpoint.open`.
-            ResidaeError: The device cannot compute in this precision.
+            ResidaeError: There is no such device or precision, or the device cannot compute in it.
         """
-        return cls(Checkpoint.open(checkpoint), device, getattr(torch, dtype) if dtype else None)
+        return cls(Checkpoint.open(checkpoint), device, dtype)
 
     @translate_oom()
     def encode(self, picture: Picture, color: bool, progress: Progress | None = None, scale: float = 1.0) -> Encoding:

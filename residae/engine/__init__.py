@@ -1,11 +1,11 @@
-"""Inference on planes of any size: the best device and precision, in tiles that do not change the result.
+"""Inference on planes of any size, in tiles that do not change the result.
 
-engine.py     Engine: encode, decode, memory
-tiles.py      which rows and columns a tile covers
-stages.py     the network's stages, each in tiles that fit a CPU's cache
+engine.py     Engine: encode and decode a plane, within the memory of the device
+tiles.py      the rows and columns that a tile covers
+stages.py     the stages of the network, in tiles that fit the cache of a CPU
 blocks.py     the layers in their inference form
-precision.py  float32, bfloat16 or int8
-onednn.py     private operators of torch, and what stands in for them
+precision.py  the choice of device and precision
+onednn.py     private operators of torch, each behind a trial, and their public replacements
 """
 
 from residae.engine.engine import Engine, Latent, Plane

@@ -11,21 +11,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from residae.engine import onednn
 from residae.engine.onednn import Convolution, Int8Convolution
 from residae.model import PreActResidualBlock
 
-INT8_CLIP_SIGMA = (
-    20  # standard deviations: trained activations have long tails, and what is cut off costs more than coarse steps
-)
-ROUNDING_BIAS = (
-    15 / 32
-)  # of a step, added so that cutting rounds: a half, less what bfloat16 adds by rounding long tails itself
+# Standard deviations above the mean at which int8 activations are clipped: the distributions of trained activations
+# have long tails, and clipping them costs more than coarser steps do.
+INT8_CLIP_SIGMA = 20
+# Added, in steps, before truncating to uint8, so as to round: a half, less what bfloat16 adds when it rounds the tails.
+ROUNDING_BIAS = 15 / 32
 Layer = Callable[[Tensor], Tensor]
 
 
 class FloatBlock:
-    """A residual block, with its second BatchNorm folded into the convolution before it. It may overwrite its input."""
+    """A residual block in float32 or bfloat16, with its second BatchNorm folded into the convolution before it.
+
+    The call maps (1, C, H, W) to (1, C', H', W') and may overwrite its input.
+    """
 
     def __init__(self, block: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         block = cast(PreActResidualBlock, block)
@@ -41,11 +42,13 @@ class FloatBlock:
 
 
 class Int8Block:
-    """A residual block whose two convolutions multiply bytes; its sum is floating-point. It may overwrite its input.
+    """A residual block whose two convolutions are int8, and whose residual sum is in `dtype`.
 
-    What a convolution is given was normalized and is positive, so that BatchNorm itself tells the range of each
-    channel, and no picture is needed to find it. That steps differ between channels costs nothing: what comes before a
-    rounding is divided by them, the kernels after it are multiplied by them.
+    The inputs of both convolutions were normalized and are not negative, so the parameters of BatchNorm give the range
+    of each channel, and no calibration pictures are needed. Steps that differ between channels cost nothing: the layer
+    before the rounding is divided by them, the kernels after it are multiplied by them.
+
+    The call maps (1, C, H, W) to (1, C', H', W') and may overwrite its input.
     """
 
     def __init__(self, block: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
@@ -61,9 +64,9 @@ class Int8Block:
             cast(Tensor, layer.bias).div_(step)
         for layer, step in ((first, outer), (second, inner)):
             layer.weight.mul_(step.view(1, -1, 1, 1))
-        cast(Tensor, norm.bias).add_(ROUNDING_BIAS)  # bytes are cut, not rounded
+        cast(Tensor, norm.bias).add_(ROUNDING_BIAS)  # the conversion to uint8 truncates
         self.norm = Convolution(norm, device, dtype)
-        self.first, self.second = Int8Convolution(first), Int8Convolution(second)
+        self.first, self.second = Int8Convolution(first, dtype), Int8Convolution(second, dtype)
         shortcut = block.shortcut
         self.shortcut = Convolution(shortcut, device, dtype) if isinstance(shortcut, nn.Conv2d) else None
 
@@ -73,14 +76,15 @@ class Int8Block:
 
 
 def int8_step(norm: nn.BatchNorm2d) -> Tensor:
-    """What one of 255 steps is worth in each channel, to reach INT8_CLIP_SIGMA standard deviations above its mean."""
+    """The quantization step (C,) of each channel: 255 of them reach INT8_CLIP_SIGMA deviations above its mean."""
     return (norm.bias + INT8_CLIP_SIGMA * norm.weight.abs()).clamp_min(1e-3) / 255
 
 
 class OutputLayer:
     """The last convolution and the sigmoid, for a block of 4 x 4 pixels at a time: (1, C, H, W) -> (1, 1, H, W).
 
-    Sixteen results are what vector units are made for; one would leave most of them idle. H and W are multiples of 4.
+    A convolution with one output channel leaves most lanes of a vector unit idle; sixteen fill them. H and W are
+    multiples of 4.
     """
 
     side = 4
@@ -100,29 +104,30 @@ class OutputLayer:
 
 
 def build_activation(norm: nn.BatchNorm2d, device: torch.device, dtype: torch.dtype) -> Layer:
-    """BatchNorm and ReLU: one pass of oneDNN where there is oneDNN."""
-    if device.type == "cpu" and onednn.has_onednn(dtype):
-        return functools.partial(Convolution(as_depthwise_conv(norm), device, dtype), relu=True)
+    """BatchNorm and ReLU, in one pass over memory where oneDNN can do that."""
+    depthwise = Convolution(as_depthwise_conv(norm), device, dtype)
+    if depthwise.fused:
+        return functools.partial(depthwise, relu=True)
     norm = norm.to(device)
     return lambda x: F.relu_(norm(x))
 
 
 def as_depthwise_conv(norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """BatchNorm as a convolution of each channel with one number."""
+    """BatchNorm as a depthwise 1x1 convolution."""
     identity = nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features, bias=False)
     nn.init.ones_(identity.weight)
     return fold_batchnorm(identity.eval(), norm)
 
 
 def upsample(x: Tensor) -> Tensor:
-    """Bilinear, to twice height and width."""
-    if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # there, two passes of lerp take half the time
+    """Bilinear upsampling to twice the height and width, as `F.interpolate` with align_corners=False."""
+    if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # two passes of lerp take half the time there
         return _double(_double(x, 2), 3)
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _double(x: Tensor, axis: int) -> Tensor:
-    """Each value becomes two, a quarter of the way to its neighbors, or itself where there is none."""
+    """Linear upsampling along one axis: each value becomes two, each a quarter of the way to its neighbor."""
     shape = list(x.shape)
     shape[axis] *= 2
     result = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
@@ -134,4 +139,5 @@ def _double(x: Tensor, axis: int) -> Tensor:
 
 
 def fold_batchnorm(convolution: nn.Module, norm: nn.Module) -> nn.Conv2d:
+    """One convolution that computes `norm` after `convolution`."""
     return fuse_conv_bn_eval(cast(nn.Conv2d, convolution), cast(nn.BatchNorm2d, norm))

@@ -16,14 +16,12 @@ from residae.engine.tiles import Region, Tile, covering
 from residae.model import PreActResidualDecoder, PreActResidualEncoder
 from residae.progress import Progress
 
-MAX_STAGE_COLUMNS = 240  # that a stage makes at once: beyond 250, oneDNN's bfloat16 is slower, three times at its worst
-MAX_STAGE_TENSOR_BYTES = (
-    28 * 10**6
-)  # of one of its tensors: 32 MiB and more come fresh from the system each time, page by page
+MAX_STAGE_COLUMNS = 240  # pixels in a row of a stage's output: above 250, oneDNN's bfloat16 is up to three times slower
+MAX_STAGE_TENSOR_BYTES = 28_000_000  # below glibc's 32 MiB mmap threshold, above which each allocation is zeroed anew
 
 
 def build_encoder(network: PreActResidualEncoder, device: torch.device, dtype: torch.dtype) -> list["Stage"]:
-    """Four stages, each halving height and width; the stem belongs to the first."""
+    """Build the encoder's four stages, each of which halves height and width. The first includes the stem."""
     block, dtype = (Int8Block if dtype == torch.int8 else FloatBlock), activation_dtype(dtype)
     convolution, norm, _ = network.stem
     stem = functools.partial(Convolution(fold_batchnorm(convolution, norm), device, dtype), relu=True)
@@ -32,7 +30,7 @@ def build_encoder(network: PreActResidualEncoder, device: torch.device, dtype: t
     ]
     stages[0].insert(0, stem)
     width = cast(nn.Conv2d, convolution).out_channels
-    # 7 of the pixels that a stage is given matter on each side of one that it makes, 10 with the stem.
+    # An output pixel depends on 7 input pixels on each side, on 10 with the stem.
     return [
         Stage(layers, width << i, device, dtype, source=2, target=1, halo=4 if i else 5)
         for i, layers in enumerate(stages)
@@ -40,10 +38,10 @@ def build_encoder(network: PreActResidualEncoder, device: torch.device, dtype: t
 
 
 def build_decoder(network: PreActResidualDecoder, device: torch.device, dtype: torch.dtype) -> list["Stage"]:
-    """Four stages, each doubling height and width; the output belongs to the last.
+    """Build the decoder's four stages, each of which doubles height and width. The last includes the output layer.
 
-    The 1x1 convolution goes before the upsampling: they commute, and it has a quarter of the pixels there. From there
-    it goes on to the end of the stage before, which then has less to hand over.
+    The 1x1 convolution runs before the upsampling: the two commute, and there it has a quarter of the pixels. It is
+    moved on to the end of the stage before, whose output then has fewer channels.
     """
     block, dtype = (Int8Block if dtype == torch.int8 else FloatBlock), activation_dtype(dtype)
     convolutions: list[Layer] = []
@@ -58,7 +56,7 @@ def build_decoder(network: PreActResidualDecoder, device: torch.device, dtype: t
         layers.append(end)
     *rest, last = stages
     width = network.out.in_channels
-    # 4 of the pixels that a stage makes matter on each side of one, 7 before the output.
+    # An output pixel depends on 4 pixels of the upsampled input on each side, on 7 with the output layer.
     return [
         *(Stage(layers, width << 3 - i, device, dtype, source=1, target=2, halo=3) for i, layers in enumerate(rest)),
         Stage(last, width, device, dtype, source=2, target=4, halo=2),
@@ -67,10 +65,23 @@ def build_decoder(network: PreActResidualDecoder, device: torch.device, dtype: t
 
 @dataclass(frozen=True)
 class Stage:
-    """Layers that take `source` pixels for each `target` that they make, and look `halo` times as many further."""
+    """Consecutive layers of the network, run in tiles that fit the cache of a CPU.
+
+    Tiles are measured in units of `source` x `source` input pixels, from which `target` x `target` output pixels are
+    computed.
+
+    Attributes:
+        layers: Each maps (1, C, H, W) to (1, C', H', W').
+        channels: Channels at the higher of the two resolutions.
+        device: Where the layers are.
+        dtype: Precision of the tensors between layers.
+        source: Side of a unit in input pixels.
+        target: Side of a unit in output pixels.
+        halo: Units on each side of a tile on which it depends.
+    """
 
     layers: Sequence[Layer]
-    channels: int  # at the higher of its two resolutions
+    channels: int
     device: torch.device
     dtype: torch.dtype
     source: int
@@ -78,10 +89,20 @@ class Stage:
     halo: int
 
     def __call__(
-        self, x: Tensor, origin: tuple[int, int], whole: "Tile", buffers: "PingPongBuffers", progress: Progress | None
+        self, x: Tensor, origin: tuple[int, int], whole: Tile, buffers: "PingPongBuffers", progress: Progress | None
     ) -> Tensor:
-        """(1, C, H, W), of which the first pixel lies at `origin`, on any device and in any precision -> what is made
-        of the units of `whole`."""
+        """Run the layers.
+
+        Args:
+            x: (1, C, H, W), on any device and in any precision: a part of the stage's input.
+            origin: Row and column of the input at which `x` begins.
+            whole: The units to compute.
+            buffers: Memory for the result.
+            progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+        Returns:
+            (1, C', H', W'): the output pixels of `whole`, valid until the call after the next with these buffers.
+        """
         tiles = list(whole.split(*self._sides())) if self.device.type == "cpu" else [whole]
         result: Tensor | None = None
         for number, tile in enumerate(tiles):
@@ -103,8 +124,8 @@ class Stage:
         return cast(Tensor, result)
 
     def _sides(self) -> tuple[int, int]:
-        """Rows and columns of the tiles that suit a CPU, in units."""
-        pixels = max(self.source, self.target) ** 2  # of a unit, at the higher of the two resolutions
+        """Rows and columns of a CPU's tiles, in units."""
+        pixels = max(self.source, self.target) ** 2  # pixels of a unit at the higher of the two resolutions
         units = MAX_STAGE_TENSOR_BYTES // (self.channels * self.dtype.itemsize * pixels)
         columns = min(MAX_STAGE_COLUMNS // self.target, math.isqrt(units))
         rows = units // columns
@@ -112,25 +133,37 @@ class Stage:
 
 
 class PingPongBuffers:
-    """Memory for what one stage hands to the next, in two pieces that take buffers and are kept from tile to tile: what
-    is this large comes from the system page by page, each filled with zeros, and took a tenth of an encoder's time."""
+    """Two alternating buffers for the tensors between stages, kept from tile to tile. One call of the engine owns them.
+
+    The system zeroes an allocation of this size page by page, which took a tenth of an encoder's time.
+    """
 
     def __init__(self) -> None:
         self.pieces = [torch.empty(0, dtype=torch.uint8)] * 2
 
     def empty(self, channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
-        """(1, C, H, W), channels last, good until the call after the next."""
+        """An uninitialized (1, C, H, W) in channels_last, valid until the call after the next."""
         self.pieces.reverse()
         size = channels * height * width * dtype.itemsize
         if len(self.pieces[0]) < size:
-            self.pieces[0] = torch.empty(0, dtype=torch.uint8)  # before there is a larger one
+            self.pieces[0] = torch.empty(0, dtype=torch.uint8)  # frees the old one before the new one is allocated
             self.pieces[0] = torch.empty(size, dtype=torch.uint8)
         return self.pieces[0][:size].view(dtype).view(1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def plan_stages(stages: Sequence[Stage], shape: Sequence[int], wanted: Region) -> list[tuple[Stage, Tile]]:
-    """Each of `stages` with what it has to make of an array of `shape` (H, W), so that the last makes what is wanted:
-    the halo that a tile begins with is used up on the way, and not carried along."""
+    """Find the part of its output that each stage has to compute.
+
+    Each stage computes only what the next one depends on, so that the halo shrinks on the way.
+
+    Args:
+        stages: In the order in which they run.
+        shape: Height and width of the first stage's input.
+        wanted: Rows and columns of the last stage's output.
+
+    Returns:
+        Each stage with its tile, in units of the stage.
+    """
     height, width = shape
     bounds = []
     for stage in stages:

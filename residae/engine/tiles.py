@@ -7,15 +7,19 @@ from dataclasses import dataclass, replace
 
 from residae.geometry import STRIDE
 
-Region = tuple[slice, slice]  # rows and columns, in pixels
+Region = tuple[slice, slice]  # rows and columns in pixels
 WHOLE: Region = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a picture, in units of one or more pixels: what is wanted, and the halo that is needed for it.
+    """A part of a picture, its core, and the halo around it on which it depends. Lengths are in units of pixels.
 
-    The halo ends where the picture does, of which `bounds` are height and width.
+    Attributes:
+        rows: Rows of the core.
+        columns: Columns of the core.
+        bounds: Height and width of the picture, at whose edges the halo ends.
+        halo: Width of the halo.
     """
 
     rows: range
@@ -24,21 +28,21 @@ class Tile:
     halo: int
 
     def core(self, scale: int = 1, origin: tuple[int, int] = (0, 0)) -> Region:
-        """Where the result goes, in an array that begins at `origin`, with `scale` pixels to a unit."""
+        """Where the core lies in an array that begins at `origin`, with `scale` pixels to a unit."""
         return _scale(self.rows, scale, origin[0]), _scale(self.columns, scale, origin[1])
 
     def outer(self, scale: int = 1, origin: tuple[int, int] = (0, 0)) -> Region:
-        """What goes into the network, in an array that begins at `origin`."""
+        """Where core and halo lie in an array that begins at `origin`, with `scale` pixels to a unit."""
         rows, columns = self._outer()
         return _scale(rows, scale, origin[0]), _scale(columns, scale, origin[1])
 
     def inner(self, scale: int = 1) -> Region:
-        """Where the core lies in the network's output."""
+        """Where the core lies in the network's output for core and halo."""
         rows, columns = self._outer()
         return self.core(scale, (rows.start * scale, columns.start * scale))
 
     def cut(self, most: int) -> Iterator["Tile"]:
-        """Near-equal parts of at most `most` units. Beside a cut work is done twice: together they are short."""
+        """Split into near-equal tiles of at most `most` units, with the shortest cuts: the halos are computed twice."""
         height, width = len(self.rows), len(self.columns)
         best, shortest = (1, 1), math.inf
         for i in range(1, height + 1):
@@ -50,7 +54,7 @@ class Tile:
         return self.split(*best)
 
     def split(self, height: int, width: int) -> Iterator["Tile"]:
-        """Near-equal parts of at most `height` x `width`."""
+        """Split into near-equal tiles of at most `height` x `width` units."""
         for rows in _split_range(self.rows, height):
             for columns in _split_range(self.columns, width):
                 yield replace(self, rows=rows, columns=columns)
@@ -75,13 +79,21 @@ def _split_range(units: range, side: int) -> Iterator[range]:
 
 
 def pixel_range(part: slice, length: int) -> range:
-    """The stretch of one axis that a region asks for. ValueError where it is empty or has gaps."""
+    """The pixels of one axis in a region.
+
+    Args:
+        part: The rows or the columns of the region.
+        length: Of the axis, in pixels.
+
+    Raises:
+        ValueError: The slice is empty, or its step is not 1.
+    """
     pixels = range(length)[part]
     if not pixels or pixels.step != 1:
-        raise ValueError(f"{part} is no stretch of {length} pixels")
+        raise ValueError(f"{part} is empty or has gaps on an axis of {length} pixels")
     return pixels
 
 
 def covering(pixels: range | slice, side: int = STRIDE) -> range:
-    """The units of `side` pixels that hold these pixels."""
+    """The units of `side` pixels that contain these pixels."""
     return range(pixels.start // side, -(-pixels.stop // side))
