@@ -1,4 +1,4 @@
-"""Edits of a latent, and what each of its channels is worth."""
+"""Edit a latent, and measure what each of its channels contributes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,19 +15,25 @@ from residae.progress import Progress, between
 
 @dataclass(frozen=True)
 class Edits:
-    """What is done to a latent before it is decoded. Units are those of a channel's own mean and deviation.
+    """Edits of a latent, applied in this order: blend, gains, step, noise.
 
-    A channel keeps its mean, which is the tables', and what it deviates from it is multiplied by its gain, rounded to
-    steps and made noisy: gain 0 mutes a channel. The other picture's latent is mixed in before all that.
+    The last three apply to a channel's deviation from its mean in the codec's tables, so that a gain of 0 mutes the
+    channel. Steps and noise are in standard deviations of the channel after blending.
+
+    Attributes:
+        gains: A factor for each channel; empty for 1 throughout.
+        blend: The share of the other picture's latent, 0 to 1.
+        step: To multiples of which values are rounded; 0 does not round.
+        noise: Standard deviation of the Gaussian noise that is added, with a fixed seed.
     """
 
-    gains: tuple[float, ...] = ()  # one for each channel; none for 1 throughout
-    blend: float = 0.0  # 0 .. 1: how much of the other picture
-    step: float = 0.0  # standard deviations; 0 does not round
-    noise: float = 0.0  # standard deviations of Gaussian noise, the same each time
+    gains: tuple[float, ...] = ()
+    blend: float = 0.0
+    step: float = 0.0
+    noise: float = 0.0
 
     def __bool__(self) -> bool:
-        """Whether anything changes."""
+        """Whether the edits change anything."""
         return bool(self.blend or self.step or self.noise or any(gain != 1 for gain in self.gains))
 
 
@@ -42,11 +48,14 @@ def edit_latents(
     Args:
         latents: (C, h, w) of Y, or of Y, Cb and Cr; they are not changed.
         edits: What to do.
-        means: (3, C) mean of each channel, by plane: `Tables.means`.
+        means: (3, C) mean of each channel by plane, `Tables.means`.
         others: Latents of the same shapes to blend in.
 
+    Returns:
+        Latents of the same shapes, float32.
+
     Raises:
-        ValueError: Shapes do not fit.
+        ValueError: Shapes differ, or there are not as many gains as channels.
     """
     random = np.random.default_rng(0)
     triples = zip(latents, others or latents, means, strict=False)
@@ -81,7 +90,17 @@ def reconstruct_edited(
 def channel_losses(
     pipeline: Pipeline, picture: Picture, encoding: Encoding, progress: Progress | None = None
 ) -> Iterator[float]:
-    """For each channel in turn, the PSNR of luma in dB that is lost by muting it."""
+    """Measure how much muting each channel costs.
+
+    Args:
+        pipeline: Decodes the picture.
+        picture: The original.
+        encoding: Of the picture.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Yields:
+        For each channel in order, the loss of luma PSNR in dB.
+    """
     luma, channels = encoding.latents[:1], pipeline.latent_channels
     parts = [between(progress, i / (channels + 1), (i + 1) / (channels + 1)) for i in range(channels + 1)]
     original = to_gray(picture)
@@ -99,9 +118,9 @@ def _edit(
     latent: Latent, other: Latent, means: NDArray[np.float32], edits: Edits, random: np.random.Generator
 ) -> Latent:
     if other.shape != latent.shape:
-        raise ValueError(f"latents to be blended differ in shape: {latent.shape} and {other.shape}")
+        raise ValueError(f"latents to blend differ in shape: {latent.shape} and {other.shape}")
     if edits.gains and len(edits.gains) != len(latent):
-        raise ValueError(f"{len(latent)} channels have as many gains, not {len(edits.gains)}")
+        raise ValueError(f"{len(latent)} channels need as many gains, not {len(edits.gains)}")
     values = latent + edits.blend * (other - latent) - means
     deviation = values.std((1, 2), keepdims=True)
     if edits.gains:

@@ -1,4 +1,4 @@
-"""What the network is made of, stage by stage: read off the network itself, without its weights."""
+"""The stages of the network with their sizes and costs, computed from the network itself without its weights."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -8,24 +8,41 @@ from torch import nn
 
 from residae.model import ResidualAutoencoder
 
-SIDE = 256  # pixels of the square picture that operations are counted for
+SIDE = 256  # pixels; operations are counted for a square picture of this size
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the encoder or decoder, and what it puts out."""
+    """One stage of the encoder or decoder.
+
+    Attributes:
+        name: Such as `stem` or `stage 1`.
+        channels: Of its output.
+        side: Of its output for a picture of SIDE x SIDE pixels.
+        parameters: Number of them.
+        flops: For that picture, 2 for each multiply-add.
+    """
 
     name: str
-    channels: int  # of its output
-    side: int  # of its output for a picture of SIDE x SIDE
+    channels: int
+    side: int
     parameters: int
-    flops: int  # for that picture, at 2 per multiply-add
+    flops: int
 
 
 @cache
 def summarize(base_channels: int, latent_channels: int) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
-    """The stages of the encoder, the last of which gives the latent, and of the decoder, the last the picture."""
-    with torch.device("meta"):  # shapes alone: nothing is allocated
+    """Describe the stages of a network.
+
+    Args:
+        base_channels: As in `ResidualAutoencoder`.
+        latent_channels: As in `ResidualAutoencoder`.
+
+    Returns:
+        The stages of the encoder, the last of which returns the latent, and those of the decoder, the last of which
+        returns the picture.
+    """
+    with torch.device("meta"):  # shapes only: nothing is allocated
         network = ResidualAutoencoder(base_channels, latent_channels)
     encoder = [("stem", network.encoder.stem), *_numbered(network.encoder.stages)]
     decoder = [*_numbered(network.decoder.stages), ("output", network.decoder.out)]
@@ -40,7 +57,7 @@ def summarize(base_channels: int, latent_channels: int) -> tuple[tuple[Stage, ..
 
 
 def _stage(name: str, module: nn.Module, side: int) -> Stage:
-    """All convolutions of a stage put out pictures of its own side: it shrinks with the first, or grows before it."""
+    """Describe a stage whose output is `side` x `side`, as is that of each of its convolutions."""
     convolutions = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
     parameters = sum(parameter.numel() for parameter in module.parameters())
     flops = 2 * side**2 * sum(convolution.weight.numel() for convolution in convolutions)
