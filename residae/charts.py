@@ -1,4 +1,4 @@
-"""Charts and drawings of the page as inline SVG: numbers in, text out."""
+"""Charts and drawings as inline SVG. Each function takes numbers and returns the text of an SVG."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from residae.heatmaps import diverging, round_scale, sequential
 
-# Okabe and Ito, "Color universal design", 2008, but for the first: told apart by every kind of color vision, and, with
-# a mark of its own each, by none at all. Dark enough for white, light enough for black.
+# From Okabe and Ito, "Color universal design", 2008, darkened for contrast on white as well as on black. Each kind of
+# color vision distinguishes them, and each has a mark of its own.
 SERIES: tuple[tuple[str, str], ...] = (  # color, path of the mark about (0, 0)
     ("currentColor", "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z"),
     ("#c2571a", "M-4 -4h8v8h-8z"),
@@ -25,7 +25,15 @@ Floats = NDArray[np.floating]
 
 
 def color_bar(scale: float, signed: bool) -> str:
-    """The key to `heatmaps.error_map` at `scale`, as an SVG of 44 px height and all the width there is."""
+    """The key to `heatmaps.error_map`.
+
+    Args:
+        scale: As in `heatmaps.error_map`.
+        signed: As in `heatmaps.error_map`.
+
+    Returns:
+        An SVG of full width, 44 pixels high.
+    """
     title = "Absolute error in gray levels (0 to 255)"
     table = sequential()
     values = np.linspace(0, scale, 5)
@@ -36,29 +44,35 @@ def color_bar(scale: float, signed: bool) -> str:
     if scale > 8:
         values = np.rint(values)  # a quarter of 255 is not whole
     labels = [_number(v) for v in values]
-    if scale < 255:  # the ends also stand for all that lies beyond
+    if scale < 255:  # the colors of the ends also stand for larger errors
         labels[-1] = f"\N{GREATER-THAN OR EQUAL TO} {labels[-1]}"
         if signed:
             labels[0] = f"\N{LESS-THAN OR EQUAL TO} {labels[0]}"
     places = 100 * (values - values[0]) / (values[-1] - values[0])
-    # A CSS background needs no id: an SVG gradient's would clash between bars, and fail where the first is hidden.
+    # A CSS background needs no id. The ids of SVG gradients would clash between bars, and fail if the first is hidden.
     stops = ", ".join(_hex(color) for color in table[np.linspace(0, len(table) - 1, 17).astype(int)])
     style = f"background: linear-gradient(to right, {stops}) 0 0 / 100% 12px no-repeat"
     return _svg(title, 44, _axis(places, labels, 12), style)
 
 
 def error_histogram(error: Floats) -> str:
-    """How many pixels have which luma error, on a logarithmic axis, as an SVG of 184 px height and full width.
+    """The distribution of the luma error, on a logarithmic axis.
 
-    The horizontal axis ends at a round number that no error exceeds; bins are an odd number of gray levels wide, one
-    of them centerd on 0. Bars of less than 0.001 % of the pixels are not drawn. `error` is `heatmaps.luma_error`.
+    The horizontal axis ends at a round number that no error exceeds. Bins are an odd number of gray levels wide, and
+    one is centered on 0. Bars of less than 0.001 % of the pixels are not drawn.
+
+    Args:
+        error: (H, W), as `heatmaps.luma_error` returns it.
+
+    Returns:
+        An SVG of full width, 184 pixels high.
     """
-    limit = round_scale(round(float(abs(error).max())))  # luma in float32 may pass 255 by a hair
-    width = limit // 32 | 1  # odd, so that no whole gray level lies on the edge of a bin
-    half = -(-limit // width)  # bins on either side of the one at 0
+    limit = round_scale(round(float(abs(error).max())))  # rounding in float32 may exceed 255
+    width = limit // 32 | 1  # odd, so that no gray level is on the edge of a bin
+    half = -(-limit // width)  # bins on each side of the one at 0
     count = np.bincount(np.rint(error / width).astype(np.int64).ravel() + half, minlength=2 * half + 1)
     with np.errstate(divide="ignore"):
-        depth = np.minimum(-np.log10(count / error.size), DECADES)  # decades below all pixels
+        depth = np.minimum(-np.log10(count / error.size), DECADES)  # decades below 100 %
 
     bars = ""
     for color, first, last in (
@@ -68,7 +82,7 @@ def error_histogram(error: Floats) -> str:
     ):
         steps = "".join(f"V{y:.3f}h1" for y in depth[first:last])
         bars += f'<path d="M{first} {DECADES}{steps}V{DECADES}z" fill="{color}"/>'
-    top, bottom = 14, 150  # px: room for the top label above, the axis and the title below
+    top, bottom = 14, 150  # pixels; the top label is above, the axis and the title below
     plot = (
         f'<svg y="{top}" width="100%" height="{bottom - top}" viewBox="0 0 {2 * half + 1} {DECADES}" '
         f'preserveAspectRatio="none">{bars}</svg>'
@@ -85,9 +99,14 @@ def error_histogram(error: Floats) -> str:
 
 
 def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
-    """Shares of bits, and what muting takes away in dB, for each channel, as an SVG of full width.
+    """Bars for each channel: its share of the bits, and the loss from muting it.
 
-    Both (C,), in the order of the network; either may be missing. A channel that helps nothing when heard has no bar.
+    Args:
+        bits: (C,) bits of each channel, or None.
+        losses: (C,) loss of luma PSNR in dB, or None; a negative loss has no bar.
+
+    Returns:
+        An SVG of full width.
     """
     groups = [
         (name, np.asarray(values, np.float64), unit)
@@ -99,12 +118,12 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
     content = ""
     for row, (name, values, unit) in enumerate(groups):
         base = top + row * (height + 30) + height
-        shown = 100 * values / max(values.sum(), 1e-12) if unit == "%" else values
-        most = max(float(shown.max(initial=0)), 1e-9)
+        heights = 100 * values / max(values.sum(), 1e-12) if unit == "%" else values
+        highest = max(float(heights.max(initial=0)), 1e-9)
         content += _text("0", base - height - 6, "start", f"{'Share of the ' if unit == '%' else ''}{name}")
         content += f'<line x2="100%" y1="{base}" y2="{base}" stroke="currentColor" opacity="0.3"/>'
-        for c, value in enumerate(shown):
-            tall = max(0.0, float(value)) / most * (height - 16)
+        for c, value in enumerate(heights):
+            tall = max(0.0, float(value)) / highest * (height - 16)
             content += (
                 f'<rect x="{100 * (c + 0.14) / channels:g}%" width="{72 / channels:g}%" y="{base - tall:.1f}" '
                 f'height="{tall:.1f}" fill="{SERIES[1 + row][0]}">'
@@ -118,10 +137,15 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
 
 
 def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], marked: float | None) -> str:
-    """PSNR in dB against bits per pixel, a line for each codec in the order of SERIES, as an SVG of full width.
+    """PSNR against rate, a line for each codec.
 
-    `curves` hold (bits per pixel, dB), by rising rate; one of none keeps its color from the others. `marked` is the
-    rate of the file that is shown. Exact copies, of infinitely many dB, are left out.
+    Args:
+        curves: (bits per pixel, dB) by rising rate, by name of the codec. Colors and marks follow its order; an empty
+            curve keeps its own. Points of infinite PSNR are not drawn.
+        marked: The rate of the current file, or None.
+
+    Returns:
+        An SVG of full width, or an empty text if there is no point.
     """
     curves = {name: [point for point in curve if math.isfinite(point[1])] for name, curve in curves.items()}
     points = [point for curve in curves.values() for point in curve]
@@ -129,7 +153,7 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
         return ""
     rates, decibels = zip(*points, strict=True)
     rate_ticks, psnr_ticks = _ticks(0, max(*rates, marked or 0)), _ticks(min(decibels), max(decibels))
-    left, top, width, height = 11.0, 14, 86.0, 250  # percent and pixels; a phone has room for four digits in 11 %
+    left, top, width, height = 11.0, 14, 86.0, 250  # percent and pixels; on a phone, 11 % has room for four digits
 
     def place(rate: float, psnr: float) -> tuple[float, float]:
         x = left + width * (rate - rate_ticks[0]) / (rate_ticks[-1] - rate_ticks[0])
@@ -151,7 +175,7 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
             f'<line x1="{x:.3f}%" x2="{x:.3f}%" y1="{top}" y2="{top + height}" stroke="currentColor" '
             f'stroke-dasharray="3 3" opacity="0.7"/>'
         )
-        side, anchor = (0.6, "start") if x < 50 else (-0.6, "end")  # where there is more room
+        side, anchor = (0.6, "start") if x < 50 else (-0.6, "end")  # on the side with more room
         content += _text(f"{x + side:.3f}%", top + 8, anchor, "this file")
     series = [(*style, *named) for style, named in zip(SERIES, curves.items(), strict=False) if named[1]]
     for color, mark, _, curve in series:
@@ -162,43 +186,48 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
             )
         for (x, y), (rate, psnr) in zip(places, curve, strict=True):
             content += _mark(f"{x:.3f}%", y, color, mark, f"{psnr:.2f} dB at {rate:.3f} bits per pixel")
-    ends = [0, *accumulate(len(name) + 4 for _, _, name, _ in series)]  # of the names, in letters
+    ends = [0, *accumulate(len(name) + 4 for _, _, name, _ in series)]  # of the names, in characters
     for start, (color, mark, name, _) in zip(ends, series, strict=False):
-        place_of_key, line = f"{1.5 + 97 * start / ends[-1]:.3f}%", top + height + 36
-        content += _mark(place_of_key, line, color, mark, name)
-        content += f'<svg x="{place_of_key}" overflow="visible"><text x="11" y="{line + 4}">{name}</text></svg>'
+        key_x, key_y = f"{1.5 + 97 * start / ends[-1]:.3f}%", top + height + 36
+        content += _mark(key_x, key_y, color, mark, name)
+        content += f'<svg x="{key_x}" overflow="visible"><text x="11" y="{key_y + 4}">{name}</text></svg>'
     return _svg("PSNR in dB against bits per pixel, by codec", top + height + 66, content)
 
 
 def network_diagram(
     encoder: Sequence[tuple[str, int, int, int, int]], decoder: Sequence[tuple[str, int, int, int, int]]
 ) -> str:
-    """The hourglass of the network, as an SVG: boxes as high as the picture there and as wide as there are channels.
+    """The stages of the network as boxes, whose height grows with the side and whose width grows with the channels.
 
-    Each stage is its name, channels, side in pixels, parameters and operations. The encoder's last is the latent.
+    Args:
+        encoder: (name, channels, side in pixels, parameters, FLOP) of each stage; the last one returns the latent.
+        decoder: The same of each stage of the decoder.
+
+    Returns:
+        An SVG, 720 to 1,080 pixels wide.
     """
     stages = [*encoder, *decoder]
     side = stages[0][2]
     gap, left, middle = 12.0, 46.0, 150.0
-    most = max(stage[1] for stage in stages)
-    widths = [22 + 66 * (channels / most) ** 0.5 for _, channels, *_ in stages]
+    most_channels = max(stage[1] for stage in stages)
+    widths = [22 + 66 * (channels / most_channels) ** 0.5 for _, channels, *_ in stages]
     total = 2 * left + sum(widths) + gap * (len(stages) - 1) + 44
     content, x = _box(4, middle, 34, 200, "none", "picture"), left
-    for number, ((name, channels, cells, parameters, flops), width) in enumerate(zip(stages, widths, strict=True)):
-        tall = 16 + 184 * (cells / side) ** 0.55
-        is_latent = number == len(encoder) - 1
-        kind = "latent" if is_latent else "encoder" if number < len(encoder) else "decoder"
-        content += _box(x, middle, width, tall, kind, f"{name}: {channels} channels of {cells} x {cells}")
+    for index, ((name, channels, stage_side, parameters, flops), width) in enumerate(zip(stages, widths, strict=True)):
+        tall = 16 + 184 * (stage_side / side) ** 0.55
+        is_latent = index == len(encoder) - 1
+        kind = "latent" if is_latent else "encoder" if index < len(encoder) else "decoder"
+        content += _box(x, middle, width, tall, kind, f"{name}: {channels} channels of {stage_side} x {stage_side}")
         center = x + width / 2
         content += _text(f"{center:.1f}", middle - tall / 2 - 8, "middle", str(channels))
         content += _text(f"{center:.1f}", 274, "middle", "latent" if is_latent else name)
-        content += _text(f"{center:.1f}", 289, "middle", str(cells))
+        content += _text(f"{center:.1f}", 289, "middle", str(stage_side))
         content += _text(f"{center:.1f}", 306, "middle", _short(parameters))
         content += _text(f"{center:.1f}", 321, "middle", _short(flops))
         x += width + gap
     content += _box(x, middle, 34, 200, "none", "reconstruction")
-    for y, words in ((274, "stage"), (289, "side, px"), (306, "weights"), (321, "FLOP")):
-        content += _text("2", y, "start", words)
+    for y, label in ((274, "stage"), (289, "side, px"), (306, "weights"), (321, "FLOP")):
+        content += _text("2", y, "start", label)
     content += _text("2", 26, "start", "channels")
     title = "The network: encoder, latent and decoder, each box as high as the picture is there"
     return (
@@ -208,7 +237,7 @@ def network_diagram(
 
 
 def _axis(places: Floats, labels: Iterable[str], y: float) -> str:
-    """Ticks at `places`, in percent of the width, with labels below."""
+    """Ticks at these percentages of the width, with labels below."""
     axis = ""
     for place, label in zip(places, labels, strict=True):
         x = f"{place:g}%"
@@ -218,7 +247,7 @@ def _axis(places: Floats, labels: Iterable[str], y: float) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """At least two round numbers, evenly spaced, that enclose the two; about six."""
+    """Two to about seven evenly spaced round numbers, from `low` or below to `high` or above."""
     span = max(high - low, 0.01)
     unit = 10.0 ** math.floor(math.log10(span))
     step = next(unit * m for m in (0.2, 0.5, 1, 2) if span / (unit * m) <= 6)
@@ -241,12 +270,12 @@ def _box(x: float, middle: float, width: float, height: float, kind: str, title:
     )
 
 
-def _text(x: str, y: float, anchor: str, words: str) -> str:
-    return f'<text x="{x}" y="{y:g}" text-anchor="{anchor}">{words}</text>'
+def _text(x: str, y: float, anchor: str, text: str) -> str:
+    return f'<text x="{x}" y="{y:g}" text-anchor="{anchor}">{text}</text>'
 
 
 def _svg(title: str, height: int, content: str, style: str = "") -> str:
-    """All the width there is, unscaled: text keeps its size. The title is the label and the last line."""
+    """An SVG of full width in which text keeps its size. The title is its label and its last line."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" width="100%" height="{height}" '
         f'fill="currentColor" font-size="11" style="font-variant-numeric: tabular-nums; {style}">'
@@ -263,7 +292,7 @@ def _number(value: float) -> str:
 
 
 def _short(number: float) -> str:
-    """Three digits and a unit: 525 k, 17.2 G."""
+    """A number with three digits and a unit, such as `525 k` or `17.2 G`."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g} {unit}"

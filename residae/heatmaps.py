@@ -1,6 +1,6 @@
-"""What the page shows of an error or a latent: pictures as (H, W, 3) uint8 arrays, and sentences.
+"""Errors and latents as pictures and as sentences. Pictures are (H, W, 3) uint8 arrays.
 
-Errors are in gray levels, 0 to 255. Signed errors are reconstruction - original: blue is too dark, orange too bright.
+Errors are in gray levels, 0 to 255. A signed error is reconstruction - original: blue is too dark, orange too bright.
 """
 
 from dataclasses import dataclass
@@ -28,10 +28,9 @@ CONES_TO_LINEAR_SRGB = np.array(
     ]
 )
 
+BLOCK = 8  # pixels; an error within so many pixels of an edge counts as on it
 
-BLOCK = 8  # pixels: an error just beside an edge still counts as on it
-
-REGIONS: dict[str, tuple[int | slice, int | slice]] = {
+REGIONS: dict[str, tuple[int | slice, int | slice]] = {  # row and column of a 3 x 3 grid
     "in the upper left": (0, 0),
     "at the top center": (0, 1),
     "in the upper right": (0, 2),
@@ -47,7 +46,7 @@ REGIONS: dict[str, tuple[int | slice, int | slice]] = {
     "in the left third": (slice(None), 0),
     "down the middle": (slice(None), 1),
     "in the right third": (slice(None), 2),
-}  # row and column of a 3 x 3 grid
+}
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.floating]
@@ -55,10 +54,13 @@ Floats = NDArray[np.floating]
 
 @cache
 def sequential() -> Picture:
-    """(256, 3) colors from 0, deep indigo, through magenta and orange to 1, pale yellow.
+    """A color map for values from 0, deep indigo, through magenta and orange to 1, pale yellow.
 
-    A helix in OKLab: lightness rises evenly while (a, b) runs along a circular arc, so that neighbors are equally
-    far apart by construction, and lightness alone carries the value. Radius and center keep it inside sRGB.
+    It is a helix in OKLab: lightness rises evenly while (a, b) follows a circular arc, so that neighbors are equally
+    far apart, and lightness alone shows the value. Radius and center keep it inside sRGB.
+
+    Returns:
+        (256, 3) uint8 sRGB, read-only.
     """
     t = np.linspace(0, 1, 256)
     angle = np.radians(-96 + (118 + 96) * t)
@@ -67,10 +69,13 @@ def sequential() -> Picture:
 
 @cache
 def diverging() -> Picture:
-    """(255, 3) colors from -1, blue, through near-white to 1, orange: an odd number, so that 0 has its own, entry 127.
+    """A color map for values from -1, blue, through near-white to 1, orange.
 
-    Two straight lines in OKLab of the same lightness and chroma, hence equal steps and equal weight on both sides;
-    inside sRGB.
+    It consists of two straight lines in OKLab of equal lightness and chroma, so that steps are equal and both signs
+    have the same weight.
+
+    Returns:
+        (255, 3) uint8 sRGB, read-only; the middle entry, 127, is that of 0.
     """
     t = np.linspace(-1, 1, 255)
     hue = np.radians(np.where(t < 0, 258, 46))
@@ -79,9 +84,18 @@ def diverging() -> Picture:
 
 
 def error_scale(original: Picture, reconstruction: Picture) -> float:
-    """The first of 4, 8, 16, 32, 64, 128, 255 gray levels that 99 % of the pixels' absolute errors do not exceed.
+    """The scale on which an error map is easy to read.
 
-    Pictures that are compared share the largest of their scales. Raises ValueError where shapes differ.
+    Args:
+        original: (H, W) or (H, W, 3).
+        reconstruction: Of the same shape.
+
+    Returns:
+        The first of 4, 8, 16, 32, 64, 128, 255 gray levels that 99 % of the absolute errors do not exceed. Maps to be
+        compared should use the largest of their scales.
+
+    Raises:
+        ValueError: Shapes differ.
     """
     return round_scale(float(np.quantile(np.sqrt(_squared_error(original, reconstruction)), 0.99)))
 
@@ -92,16 +106,37 @@ def round_scale(error: float) -> int:
 
 
 def luma_error(original: Picture, reconstruction: Picture) -> NDArray[np.float32]:
-    """(H, W) reconstruction - original, in gray levels of luma. Raises ValueError where shapes differ."""
+    """The signed error of luma.
+
+    Args:
+        original: (H, W) or (H, W, 3).
+        reconstruction: Of the same shape.
+
+    Returns:
+        (H, W) reconstruction - original, in gray levels.
+
+    Raises:
+        ValueError: Shapes differ.
+    """
     _check(original, reconstruction)
     return _luma(reconstruction) - _luma(original)
 
 
 def error_map(original: Picture, reconstruction: Picture, signed: bool, scale: float) -> Picture:
-    """The error at every pixel of two (H, W) or (H, W, 3) pictures as an (H, W, 3) picture.
+    """Show the error of every pixel as a color.
 
-    Absolute errors are the root mean square over channels, whose mean square is that of PSNR; signed ones are of
-    luma. `scale` > 0 is the error in gray levels at which the color saturates. Raises ValueError where shapes differ.
+    Args:
+        original: (H, W) or (H, W, 3).
+        reconstruction: Of the same shape.
+        signed: Whether to show the signed error of luma; otherwise it is the root mean square over channels, whose mean
+            square is the MSE of PSNR.
+        scale: The error in gray levels at which the color saturates; above 0.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: Shapes differ.
     """
     if signed:
         return _diverge(luma_error(original, reconstruction) / scale)
@@ -113,7 +148,7 @@ def error_map(original: Picture, reconstruction: Picture, signed: bool, scale: f
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Of one latent channel, in the latent's own units."""
+    """Statistics of one latent channel, in the units of the latent."""
 
     mean: float
     standard_deviation: float
@@ -122,79 +157,81 @@ class ChannelStatistics:
 
 
 def channel_statistics(z_c: Floats) -> ChannelStatistics:
-    """Mean, standard deviation, minimum and maximum of one (h, w) latent channel."""
+    """Compute the statistics of one (h, w) latent channel."""
     mean, deviation = z_c.mean(dtype=np.float64), z_c.std(dtype=np.float64)
     return ChannelStatistics(float(mean), float(deviation), float(z_c.min()), float(z_c.max()))
 
 
 def latent_tiles(z: Floats, scale: float | None = None) -> list[Picture]:
-    """One picture for each channel of a (C, h, w) latent, on one scale: busy channels are vivid, empty ones pale.
+    """Show each channel of a latent, on one scale: channels that vary much are vivid, the others pale.
 
-    Each channel is centerd on its own mean, for offsets carry no picture. Colors saturate at a deviation of `scale`
-    in the latent's units; by default three standard deviations of the busiest channel. Every cell becomes a square
-    of whole pixels: the short side reaches 128 px unless the long side would pass 512 px.
+    Args:
+        z: (C, h, w) latent.
+        scale: The deviation from the channel's mean at which the color saturates, in the units of the latent; three
+            standard deviations of the channel that varies most if None.
+
+    Returns:
+        (H, W, 3) uint8 for each channel. Each cell is a square of whole pixels, as large as the short side needs to
+        reach 128 pixels, unless the long side would then exceed 512.
     """
     deviation = z - z.mean((1, 2), dtype=np.float64, keepdims=True)
-    scale = scale or 3 * float(deviation.std((1, 2)).max()) or 1.0  # a latent of constants has no spread
+    scale = scale or 3 * float(deviation.std((1, 2)).max()) or 1.0  # constant channels have no deviation
     return [_enlarge(_diverge(channel / scale), 128, 512) for channel in deviation]
 
 
 def latent_channel(z_c: Floats) -> Picture:
-    """One (h, w) channel on a scale of its own, three of its standard deviations; a long side of up to 1,024 px."""
+    """Show one (h, w) channel on its own scale, three of its standard deviations; the long side is up to 1,024 px."""
     deviation = z_c - z_c.mean(dtype=np.float64)
     return _enlarge(_diverge(deviation / (3 * float(deviation.std()) or 1.0)), 512, 1024)
 
 
 def where_error(original: Picture, reconstruction: Picture) -> str:
-    """One sentence on where the squared error sits: in which part of the picture, and whether where detail is.
+    """Say where the squared error is.
 
-    A part, a ninth or a third, is named where its share of the error exceeds its share of the area by 10 points or
-    more. Detail, the quarter of the picture with the steepest luma gradients, is named where it has half of the error
-    and twice its share. Raises ValueError where shapes differ.
+    A part of the picture, a ninth or a third, is named if its share of the error exceeds its share of the area by 10
+    points or more. Detail, the quarter of the picture with the steepest luma gradients, is named if it has half of the
+    error and twice its share by area; beside a part, if the detail is in that part by the same 10 points.
+
+    Args:
+        original: (H, W) or (H, W, 3).
+        reconstruction: Of the same shape.
+
+    Returns:
+        One sentence.
+
+    Raises:
+        ValueError: Shapes differ.
     """
     error = _squared_error(original, reconstruction)
     total = float(error.sum(dtype=np.float64))
     if not total:
         return "There is no error: the two pictures are equal."
 
+    size = _block_sums(np.ones(error.shape))
+    gradient = _block_sums(_gradient_energy(original)) / size
+    sharpest = gradient > np.quantile(gradient, 0.75)  # fewer blocks than a quarter if many are flat
+    share_of_error = float(_block_sums(error)[sharpest].sum()) / total
+    share_of_area = float(size[sharpest].sum()) / error.size
+    is_on_detail = share_of_error >= max(0.5, 2 * share_of_area)
+
     energy, area = _ninths(error)
     excess = energy - area
     place = max(REGIONS, key=lambda name: float(excess[REGIONS[name]].sum()))
-    share, part = float(energy[REGIONS[place]].sum()), float(area[REGIONS[place]].sum())
-
-    size = _block_sums(np.ones(error.shape))
-    detail = _block_sums(_gradient_energy(original)) / size
-    sharpest = detail > np.quantile(detail, 0.75)  # fewer blocks than a quarter where many are flat
-    on_detail, detailed = float(_block_sums(error)[sharpest].sum()) / total, float(size[sharpest].sum()) / error.size
-    clause = ""
-    if on_detail >= max(0.5, 2 * detailed):
-        clause = f"; {_percent(on_detail)} of it lies on the {_percent(detailed)} with the most detail"
-
-    if share - part >= 0.1:
-        subject = "Most of the error sits" if share > 0.5 else "The error gathers"
-        return f"{subject} {place}: {_percent(share)} of it on {_percent(part)} of the picture{clause}."
-    return f"The error is spread over the whole picture{clause}."
-
-
-def where_free(original: Picture, reconstruction: Picture) -> str:
-    """One sentence on the largest part, a ninth or a third, that is nearly free of squared error; "" if there is none.
-
-    It has at most a quarter of the error that its area would have. Raises ValueError where shapes differ.
-    """
-    error = _squared_error(original, reconstruction)
-    if not error.any():
-        return ""
-    energy, area = _ninths(error)
-    free = [name for name, cells in REGIONS.items() if energy[cells].sum() <= area[cells].sum() / 4 > 0]
-    if not free:
-        return ""
-    place = max(free, key=lambda name: float((area - energy)[REGIONS[name]].sum()))
-    share, part = float(energy[REGIONS[place]].sum()), float(area[REGIONS[place]].sum())
-    return f"What lies {place} is nearly free of it: {_percent(share)} on {_percent(part)} of the picture."
+    if excess[REGIONS[place]].sum() < 0.1:
+        return "Most of the error is where the detail is." if is_on_detail else "The error is spread over the picture."
+    if energy[REGIONS[place]].sum() <= 0.5:
+        return f"The error is largest {place}."
+    if is_on_detail:
+        height, width = error.shape
+        mask = sharpest.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)[:height, :width]
+        detail, _ = _ninths(mask.astype(np.float32))
+        if (detail - area)[REGIONS[place]].sum() >= 0.1:
+            return f"Most of the error is {place}, where the detail is."
+    return f"Most of the error is {place}."
 
 
 def _ninths(error: Floats) -> tuple[Floats, Floats]:
-    """(3, 3) shares of the error and of the area."""
+    """The shares of a 3 x 3 grid in the error and in the area."""
     rows, columns = ([side * i // 3 for i in range(4)] for side in error.shape)
     energy, area = np.zeros((3, 3)), np.zeros((3, 3))
     for i, j in np.ndindex(3, 3):
@@ -204,24 +241,36 @@ def _ninths(error: Floats) -> tuple[Floats, Floats]:
 
 
 def where_bits(bits: Floats) -> str:
-    """One sentence on how evenly a file's bits lie on the channels, of (C,) bits of each."""
+    """Say which channels take the bits of a file.
+
+    Args:
+        bits: (C,) bits of each channel.
+
+    Returns:
+        One or two sentences.
+    """
     shares = np.asarray(bits, np.float64) / max(float(bits.sum()), np.finfo(float).tiny)
     order = np.argsort(-shares, kind="stable")
     half = int(np.searchsorted(np.cumsum(shares[order]), 0.5)) + 1
-    busiest = ", ".join(str(i + 1) for i in sorted(order[:half]))
-    words = f"Half of the bits go into {half} of the {len(bits)} channels: {busiest}."
+    sentence = f"Half of the bits are in {_channels(order[:half])}."
     empty = np.flatnonzero(shares < 0.25 / len(bits))
     if len(empty):
-        words += f" Nearly empty: {', '.join(str(i + 1) for i in empty)}."
-    return words
+        sentence += f" {_channels(empty).capitalize()} {'is' if len(empty) == 1 else 'are'} nearly empty."
+    return sentence
+
+
+def _channels(indices: NDArray[np.integer]) -> str:
+    """The numbers of channels in words, counted from 1: `channels 1, 3 and 7`."""
+    *first, last = (str(index + 1) for index in sorted(indices))
+    return f"channels {', '.join(first)} and {last}" if first else f"channel {last}"
 
 
 def _squared_error(original: Picture, reconstruction: Picture) -> NDArray[np.float32]:
-    """(H, W): mean over channels."""
+    """(H, W) mean over channels."""
     _check(original, reconstruction)
     a, b = np.atleast_3d(original), np.atleast_3d(reconstruction)
     total = np.zeros(a.shape[:2], np.float32)
-    for c in range(a.shape[2]):  # one channel at a time: a third of the memory
+    for c in range(a.shape[2]):  # one channel at a time takes a third of the memory
         total += np.square(b[..., c].astype(np.float32) - a[..., c])
     total /= a.shape[2]
     return total
@@ -243,13 +292,13 @@ def _gradient_energy(picture: Picture) -> NDArray[np.float32]:
 
 
 def _block_sums(x: Floats) -> Floats:
-    """(H, W) -> sums over BLOCK x BLOCK squares, those at the right and lower edge cut."""
+    """Sums over squares of BLOCK x BLOCK pixels; those at the right and lower edges are cut."""
     rows = np.add.reduceat(x, range(0, x.shape[0], BLOCK), axis=0)
     return np.add.reduceat(rows, range(0, x.shape[1], BLOCK), axis=1)
 
 
 def _diverge(x: Floats) -> Picture:
-    """Colors of values in -1 .. 1; beyond, those of the ends."""
+    """The diverging color of each value, clipped to -1 .. 1."""
     picture: Picture = diverging()[np.rint(np.clip(x, -1, 1) * 127 + 127).astype(np.uint8)]
     return picture
 
@@ -261,13 +310,9 @@ def _enlarge(picture: Picture, short_side: int, long_side: int) -> Picture:
 
 
 def _srgb(lightness: Floats, a: Floats, b: Floats) -> Picture:
-    """OKLab -> (N, 3) sRGB, read-only as it is cached."""
+    """(N, 3) uint8 sRGB of OKLab colors, read-only because callers cache it."""
     linear = (np.stack((lightness, a, b), axis=1) @ OKLAB_TO_CONE_ROOTS.T) ** 3 @ CONES_TO_LINEAR_SRGB.T
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     table: Picture = np.rint(255 * encoded).astype(np.uint8)
     table.flags.writeable = False
     return table
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.005 else "less than 1 %"

@@ -20,7 +20,7 @@ def texts(svg: str) -> list[str]:
         (255, True, ["−255", "−128", "0", "128", "255"]),
     ],
 )
-def test_color_bar_is_labelled_in_gray_levels(scale: float, signed: bool, labels: list[str]) -> None:
+def test_color_bar_is_labeled_in_gray_levels(scale: float, signed: bool, labels: list[str]) -> None:
     svg = charts.color_bar(scale, signed)
     *ticks, caption = texts(svg)
     assert ticks == labels
@@ -104,7 +104,7 @@ def test_rate_distortion_chart_of_little(curve: list[tuple[float, float]]) -> No
 
 
 @pytest.mark.parametrize(("marked", "anchor"), [(0.02, "start"), (0.2, "end")])
-def test_the_mark_s_name_stays_in_the_chart(marked: float, anchor: str) -> None:
+def test_the_label_of_the_mark_stays_in_the_chart(marked: float, anchor: str) -> None:
     svg = charts.rate_distortion_chart({"Residae": [(0.02, 25.0), (0.2, 28.0)]}, marked)
     named = [element for element in ElementTree.fromstring(svg).iter() if element.text == "this file"]
     assert [element.get("text-anchor") for element in named] == [anchor]

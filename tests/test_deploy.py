@@ -12,7 +12,7 @@ from hub import Hub, RefusalError
 
 from residae import deploy
 from residae.cli import main
-from residae.deploy import send, shipments
+from residae.deploy import plan_uploads, push
 from residae.errors import ResidaeError
 from residae.model import ResidualAutoencoder
 
@@ -148,8 +148,8 @@ def test_from_a_process_of_its_own(hub: Hub) -> None:
     [
         (RefusalError(401, "Invalid username or password."), "sign in with `hf auth login`, or set HF_TOKEN."),
         (RefusalError(403, "You don't have the rights."), "sign in with `hf auth login`, or set HF_TOKEN."),
-        (RefusalError(402, "Subscribe to PRO to host it."), "not take the space someone/residae: Subscribe to PRO to"),
-        (RefusalError(400, "Unknown hardware."), "does not take the space someone/residae: Unknown hardware."),
+        (RefusalError(402, "Subscribe to PRO to host it."), "refuses the space someone/residae: Subscribe to PRO to"),
+        (RefusalError(400, "Unknown hardware."), "refuses the space someone/residae: Unknown hardware."),
     ],
 )
 def test_a_refusal_is_one_sentence(
@@ -166,28 +166,28 @@ def test_no_token(checkout: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(checkout / "no-token"))
     with pytest.raises(ResidaeError, match="The Hub does not let you write to the space someone/residae"):
-        send(shipments(NAME, model=False)[0])
+        push(plan_uploads(NAME, model=False)[0])
 
 
 def test_nobody_answers(checkout: Path, hub: Hub) -> None:
     hub.stop()
-    with pytest.raises(ResidaeError, match="The Hub cannot be reached, so the space someone/residae is not sent"):
-        send(shipments(NAME, model=False)[0])
+    with pytest.raises(ResidaeError, match="The Hub cannot be reached, so the space someone/residae was not uploaded"):
+        push(plan_uploads(NAME, model=False)[0])
 
 
 @pytest.mark.parametrize("name", ["residae", "a/b/c", "some one/residae", "/residae", "someone/"])
 def test_a_name_that_is_none(name: str, checkout: Path) -> None:
-    with pytest.raises(ResidaeError, match=f"{name} is no name on the Hub: it must be OWNER/NAME"):
-        shipments(name, model=False)
+    with pytest.raises(ResidaeError, match=f"{name} is not a name on the Hub: it must be OWNER/NAME"):
+        plan_uploads(name, model=False)
 
 
 def test_an_upload_that_breaks_off(checkout: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    (sent,) = shipments(NAME, model=False)
-    send(sent)
+    (upload,) = plan_uploads(NAME, model=False)
+    push(upload)
     (checkout / "checkpoints" / "residae-16x" / "model.safetensors").write_bytes(b"\0 other weights")
     monkeypatch.setattr(hub, "large", _Full(hub.large))
-    with pytest.raises(ResidaeError, match="The space someone/residae broke off on its way"):
-        send(shipments(NAME, model=False)[0])
+    with pytest.raises(ResidaeError, match="The upload of the space someone/residae was interrupted"):
+        push(plan_uploads(NAME, model=False)[0])
     assert len(hub.repositories["space", NAME].commits) == 2
 
 
@@ -198,4 +198,4 @@ class _Full(dict[str, bytes]):
 
 def test_without_a_checkout(tmp_path: Path) -> None:
     with pytest.raises(ResidaeError, match="Only a checkout of the project can be deployed"):
-        shipments(NAME, model=False, root=tmp_path)
+        plan_uploads(NAME, model=False, root=tmp_path)

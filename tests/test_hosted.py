@@ -17,7 +17,7 @@ from gradio_client import handle_file
 from PIL import Image
 from service import program
 
-from residae.deploy import shipments
+from residae.deploy import plan_uploads
 from residae.image import Picture, Pixels
 from residae.pipeline import Pipeline
 
@@ -68,8 +68,8 @@ def place() -> Iterator[Path]:
 def space(place: Path) -> Iterator[tuple[str, int]]:
     """Address and process of a Space as it would be sent, in a code folder that cannot be written, HOME elsewhere."""
     code, home, guard = place / "code", place / "home", place / "guard"
-    (shipment,) = shipments("owner/name", model=False)
-    for name, content in shipment.files.items():
+    (upload,) = plan_uploads("owner/name", model=False)
+    for name, content in upload.files.items():
         (code / name).parent.mkdir(parents=True, exist_ok=True)
         (code / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
     for path in (code, *code.rglob("*")):

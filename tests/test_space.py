@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from residae.deploy import shipments
+from residae.deploy import plan_uploads
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,5 +36,5 @@ def test_every_requirement_is_bounded() -> None:
 
 
 def test_the_space_is_within_the_hub_s_limits() -> None:
-    (space,) = shipments("owner/name", model=False)
+    (space,) = plan_uploads("owner/name", model=False)
     assert sum(space.sizes().values()) < 10**9  # bytes that a repository of a Space may have

@@ -1,4 +1,4 @@
-"""Commands around the page: page serves it here, deploy sends it to the Hugging Face Hub."""
+"""Commands for the page: page serves it here, deploy uploads it to the Hugging Face Hub."""
 
 import argparse
 import importlib.util
@@ -30,21 +30,21 @@ def _page(parsed: argparse.Namespace) -> None:
 
 def _add_deploy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("repository", metavar="OWNER/NAME", help="the Space; files in it that are not ours are deleted")
-    parser.add_argument("--model", action="store_true", help="also send the weights, to a model of the same name")
+    parser.add_argument("--model", action="store_true", help="also upload the weights, to a model of the same name")
     parser.add_argument("--hardware", help="such as cpu-basic, zero-a10g (ZeroGPU) or t4-small (default: unchanged)")
     parser.add_argument("--private", action="store_true", default=None, help="make a new Space private")
-    parser.add_argument("--dry-run", action="store_true", help="list what would be sent, and send nothing")
+    parser.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and upload nothing")
     parser.set_defaults(command=_deploy)
 
 
 def _deploy(parsed: argparse.Namespace) -> None:
-    from residae.deploy import send, shipments
+    from residae.deploy import plan_uploads, push
 
-    for shipment in shipments(parsed.repository, parsed.model):
-        sizes = shipment.sizes()
-        print(f"{shipment.kind} {shipment.repository}: {len(sizes)} files, {sum(sizes.values()):,} bytes")
+    for upload in plan_uploads(parsed.repository, parsed.model):
+        sizes = upload.sizes()
+        print(f"{upload.kind} {upload.repository}: {len(sizes)} files, {sum(sizes.values()):,} bytes")
         if parsed.dry_run:
             for path, size in sizes.items():
                 print(f"{size:>12,}  {path}")
         else:
-            print(send(shipment, parsed.hardware, parsed.private))
+            print(push(upload, parsed.hardware, parsed.private))

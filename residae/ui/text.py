@@ -88,9 +88,9 @@ def sentences(report: Reconstruction) -> str:
 
 
 def errors(report: Reconstruction) -> str:
-    """Where the error sits, and what is free of it."""
+    """Where the error is."""
     pair = report.original, report.decoding.pixels
-    return f"{heatmaps.where_error(*pair)} {heatmaps.where_free(*pair)}".strip().replace(" %", "\N{NO-BREAK SPACE}%")
+    return heatmaps.where_error(*pair)
 
 
 def channel_sentence(bits: Any) -> str:
