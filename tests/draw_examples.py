@@ -154,7 +154,7 @@ CENTRES = np.array([s[:3] for s in SPHERES], np.float32)
 RADII = np.array([s.radius for s in SPHERES], np.float32)
 KINDS = np.array([s.kind for s in SPHERES] + [LACQUER])  # the floor is the last object
 TINTS = np.array([s.tint for s in SPHERES] + [(1, 1, 1)], np.float32)
-SUN_COLOUR = _column(3.6, 2.55, 1.55)
+SUN_COLOR = _column(3.6, 2.55, 1.55)
 SUN_RADIUS = 0.06  # radians; larger than the real one, for soft shadows
 FLOOR_SHINE, SPHERE_SHINE = (2.5, 350.0), (14.0, 120.0)  # strength and sharpness of the sun's mirror image
 
@@ -308,7 +308,7 @@ def _trace(
         start = point[:, glint] + STEP_OFF * normal[:, glint]
         seen = _sunlight(start, np.broadcast_to(sun[:, None], start.shape))
         gloss = np.where(kind == METAL, tint, fresnel)[:, glint]
-        light[:, rays[glint]] += carried[:, glint] * gloss * SUN_COLOUR * (shine[glint] * seen)
+        light[:, rays[glint]] += carried[:, glint] * gloss * SUN_COLOR * (shine[glint] * seen)
 
         sharp &= ~dull & ~floor
         carried = np.where(mirrors & (kind != METAL), carried, carried * tint)
@@ -325,7 +325,7 @@ def _trace(
             sunward = _around(np.repeat(sun[:, None], x.size, 1), SUN_RADIUS * x, SUN_RADIUS * y, np.ones_like(x))
             sunward = _unit(sunward)
             lit = np.maximum(_dot(sunward, up), 0) * _sunlight(point[:, dull] + STEP_OFF * up, sunward)
-            light[:, rays[dull]] += carried[:, dull] * SUN_COLOUR * lit
+            light[:, rays[dull]] += carried[:, dull] * SUN_COLOR * lit
         origin = point + np.where(passes, -STEP_OFF, STEP_OFF).astype(np.float32) * normal
         ray = _unit(onward)
     return light
