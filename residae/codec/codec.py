@@ -99,7 +99,22 @@ class Codec:
         shapes = latent_shapes(self.tables.channels, height, width, len(latents), scale)
         if [latent.shape for latent in latents] != shapes:
             raise ValueError(f"the latents of a {height} x {width} picture have the shapes {shapes}")
-        symbols = tuple(quantize(latent, plane_index, level, self.tables) for plane_index, latent in enumerate(latents))
+        symbols = [quantize(latent, plane_index, level, self.tables) for plane_index, latent in enumerate(latents)]
+        return self.write(symbols, height, width, quality, scale)
+
+    def write(
+        self, symbols: Sequence[Symbols], height: int, width: int, quality: float, scale: float = 1.0
+    ) -> Compressed:
+        """Code the symbols of a picture.
+
+        Args:
+            symbols: (C, h, w) int32 of each plane, quantized at `quality`.
+            height: Of the picture, in pixels.
+            width: Of the picture, in pixels.
+            quality: 0 to 100; rounded to hundredths.
+            scale: As in `compress`.
+        """
+        level = quality_level(quality)
         planes = [coder.encode(plane, plane_index, level, self.tables) for plane_index, plane in enumerate(symbols)]
         name = self.name.encode()[:NAME_BYTES].decode(errors="ignore").encode()  # whole characters only
         hundredths = scale_hundredths(scale)
@@ -109,7 +124,7 @@ class Codec:
             header += SCALE.pack(hundredths)
         lengths = (LENGTH.pack(len(plane)) for plane in planes[:-1])
         body = b"".join((header, name, *lengths, *planes))
-        return Compressed(body + CRC.pack(zlib.crc32(body)), level / 100, symbols)
+        return Compressed(body + CRC.pack(zlib.crc32(body)), level / 100, tuple(symbols))
 
     def compress_within(
         self, latents: Sequence[Latent], height: int, width: int, max_bytes: int, scale: float = 1.0

@@ -24,10 +24,17 @@ def quantize(latent: Latent, plane_index: int, level: int, tables: Tables) -> Sy
     Raises:
         ValueError: The latent holds NaN.
     """
-    scaled = (latent - tables.means[plane_index][:, None, None]) * channel_gains(plane_index, level, tables)
-    if np.isnan(scaled).any():
+    symbols = unrounded_symbols(latent, plane_index, level, tables)
+    if np.isnan(symbols).any():
         raise ValueError("a latent must not hold NaN")
-    return np.asarray(np.clip(np.rint(scaled), INT32.min, INT32.max), np.int32)
+    return np.asarray(np.clip(np.rint(symbols), INT32.min, INT32.max), np.int32)
+
+
+def unrounded_symbols(latent: Latent, plane_index: int, level: int, tables: Tables) -> NDArray[np.float64]:
+    """A latent (C, h, w) in units of the quantization step, from the mean of each channel."""
+    return np.asarray(
+        (latent - tables.means[plane_index][:, None, None]) * channel_gains(plane_index, level, tables), np.float64
+    )
 
 
 def dequantize(symbols: Symbols, plane_index: int, level: int, tables: Tables) -> Latent:
