@@ -4,11 +4,13 @@ engine.py     Engine: encode and decode a plane, within the memory of the device
 tiles.py      the rows and columns that a tile covers
 stages.py     the stages of the network, in tiles that fit the cache of a CPU
 blocks.py     the layers in their inference form
+gradient.py   the decoder with a gradient to its latent
 precision.py  the choice of device and precision
 onednn.py     private operators of torch, each behind a trial, and their public replacements
 """
 
 from residae.engine.engine import Engine, Latent, Plane
+from residae.engine.gradient import GradientDecoder
 from residae.engine.precision import default_device, preferred_float
 
-__all__ = ["Engine", "Latent", "Plane", "default_device", "preferred_float"]
+__all__ = ["Engine", "GradientDecoder", "Latent", "Plane", "default_device", "preferred_float"]

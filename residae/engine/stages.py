@@ -2,9 +2,9 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,22 +37,36 @@ def build_encoder(network: PreActResidualEncoder, device: torch.device, dtype: t
     ]
 
 
-def build_decoder(network: PreActResidualDecoder, device: torch.device, dtype: torch.dtype) -> list["Stage"]:
+class DecoderLayers(NamedTuple):
+    """The layers of a decoder: what builds them from those of the network."""
+
+    convolution: Callable[[nn.Conv2d, torch.device, torch.dtype], Layer]
+    upsample: Layer
+    block: Callable[[nn.Module, torch.device, torch.dtype], Layer]
+    output: Callable[[nn.Conv2d, torch.device, torch.dtype], Layer]
+
+
+def build_decoder(
+    network: PreActResidualDecoder, device: torch.device, dtype: torch.dtype, build: DecoderLayers | None = None
+) -> list["Stage"]:
     """Build the decoder's four stages, each of which doubles height and width. The last includes the output layer.
 
     The 1x1 convolution runs before the upsampling: the two commute, and there it has a quarter of the pixels. It is
     moved on to the end of the stage before, whose output then has fewer channels.
+
+    `build` replaces the layers of inference by others.
     """
-    block, dtype = (Int8Block if dtype == torch.int8 else FloatBlock), activation_dtype(dtype)
+    build = build or DecoderLayers(Convolution, upsample, Int8Block if dtype == torch.int8 else FloatBlock, OutputLayer)
+    dtype = activation_dtype(dtype)
     convolutions: list[Layer] = []
     stages: list[list[Layer]] = []
     for stage in network.stages:
         _, convolution, norm, *blocks = list[nn.Module](cast(nn.Sequential, stage))
-        convolutions.append(Convolution(fold_batchnorm(convolution, norm), device, dtype))
-        stages.append([upsample, *(block(each, device, dtype) for each in blocks)])
+        convolutions.append(build.convolution(fold_batchnorm(convolution, norm), device, dtype))
+        stages.append([build.upsample, *(build.block(each, device, dtype) for each in blocks)])
     first, *ends = convolutions
     stages[0].insert(0, first)
-    for layers, end in zip(stages, [*ends, cast(Layer, OutputLayer(network.out, device, dtype))], strict=True):
+    for layers, end in zip(stages, [*ends, build.output(network.out, device, dtype)], strict=True):
         layers.append(end)
     *rest, last = stages
     width = network.out.in_channels

@@ -1,0 +1,189 @@
+"""The decoder with a gradient to its latent, and to nothing else.
+
+Weights are frozen, so the backward pass of a convolution is the convolution with flipped kernels, and needs nothing of
+the forward pass. Both passes are the engine's own layers. What a pass keeps is a byte for each value that a ReLU
+makes: whether it is above zero. Every operation is deterministic, on a GPU as well.
+"""
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from residae.engine.blocks import FloatBlock, Layer, OutputLayer, as_depthwise_conv, fold_batchnorm, upsample
+from residae.engine.onednn import Convolution
+from residae.engine.stages import MAX_STAGE_COLUMNS, MAX_STAGE_TENSOR_BYTES, DecoderLayers, build_decoder, plan_stages
+from residae.engine.tiles import Region
+from residae.model import PreActResidualBlock, PreActResidualDecoder
+
+MAX_GPU_TENSOR_BYTES = 2**27  # of one of the widest tensors; both passes take about seven
+TILE_HALO = 8  # pixels that the last stage makes on each side of a tile
+
+
+class GradientDecoder:
+    """The inference form of a decoder, through which gradients flow back to the latent.
+
+    Args:
+        decoder: In eval mode.
+        device: Where it computes.
+        dtype: float32 or bfloat16, the precision of the convolutions of both passes.
+
+    Attributes:
+        device: Where it computes.
+        tile: Height and width, in pixels, of the parts in which to decode a large picture.
+    """
+
+    def __init__(self, decoder: PreActResidualDecoder, device: torch.device, dtype: torch.dtype) -> None:
+        layers = DecoderLayers(_build_convolution, _linear(upsample, upsample_adjoint), GradientBlock, GradientOutput)
+        with torch.no_grad():
+            self._stages = build_decoder(decoder, device, dtype, layers)
+        self.device = device
+        on_gpu = device.type == "cuda"
+        size = MAX_GPU_TENSOR_BYTES if on_gpu else MAX_STAGE_TENSOR_BYTES
+        pixels = size // (decoder.out.in_channels * dtype.itemsize)
+        columns = min(math.isqrt(pixels), pixels if on_gpu else MAX_STAGE_COLUMNS)
+        self.tile = pixels // columns - 2 * TILE_HALO, columns - 2 * TILE_HALO
+
+    def __call__(self, latent: Tensor, wanted: Region) -> Tensor:
+        """Decode a part of a picture.
+
+        Args:
+            latent: (C, h, w) float32 on the decoder's device, of the whole picture.
+            wanted: Rows and columns of the decoded plane (16h, 16w), in pixels.
+
+        Returns:
+            (H, W) float32 in [0, 1].
+        """
+        x, top, left = latent[None], 0, 0
+        for stage, tile in plan_stages(self._stages, latent.shape[1:], wanted):
+            outer = tile.outer(stage.source, (top, left))
+            x = cast(Tensor, _Crop.apply(x.to(stage.dtype), outer))  # type: ignore[no-untyped-call]
+            for layer in stage.layers:
+                x = layer(x)
+            enlargement = stage.target // stage.source
+            top, left = (enlargement * (start + part.start) for start, part in zip((top, left), outer, strict=True))
+        rows, columns = wanted
+        return x[0, 0, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+
+
+def _linear(function: Layer, adjoint: Layer) -> Layer:
+    """`function`, whose backward pass is `adjoint`; both on (B, C, H, W), channels last."""
+    return lambda x: cast(Tensor, _Linear.apply(x, function, adjoint))  # type: ignore[no-untyped-call]
+
+
+def _build_convolution(layer: nn.Conv2d, device: torch.device, dtype: torch.dtype) -> Layer:
+    return _linear(Convolution(layer, device, dtype), Convolution(flip(layer), device, dtype))
+
+
+def flip(layer: nn.Conv2d) -> nn.Conv2d:
+    """The adjoint of a convolution that keeps height and width, as a convolution."""
+    size = cast(tuple[int, int], layer.kernel_size)
+    flipped = nn.Conv2d(layer.out_channels, layer.in_channels, size, padding=size[0] // 2, bias=False)
+    flipped.weight.copy_(layer.weight.transpose(0, 1).flip(2, 3))
+    return flipped
+
+
+class GradientBlock:
+    """A residual block. It may overwrite its input."""
+
+    def __init__(self, block: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        block = cast(PreActResidualBlock, block)
+        self.forward = FloatBlock(block, device, dtype)
+        first = flip(fold_batchnorm(block.conv1, block.bn2))
+        first.weight.mul_(as_depthwise_conv(block.bn1).weight)  # (C, 1, 1, 1) on the C channels that it makes
+        self.first, self.second = Convolution(first, device, dtype), Convolution(flip(block.conv2), device, dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return cast(Tensor, _Block.apply(x, self))  # type: ignore[no-untyped-call]
+
+
+class GradientOutput:
+    """The last convolution and the sigmoid: (1, C, H, W) -> (1, 1, H, W) float32."""
+
+    def __init__(self, layer: nn.Conv2d, device: torch.device, dtype: torch.dtype) -> None:
+        self.forward = OutputLayer(layer, device, dtype)
+        self.adjoint, self.dtype = Convolution(flip(layer), device, dtype), dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return cast(Tensor, _Output.apply(x, self))  # type: ignore[no-untyped-call]
+
+
+def upsample_adjoint(gradient: Tensor) -> Tensor:
+    """The adjoint of `residae.engine.blocks.upsample`."""
+    return _halve(_halve(gradient, 2), 3)
+
+
+def _halve(gradient: Tensor, axis: int) -> Tensor:
+    """Each value goes into two of twice as many, and for a quarter into the neighbors' nearer ones."""
+    shape = list(gradient.shape)
+    shape[axis] //= 2
+    result = torch.empty(shape, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last)
+    old = result.movedim(axis, 0)
+    even, odd = gradient.movedim(axis, 0)[0::2], gradient.movedim(axis, 0)[1::2]
+    torch.add(even, odd, out=old).mul_(0.75)
+    old[1:].add_(odd[:-1], alpha=0.25)
+    old[:-1].add_(even[1:], alpha=0.25)
+    old[0].add_(even[0], alpha=0.25)
+    old[-1].add_(odd[-1], alpha=0.25)
+    return result
+
+
+class _Linear(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, function: Layer, adjoint: Layer) -> Tensor:
+        ctx.adjoint = adjoint
+        return function(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.adjoint(gradients[0]), None, None
+
+
+class _Block(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, block: GradientBlock) -> Tensor:
+        outer = block.forward.activation(x)
+        inner = block.forward.first(outer, relu=True)
+        ctx.block = block
+        ctx.save_for_backward(outer > 0, inner > 0)
+        ctx.mark_dirty(x)
+        return block.forward.second.onto(x, inner)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        outer, inner = ctx.saved_tensors
+        gradient = ctx.block.second(gradients[0]).mul_(inner)
+        return ctx.block.first(gradient).mul_(outer).add_(gradients[0]), None
+
+
+class _Output(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, output: GradientOutput) -> Tensor:
+        ctx.output = output
+        pixels = output.forward(x)
+        ctx.save_for_backward(pixels)
+        return pixels
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (pixels,) = ctx.saved_tensors
+        gradient = gradients[0] * pixels * (1 - pixels)
+        return ctx.output.adjoint(gradient.to(ctx.output.dtype, memory_format=torch.channels_last)), None
+
+
+class _Crop(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, region: Region) -> Tensor:
+        """A part of (B, C, H, W), channels last in both passes."""
+        ctx.shape, ctx.region = x.shape, region
+        return x[:, :, *region].clone(memory_format=torch.channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        whole = torch.empty(
+            ctx.shape, dtype=gradients[0].dtype, device=gradients[0].device, memory_format=torch.channels_last
+        ).zero_()
+        whole[:, :, *ctx.region] = gradients[0]
+        return whole, None
