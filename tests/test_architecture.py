@@ -12,7 +12,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (  # lowest first; a module may import what is in the layers below its own
-    {"residae.errors", "residae.geometry", "residae.progress", "residae.malloc", "residae.examples"},
+    {
+        "residae.errors",
+        "residae.geometry",
+        "residae.progress",
+        "residae.malloc",
+        "residae.examples",
+        "residae.rate_model",
+    },
     {"residae.files", "residae.resample"},
     {"residae.image.picture", "residae.image.refusals"},
     {"residae.image.planes", "residae.image.exif", "residae.image.boxes", "residae.image.color"},
@@ -31,8 +38,9 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.checkpoint", "residae.summary", "residae.engine.tiles", "residae.engine.onednn"},
     {"residae.engine.precision", "residae.engine.blocks"},
     {"residae.engine.stages"},
-    {"residae.engine.engine"},
+    {"residae.engine.engine", "residae.engine.gradient"},
     {"residae.engine"},
+    {"residae.refine"},
     {"residae.pipeline"},
     {"residae.edit", "residae.compare"},
     {"residae.results"},
@@ -66,6 +74,8 @@ PLACES = {  # the modules or packages of ours that may import a library; Gradio 
         "residae.summary",
         "residae.weights",
         "residae.engine",
+        "residae.rate_model",
+        "residae.refine",
         "residae.pipeline",
         "residae.train",
         "residae.bench",

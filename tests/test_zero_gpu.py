@@ -52,6 +52,7 @@ report = cache.reconstruct(sys.argv[1], checkpoint, True, cache.FULL_SIZE, 60, l
 exact = pipeline.decode_and_measure(cache.open_at_size(sys.argv[1], 0), report.encoding, None)
 info, opened = pipeline.read(report.compressed.data)
 scaled = pipeline.decode(pipeline.encode(cache.open_at_size(sys.argv[1], 0), False, scale=2.0))
+refined = pipeline.refine(cache.open_at_size(sys.argv[1], 0), report.encoding, 100, 5)
 facts = spaces.RECORD | {
     "device": pipeline.engine.description,
     "file": report.compressed.data.hex(),
@@ -59,6 +60,7 @@ facts = spaces.RECORD | {
     "unquantized": exact.psnr,
     "opened": opened.pixels.shape,
     "scaled": scaled.pixels.shape,
+    "refined": refined.data.hex(),
     "durations": list(spaces.RECORD["durations"]),
 }
 attempt(lambda: Pipeline.encode(pipeline, cache.open_at_size(sys.argv[1], 0), True))
@@ -112,13 +114,14 @@ def test_spaces_is_imported_before_torch(facts: dict[str, Any]) -> None:
 
 def test_weights_are_placed_before_the_launch(facts: dict[str, Any], network: ResidualAutoencoder) -> None:
     assert facts["placed"] >= sum(isinstance(module, nn.Conv2d) for module in network.modules())
-    assert facts["launched with"] == 4  # decorated functions, two for each checkpoint at hand: the tiny one and ours
+    assert facts["launched with"] == 6  # decorated functions, three for each checkpoint at hand: the tiny one and ours
     assert facts["device"] == "a GPU that is lent, float32"
 
 
 def test_each_call_borrows_once(facts: dict[str, Any]) -> None:
-    """To encode, to decode for the report, to decode without the file, to open the file; at a scale, both ways."""
-    assert facts["durations"] == [zero_gpu.seconds(53, 75)] * 4 + [zero_gpu.seconds(106, 150)] * 2
+    """To encode, to decode for the report, to decode without the file, to open the file; scaled, both; to refine."""
+    once, scaled, refined = zero_gpu.seconds(53, 75), zero_gpu.seconds(106, 150), zero_gpu.seconds(53, 75, 11)
+    assert facts["durations"] == [once] * 4 + [scaled] * 2 + [refined]
 
 
 def test_results_are_those_of_any_other_machine(facts: dict[str, Any], elsewhere: Pipeline, picture_file: Path) -> None:
@@ -129,6 +132,8 @@ def test_results_are_those_of_any_other_machine(facts: dict[str, Any], elsewhere
     assert facts["unquantized"] == pytest.approx(elsewhere.reconstruct(picture, color=True).psnr, abs=1e-3)
     assert facts["opened"] == [53, 75, 3]
     assert facts["scaled"] == [53, 75]
+    refined = elsewhere.refine(picture, report.encoding, 100, 5)
+    assert facts["refined"] == refined.data.hex() != elsewhere.write(report.encoding, 100).data.hex()
     assert elsewhere.codec.decompress(bytes.fromhex(facts["file"])).info.quality == 60
 
 

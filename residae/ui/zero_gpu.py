@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar, cast
 
 from residae.checkpoint import Checkpoint
+from residae.codec import Compressed
 from residae.errors import ResidaeError
 from residae.geometry import scaled_shape
 from residae.image import Picture
 from residae.pipeline import Decoding, Encoding, Pipeline
 from residae.progress import Progress
+from residae.refine import OnStep
 
 try:
     from spaces import GPU
@@ -26,6 +28,7 @@ ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"
 # careful 20 TFLOP/s, and half as many pixels again for chroma, 6.6 million pixels a second. The rest is for the start.
 START_SECONDS = 10
 PIXELS_PER_SECOND = 5e6
+STEP_WORK = 2  # of a step of refinement, relative to encoding and decoding once
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -34,10 +37,15 @@ Result = TypeVar("Result")
 class ZeroGpuPipeline(Pipeline):
     """A pipeline whose network runs only while a GPU is lent to it. Open it on the main thread, before any call."""
 
-    def __init__(self, checkpoint: Checkpoint, *_: object) -> None:
+    def __init__(self, checkpoint: Checkpoint, *ignored: object) -> None:
         super().__init__(checkpoint, "cuda")  # whichever device and precision are asked for
+        _ = self._gradient_decoder  # its weights must be placed now
         self._encode = _lent(super().encode, lambda picture, *arguments: _seconds(picture, arguments[-1]))
         self._decode = _lent(super().decode, lambda encoding: _seconds(encoding, encoding.scale))
+        self._refine = _lent(
+            super().refine,
+            lambda _, encoding, quality, steps, **options: _seconds(encoding, encoding.scale, 1 + STEP_WORK * steps),
+        )
 
     def encode(self, picture: Picture, color: bool, progress: Progress | None = None, scale: float = 1.0) -> Encoding:
         return self._encode(picture, color, None, scale)  # progress cannot be pickled; the work takes a second or two
@@ -45,14 +53,28 @@ class ZeroGpuPipeline(Pipeline):
     def decode(self, encoding: Encoding, progress: Progress | None = None) -> Decoding:
         return self._decode(encoding)
 
+    def refine(
+        self,
+        picture: Picture,
+        encoding: Encoding,
+        quality: float,
+        steps: int,
+        *,
+        max_bytes: int | None = None,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+        progress: Progress | None = None,
+    ) -> Compressed:
+        return self._refine(picture, encoding, quality, steps, max_bytes=max_bytes, seed=seed)
 
-def seconds(height: int, width: int) -> int:
+
+def seconds(height: int, width: int, times: float = 1) -> int:
     """How long a GPU is asked for, at most, to send a picture of this size, after scaling, through the network."""
-    return START_SECONDS + round(height * width / PIXELS_PER_SECOND)
+    return START_SECONDS + round(times * height * width / PIXELS_PER_SECOND)
 
 
-def _seconds(picture: Picture | Encoding, scale: float) -> int:
-    return seconds(*scaled_shape(picture.height, picture.width, scale))
+def _seconds(picture: Picture | Encoding, scale: float, times: float = 1) -> int:
+    return seconds(*scaled_shape(picture.height, picture.width, scale), times)
 
 
 def _lent(work: Callable[Arguments, Result], duration: Callable[..., int]) -> Callable[Arguments, Result]:

@@ -1,0 +1,268 @@
+"""Refinement: the encoder optimizes the symbols of one picture through the decoder.
+
+The encoder's latent, rounded, is not the best that its bytes can hold. Refinement lowers
+
+    J = 255^2 * MSE + bits per pixel / lambda
+
+where lambda is the quality's own (`residae.rate_model`), by stochastic Gumbel annealing (Yang, Bamler and Mandt 2020,
+arXiv:2006.04240): Adam moves continuous symbols, and each step rounds them at random to one of the two nearest whole
+numbers, more and more surely to the nearer one. The result is an ordinary file, which takes no longer to decode.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from residae.codec import Codec, Compressed, Latent, Symbols
+from residae.codec.codec import quality_level
+from residae.codec.quantizer import INT32, channel_gains, unrounded_symbols
+from residae.codec.tables import ONE, Tables
+from residae.engine import GradientDecoder, Plane
+from residae.engine.tiles import Tile
+from residae.errors import CodecError
+from residae.geometry import plane_shapes
+from residae.progress import Progress, between
+from residae.rate_model import PLANE_WEIGHTS, estimate_bits, lagrange_multiplier
+from residae.resample import taps
+
+LEARNING_RATE = 0.12  # symbols
+DECAY = 0.3  # share of the steps, the last ones, in which the learning rate falls to 0
+START_TEMPERATURE, ANNEALING = 0.5, 3.0  # the temperature falls by exp(-3)
+MEASURE_INTERVAL = 5  # steps; what counts is measured by a decode, which takes a third of a step
+LIMIT_TRIALS = 16  # files written, at most, to stay within a number of bytes
+
+
+@dataclass(frozen=True)
+class RefinementStep:
+    """Where a refinement stands.
+
+    Attributes:
+        step: Steps done; 0 is the file without refinement.
+        bytes: Size of the best file so far.
+        psnr: Its PSNR in dB.
+    """
+
+    step: int
+    bytes: int
+    psnr: float
+
+
+Floats = NDArray[np.floating[Any]]
+OnStep = Callable[[RefinementStep], bool | None]  # False stops the refinement; an exception passes through
+
+
+def refine(
+    codec: Codec,
+    decoder: GradientDecoder,
+    planes: Sequence[Plane],
+    latents: Sequence[Latent],
+    scale: float,
+    quality: float,
+    steps: int,
+    measure: Callable[[Compressed], float],
+    *,
+    max_bytes: int | None = None,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    progress: Progress | None = None,
+) -> Compressed:
+    """Optimize the symbols of a picture. `Pipeline.refine` is the same with less to give.
+
+    Args:
+        codec: Of the checkpoint.
+        decoder: Of the checkpoint.
+        planes: (H, W) of Y, or of Y, Cb and Cr, at the picture's own size.
+        latents: (C, h, w) of each, unquantized.
+        scale: At which they were encoded.
+        quality: 0 to 100.
+        steps: Each takes about as long as three decodes.
+        measure: Decodes a file and returns its PSNR in dB.
+        max_bytes: Size that the file must not exceed.
+        seed: Of the random rounding. The same arguments give the same file.
+        on_step: Called with the best file so far at the start and after each step.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Returns:
+        The file with the smallest J of those measured; the one without refinement is the first of them.
+
+    Raises:
+        CodecError: No file is within `max_bytes`.
+    """
+    height, width = planes[0].shape
+    shapes = plane_shapes(height, width, len(planes), scale)
+    weight = lagrange_multiplier(quality, len(codec.tables.gains))
+    problems = [
+        _Plane(decoder, codec.tables, index, quality_level(quality), plane, latent, shape, weight)
+        for index, (plane, latent, shape) in enumerate(zip(planes, latents, shapes, strict=True))
+    ]
+
+    def measured(symbols: Sequence[Floats]) -> _Candidate:
+        compressed = _compress_within(lambda s: codec.write(s, height, width, quality, scale), symbols, max_bytes)
+        psnr = measure(compressed)
+        bits = float(codec.channel_bits(compressed.symbols, quality).sum())
+        return _Candidate(compressed, psnr, 255**2 * 10 ** (-psnr / 10) + bits / (height * width * weight))
+
+    best = measured([problem.unrounded for problem in problems])
+
+    def goes_on(step: int) -> bool:
+        return on_step is None or on_step(RefinementStep(step, len(best.compressed.data), best.psnr)) is not False
+
+    optimizer = torch.optim.Adam([problem.symbols for problem in problems], LEARNING_RATE)
+    generator = torch.Generator().manual_seed(seed)
+    step = 0
+    while goes_on(step) and step < steps:
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1, (1 - step / steps) / DECAY)
+        temperature = START_TEMPERATURE * math.exp(-ANNEALING * step / steps)
+        optimizer.zero_grad()
+        for number, problem in enumerate(problems):
+            start, stop = (step + (number + i) / len(problems) for i in (0, 1))
+            problem.backward(temperature, generator, between(progress, start / steps, stop / steps))
+        optimizer.step()
+        step += 1
+        if step % MEASURE_INTERVAL == 0 or step == steps:
+            symbols = [problem.symbols.detach().cpu().numpy() for problem in problems]
+            best = min(best, measured(symbols), key=lambda candidate: candidate.cost)
+    return best.compressed
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    compressed: Compressed
+    psnr: float
+    cost: float  # J
+
+
+class _Plane:
+    """The symbols of one plane, and the gradient of its part of J."""
+
+    def __init__(
+        self,
+        decoder: GradientDecoder,
+        tables: Tables,
+        plane_index: int,
+        level: int,
+        plane: Plane,
+        latent: Latent,
+        shape: tuple[int, int],
+        lagrange_multiplier: float,
+    ) -> None:
+        def on_device(array: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(array.astype(np.float32)).to(decoder.device)
+
+        self._decoder, self._plane, self._shape = decoder, plane, shape
+        self._gain = on_device(channel_gains(plane_index, level, tables))
+        self._mean = on_device(tables.means[plane_index][:, None, None])
+        self._weights = [on_device(weights / ONE)[None] for weights in tables.weights(plane_index, level)]
+        self._error_weight = 255**2 * PLANE_WEIGHTS[plane_index] * lagrange_multiplier
+        self.unrounded = unrounded_symbols(latent, plane_index, level, tables)
+        self.symbols = on_device(self.unrounded).requires_grad_(True)
+
+    def backward(self, temperature: float, generator: torch.Generator, progress: Progress | None) -> None:
+        """Add the gradient at symbols rounded at random to that of `symbols`."""
+        rounded = round_stochastically(self.symbols, temperature, generator)
+        latent = (rounded / self._gain + self._mean).detach()
+        gradient = error_gradient(self._decoder, latent, self._shape, self._plane, progress) / self._gain
+        bits = estimate_bits(rounded[None], *self._weights)
+        torch.autograd.backward([rounded, bits], [self._error_weight * gradient, torch.ones_like(bits)])
+
+
+def error_gradient(
+    decoder: GradientDecoder,
+    latent: Tensor,
+    shape: tuple[int, int],
+    plane: Plane,
+    progress: Progress | None = None,
+) -> Tensor:
+    """The gradient of the squared error of a decoded plane, computed in tiles.
+
+    A tile's share is the error of its own pixels, decoded from the cells that they depend on. So the sum over tiles is
+    the gradient of the whole, whatever their size.
+
+    Args:
+        decoder: Of the checkpoint.
+        latent: (C, ceil(h / 16), ceil(w / 16)) float32 on the decoder's device.
+        shape: Height h and width w of the decoded plane, which is resampled to that of `plane`.
+        plane: (H, W) in [0, 1], the original.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Returns:
+        The gradient of sum((decoded - plane)^2), in the shape of `latent`.
+    """
+    latent = latent.detach().requires_grad_(True)
+    sides = (max(1, side * own // scaled) for side, own, scaled in zip(decoder.tile, plane.shape, shape, strict=True))
+    tiles = list(Tile(range(plane.shape[0]), range(plane.shape[1]), plane.shape, 0).split(*sides))
+    for done, tile in enumerate(tiles, start=1):
+        region = tile.core()
+        (rows, vertical), (columns, horizontal) = (
+            _resampling(length, new_length, part)
+            for length, new_length, part in zip(shape, plane.shape, region, strict=True)
+        )
+        decoded = decoder(latent, (rows, columns))
+        decoded = (vertical.to(decoder.device) @ decoded @ horizontal.to(decoder.device).T).clamp(0, 1)
+        original = torch.from_numpy(plane[region]).to(decoder.device)
+        torch.autograd.backward(decoded, 2 * (decoded - original).detach())  # adds to latent.grad
+        if progress:
+            progress(done / len(tiles))
+    assert latent.grad is not None
+    return latent.grad
+
+
+def _resampling(length: int, new_length: int, part: slice) -> tuple[slice, Tensor]:
+    """The samples of an axis that a part of it depends on after resampling, and the matrix that computes it."""
+    first, weights = taps(length, new_length)
+    first, weights = first[part], weights[part]
+    samples = slice(int(first[0]), int(first[-1]) + weights.shape[1])
+    matrix = np.zeros((len(first), samples.stop - samples.start), np.float32)
+    np.put_along_axis(matrix, first[:, None] - samples.start + np.arange(weights.shape[1]), weights, axis=1)
+    return samples, torch.from_numpy(matrix)
+
+
+def round_stochastically(symbols: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """A relaxed sample of each symbol rounded up or down, differentiable: stochastic Gumbel annealing.
+
+    The logits are those of the paper. Of two classes, the softmax with Gumbel noise is the sigmoid of the logits'
+    difference with logistic noise.
+
+    Args:
+        symbols: Any shape.
+        temperature: Above 0. The lower it is, the surer a symbol is rounded to the nearer number, and wholly.
+        generator: On the CPU, so that the noise is that of the seed on every device.
+    """
+    lower = symbols.detach().floor()
+    above = (symbols - lower).clamp(1e-4, 1 - 1e-4)
+    noise = torch.logit(torch.rand(symbols.shape, generator=generator), eps=1e-6).to(symbols.device)
+    return lower + torch.sigmoid((torch.atanh(above) - torch.atanh(1 - above)) / temperature + noise)
+
+
+def _compress_within(
+    compress: Callable[[list[Symbols]], Compressed], symbols: Sequence[Floats], max_bytes: int | None
+) -> Compressed:
+    """Round the symbols and compress them, moved towards 0 first by as little as suffices for `max_bytes`."""
+
+    def attempt(shrinkage: float) -> Compressed:
+        smaller = (np.copysign(np.maximum(np.abs(s, dtype=np.float64) - shrinkage, 0), s) for s in symbols)
+        return compress([np.clip(np.rint(s), INT32.min, INT32.max).astype(np.int32) for s in smaller])
+
+    found = attempt(0)
+    if max_bytes is None or len(found.data) <= max_bytes:
+        return found
+    low, high = 0.0, max(float(np.abs(s).max()) for s in symbols)
+    found = attempt(high)
+    if len(found.data) > max_bytes:
+        raise CodecError(
+            f"This picture takes at least {len(found.data):,} bytes, more than the {max_bytes:,} asked for."
+        )
+    for _ in range(LIMIT_TRIALS):
+        middle = (low + high) / 2
+        smaller = attempt(middle)
+        if len(smaller.data) <= max_bytes:
+            high, found = middle, smaller
+        else:
+            low = middle
+    return found

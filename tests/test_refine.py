@@ -1,0 +1,226 @@
+"""Refinement lowers what it is measured by, in files like any other, and the gradients it follows are exact."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from residae.checkpoint import Checkpoint
+from residae.codec import Compressed, Tables
+from residae.codec.coder import ideal_bits
+from residae.engine import GradientDecoder
+from residae.errors import CodecError
+from residae.geometry import grid_shape, scaled_shape
+from residae.image import Picture
+from residae.model import ResidualAutoencoder
+from residae.pipeline import Encoding, Pipeline, reference
+from residae.rate_model import KNOTS, LAMBDA, estimate_bits, lagrange_multiplier
+from residae.refine import RefinementStep, error_gradient, round_stochastically
+from residae.resample import resample
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+QUALITY = 70.0
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    """With steps that suit the tiny network's latents."""
+    tables = Tables.default(4)
+    return replace(tables, gains=tables.gains * 64)
+
+
+@pytest.fixture(scope="module")
+def pipeline(network: ResidualAutoencoder, tables: Tables) -> Pipeline:
+    return Pipeline(Checkpoint(network, tables, name="tiny"), "cpu", torch.float32)
+
+
+@pytest.fixture(scope="module")
+def encoding(pipeline: Pipeline, picture: Picture) -> Encoding:
+    return pipeline.encode(picture, color=False)
+
+
+def cost(pipeline: Pipeline, picture: Picture, compressed: Compressed) -> float:
+    """J, from the file alone."""
+    info, decoding = pipeline.read(compressed.data)
+    original = reference(picture, info.color).astype(np.float64)
+    bits = pipeline.codec.channel_bits(pipeline.codec.decompress(compressed.data).symbols, info.quality).sum()
+    weight = lagrange_multiplier(info.quality, len(pipeline.codec.tables.gains))
+    return float(np.square(original - decoding.pixels).mean() + bits / (info.height * info.width) / weight)
+
+
+# Gradients
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.7, 1.41])
+@pytest.mark.parametrize("tile", [(160, 160), (40, 24), (16, 16), (7, 50)])
+def test_gradients_of_tiles_add_up_to_that_of_the_whole(
+    network: ResidualAutoencoder, tile: tuple[int, int], scale: float
+) -> None:
+    generator = np.random.default_rng(0)
+    plane = generator.random((107, 75), np.float32)
+    height, width = shape = scaled_shape(107, 75, scale)
+    latent = torch.from_numpy(generator.standard_normal((4, *grid_shape(height, width)), np.float32))
+    decoder = GradientDecoder(network.decoder, torch.device("cpu"), torch.float32)
+    decoder.tile = tile
+
+    exact = latent.double().requires_grad_(True)
+    double = ResidualAutoencoder(4, 4).double().eval()
+    double.load_state_dict(network.state_dict())
+    decoded = double.decode(exact[None])[0, 0, :height, :width]
+    for axis, length in enumerate(plane.shape):  # each axis of the unit matrix resampled
+        matrix = resample(np.eye(shape[axis], dtype=np.float32) * 0.5 + 0.25, length, shape[axis])
+        decoded = torch.tensordot(torch.from_numpy(matrix).double() * 2 - 0.5, decoded, ([1], [axis])).movedim(0, axis)
+    decoded = decoded.clamp(0, 1)
+    (decoded - torch.from_numpy(plane)).square().sum().backward()
+    assert exact.grad is not None
+    assert torch.allclose(error_gradient(decoder, latent, shape, plane).double(), exact.grad, rtol=1e-4, atol=1e-3)
+
+
+def test_a_tile_is_decoded_as_the_engine_decodes_it(network: ResidualAutoencoder, pipeline: Pipeline) -> None:
+    latent = np.random.default_rng(1).standard_normal((4, 10, 12), np.float32)
+    decoder = GradientDecoder(network.decoder, torch.device("cpu"), torch.float32)
+    part = slice(50, 83), slice(61, 190)
+    ours = decoder(torch.from_numpy(latent), part).numpy()
+    assert np.allclose(ours, pipeline.engine.decode(latent, 160, 192, region=part), atol=1e-5)
+
+
+def test_gradients_in_bfloat16_point_the_same_way(network: ResidualAutoencoder) -> None:
+    generator = np.random.default_rng(2)
+    plane = generator.random((64, 64), np.float32)
+    latent = torch.from_numpy(generator.standard_normal((4, 4, 4), np.float32))
+    exact, coarse = (
+        error_gradient(
+            GradientDecoder(network.decoder, torch.device("cpu"), dtype), latent, plane.shape, plane
+        ).flatten()
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert torch.cosine_similarity(exact, coarse, dim=0) > 0.99
+
+
+def test_gradients_leave_the_network_alone(network: ResidualAutoencoder) -> None:
+    decoder = GradientDecoder(network.decoder, torch.device("cpu"), torch.float32)
+    error_gradient(decoder, torch.zeros(4, 2, 2), (32, 32), np.zeros((32, 32), np.float32))
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+# The rate
+
+
+@pytest.mark.parametrize("plane_index", [0, 2])
+def test_the_estimated_rate_is_the_codecs(tables: Tables, plane_index: int) -> None:
+    level, generator = 6300, np.random.default_rng(3)
+    sizes = generator.uniform(2, 20, (20, 25)) * generator.uniform(0.5, 1.5, (4, 20, 25))  # alike in all channels
+    symbols = np.rint(sizes * generator.choice([-1, 1], sizes.shape)).astype(np.int32)
+    weights = (torch.from_numpy(w / 4096)[None] for w in tables.weights(plane_index, level))
+    estimate = estimate_bits(torch.from_numpy(symbols)[None].double(), *weights)
+    assert float(estimate) == pytest.approx(ideal_bits(symbols, plane_index, level, tables).sum(), rel=0.01)
+
+
+def test_lambda_grows_geometrically_between_the_trained_knots() -> None:
+    assert lagrange_multiplier(100, 8) == pytest.approx(LAMBDA[-1])
+    assert lagrange_multiplier(100 * 2 / 7, 8) == pytest.approx(LAMBDA[0])
+    assert lagrange_multiplier(0, 8) == LAMBDA[0]
+    middle = 100 * (7 - 0.5) / 7
+    assert lagrange_multiplier(middle, 8) == pytest.approx((LAMBDA[-1] * LAMBDA[-2]) ** 0.5)
+    assert len(LAMBDA) == KNOTS
+
+
+def test_rounding_gets_surer_as_it_cools() -> None:
+    symbols = torch.tensor([-2.3, -0.6, 0.2, 0.9, 4.0]).repeat(2000, 1)
+    warm, cold = (
+        round_stochastically(symbols, temperature, torch.Generator().manual_seed(0)) for temperature in (1.0, 0.02)
+    )
+    assert torch.equal(cold.round(), symbols.round())
+    assert (cold - symbols.round()).abs().mean() < 0.01
+    assert not torch.equal(warm.round(), symbols.round())
+    assert ((warm - symbols.floor()).clamp(0, 1) + symbols.floor() - warm).abs().max() < 1e-6
+
+
+# Files
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 2.2])
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize("quality", [30.0, 100.0])
+def test_a_refined_file_is_better(
+    pipeline: Pipeline, picture: Picture, color: bool, quality: float, scale: float
+) -> None:
+    encoding = pipeline.encode(picture, color, scale=scale)
+    plain = pipeline.write(encoding, quality)
+    refined = pipeline.refine(picture, encoding, quality, 10)
+    assert cost(pipeline, picture, refined) < cost(pipeline, picture, plain)
+    assert refined.quality == plain.quality
+    assert [plane.shape for plane in refined.symbols] == [plane.shape for plane in plain.symbols]
+    assert (pipeline.read(refined.data)[0].color, pipeline.decompress(refined.data).size) == (color, (75, 53))
+
+
+def test_a_refined_file_is_never_worse(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
+    """Not even where the steps are too large to lead anywhere."""
+    for seed in range(3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("residae.refine.LEARNING_RATE", 30.0)
+            refined = pipeline.refine(picture, encoding, QUALITY, 5, seed=seed)
+        assert refined.data == pipeline.write(encoding, QUALITY).data
+
+
+def test_the_same_arguments_give_the_same_file(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
+    torch.manual_seed(1)
+    first = pipeline.refine(picture, encoding, QUALITY, 5).data
+    torch.manual_seed(2)
+    assert pipeline.refine(picture, encoding, QUALITY, 5).data == first
+    assert pipeline.refine(picture, encoding, QUALITY, 5, seed=1).data != first
+
+
+def test_no_steps_give_the_plain_file(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
+    assert pipeline.refine(picture, encoding, QUALITY, 0).data == pipeline.write(encoding, QUALITY).data
+
+
+def test_a_limit_of_bytes_is_kept(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
+    limit = len(pipeline.refine(picture, encoding, QUALITY, 10).data) - 4
+    plain, refined = (pipeline.refine(picture, encoding, QUALITY, steps, max_bytes=limit) for steps in (0, 10))
+    assert max(len(plain.data), len(refined.data)) <= limit < len(pipeline.write(encoding, QUALITY).data)
+    assert cost(pipeline, picture, refined) < cost(pipeline, picture, plain)
+    with pytest.raises(CodecError, match="more than the 10 asked for"):
+        pipeline.refine(picture, encoding, QUALITY, 5, max_bytes=10)
+
+
+# Callbacks
+
+
+def test_steps_are_reported_as_they_are_done(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
+    steps: list[RefinementStep] = []
+    shares: list[float] = []
+    refined = pipeline.refine(picture, encoding, QUALITY, 7, on_step=steps.append, progress=shares.append)
+    plain = pipeline.decode_and_measure(picture, encoding, pipeline.write(encoding, QUALITY))
+    assert [step.step for step in steps] == list(range(8))
+    assert steps[0].psnr == pytest.approx(plain.psnr)
+    assert steps[-1].bytes == len(refined.data)
+    assert steps[-1].psnr == pytest.approx(pipeline.decode_and_measure(picture, encoding, refined).psnr)
+    assert shares == sorted(shares)
+    assert shares[0] > 0
+    assert shares[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("last", [0, 3, 6])
+def test_false_stops_with_the_best_so_far(pipeline: Pipeline, picture: Picture, encoding: Encoding, last: int) -> None:
+    steps: list[RefinementStep] = []
+
+    def on_step(step: RefinementStep) -> bool:
+        steps.append(step)
+        return step.step < last
+
+    refined = pipeline.refine(picture, encoding, QUALITY, 20, on_step=on_step)
+    assert [step.step for step in steps] == list(range(last + 1))
+    assert steps[-1].bytes == len(refined.data)
+    assert steps[-1].psnr == pytest.approx(pipeline.decode_and_measure(picture, encoding, refined).psnr)
+    assert (refined.data == pipeline.write(encoding, QUALITY).data) == (last < 5)
+
+
+@pytest.mark.parametrize("callback", ["on_step", "progress"])
+def test_exceptions_pass_through(pipeline: Pipeline, picture: Picture, encoding: Encoding, callback: str) -> None:
+    def fail(_: object) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        pipeline.refine(picture, encoding, QUALITY, 5, **{callback: fail})
