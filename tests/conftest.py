@@ -17,6 +17,12 @@ from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked `gpu` where there is no GPU."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU with CUDA")
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Run torch on one thread: on tiny networks, more threads cost more than they save."""

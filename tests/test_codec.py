@@ -19,7 +19,7 @@ from residae.codec.tables import ONE, Tables
 from residae.engine import Engine
 from residae.errors import CheckpointError, CodecError
 from residae.model import ResidualAutoencoder
-from residae.train.tables import NOISE_PSNR, balanced, fit, refit, sensitivity
+from residae.train.tables import NOISE_PSNR, balance_gains, fit_contexts, measure_sensitivity, refit_tables
 
 CODEC = Codec(Tables.default(2), bytes(range(8)), "residae-16x")
 PREAMBLE = 20 + 11  # bytes before the planes of a gray picture: the header and "residae-16x"
@@ -273,7 +273,7 @@ def test_wrong_arguments() -> None:
 @pytest.fixture(scope="module")
 def fitted() -> Tables:
     planes = list(zip(*(latents_of(160, 240, 3, seed) for seed in range(12)), strict=True))
-    return fit(planes, *balanced(np.array([0.01, 0.04]), planes))
+    return fit_contexts(planes, *balance_gains(np.array([0.01, 0.04]), planes))
 
 
 def test_fitted_tables_beat_static_ones(fitted: Tables) -> None:
@@ -296,7 +296,7 @@ def test_fitted_gains_follow_the_sensitivity(fitted: Tables) -> None:
 def test_gains_that_are_there_are_kept(fitted: Tables, network: ResidualAutoencoder) -> None:
     """Predictions are fitted anew about them."""
     planes = [[latents_of(64, 64, 1, seed)[0] for seed in range(4)]] * 3
-    again = refit(Engine(network, "cpu"), planes, fitted)
+    again = refit_tables(Engine(network, "cpu"), planes, fitted)
     assert np.array_equal(again.gains, fitted.gains)
     assert np.array_equal(again.means, fitted.means)
     assert not np.array_equal(again.mean_weights, fitted.mean_weights)
@@ -308,7 +308,7 @@ def test_sensitivity_is_that_of_the_decoder(network: ResidualAutoencoder) -> Non
     with torch.no_grad():
         deaf.decoder.stages[0][1].weight[:, 2] = 0  # type: ignore[index]
     latent = np.random.default_rng(0).standard_normal((4, 3, 3)).astype(np.float32)
-    cost = sensitivity(Engine(deaf, "cpu"), [latent])
+    cost = measure_sensitivity(Engine(deaf, "cpu"), [latent])
     assert cost[2] == 0
     assert (cost[[0, 1, 3]] > 0).all()
 

@@ -27,7 +27,7 @@ from residae.engine.tiles import Region, Tile
 from residae.errors import OutOfMemoryError, ResidaeError
 from residae.geometry import STRIDE, grid_shape
 from residae.model import ResidualAutoencoder
-from residae.train.statistics import renew
+from residae.train.batchnorm import recalibrate_batchnorm
 
 Array = NDArray[np.float32]
 CPU = torch.device("cpu")
@@ -278,7 +278,7 @@ def test_pixels_of_a_bfloat16_network_are_not_coarse(network: ResidualAutoencode
 def true_network(network: ResidualAutoencoder) -> ResidualAutoencoder:
     """With statistics of what passes, as training leaves them."""
     network = copy.deepcopy(network)
-    renew(network, [torch.from_numpy(_plane(64, 80))[None, None]])
+    recalibrate_batchnorm(network, [torch.from_numpy(_plane(64, 80))[None, None]])
     return network
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,10 +21,11 @@ import torch
 from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from residae.checkpoint import Checkpoint
+from residae.cli import main
 from residae.codec import Codec
 from residae.codec.coder import ideal_bits
 from residae.codec.quantizer import dequantize, quantize
@@ -33,14 +35,28 @@ from residae.evaluate import mean_psnr
 from residae.image import Pixels, open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
+from residae.resample import resample
 from residae.train import __main__ as command
 from residae.train import loop
-from residae.train.data import Crops
-from residae.train.loop import DECAY, STATE, Training, initialize, train
-from residae.train.optimizer import KernelMuon, build_optimizers
-from residae.train.rate import LAMBDA, LOWER, RateDistortion, RateModel, decode, encode, laplace_bits, relative
-from residae.train.recipe import Recipe
-from residae.train.tables import KNOTS, fit, fit_checkpoint
+from residae.train import tables as tables_module
+from residae.train.data import Crops, choose_pictures
+from residae.train.loop import train
+from residae.train.optimizer import KernelMuon, build_optimizers, read_moments
+from residae.train.rate import (
+    EXTRA_KNOTS,
+    LAMBDA,
+    RateDistortion,
+    RateModel,
+    laplace_bits,
+    normalized_loss,
+    run_decoder,
+    run_encoder,
+)
+from residae.train.recipe import PRESETS, Recipe
+from residae.train.records import NOTE, Log
+from residae.train.state import RENAMED, VERSION
+from residae.train.tables import KNOTS, enlarge_middle, fit_checkpoint, fit_contexts, fit_tables
+from residae.train.training import DECAY, STABLE, Training, initialize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,7 +70,7 @@ def _generator(seed: int = 0) -> torch.Generator:
 
 def _draw(crops: Crops, count: int, size: int, chroma_share: float = 0, seed: int = 0) -> Tensor:
     generator = _generator(seed)
-    return crops.draw(crops.draw_kinds(count, chroma_share, generator), size, generator)
+    return crops.draw(crops.draw_planes(count, chroma_share, generator), size, generator)
 
 
 def _symmetries(square: NDArray[Any]) -> list[bytes]:
@@ -89,14 +105,14 @@ def _flat(value: int, height: int, width: int) -> Pixels:
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_share_of_chroma(share: float) -> None:
-    """Whatever its area, half of it of each kind."""
+    """Whatever its area, half of it Cb and half Cr."""
     crops = Crops([(_flat(10, 64, 64), 0), (_flat(100, 20, 20), 1), (_flat(200, 20, 20), 2)])
     generator = _generator()
-    kinds = crops.draw_kinds(2000, share, generator)
-    for kind in (1, 2):
-        assert (kinds == kind).double().mean() == pytest.approx(share / 2, abs=0.04 if share else 0)
-    values = 255 * crops.draw(kinds, 16, generator)[:, 0, 0, 0]
-    assert torch.equal(values.round(), torch.tensor([10.0, 100.0, 200.0])[kinds])
+    planes = crops.draw_planes(2000, share, generator)
+    for plane in (1, 2):
+        assert (planes == plane).double().mean() == pytest.approx(share / 2, abs=0.04 if share else 0)
+    values = 255 * crops.draw(planes, 16, generator)[:, 0, 0, 0]
+    assert torch.equal(values.round(), torch.tensor([10.0, 100.0, 200.0])[planes])
 
 
 def test_luma_stands_in_for_chroma_that_is_not_there() -> None:
@@ -122,7 +138,7 @@ def test_the_generator_alone_decides() -> None:
 def test_planes_of_a_folder(folder: Path) -> None:
     """Found in all its folders; a gray picture has no chroma, and what is no picture is passed over."""
     crops = Crops.from_folder(folder)
-    shapes = list(zip(crops.height.tolist(), crops.width.tolist(), crops.kind.tolist(), strict=True))
+    shapes = list(zip(crops.height.tolist(), crops.width.tolist(), crops.plane.tolist(), strict=True))
     color = [(48, 64, 0), (24, 32, 1), (24, 32, 2), (20, 20, 0), (10, 10, 1), (10, 10, 2)]
     assert shapes == [(40, 52, 0), *color]
     assert crops.pixels.numel() == sum(height * width for height, width, _ in shapes)
@@ -133,6 +149,100 @@ def test_folder_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("no picture")
     with pytest.raises(ImageError, match="no picture to train on"):
         Crops.from_folder(tmp_path)
+
+
+def _with_sidecars(folder: Path, count: int) -> list[Path]:
+    """`count` pictures in a new folder, each with a description beside it."""
+    folder.mkdir()
+    paths = [folder / f"{number:02}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(write_png(np.full((32, 32), 8 * number, np.uint8)))
+        path.with_suffix(".json").write_text("{}")
+    return paths
+
+
+@pytest.mark.parametrize("count", [1, 4, 7, 16, 99])
+def test_pictures_are_chosen_evenly_among_those_that_open(count: int, tmp_path: Path) -> None:
+    paths = _with_sidecars(tmp_path / "pictures", 16)
+    (tmp_path / "pictures" / "aaa.png").write_bytes(b"damaged")
+    expected = [paths[i * 16 // min(count, 16)] for i in range(min(count, 16))]
+    assert choose_pictures(tmp_path / "pictures", count) == expected
+
+
+def test_no_picture_can_be_chosen(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("no picture")
+    with pytest.raises(ImageError, match="There is no picture in"):
+        choose_pictures(tmp_path, 3)
+
+
+# ---- scales ----
+
+
+def test_enlarged_crops_are_smaller_crops_enlarged() -> None:
+    rng = np.random.default_rng(0)
+    plane = rng.integers(0, 256, (36, 40), np.uint8)
+    drawn = Crops([(plane, 0)]).draw(torch.zeros(10, dtype=torch.int64), 32, _generator(), 1.0, 2.5)[:, 0]
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+    sides = [_window_side(plane, crop) for crop in drawn.numpy()]
+    assert len(set(sides)) > 6
+    assert min(sides) < 18  # 32 / 2.5 is 12.8
+    assert max(sides) > 24
+
+
+def _window_side(plane: NDArray[np.uint8], crop: NDArray[np.float32]) -> int:
+    """Side of the window of `plane` that `crop` is an enlargement of, in one of the eight symmetries."""
+    ways = [np.rot90(side, turns) for side in (crop, crop.T) for turns in range(4)]
+    for side in range(13, 33):
+        for top, left in itertools.product(range(36 - side + 1), range(40 - side + 1)):
+            window = np.float32(plane[top : top + side, left : left + side]) / 255
+            if abs(window.mean() - crop.mean()) < 0.003:  # saves most of the work
+                enlarged = resample(window, *crop.shape)
+                if any(np.allclose(way, enlarged, atol=1e-5) for way in ways):
+                    return side
+    raise AssertionError("the crop is no enlarged window")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_crops_is_enlarged(share: float) -> None:
+    plane = np.random.default_rng(0).integers(0, 2, (64, 64), np.uint8) * 255
+    drawn = Crops([(plane, 0)]).draw(torch.zeros(800, dtype=torch.int64), 16, _generator(), share, 2.5)
+    own = ((drawn == 0) | (drawn == 1)).flatten(1).all(1)  # enlarged, black and white become gray
+    # Scales are uniform in their logarithm up to 2.5; those below 16 / 15.5 leave all 16 pixels.
+    expected = share * (1 - math.log(16 / 15.5) / math.log(2.5))
+    assert (~own).double().mean() == pytest.approx(expected, abs=0.04)
+
+
+def test_tables_are_fitted_to_pictures_at_several_scales(
+    network: ResidualAutoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pictures"
+    _with_sidecars(folder, 12)
+    rng = np.random.default_rng(0)
+    for path in folder.glob("*.png"):
+        path.write_bytes(write_png(rng.integers(0, 256, (64, 64), np.uint8)))
+    seen: list[float] = []
+    enlarge = tables_module.enlarge_middle
+
+    def record(plane: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+        seen.append(scale)
+        return enlarge(plane, scale)
+
+    monkeypatch.setattr(tables_module, "enlarge_middle", record)
+    checkpoint = Checkpoint(network, Tables.default(4))
+    fitted = fit_tables(checkpoint, folder, 12, torch.device("cpu"), 0.5, 2.0)
+    assert len(seen) == 12
+    assert 4 <= sum(scale > 1 for scale in seen) <= 7
+    assert max(seen) > 1.7
+    plain = fit_tables(checkpoint, folder, 12, torch.device("cpu"), 0.0, 2.0)
+    assert seen[12:] == [1.0] * 12
+    assert not np.array_equal(plain.counts, fitted.counts)
+    np.testing.assert_array_equal(plain.gains, fitted.gains)
+
+
+def test_the_middle_of_a_plane_is_enlarged() -> None:
+    plane = np.random.default_rng(0).random((30, 40), np.float32)
+    assert enlarge_middle(plane, 1.0) is plane
+    np.testing.assert_array_equal(enlarge_middle(plane, 1.5), resample(plane[5:25, 6:33], 30, 40))
 
 
 # ---- optimizers ----
@@ -218,11 +328,37 @@ def test_bits_count_late_and_by_and_by() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [{"crop": 40}, {"crop": 0}, {"batch": 0}, {"average_steps": 0}, {"minutes": 20.9}, {"optimizer": "sgd"}],
+    [
+        {"crop": 40},
+        {"crop": 0},
+        {"batch": 0},
+        {"average_steps": 0},
+        {"minutes": 20.9},
+        {"optimizer": "sgd"},
+        {"accumulate": 0},
+        {"decay_accumulate": -1},
+        {"final_crop": 40},
+        {"final_crop": -16},
+        {"final_minutes": 21.0},
+        {"scaled_share": 1.5},
+        {"max_scale": 0.5},
+        {"decay_average": -0.1},
+    ],
 )
 def test_a_recipe_that_cannot_be_followed(option: dict[str, Any]) -> None:
     with pytest.raises(TrainingError):
         Recipe(**option)
+
+
+def test_batches_and_crops_change_in_the_decay() -> None:
+    recipe = Recipe(
+        minutes=60, decay_minutes=10, batch=6, accumulate=2, decay_accumulate=4, final_crop=384, final_minutes=1
+    )
+    assert [recipe.batches_per_step(minute) for minute in (0, 49.9, 50, 60)] == [2, 2, 4, 4]
+    assert [recipe.crops_per_batch(minute) for minute in (0, 50, 58.9, 59)] == [(6, 256)] * 3 + [(2, 384)]
+    plain = Recipe(accumulate=3)
+    assert [plain.batches_per_step(minute) for minute in (0, 60)] == [3, 3]
+    assert [plain.crops_per_batch(minute) for minute in (0, 60)] == [(8, 256)] * 2
 
 
 def test_a_recipe_does_not_change() -> None:
@@ -243,43 +379,45 @@ def _latents(count: int, seed: int) -> list[NDArray[np.float32]]:
 @pytest.fixture(scope="module")
 def tables() -> Tables:
     gains = np.geomspace(0.2, 8, KNOTS)[:, None, None] * np.array([[1.0, 0.5]] * 3)
-    return fit([_latents(12, 0)] * 3, np.array([[1.0, -2.0]] * 3), gains)
+    return fit_contexts([_latents(12, 0)] * 3, np.array([[1.0, -2.0]] * 3), gains)
 
 
 def _rate_model(tables: Tables) -> RateModel:
     rate = RateModel(tables.channels)
-    rate.take(tables)
+    rate.load_tables(tables)
     return rate
 
 
 def test_a_rate_model_holds_the_tables(tables: Tables) -> None:
-    back = _rate_model(tables).tables()
+    back = _rate_model(tables).to_tables()
     np.testing.assert_array_equal(back.means, tables.means)
-    np.testing.assert_allclose(back.gains[LOWER:], tables.gains, rtol=1e-5)
-    np.testing.assert_array_equal(back.mean_weights[LOWER:], tables.mean_weights)
-    np.testing.assert_array_equal(back.spread_weights[LOWER:], tables.spread_weights)
+    np.testing.assert_allclose(back.gains[EXTRA_KNOTS:], tables.gains, rtol=1e-5)
+    np.testing.assert_array_equal(back.mean_weights[EXTRA_KNOTS:], tables.mean_weights)
+    np.testing.assert_array_equal(back.spread_weights[EXTRA_KNOTS:], tables.spread_weights)
     steps = np.diff(np.log(back.gains), axis=0)  # below, qualities that were not trained
-    np.testing.assert_allclose(steps[:LOWER], np.broadcast_to(steps[LOWER], steps[:LOWER].shape), rtol=1e-4)
-    np.testing.assert_allclose(_rate_model(back).tables().gains, back.gains, rtol=1e-5)
+    np.testing.assert_allclose(
+        steps[:EXTRA_KNOTS], np.broadcast_to(steps[EXTRA_KNOTS], steps[:EXTRA_KNOTS].shape), rtol=1e-4
+    )
+    np.testing.assert_allclose(_rate_model(back).to_tables().gains, back.gains, rtol=1e-5)
 
 
 @pytest.mark.parametrize("quality", [0, 35, 70, 100])
-@pytest.mark.parametrize("kind", [0, 2])
+@pytest.mark.parametrize("plane", [0, 2])
 def test_a_rate_model_speaks_for_the_codec(
-    tables: Tables, kind: int, quality: float, monkeypatch: pytest.MonkeyPatch
+    tables: Tables, plane: int, quality: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same rounded latent, and for whole symbols about as many bits, from the same predictions."""
-    level = round(10_000 * (quality / 100 * (KNOTS - 1) + LOWER) / (KNOTS - 1 + LOWER))
+    level = round(10_000 * (quality / 100 * (KNOTS - 1) + EXTRA_KNOTS) / (KNOTS - 1 + EXTRA_KNOTS))
     rate = _rate_model(tables)
-    codec = Codec(rate.tables(), bytes(8))
+    codec = Codec(rate.to_tables(), bytes(8))
     latent = _latents(1, 1)[0][:, :17, :22]
-    symbols = quantize(latent, kind, level, codec.tables)
-    rounded = torch.from_numpy(dequantize(symbols, kind, level, codec.tables))[None]
+    symbols = quantize(latent, plane, level, codec.tables)
+    rounded = torch.from_numpy(dequantize(symbols, plane, level, codec.tables))[None]
 
     monkeypatch.setattr(torch, "rand_like", lambda x: torch.full_like(x, 0.5))  # without the noise
-    place = torch.tensor([kind]), torch.tensor([level / 10_000 * (KNOTS - 1 + LOWER) - LOWER])
+    place = torch.tensor([plane]), torch.tensor([level / 10_000 * (KNOTS - 1 + EXTRA_KNOTS) - EXTRA_KNOTS])
     torch.testing.assert_close(rate(torch.from_numpy(latent)[None], *place)[0], rounded, atol=1e-4, rtol=1e-4)
-    bits = ideal_bits(symbols, kind, level, codec.tables).sum()
+    bits = ideal_bits(symbols, plane, level, codec.tables).sum()
     assert rate(rounded, *place)[1].item() == pytest.approx(bits, rel=0.08)
 
 
@@ -307,8 +445,8 @@ def test_gradients_pass_rounding_and_reach_each_part(tables: Tables) -> None:
 def test_exact_crops_cost_nothing_and_easy_ones_count_as_much(network: ResidualAutoencoder) -> None:
     model = RateDistortion(network)
     x = torch.rand(2, 1, 32, 32, generator=_generator())
-    kind, position, exact = torch.tensor([0, 1]), torch.tensor([1.0, 2.0]), torch.tensor([True, False])
-    error, rate, cost = model(x, kind, position, exact)
+    plane, position, exact = torch.tensor([0, 1]), torch.tensor([1.0, 2.0]), torch.tensor([True, False])
+    error, rate, cost = model(x, plane, position, exact)
     mse = (network(x)[0][0] - x[0]).square().mean() * 255**2
     assert error[0].item() == pytest.approx(mse.item(), rel=1e-4)
     assert (cost > 0).tolist() == [False, True]
@@ -317,7 +455,7 @@ def test_exact_crops_cost_nothing_and_easy_ones_count_as_much(network: ResidualA
     hard = torch.tensor([1000.0], requires_grad=True)
     easy = torch.tensor([100.0], requires_grad=True)
     for error in (hard, easy):
-        relative(error, error.detach()).backward()
+        normalized_loss(error, error.detach()).backward()
     assert hard.grad * 1000 == pytest.approx(easy.grad * 100, rel=0.3)
 
 
@@ -332,17 +470,17 @@ def training() -> Training:
 
 
 def _step(training: Training) -> None:
-    training.prepare()
+    training.prepare_step()
     x = torch.rand(2, 1, 32, 32, generator=_generator(training.step))
-    kinds = torch.zeros(2, dtype=torch.int64)
-    error, _, cost = training.model(x, *training.draw_rates(kinds, _generator(training.step)))
-    relative(error, cost).backward()
+    planes = torch.zeros(2, dtype=torch.int64)
+    error, _, cost = training.model(x, *training.draw_qualities(planes, _generator(training.step)))
+    normalized_loss(error, cost).backward()
     training.update()
 
 
 def test_rates_follow_the_recipe(training: Training) -> None:
     training.minutes = 1
-    training.prepare()
+    training.prepare_step()
     factor = training.recipe.lr_factor(1)
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in training.optimizers.items()}
     assert rates == {"muon": 0.02 * factor, "adamw": 0.003 * factor}
@@ -379,6 +517,36 @@ def test_the_average_moves_along(training: Training) -> None:
     assert not training.average.training
 
 
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_an_average_over_the_decay(share: float, training: Training) -> None:
+    """It forgets all that was before; with share 1 every step since then counts alike."""
+    _step(training)
+    training.recipe = replace(training.recipe, decay_average=share)
+    training.decay_step = training.step
+    weights, average = [], None
+    for number in range(1, 6):
+        _step(training)
+        weights.append(training.model.network.decoder.out.weight.detach().clone())
+        span = max(1.0, share * number)
+        average = weights[-1] if average is None else average + (weights[-1] - average) / span
+    torch.testing.assert_close(training.average.network.decoder.out.weight, average)
+    if share == 1:
+        torch.testing.assert_close(average, torch.stack(weights).mean(0))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_batch_counts_once_in_the_statistics(frozen: bool, network: ResidualAutoencoder) -> None:
+    """In the stages that are computed again for their gradients as well."""
+    plain, model = copy.deepcopy(network).train(not frozen), RateDistortion(copy.deepcopy(network)).train(not frozen)
+    x = torch.rand(2, 1, 48, 32)
+    plain(x)
+    exact = torch.tensor([True, True])
+    model(x, torch.tensor([0, 0]), torch.tensor([1.0, 2.0]), exact)[0].mean().backward()
+    for (name, expected), counted in zip(plain.named_buffers(), model.network.buffers(), strict=True):
+        torch.testing.assert_close(counted, expected, rtol=1e-4, atol=1e-5, msg=name)
+    assert int(plain.encoder.stem[1].num_batches_tracked) == (0 if frozen else 1)
+
+
 @torch.no_grad()
 def test_training_starts_calm() -> None:
     torch.manual_seed(0)
@@ -410,7 +578,10 @@ RECIPE = Recipe(**SHORT_RATE)
 
 @pytest.fixture(autouse=True)
 def _fresh_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in float32 that begin anew, and that look at no more pixels than tiny networks need."""
     monkeypatch.setattr(loop, "preferred_float", lambda _: torch.float32)
+    monkeypatch.setattr("residae.train.training.FIT_CROPS", 8)
+    monkeypatch.setattr("residae.train.training.FIT_SIDE", 96)
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -449,9 +620,11 @@ def pictures(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest
     return folder
 
 
-def _progress(run: Path) -> dict[str, float]:
-    with safe_open(run / STATE, "pt") as file:
-        return json.loads(file.metadata()["progress"])
+def _progress(run: Path) -> tuple[int, float, float]:
+    """Step and minutes of the stable state, and the minute at which the run was to end."""
+    with safe_open(run / STABLE, "pt") as file:
+        progress = json.loads(file.metadata()["training_state"])["progress"]
+    return progress["step"], progress["minutes"], progress["decay_until"]
 
 
 def _weights(folder: Path) -> bytes:
@@ -486,7 +659,7 @@ def test_training_learns(clock: SimpleNamespace, start: Path, pictures: Path, tm
 
 def test_a_new_run_does_not_replace_a_checkpoint(start: Path, pictures: Path, tmp_path: Path) -> None:
     before = _weights(start)
-    with pytest.raises(TrainingError, match="holds a checkpoint already"):
+    with pytest.raises(TrainingError, match="holds a checkpoint that is not of this run"):
         train(pictures, tmp_path / "run", start, Recipe(**SHORT))
     assert _weights(start) == before
 
@@ -506,11 +679,11 @@ def test_no_step_of_training_is_done_in_bytes(
 ) -> None:
     """What they round away is more than the noise by which the rates of channels are found."""
     asked = []
-    monkeypatch.setattr("residae.engine.preferred_dtype", lambda device: asked.append(device) or torch.float32)
+    monkeypatch.setattr("residae.engine.engine.preferred_dtype", lambda device: asked.append(device) or torch.float32)
     recipe = Recipe(**SHORT_RATE | {"minutes": 3.0, "validate_minutes": 2.0})
     initialize(ResidualAutoencoder(2, 2)).save_pretrained(tmp_path / "start")
     train(pictures, tmp_path / "run", tmp_path / "output", recipe, tmp_path / "start", pictures)
-    fit_checkpoint(tmp_path / "output", pictures, 3)
+    fit_checkpoint(tmp_path / "output", pictures, 3, force=True)
     assert not asked
     Pipeline.open(tmp_path / "output", "cpu")
     assert asked
@@ -526,13 +699,13 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(
     with pytest.raises(KeyboardInterrupt):
         train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start)
     assert not (tmp_path / "output").exists()
-    assert _progress(tmp_path / "run") == {"step": 12, "minutes": 3.0, "until": 5.0}
+    assert _progress(tmp_path / "run") == (12, 3.0, 5.0)
     clock.kill_at = None
     clock.seconds += 12345  # while nothing ran
     train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start)
     assert clock.steps == 20 + 13 + (20 - 12)
     assert _weights(tmp_path / "output") == _weights(tmp_path / "expected")
-    for state in (STATE, DECAY):
+    for state in (STABLE, DECAY):
         assert (tmp_path / "run" / state).read_bytes() == (tmp_path / "whole" / state).read_bytes()
 
     (tmp_path / "output" / "model.safetensors").unlink()
@@ -545,11 +718,11 @@ def test_a_finished_run_can_be_prolonged(clock: SimpleNamespace, start: Path, pi
     """From where its decay began."""
     run, output = tmp_path / "run", tmp_path / "output"
     train(pictures, run, output, RECIPE, start)
-    assert _progress(run) == {"step": 14, "minutes": 3.5, "until": 5.0}
+    assert _progress(run) == (14, 3.5, 5.0)
     first = _weights(output)
     train(pictures, run, output, Recipe(**SHORT_RATE | {"minutes": 6.0}), start)
     assert clock.steps == 20 + (24 - 14)
-    assert _progress(run) == {"step": 18, "minutes": 4.5, "until": 6.0}
+    assert _progress(run) == (18, 4.5, 6.0)
     assert _weights(output) != first
 
 
@@ -574,7 +747,7 @@ def test_the_checkpoint_is_the_average(clock: SimpleNamespace, start: Path, pict
     """Its kernels are; its BatchNorm computes the same from statistics of what passes, which frozen ones are not."""
     recipe = Recipe(**SHORT | {"minutes": 2.5, "decay_minutes": 0.0})  # without a decay, the last state is saved
     train(pictures, tmp_path / "run", tmp_path / "output", recipe, start)
-    state = load_file(tmp_path / "run" / STATE)
+    state = load_file(tmp_path / "run" / STABLE)
     exported, average = (ResidualAutoencoder.from_pretrained(folder) for folder in (tmp_path / "output", start))
     for name, tensor in average.state_dict().items():
         tensor.copy_(state[f"average.network.{name}"].half() if tensor.ndim == 4 else state[f"average.network.{name}"])
@@ -585,7 +758,7 @@ def test_the_checkpoint_is_the_average(clock: SimpleNamespace, start: Path, pict
         torch.testing.assert_close(exported(x), average(x), rtol=1e-4, atol=1e-5)
     frozen = average.decoder.stages[3][2].running_mean
     assert not torch.allclose(exported.decoder.stages[3][2].running_mean, frozen, rtol=0.01)
-    assert not torch.equal(state["average.network.decoder.out.bias"], state["model.network.decoder.out.bias"])
+    assert not torch.equal(state["average.network.decoder.out.bias"], state["network.decoder.out.bias"])
 
 
 def test_gains_are_learned(clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path) -> None:
@@ -603,8 +776,8 @@ def test_gains_are_learned(clock: SimpleNamespace, start: Path, pictures: Path, 
     assert float(last["psnr_20"]) < float(last["psnr_80"]) + 0.2
     assert open_picture(tmp_path / "run" / "step-80.png").pixels.shape == (
         3 * 256,
-        6 * 256,
-    )  # original, unquantized, four qualities
+        8 * 256,
+    )  # original, unquantized, four qualities, two of an enlarged picture
 
 
 def test_a_start_keeps_its_gains(
@@ -622,36 +795,320 @@ def test_a_start_keeps_its_gains(
 def test_a_save_that_fails_leaves_the_last_one(
     training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training.save(tmp_path / STATE)
-    before = (tmp_path / STATE).read_bytes()
+    training.save(tmp_path)
+    before = (tmp_path / STABLE).read_bytes()
     _step(training)
 
     def fail(_: object, path: Path, *__: object) -> None:
         path.write_bytes(b"half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(loop, "save_file", fail)
+    monkeypatch.setattr("residae.train.state.save_file", fail)
     with pytest.raises(OSError, match="no space left"):
-        training.save(tmp_path / STATE)
-    assert (tmp_path / STATE).read_bytes() == before
+        training.save(tmp_path)
+    assert (tmp_path / STABLE).read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign", "muon", "adamw"])
-def test_a_state_that_does_not_fit(training: Training, tmp_path: Path, damage: str) -> None:
-    path = tmp_path / STATE
+# ---- the state ----
+
+
+def _damage(damage: str, training: Training, run: Path) -> Training:
+    """Leave a state in `run` that does not fit the training returned."""
+    path = run / STABLE
     if damage in ("muon", "adamw"):
         recipes = {name: replace(training.recipe, optimizer=name) for name in ("muon", "adamw")}
         other = Training(training.model, recipes.pop(damage))
         _step(other)
-        other.save(path)
-        training = Training(training.model, *recipes.values())
-    elif damage == "foreign":
-        Training(RateDistortion(ResidualAutoencoder(4, 2)), training.recipe).save(path)
-    else:
-        training.save(path)
+        other.save(run)
+        return Training(training.model, *recipes.values())
+    if damage == "foreign":
+        Training(RateDistortion(ResidualAutoencoder(4, 2)), training.recipe).save(run)
+        return training
+    training.save(run)
+    if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
+    else:
+        save_file(load_file(path), path, {"format": "another"})
+    return training
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "muon", "adamw", "another format"])
+def test_a_state_that_does_not_fit(training: Training, tmp_path: Path, damage: str) -> None:
+    training = _damage(damage, training, tmp_path)
     with pytest.raises(TrainingError, match="is damaged, or is the state of another network or optimizer"):
-        training.load(path)
+        training.load(tmp_path / STABLE)
+
+
+def _training_in(layout: torch.memory_format) -> Training:
+    torch.manual_seed(1)
+    network = initialize(ResidualAutoencoder(4, 4)).to(memory_format=layout)
+    return Training(RateDistortion(network), Recipe())
+
+
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+def _assert_moments_are_kept(other: Training) -> None:
+    """Momentum is equal to its kernel, however that lies in memory."""
+    muon, adamw = other.optimizers["muon"], other.optimizers["adamw"]
+    assert len(muon.state) == len(muon.matrices)
+    for matrix in muon.matrices:
+        torch.testing.assert_close(muon.state[matrix]["momentum_buffer"], matrix, rtol=0, atol=0)
+    for parameter, state in adamw.state.items():
+        assert torch.equal(state["exp_avg"], parameter)
+        assert state["exp_avg"].stride() == parameter.stride()
+        assert state["step"].item() == 3
+
+
+@pytest.mark.parametrize("before", LAYOUTS)
+@pytest.mark.parametrize("after", LAYOUTS)
+def test_a_run_goes_on_in_another_memory_format(
+    before: torch.memory_format, after: torch.memory_format, tmp_path: Path
+) -> None:
+    """As when a run on a CPU in float32 is resumed on a GPU in bfloat16."""
+    training = _training_in(before)
+    muon, adamw = training.optimizers["muon"], training.optimizers["adamw"]
+    for matrix in muon.matrices:
+        muon.state[matrix]["momentum_buffer"] = matrix.clone()
+    for parameter in adamw.param_groups[0]["params"]:
+        mean = parameter.detach().clone()
+        adamw.state[parameter] = {"exp_avg": mean, "exp_avg_sq": mean.square(), "step": torch.tensor(3.0)}
+    training.save(tmp_path)
+    other = _training_in(after)
+    other.load(tmp_path / STABLE)
+    _assert_moments_are_kept(other)
+    other.save(tmp_path / "..")
+    assert (tmp_path / STABLE).read_bytes() == (tmp_path / ".." / STABLE).read_bytes()
+
+
+def test_a_state_has_the_documented_names(training: Training, tmp_path: Path) -> None:
+    _step(training)
+    training.save(tmp_path)
+    tensors = load_file(tmp_path / STABLE)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    weights = {f"network.{name}": tuple(x.shape) for name, x in training.model.network.state_dict().items()}
+    rate = ("means", "first", "growth", "mean_weights", "spread_weights", "initialized")
+    model = {"network." + name for name in training.model.network.state_dict()} | {f"rate.{name}" for name in rate}
+    moments = {name for name in shapes if name.startswith(("muon.", "adamw."))}
+    assert shapes.keys() - moments == model | {f"average.{name}" for name in model}
+    assert {name: shape for name, shape in shapes.items() if name in weights} == weights
+    kernel, norm = "network.encoder.stages.1.0.conv1.weight", "network.encoder.stem.1.weight"
+    assert shapes[f"muon.{kernel}.momentum"] == shapes[kernel]
+    assert shapes[f"adamw.{norm}.mean"] == shapes[f"adamw.{norm}.square"] == shapes[norm]
+    assert shapes[f"adamw.{norm}.step"] == ()
+    parameters = {name for name, parameter in training.model.named_parameters() if parameter.grad is None}
+    assert {name.split(".", 1)[1].rsplit(".", 1)[0] for name in moments} <= parameters
+
+
+def _versioned(metadata: dict[str, Any], version: int) -> dict[str, str]:
+    return {"training_state": json.dumps(metadata | {"version": version})}
+
+
+def test_a_state_with_older_names_is_read(training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _step(training)
+    training.save(tmp_path)
+    with safe_open(tmp_path / STABLE, "pt") as file:
+        metadata = json.loads(file.metadata()["training_state"])
+    now = load_file(tmp_path / STABLE)
+    older = {name.replace("rate.initialized", "rate.begun"): tensor for name, tensor in now.items()}
+    save_file(older, tmp_path / "older.safetensors", _versioned(metadata, VERSION - 1))
+    with pytest.raises(TrainingError, match="is damaged, or is the state of another network"):
+        training.load(tmp_path / "older.safetensors")
+    names = {"rate.begun": "rate.initialized", "average.rate.begun": "average.rate.initialized"}
+    monkeypatch.setitem(RENAMED, VERSION - 1, names)
+    training.load(tmp_path / "older.safetensors")
+    save_file(now, tmp_path / "newer.safetensors", _versioned(metadata, VERSION + 1))
+    with pytest.raises(TrainingError, match="written by a newer version"):
+        training.load(tmp_path / "newer.safetensors")
+
+
+# ---- what a run leaves, and what it spares ----
+
+
+def test_a_killed_run_repeats_no_row_of_its_log(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOG_STEPS", 2)
+    recipe = Recipe(**SHORT | {"minutes": 4.0, "decay_minutes": 0.5, "save_minutes": 1.25})
+    clock.kill_at = 9  # four rows, and the state of step 5
+    with pytest.raises(KeyboardInterrupt):
+        train(pictures, tmp_path / "run", tmp_path / "output", recipe, start)
+    assert [row["step"] for row in _rows(tmp_path / "run")] == ["2", "4", "6", "8"]
+    with (tmp_path / "run" / "log.csv").open("a") as file:
+        file.write("9,2.")  # killed while it was written
+    clock.kill_at = None
+    train(pictures, tmp_path / "run", tmp_path / "output", recipe, start)
+    assert [row["step"] for row in _rows(tmp_path / "run")] == ["2", "4", "6", "8", "10", "12", "14", "16"]
+
+
+def test_a_log_is_cut_at_a_step(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.csv")
+    log.cut(0)
+    for step in (20, 40, 60):
+        log.append({"step": str(step), "minutes": "1.00"})
+    log.cut(40)
+    assert [row["step"] for row in _rows(tmp_path)] == ["20", "40"]
+
+
+def test_a_shorter_decay_starts_from_the_stable_state(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """A state that has begun to decay is not taken for a stable one."""
+    shorter = replace(RECIPE, decay_minutes=0.5)
+    train(pictures, tmp_path / "whole", tmp_path / "expected", shorter, start)
+    clock.kill_at = 18  # in the decay, after the save of step 17
+    with pytest.raises(KeyboardInterrupt):
+        train(pictures, tmp_path / "run", tmp_path / "output", RECIPE, start)
+    assert (tmp_path / "run" / DECAY).exists()
+    clock.kill_at = None
+    train(pictures, tmp_path / "run", tmp_path / "output", shorter, start)
+    assert (tmp_path / "run" / STABLE).read_bytes() == (tmp_path / "whole" / STABLE).read_bytes()
+    assert _weights(tmp_path / "output") == _weights(tmp_path / "expected")
+
+
+def test_the_checkpoint_is_written_before_tables_are_fitted(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(**SHORT_RATE | {"minutes": 3.0})
+    output = tmp_path / "output"
+    with monkeypatch.context() as broken:
+        broken.setattr(loop, "fit_tables", lambda *_: pytest.fail("a power cut"))
+        with pytest.raises(pytest.fail.Exception, match="a power cut"):
+            train(pictures, tmp_path / "run", output, recipe, start)
+    weights, first = _weights(output), Checkpoint.open(output).tables
+    assert first  # of the rate model
+    train(pictures, tmp_path / "run", output, recipe, start)  # nothing is left to train
+    assert clock.steps == 12
+    assert _weights(output) == weights
+    fitted = Checkpoint.open(output).tables
+    np.testing.assert_array_equal(fitted.gains, first.gains)
+    assert not np.array_equal(fitted.counts, first.counts)
+
+
+def test_descriptions_beside_the_pictures_do_not_stop_a_run(
+    clock: SimpleNamespace, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "TABLE_PICTURES", 2)
+    _with_sidecars(tmp_path / "pictures", 2)
+    (tmp_path / "pictures" / "00.json").rename(tmp_path / "pictures" / "0.json")  # the first and the middle of four
+    train(tmp_path / "pictures", tmp_path / "run", tmp_path / "output", Recipe(**SHORT | {"minutes": 2.5}), start)
+    assert Checkpoint.open(tmp_path / "output").tables
+
+
+def test_a_run_replaces_no_checkpoint_but_its_own(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path
+) -> None:
+    recipe = Recipe(**SHORT | {"minutes": 2.5})
+    train(pictures, tmp_path / "run", tmp_path / "output", recipe, start)
+    train(pictures, tmp_path / "other", tmp_path / "others", recipe, start)
+    shutil.copytree(start, tmp_path / "shipped")
+    clock.steps = 0
+    for output in ("others", "shipped"):
+        before = _weights(tmp_path / output)
+        with pytest.raises(TrainingError, match="holds a checkpoint that is not of this run"):
+            train(pictures, tmp_path / "run", tmp_path / output, replace(recipe, minutes=3.0), start)
+        with pytest.raises(TrainingError, match="holds a checkpoint that is not of this run"):
+            train(pictures, tmp_path / "run", tmp_path / "x", recipe, start, export=tmp_path / output)
+        assert _weights(tmp_path / output) == before
+    assert clock.steps == 0
+    before = _weights(tmp_path / "output")
+    train(pictures, tmp_path / "run", tmp_path / "output", replace(recipe, minutes=3.0), start)
+    assert _weights(tmp_path / "output") != before
+    note = json.loads((tmp_path / "output" / NOTE).read_text())
+    assert (note["step"], note["minutes"], note["recipe"]["minutes"]) == (12, 3.0, 3.0)
+
+
+def test_fit_replaces_no_tables_unasked(
+    network: ResidualAutoencoder, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "checkpoint"
+    Checkpoint(network, Tables.default(4)).save(folder)
+    before = (folder / "codec.safetensors").read_bytes()
+    assert main(["fit", str(pictures), "--checkpoint", str(folder)]) == 3
+    assert "has tables already" in capsys.readouterr().err
+    assert (folder / "codec.safetensors").read_bytes() == before
+    assert main(["fit", str(pictures), "--checkpoint", str(folder), "--force"]) == 0
+    assert (folder / "codec.safetensors").read_bytes() != before
+
+
+def test_fit_refuses_a_hub_id_before_its_work(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Checkpoint, "open", lambda *_: pytest.fail("it was opened"))
+    assert main(["fit", str(pictures), "--checkpoint", "owner/name"]) == 3
+    assert "owner/name is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--scaled-share", "1.5"], ["--max-scale", "0.5"]])
+def test_fit_refuses_impossible_scales(option: list[str], pictures: Path, checkpoint: Path) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(["fit", str(pictures), "--checkpoint", str(checkpoint), *option])
+    assert leaving.value.code == 2
+
+
+def test_weights_are_exported_during_the_run(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SHARD_SIZE", "10KB")
+    notes: list[tuple[int, float]] = []
+    save = Checkpoint.save
+
+    def record(self: Checkpoint, folder: Path, *arguments: Any) -> None:
+        save(self, folder, *arguments)
+        note = json.loads((folder / NOTE).read_text())
+        notes.append((folder.name, note["step"], note["minutes"]))
+
+    monkeypatch.setattr(Checkpoint, "save", record)
+    recipe = Recipe(**SHORT_RATE | {"minutes": 3.5, "export_minutes": 1.0})
+    train(pictures, tmp_path / "run", tmp_path / "output", recipe, start, export=tmp_path / "exports")
+    steps = [("exports", 5, 1.0), ("exports", 9, 2.0), ("exports", 13, 3.0), ("output", 14, 3.5)]
+    assert notes == steps
+    shards = sorted((tmp_path / "exports").glob("model*.safetensors"))
+    assert len(shards) > 2
+    stored = [tensor for shard in shards for tensor in load_file(shard).values()]
+    assert {tensor.dtype for tensor in stored if tensor.ndim == 4} == {torch.float16}
+    assert Checkpoint.open(tmp_path / "exports").tables
+
+
+def test_shards_of_an_export_are_below_16_mebibytes(tmp_path: Path) -> None:
+    Checkpoint(ResidualAutoencoder()).save(tmp_path, loop.SHARD_SIZE)
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert sum(sizes) > 47e6
+    assert max(sizes) < 16 * 2**20
+    assert len(sizes) <= 6
+
+
+def test_batches_of_a_step_are_averaged(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them in the decay, and of larger crops at its end."""
+    shapes: dict[int, list[tuple[int, ...]]] = {}
+    seen: list[tuple[Tensor, ...]] = []
+    forward, update = RateDistortion.forward, Training.update
+
+    def record(self: RateDistortion, *arguments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        seen.append(arguments)
+        return forward(self, *arguments)
+
+    def compare(training: Training) -> None:
+        shapes[training.step] = [tuple(arguments[0].shape) for arguments in seen]
+        gradient = training.model.network.decoder.out.weight.grad.clone()
+        losses = []
+        for arguments in seen:
+            error, _, cost = forward(training.model, *arguments)
+            losses.append(normalized_loss(error, 0 * cost))
+        (expected,) = torch.autograd.grad(torch.stack(losses).mean(), training.model.network.decoder.out.weight)
+        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
+        seen.clear()
+        update(training)
+
+    monkeypatch.setattr(RateDistortion, "forward", record)
+    monkeypatch.setattr(Training, "update", compare)
+    options = {"minutes": 1.75, "decay_minutes": 1.0, "learn_statistics_minutes": 0.0, "exact_share": 1.0}
+    options |= {"batch": 9, "accumulate": 2, "decay_accumulate": 3, "final_crop": 48, "final_minutes": 0.5}
+    train(pictures, tmp_path / "run", tmp_path / "output", Recipe(**SHORT | options), start)
+    stable, decay, final = [(9, 1, 32, 32)] * 2, [(9, 1, 32, 32)] * 3, [(4, 1, 48, 48)] * 3
+    assert [shapes[step] for step in range(7)] == [stable] * 3 + [decay] * 2 + [final] * 2
 
 
 @pytest.mark.parametrize(
@@ -659,7 +1116,7 @@ def test_a_state_that_does_not_fit(training: Training, tmp_path: Path, damage: s
     [
         ({"minutes": 3.0}, 3),  # found when the state is to be saved
         ({"minutes": 8.0, "save_minutes": 100.0}, 20),  # at the first row of the log
-        ({"minutes": 1.5, "warmup_minutes": 0.0, "save_minutes": 100.0}, 6),  # at the end
+        ({"minutes": 1.5, "decay_minutes": 0.0, "save_minutes": 100.0}, 6),  # at the end
     ],
 )
 def test_divergence_reaches_neither_state_nor_checkpoint(
@@ -671,7 +1128,7 @@ def test_divergence_reaches_neither_state_nor_checkpoint(
     with pytest.raises(TrainingError, match="diverged"):
         train(pictures, tmp_path / "run", tmp_path / "output", Recipe(**SHORT | options), tmp_path / "start")
     assert not (tmp_path / "output").exists()
-    assert not (tmp_path / "run" / STATE).exists()
+    assert not (tmp_path / "run" / STABLE).exists()
     assert clock.steps == steps
 
 
@@ -732,32 +1189,38 @@ KEEPING = """
 import os, torch
 from accelerate import PartialState
 from residae.train import __main__ as command
-from residae.train.loop import Training
+from residae.train.training import Training
 
-check = Training.check
+check = Training.check_finite
 
 def keep(training):
     check(training)
     assert PartialState().num_processes == 2
     torch.save(dict(training.model.named_parameters()), f"{os.environ['KEPT']}/{os.environ['RANK']}.pt")
 
-Training.check = keep
+Training.check_finite = keep
 command.main()
 """
 
 
-def test_two_processes_train_one_network(start: Path, pictures: Path, tmp_path: Path) -> None:
-    """As `accelerate launch` starts them on several GPUs; each has crops of its own."""
-    (tmp_path / "keeping.py").write_text(KEEPING)
-    options = SHORT | {"minutes": 0.05, "rate_minutes": 0.0, "decay_minutes": 0.02, "warmup_minutes": 0.01}
+def _launch(program: str, arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in two processes, as `accelerate launch` does."""
+    (folder / "program.py").write_text(program)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "--"]
-    done = subprocess.run(
-        [*launch, str(tmp_path / "keeping.py"), *_arguments(pictures, start, tmp_path, **options)],
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT), "KEPT": str(tmp_path)},
+    return subprocess.run(
+        [*launch, str(folder / "program.py"), *arguments],
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT), "KEPT": str(folder)},
         capture_output=True,
         text=True,
         timeout=300,
+        check=False,
     )
+
+
+def test_two_processes_train_one_network(start: Path, pictures: Path, tmp_path: Path) -> None:
+    """As `accelerate launch` starts them on several GPUs; each has crops of its own."""
+    options = SHORT | {"minutes": 0.05, "rate_minutes": 0.0, "decay_minutes": 0.02, "warmup_minutes": 0.01}
+    done = _launch(KEEPING, _arguments(pictures, start, tmp_path, **options), tmp_path)
     assert done.returncode == 0, done.stderr
     one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     for name, parameter in one.items():
@@ -765,14 +1228,152 @@ def test_two_processes_train_one_network(start: Path, pictures: Path, tmp_path: 
     assert Checkpoint.open(tmp_path / "output").tables
 
 
+SLOW = """
+import time
+from datetime import timedelta
+import torch
+from residae.train import __main__ as command, loop
+
+initialize, measure = torch.distributed.init_process_group, loop.validate_checkpoint
+
+def impatient(*arguments, timeout=timedelta(seconds=3), **options):
+    initialize(*arguments, timeout=timeout, **options)
+
+def slow(*arguments):
+    time.sleep(8)
+    return measure(*arguments)
+
+torch.distributed.init_process_group, loop.validate_checkpoint = impatient, slow
+loop.LOG_STEPS = 1
+command.main()
+"""
+
+
+def test_a_long_validation_does_not_end_a_run_on_several_devices(start: Path, pictures: Path, tmp_path: Path) -> None:
+    """The other processes wait for the one that measures, longer than the default of their library."""
+    options = SHORT | {"minutes": 0.2, "rate_minutes": 1.0, "decay_minutes": 0.02, "warmup_minutes": 0.01}
+    done = _launch(SLOW, _arguments(pictures, start, tmp_path, **options, validate_minutes=0.01), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len([row for row in _rows(tmp_path / "run") if row["validation_psnr"]]) >= 2
+
+
 def test_the_command_has_each_option_of_the_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(loop, "train", lambda *arguments: asked.extend(arguments))
     options = {option.name: type(option.default)(16 * (i + 1)) for i, option in enumerate(fields(Recipe))}
-    options |= {"minutes": 1000.0, "optimizer": "adamw"}
-    monkeypatch.setattr(sys, "argv", ["train", *_arguments(tmp_path, tmp_path, tmp_path, **options)])
+    options |= {name: 0.01 * len(name) for name in options if name.endswith(("share", "average"))}
+    options |= {"minutes": 1000.0, "final_minutes": 1.0, "optimizer": "adamw"}
+    arguments = _arguments(tmp_path, tmp_path, tmp_path, **options, export=tmp_path / "exports")
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
     command.main()
-    assert asked == [tmp_path, tmp_path / "run", tmp_path / "output", Recipe(**options), str(tmp_path), tmp_path]
+    folders = str(tmp_path), tmp_path, tmp_path / "exports"
+    assert asked == [tmp_path, tmp_path / "run", tmp_path / "output", Recipe(**options), *folders]
+
+
+def test_options_override_a_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(loop, "train", lambda *arguments: asked.extend(arguments))
+    arguments = _arguments(tmp_path, tmp_path, tmp_path, preset="gpu-10-minutes", batch=3)
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    command.main()
+    assert asked[3] == replace(PRESETS["gpu-10-minutes"], batch=3)
+    assert asked[3] != Recipe(batch=3)
+
+
+WITHOUT = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+from residae.train.__main__ import main
+main()
+"""
+
+
+def test_the_recipe_for_a_gpu_rehearsed_with_few_libraries(start: Path, pictures: Path, tmp_path: Path) -> None:
+    """From start to export and tables, where neither the range coder nor anything of the page is installed."""
+    blocked = ("constriction", "gradio", "gradio_client", "starlette", "spaces", "imagecodecs", "tifffile", "mcp")
+    options: dict[str, Any] = {"preset": "gpu-10-minutes", "export": tmp_path / "exports", "minutes": 0.3}
+    options |= {"warmup_minutes": 0.01, "decay_minutes": 0.2, "final_minutes": 0.05, "crop": 32, "final_crop": 48}
+    options |= {"batch": 4, "save_minutes": 0.1, "export_minutes": 0.0, "validate_minutes": 0.1}
+    arguments = _arguments(pictures, start, tmp_path, **options)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(blocked=set(blocked)), *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for folder in ("exports", "output"):
+        assert Checkpoint.open(tmp_path / folder).tables
+    assert _rows(tmp_path / "run")[-1]["psnr_60_x2"]
+
+
+# ---- on a GPU ----
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu_continues_from_a_cpu(
+    start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Momentum is the same tensor there, in the memory format of bfloat16, and training goes on to learn."""
+    cpu = _training_in(torch.contiguous_format)
+    for step in range(2):
+        x = torch.rand(2, 1, 32, 32, generator=_generator(step))
+        planes = torch.zeros(2, dtype=torch.int64)
+        error, _, cost = cpu.model(x, *cpu.draw_qualities(planes, _generator(step)))
+        normalized_loss(error, cost).backward()
+        cpu.update()
+    cpu.save(tmp_path)
+    gpu = Training(RateDistortion(ResidualAutoencoder(4, 4).to(memory_format=torch.channels_last)).cuda(), Recipe())
+    gpu.load(tmp_path / STABLE)
+    pairs = zip(cpu.optimizers["muon"].kernels, gpu.optimizers["muon"].kernels, strict=True)
+    for (here, there), kept in zip(pairs, _momenta(gpu), strict=True):
+        torch.testing.assert_close(there.detach().cpu(), here.detach())
+        assert kept.device == there.device
+    for one, other in zip(_momenta(cpu), _momenta(gpu), strict=True):
+        assert torch.cosine_similarity(one.flatten(), other.cpu().flatten(), 0) > 0.9999
+
+
+def _momenta(training: Training) -> list[Tensor]:
+    """Momentum of each kernel, in its shape."""
+    muon = training.optimizers["muon"]
+    names = {parameter: name for name, parameter in training.model.named_parameters()}
+    moments = read_moments(muon, names)
+    return [moments[f"{names[kernel]}.momentum"] for kernel in muon.kernels]
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_in_bfloat16_and_resumes(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # of the float32 that other tests ask for
+    before = _mean_psnr(start, pictures)
+    recipe = Recipe(minutes=0.5, warmup_minutes=0.02, decay_minutes=0.3, learn_statistics_minutes=0.1, crop=32)
+    run, output = tmp_path / "run", tmp_path / "output"
+    train(pictures, run, output, recipe, start, pictures, tmp_path / "exports")
+    assert _mean_psnr(output, pictures) > before + 3
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train(pictures, run, output, replace(recipe, minutes=0.6), start, pictures)
+    assert Checkpoint.open(output).tables
+    assert float(_rows(run)[0]["memory_gb"]) > 0
+
+
+@pytest.mark.gpu
+def test_crops_are_the_same_on_a_gpu() -> None:
+    plane = np.random.default_rng(0).integers(0, 256, (64, 80), np.uint8)
+    planes = torch.zeros(16, dtype=torch.int64)
+    here, there = (Crops([(plane, 0)], device).draw(planes, 32, _generator(), 0.5, 2.5) for device in ("cpu", "cuda"))
+    torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-5)
+
+
+# ---- the network in training ----
 
 
 def test_the_command_fails_in_a_sentence(
@@ -782,7 +1383,7 @@ def test_the_command_fails_in_a_sentence(
     with pytest.raises(SystemExit) as leaving:
         command.main()
     assert leaving.value.code == 1
-    assert capsys.readouterr().err.startswith("residae: The crop must be a positive multiple of 16")
+    assert capsys.readouterr().err.startswith("residae: Crops must be positive multiples of 16")
 
 
 def test_what_is_trained_is_the_network(network: ResidualAutoencoder) -> None:
@@ -790,8 +1391,8 @@ def test_what_is_trained_is_the_network(network: ResidualAutoencoder) -> None:
     plain, frugal = copy.deepcopy(network), copy.deepcopy(network)
     x = torch.rand(2, 1, 48, 32)
     expected, expected_latent = plain(x)
-    latent = encode(frugal.encoder, x)
-    result = decode(frugal.decoder, latent)
+    latent = run_encoder(frugal.encoder, x)
+    result = run_decoder(frugal.decoder, latent)
     torch.testing.assert_close(latent, expected_latent, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
     expected.square().sum().backward()

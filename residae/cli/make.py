@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from residae.cli import arguments
 from residae.train import __main__ as training
+from residae.train.recipe import LARGEST_SCALE, SCALED_SHARE
 
 
 def add_commands(commands: "arguments.Commands") -> None:
@@ -16,19 +17,42 @@ def add_commands(commands: "arguments.Commands") -> None:
 
 
 def _add_fit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="pictures to learn from: the training data")
+    parser.add_argument("folder", type=Path, help="pictures to fit to: the training data")
     parser.add_argument(
-        "--pictures", type=arguments.positive(int), default=64, help="how many, drawn evenly (default: %(default)s)"
+        "--pictures",
+        type=arguments.positive(int),
+        default=64,
+        help="how many are used, chosen evenly (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--scaled-share", type=float, default=SCALED_SHARE, help="share of them to enlarge (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-scale",
+        type=float,
+        default=LARGEST_SCALE,
+        help="largest factor (default: %(default)s)",
     )
     parser.add_argument("--checkpoint", required=True, type=Path, help="folder of the checkpoint that gets the tables")
-    parser.set_defaults(command=_fit)
+    parser.add_argument("--force", action="store_true", help="replace tables that the checkpoint has")
+    parser.set_defaults(command=_fit, refuse=parser.error)
 
 
 def _fit(parsed: argparse.Namespace) -> None:
     from residae.train.tables import fit_checkpoint
 
+    if not 0 <= parsed.scaled_share <= 1 or not parsed.max_scale >= 1:
+        parsed.refuse("--scaled-share must be between 0 and 1, and --max-scale at least 1")
     with tqdm(total=1.0, disable=None, bar_format="{percentage:.0f} %|{bar}| {remaining}") as bar:
-        fit_checkpoint(parsed.checkpoint, parsed.folder, parsed.pictures, lambda share: bar.update(share - bar.n))
+        fit_checkpoint(
+            parsed.checkpoint,
+            parsed.folder,
+            parsed.pictures,
+            parsed.scaled_share,
+            parsed.max_scale,
+            parsed.force,
+            lambda share: bar.update(share - bar.n),
+        )
     print(f"{parsed.checkpoint} has new tables. Files that were written with others do not open with them.")
 
 

@@ -1,6 +1,7 @@
 """The rate-distortion loss: what a latent costs in the codec's own terms, made differentiable."""
 
 import math
+from contextlib import nullcontext
 from typing import cast
 
 import numpy as np
@@ -9,48 +10,59 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from residae.codec.tables import ONE, PLANES, Tables, laplace_counts
-from residae.model import PreActResidualDecoder, PreActResidualEncoder, ResidualAutoencoder
+from residae.codec import PLANES, Tables
+from residae.codec.tables import ONE, laplace_counts
+from residae.model import PreActResidualBlock, PreActResidualDecoder, PreActResidualEncoder, ResidualAutoencoder
+from residae.train.batchnorm import frozen_statistics
 from residae.train.tables import KNOTS, PLANE_WEIGHTS
 
-LOWER = 2
-# Worth of squared error in bits, at each knot: bits per pixel + LAMBDA * 255^2 * MSE is what the knot minimizes.
+EXTRA_KNOTS = 2  # of quality in the codec's tables, below the trained ones
+# Weight of the squared error at each knot, which minimizes bits per pixel + LAMBDA * 255^2 * MSE.
 LAMBDA = [0.0005 * 2.6**knot for knot in range(KNOTS)]  # 0.0005 .. 0.059
-LEAST_SPREAD = 0.05  # symbols
+MIN_SPREAD = 0.05  # symbols
 MAX_BITS = 56.0  # of an escaped symbol: 24 and 32
-LEAST_ERROR = 32.0  # gray levels^2, 33 dB: below, a crop counts no more than others
+MIN_ERROR = 32.0  # gray levels^2, 33 dB: a crop with a smaller error gets no more weight than one with this
 
 
 class RateModel(nn.Module):
-    """`residae.codec.Tables` as parameters: gains, and the linear predictions of symbols and of their distances.
+    """`residae.codec.Tables` as parameters: gains, and linear predictions of symbols and of their distances.
 
-    A symbol is taken to be Laplace distributed about its prediction. Gains grow with quality by construction.
+    A symbol is taken to be Laplace distributed about its prediction. Gains grow with quality by construction. Below, K
+    is KNOTS and C the number of latent channels.
+
+    Attributes:
+        means: (3, C) latent values that become the symbol 0, for Y, Cb and Cr.
+        first: (3, C) logarithms of the gains at the lowest quality.
+        growth: (K - 1, 3, C) the softplus of it is added to the logarithm from knot to knot.
+        mean_weights: (K, 3, C, 2, 1 + 2C) weights that predict a symbol from the features of its pass.
+        spread_weights: (K, 3, C, 2, 1 + 2C) weights that predict its distance from that.
+        initialized: () bool, whether the parameters stand for latents yet.
     """
 
-    begun: Tensor  # whether it stands for latents yet
-    known: Tensor  # (C, 2, 1 + 2C) features of a pass that are table_indices by then
-    cross: Tensor
+    initialized: Tensor
+    known: Tensor  # (C, 2, 1 + 2C) whether a feature is known to a pass
+    cross: Tensor  # (C, 1, 3, 3) sums the four neighbors
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        kinds, features = len(PLANES), 1 + 2 * channels
-        self.means = nn.Parameter(torch.zeros(kinds, channels))
-        self.first = nn.Parameter(torch.zeros(kinds, channels))  # logarithm of the gains at quality 0
-        self.growth = nn.Parameter(torch.zeros(KNOTS - 1, kinds, channels))  # softplus of it is added at each knot
-        self.mean_weights = nn.Parameter(torch.zeros(KNOTS, kinds, channels, 2, features))
-        self.spread_weights = nn.Parameter(torch.zeros(KNOTS, kinds, channels, 2, features))
+        planes, features = len(PLANES), 1 + 2 * channels
+        self.means = nn.Parameter(torch.zeros(planes, channels))
+        self.first = nn.Parameter(torch.zeros(planes, channels))
+        self.growth = nn.Parameter(torch.zeros(KNOTS - 1, planes, channels))
+        self.mean_weights = nn.Parameter(torch.zeros(KNOTS, planes, channels, 2, features))
+        self.spread_weights = nn.Parameter(torch.zeros(KNOTS, planes, channels, 2, features))
         self.spread_weights.data[..., 0] = 1.0
 
-        self.register_buffer("begun", torch.tensor(False))
+        self.register_buffer("initialized", torch.tensor(False))
         known = torch.arange(features) < 1 + 2 * torch.arange(channels)[:, None, None] + torch.arange(2)[:, None]
         self.register_buffer("known", known, persistent=False)
         cross = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]).expand(channels, 1, 3, 3)
         self.register_buffer("cross", cross.contiguous(), persistent=False)
 
     @torch.no_grad()
-    def take(self, tables: Tables) -> None:
-        """Go on from the upper KNOTS of `tables`."""
-        self.begun.fill_(True)
+    def load_tables(self, tables: Tables) -> None:
+        """Continue from the upper KNOTS of `tables`."""
+        self.initialized.fill_(True)
         logs = torch.from_numpy(tables.gains[-KNOTS:].astype(np.float64)).log()
         self.means.copy_(torch.from_numpy(tables.means))
         self.first.copy_(logs[0])
@@ -59,34 +71,47 @@ class RateModel(nn.Module):
         self.spread_weights.copy_(torch.from_numpy(tables.spread_weights[-KNOTS:]) / ONE)
 
     @torch.no_grad()
-    def tables(self) -> Tables:
-        """For the codec, with the frequencies of Laplace distributions. Below the trained qualities are LOWER knots
-        whose gains fall on as from the second to the first: not every picture can be small at the lowest of them."""
-        rows = [0] * LOWER + list(range(KNOTS))
+    def to_tables(self) -> Tables:
+        """The tables for the codec, with the frequencies of Laplace distributions.
+
+        Below the trained qualities are EXTRA_KNOTS whose gains fall on as from the second trained knot to the first,
+        because some pictures are still large at the lowest of them.
+        """
+        rows = [0] * EXTRA_KNOTS + list(range(KNOTS))
         mean, spread = (
             (weights[rows] * self.known * ONE).round().to("cpu", torch.int32).numpy()
             for weights in (self.mean_weights, self.spread_weights.clamp(min=0))
         )
         logs = self.log_gains()
-        below = torch.arange(-LOWER, 0, device=logs.device)[:, None, None] * (logs[1] - logs[0]) + logs[0]
+        below = torch.arange(-EXTRA_KNOTS, 0, device=logs.device)[:, None, None] * (logs[1] - logs[0]) + logs[0]
         gains = torch.cat((below, logs)).exp().cpu().numpy()
         return Tables(self.means.cpu().numpy(), gains, mean, spread, laplace_counts())
 
     def log_gains(self) -> Tensor:
-        """(KNOTS, 3, C) logarithms of symbols per unit of the latent."""
+        """(K, 3, C) logarithms of symbols per unit of the latent."""
         return self.first + F.pad(F.softplus(self.growth), (0, 0, 0, 0, 1, 0)).cumsum(0)
 
-    def forward(self, z: Tensor, kind: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Latent (B, C, h, w), its plane's kind (B,) and place (B,) on the knots, 0 .. KNOTS - 1 -> the latent as the
-        decoder gets it, rounded, and the bits (B,) that it costs. Gradients pass rounding as if it were not there; the
-        rate is that of symbols with uniform noise in its place."""
+    def forward(self, z: Tensor, plane: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantize latents and estimate their rate.
+
+        Gradients pass through rounding unchanged (the straight-through estimator). The rate is that of symbols with
+        additive uniform noise in place of rounding (Balle et al. 2017, arXiv:1611.01704).
+
+        Args:
+            z: (B, C, h, w) latents.
+            plane: (B,) int64 indices of `residae.codec.PLANES`.
+            position: (B,) qualities as positions between knots, in [0, K - 1].
+
+        Returns:
+            The latents as the decoder gets them, and the bits (B,) of each.
+        """
         knot = position.long().clamp(max=KNOTS - 2)
         share = (position - knot)[:, None]
 
         def at(table: Tensor, share: Tensor) -> Tensor:
-            return torch.lerp(table[knot, kind], table[knot + 1, kind], share)
+            return torch.lerp(table[knot, plane], table[knot + 1, plane], share)
 
-        mean = self.means[kind][:, :, None, None]
+        mean = self.means[plane][:, :, None, None]
         gain = at(self.log_gains(), share).exp()[:, :, None, None]
         symbols = (z - mean) * gain
         rounded = symbols + (symbols.round() - symbols).detach()
@@ -95,7 +120,7 @@ class RateModel(nn.Module):
         share = share[..., None, None]
         predicted = self._predict(noisy, at(self.mean_weights, share))
         spread = self._predict(noisy.abs(), at(self.spread_weights, share))
-        spread = LEAST_SPREAD + F.softplus(spread - LEAST_SPREAD, beta=32)
+        spread = MIN_SPREAD + F.softplus(spread - MIN_SPREAD, beta=32)
         return rounded / gain + mean, laplace_bits(noisy - predicted, spread).sum((1, 2, 3))
 
     def _predict(self, symbols: Tensor, weights: Tensor) -> Tensor:
@@ -111,8 +136,15 @@ class RateModel(nn.Module):
 
 
 def laplace_bits(distance: Tensor, spread: Tensor) -> Tensor:
-    """Bits of symbols at a distance from their prediction, of a Laplace distribution of mean distance `spread`: minus
-    the logarithm of its mass over a unit interval about them; at most MAX_BITS."""
+    """Bits of symbols under Laplace distributions, each integrated over a unit interval about the symbol.
+
+    Args:
+        distance: Of each symbol from its prediction.
+        spread: Mean absolute distance of its distribution, above 0.
+
+    Returns:
+        Bits of each symbol, at most MAX_BITS.
+    """
     a = distance.abs()
     inside = a.clamp(max=0.5)
     peak = 1 - 0.5 * (torch.exp((inside - 0.5) / spread) + torch.exp(-(inside + 0.5) / spread))
@@ -120,29 +152,41 @@ def laplace_bits(distance: Tensor, spread: Tensor) -> Tensor:
     return (torch.where(a < 0.5, -peak.log(), tail) / math.log(2)).clamp(max=MAX_BITS)
 
 
-def encode(encoder: PreActResidualEncoder, x: Tensor) -> Tensor:
-    """What `encoder` computes. The blocks of its widest stage are computed again when gradients are asked for: that
-    costs a tenth of its time, and what they would keep until then is a third of all."""
+def run_encoder(encoder: PreActResidualEncoder, x: Tensor) -> Tensor:
+    """What `encoder` computes, in less memory.
+
+    The blocks of the widest stage are recomputed for their gradients: that adds a tenth to the time of a step, and
+    their activations would be a third of its memory.
+    """
     z = encoder.stem(x)
     for number, stage in enumerate(encoder.stages, start=1):
         for block in cast(nn.Sequential, stage):
-            z = checkpoint(block, z, use_reentrant=False) if number == 1 else block(z)
+            z = _recomputed(block, z) if number == 1 else block(z)
     return cast(Tensor, z)
 
 
-def decode(decoder: PreActResidualDecoder, z: Tensor) -> Tensor:
-    """What `decoder` computes, its widest stage as in `encode`, and each 1x1 convolution before the upsampling: they
-    commute, and it has a quarter of the pixels there."""
+def run_decoder(decoder: PreActResidualDecoder, z: Tensor) -> Tensor:
+    """What `decoder` computes, in less memory and time.
+
+    The widest stage is recomputed as in `run_encoder`. Each 1x1 convolution comes before the upsampling, where there
+    are a quarter of the pixels: the two commute.
+    """
     for number, stage in enumerate(decoder.stages, start=1):
         upsampling, convolution, norm, *blocks = cast(nn.Sequential, stage)
         z = norm(upsampling(convolution(z)))
         for block in blocks:
-            z = checkpoint(block, z, use_reentrant=False) if number == len(decoder.stages) else block(z)
+            z = _recomputed(block, z) if number == len(decoder.stages) else block(z)
     return cast(Tensor, decoder.out(z).sigmoid())
 
 
+def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """The output of a block whose activations are computed again for its gradients instead of being kept."""
+    contexts = nullcontext(), frozen_statistics(cast(PreActResidualBlock, block))
+    return cast(Tensor, checkpoint(block, x, use_reentrant=False, context_fn=lambda: contexts))
+
+
 class RateDistortion(nn.Module):
-    """Network and rate model as one module, from crops to what is minimized."""
+    """Network and rate model as one module, from crops to the terms of the loss."""
 
     weights: Tensor  # (3,) of the planes' errors
     log_lambda: Tensor  # (KNOTS,)
@@ -154,24 +198,40 @@ class RateDistortion(nn.Module):
         self.register_buffer("weights", torch.tensor(PLANE_WEIGHTS), persistent=False)
         self.register_buffer("log_lambda", torch.tensor(LAMBDA).log(), persistent=False)
 
-    def forward(self, x: Tensor, kind: Tensor, position: Tensor, exact: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Crops (B, 1, H, W) in [0, 1], kind (B,) of their planes, place (B,) on the knots of quality, and whether
-        (B,) the latent is to stay unquantized -> three times (B,): squared error in gray levels^2, the rate in bits
-        per pixel, and the rate in units of error, rate / lambda, which is 0 where the latent is unquantized."""
-        z = encode(self.network.encoder, x)
+    def forward(self, x: Tensor, plane: Tensor, position: Tensor, exact: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode and decode crops.
+
+        Args:
+            x: (B, 1, H, W) in [0, 1].
+            plane: (B,) int64 indices of `residae.codec.PLANES`.
+            position: (B,) qualities as positions between knots, in [0, KNOTS - 1].
+            exact: (B,) bool, whether the decoder gets the unquantized latent.
+
+        Returns:
+            Three tensors (B,): the squared error in gray levels^2, weighted by plane; the rate in bits per pixel; and
+            the rate divided by lambda, in units of the error, which is 0 where the latent is unquantized.
+        """
+        z = run_encoder(self.network.encoder, x)
         with torch.autocast(x.device.type, enabled=False):
             z = z.float()
-            rounded, bits = self.rate(z, kind, position)
+            rounded, bits = self.rate(z, plane, position)
             z = torch.where(exact[:, None, None, None], z, rounded)
             rate = bits / x[0].numel()
-        x_hat = decode(self.network.decoder, z)
-        error = 255**2 * (x_hat.float() - x).square().mean((1, 2, 3)) * self.weights[kind]
+        x_hat = run_decoder(self.network.decoder, z)
+        error = 255**2 * (x_hat.float() - x).square().mean((1, 2, 3)) * self.weights[plane]
         knot = position.long().clamp(max=KNOTS - 2)
         log_lambda = torch.lerp(self.log_lambda[knot], self.log_lambda[knot + 1], position - knot)
         return error, rate, torch.where(exact, 0.0, rate / log_lambda.exp())
 
 
-def relative(error: Tensor, cost: Tensor) -> Tensor:
-    """The loss: error + cost of each crop (B,), relative to its error. The balance between the two is left as it is,
-    but easy crops count like hard ones, since quality is judged in decibels, the mean over pictures."""
-    return ((error + cost) / (error.detach() + LEAST_ERROR)).mean()
+def normalized_loss(error: Tensor, cost: Tensor) -> Tensor:
+    """The mean of (error + cost) / error, the divisor being a constant.
+
+    Each crop keeps its balance between rate and error, but easy crops count as much as hard ones, because quality is
+    measured in decibels, averaged over pictures.
+
+    Args:
+        error: (B,) squared error of each crop, in gray levels^2.
+        cost: (B,) rate of each crop, in the same units.
+    """
+    return ((error + cost) / (error.detach() + MIN_ERROR)).mean()

@@ -1,7 +1,9 @@
-"""Fit the codec tables of a checkpoint to latents of training pictures."""
+"""Fit the codec tables of a checkpoint to latents of training pictures.
+
+No range coder is needed: code lengths come from the tables alone.
+"""
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,29 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 from residae.checkpoint import Checkpoint
+from residae.codec import PLANES, Latent, Symbols, Tables
 from residae.codec.coder import table_indices
 from residae.codec.context import Context
 from residae.codec.quantizer import quantize
-from residae.codec.tables import (
-    ALPHABET,
-    MAX_LEVEL,
-    OFFSETS,
-    ONE,
-    PLANES,
-    SPREADS,
-    Integers,
-    Symbols,
-    Tables,
-    laplace_counts,
-    normalized,
-)
-from residae.engine import Engine, Latent, default_device, preferred_float
-from residae.errors import ImageError
+from residae.codec.tables import ALPHABET, MAX_LEVEL, OFFSETS, ONE, SPREADS, Integers, laplace_counts, normalized
+from residae.engine import Engine, Plane, default_device, preferred_float
+from residae.errors import CheckpointError
 from residae.geometry import STRIDE
-from residae.image import open_picture
-from residae.pipeline import Pipeline
+from residae.image import open_picture, to_planes
 from residae.progress import Progress
-from residae.weights import write_tables
+from residae.resample import resample
+from residae.train.data import choose_pictures
+from residae.train.recipe import LARGEST_SCALE, SCALED_SHARE
+from residae.weights import TABLES, write_tables
 
 Floats = NDArray[np.float64]
 
@@ -43,15 +36,24 @@ KNOTS = len(NOISE_PSNR)
 # Error of RGB per pixel that unit errors of chroma cost, each over 2 x 2 pixels, relative to luma (BT.601):
 # Cb: 4 (0.344^2 + 1.772^2) / 3, Cr: 4 (1.402^2 + 0.714^2) / 3
 PLANE_WEIGHTS = (1.0, 4.34, 3.30)
-PRIOR = 32  # symbols of a Laplace distribution that are added to what each table has seen
-ROUNDS = 8  # of reweighting
+PRIOR = 32  # symbols of a Laplace distribution that are added to the symbols counted for each table
+REWEIGHTINGS = 8  # of the least squares that fit expected distances
 SENSITIVITY_PICTURES = 8  # crops of 256 x 256 pixels, each decoded once for each channel
+GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill the unit interval evenly
 
 
-def sensitivity(engine: Engine, latents: Iterable[Latent], seed: int = 0) -> Floats:
-    """(C,) squared error in gray levels^2 per pixel that unit noise in every cell of one channel costs.
+def measure_sensitivity(engine: Engine, latents: Iterable[Latent], seed: int = 0) -> Floats:
+    """Measure what noise in each latent channel costs in the picture.
 
-    Measured by decoding each luma latent (C, h, w) with noise of a tenth of the channel's deviation.
+    Each latent is decoded once for each channel, with noise of a tenth of the channel's standard deviation.
+
+    Args:
+        engine: Of the network that made the latents.
+        latents: (C, h, w) of luma.
+        seed: Of the noise.
+
+    Returns:
+        (C,) squared error in gray levels^2 per pixel for unit noise in every cell of one channel.
     """
     generator = np.random.default_rng(seed)
     costs = []
@@ -69,22 +71,34 @@ def sensitivity(engine: Engine, latents: Iterable[Latent], seed: int = 0) -> Flo
     return np.asarray(np.mean(costs, axis=0))
 
 
-def balanced(cost: Floats, planes: Sequence[Sequence[Latent]]) -> tuple[Floats, Floats]:
-    """Means (3, C) of the latents `planes`, of Y, Cb and Cr, and gains (K, 3, C) that give every channel the same noise
-    in the picture; `cost` (C,) is the channels' `sensitivity`. What training by gradient begins with."""
-    channels = len(cost)
-    cost = np.maximum(cost, cost.mean() / 1000)  # a channel that the decoder ignores
-    means = np.array([np.concatenate([p.reshape(channels, -1) for p in group], 1).mean(1) for group in planes])
+def balance_gains(sensitivity: Floats, latents: Sequence[Sequence[Latent]]) -> tuple[Floats, Floats]:
+    """Means and gains with which every channel adds the same noise to the picture; training starts from them.
+
+    Args:
+        sensitivity: (C,) as `measure_sensitivity` gives it.
+        latents: (C, h, w) arrays of Y, of Cb and of Cr.
+
+    Returns:
+        Means (3, C) and gains (K, 3, C), as `residae.codec.Tables` holds them.
+    """
+    channels = len(sensitivity)
+    cost = np.maximum(sensitivity, sensitivity.mean() / 1000)  # the decoder may ignore a channel
+    means = np.array([np.concatenate([z.reshape(channels, -1) for z in group], 1).mean(1) for group in latents])
     noise = 255**2 / 10 ** (np.array(NOISE_PSNR) / 10)
     steps = np.sqrt(12 * noise[:, None, None] / (channels * cost * np.array(PLANE_WEIGHTS)[:, None]))
     return means, 1 / steps
 
 
-def fit(planes: Sequence[Sequence[Latent]], means: Floats, gains: Floats) -> Tables:
-    """Tables for latents (C, h, w) like those of `planes`, of Y, Cb and Cr, at `means` (3, C) and `gains` (K, 3, C).
+def fit_contexts(latents: Sequence[Sequence[Latent]], means: Floats, gains: Floats) -> Tables:
+    """Fit predictions and frequencies to latents, at given means and gains.
 
-    The predictions are least squares, and the expected distances from them least squares weighted as a Laplace
-    distribution asks for.
+    Predictions are least squares. Expected distances from them are least squares with the weights of a Laplace
+    distribution.
+
+    Args:
+        latents: (C, h, w) arrays of Y, of Cb and of Cr.
+        means: (3, C) latent values that become the symbol 0.
+        gains: (K, 3, C) symbols per unit of the latent.
     """
     knots, _, channels = gains.shape
     shape = (knots, len(PLANES), channels, 2, 1 + 2 * channels)
@@ -98,26 +112,31 @@ def fit(planes: Sequence[Sequence[Latent]], means: Floats, gains: Floats) -> Tab
     )
     seen = np.zeros((SPREADS * OFFSETS, ALPHABET), np.int64)
     for knot in range(knots):
-        quality = knot * MAX_LEVEL // (knots - 1)
-        for kind, group in enumerate(planes):
-            symbols = [quantize(plane, kind, quality, tables) for plane in group]
-            mean_weights[knot, kind], spread_weights[knot, kind] = _weights(symbols)
-            for plane in symbols:
-                np.add.at(seen, table_indices(plane, kind, quality, tables), 1)
+        level = knot * MAX_LEVEL // (knots - 1)
+        for plane, group in enumerate(latents):
+            symbols = [quantize(latent, plane, level, tables) for latent in group]
+            mean_weights[knot, plane], spread_weights[knot, plane] = _fit_weights(symbols)
+            for quantized in symbols:
+                np.add.at(seen, table_indices(quantized, plane, level, tables), 1)
     prior = (PRIOR * tables.counts.astype(np.int64)) >> 14  # 2^10 for each symbol
     return replace(tables, counts=normalized((seen.reshape(prior.shape) << 10) + prior))
 
 
-def refit(engine: Engine, planes: Sequence[Sequence[Latent]], old: Tables | None) -> Tables:
-    """Tables for latents like those of `planes`: contexts fitted anew about the means and gains of `old`, or about
-    `balanced` ones where there are none."""
+def refit_tables(engine: Engine, latents: Sequence[Sequence[Latent]], old: Tables | None) -> Tables:
+    """Fit tables to latents, keeping the means and gains of `old`; balanced ones (`balance_gains`) where it is None.
+
+    Args:
+        engine: Of the network that made the latents.
+        latents: (C, h, w) arrays of Y, of Cb and of Cr.
+        old: The tables so far.
+    """
     if old:
-        return fit(planes, old.means.astype(np.float64), old.gains.astype(np.float64))
-    cost = sensitivity(engine, [luma[:, :16, :16] for luma in planes[0][:SENSITIVITY_PICTURES]])
-    return fit(planes, *balanced(cost, planes))
+        return fit_contexts(latents, old.means.astype(np.float64), old.gains.astype(np.float64))
+    sensitivity = measure_sensitivity(engine, [luma[:, :16, :16] for luma in latents[0][:SENSITIVITY_PICTURES]])
+    return fit_contexts(latents, *balance_gains(sensitivity, latents))
 
 
-def _weights(planes: Sequence[Symbols]) -> tuple[Integers, Integers]:
+def _fit_weights(planes: Sequence[Symbols]) -> tuple[Integers, Integers]:
     """Mean and spread weights (C, 2, 1 + 2C) of planes (C, h, w) at one quality."""
     channels = len(planes[0])
     contexts = []
@@ -138,16 +157,16 @@ def _weights(planes: Sequence[Symbols]) -> tuple[Integers, Integers]:
             weights = np.rint(_least_squares(signed[:known], values, np.ones_like(values)) * ONE)
             mean[channel, phase, :known] = weights
             distance = np.abs(values - weights @ signed[:known] / ONE)
-            spread[channel, phase, :known] = np.rint(_expected(absolute[:known], distance) * ONE)
+            spread[channel, phase, :known] = np.rint(_fit_spread(absolute[:known], distance) * ONE)
     return mean, spread
 
 
-def _expected(features: Floats, distance: Floats) -> Floats:
+def _fit_spread(features: Floats, distance: Floats) -> Floats:
     """Non-negative weights whose product with the features is the expected distance: the likeliest for exponentially
     distributed distances, whose variance is the square of the expectation. Features with negative weights drop out."""
     kept = np.ones(len(features), bool)
     expected = np.full_like(distance, distance.mean() + 1 / 64)
-    for _ in range(ROUNDS):
+    for _ in range(REWEIGHTINGS):
         weights = np.zeros(len(features))
         weights[kept] = _least_squares(features[kept], distance, 1 / expected**2)
         kept &= weights > 0
@@ -163,40 +182,94 @@ def _least_squares(features: Floats, values: Floats, weights: Floats) -> Floats:
     return np.asarray(np.linalg.solve(gram, weighted @ values), np.float64)
 
 
-def fit_checkpoint(source: Path, folder: Path, pictures: int, progress: Progress | None = None) -> None:
-    """Fit tables to pictures below `folder`, and save them in the checkpoint's folder; gains that it has are kept.
+def fit_checkpoint(
+    folder: Path,
+    pictures: Path,
+    count: int,
+    scaled_share: float = SCALED_SHARE,
+    max_scale: float = LARGEST_SCALE,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Fit tables to pictures and write them into the folder of a checkpoint, keeping the gains it has.
 
-    ImageError where `folder` holds no picture, CheckpointError as `Checkpoint.open`.
+    Args:
+        folder: Of the checkpoint.
+        pictures: Folder of pictures, searched through all its folders.
+        count: How many of them are used, chosen evenly.
+        scaled_share: Share of them that are enlarged.
+        max_scale: Factor by which they are enlarged at most.
+        force: Whether to replace tables that are there.
+        progress: Called with the share done, in (0, 1].
+
+    Raises:
+        CheckpointError: `folder` is not the folder of a checkpoint, or has tables already.
+        ImageError: There is no picture.
     """
-    checkpoint = Checkpoint.open(source)
-    tables = fit_tables(checkpoint, folder, pictures, default_device(), progress)
-    write_tables(source, tables.arrays())
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder: tables are written beside weights that are on this machine.")
+    if (folder / TABLES).exists() and not force:
+        raise CheckpointError(
+            f"{folder} has tables already, and files made with them would no longer open: replace them with --force."
+        )
+    checkpoint = Checkpoint.open(folder)
+    tables = fit_tables(checkpoint, pictures, count, default_device(), scaled_share, max_scale, progress)
+    write_tables(folder, tables.arrays())
 
 
 def fit_tables(
-    checkpoint: Checkpoint, folder: Path, pictures: int, device: torch.device, progress: Progress | None = None
+    checkpoint: Checkpoint,
+    pictures: Path,
+    count: int,
+    device: torch.device,
+    scaled_share: float = SCALED_SHARE,
+    max_scale: float = LARGEST_SCALE,
+    progress: Progress | None = None,
 ) -> Tables:
-    """Tables fitted to `pictures` of the pictures below `folder`, drawn evenly, about the gains of the checkpoint.
+    """Fit tables to latents of pictures at several scales, about the means and gains of a checkpoint.
 
-    Luma stands in for chroma where no picture has any. ImageError where `folder` holds no picture.
+    Luma stands in for chroma where no picture has color.
+
+    Args:
+        checkpoint: Whose network encodes the pictures.
+        pictures: Folder of pictures, searched through all its folders.
+        count: How many of them are used, chosen evenly.
+        device: On which they are encoded.
+        scaled_share: Share of them that are enlarged. Of these, only the middle is used, so that each picture has the
+            same number of symbols.
+        max_scale: Factor by which they are enlarged at most.
+        progress: Called with the share done, in (0, 1].
+
+    Raises:
+        ImageError: There is no picture.
     """
-    # Not in int8: what it rounds away is more than the noise by which the sensitivity of channels is measured.
-    pipeline = Pipeline(checkpoint, device, preferred_float(device))
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    count = min(pictures, len(paths))
-    chosen = [paths[i * len(paths) // count] for i in range(count)]
-    planes: tuple[list[Latent], ...] = ([], [], [])
-    for done, path in enumerate(chosen, start=1):
-        with suppress(ImageError):
-            picture = open_picture(path)
-            latents = pipeline.encode(picture, color=picture.pixels.ndim == 3).latents
-            for group, latent in zip(planes, latents, strict=False):  # a gray one has no chroma
-                group.append(latent)
+    # Not in int8, whose rounding is more than the noise by which the sensitivity of channels is measured.
+    engine = Engine(checkpoint.network, device, preferred_float(device))
+    chosen = choose_pictures(pictures, count)
+    latents: tuple[list[Latent], ...] = ([], [], [])
+    for number, path in enumerate(chosen):
+        picture, scale = open_picture(path), _scale(number, scaled_share, max_scale)
+        for group, plane in zip(latents, to_planes(picture, picture.color), strict=False):  # a gray one has no chroma
+            group.append(engine.encode(enlarge_middle(plane, scale)))
         if progress:
-            progress(0.9 * done / len(chosen))
-    if not planes[0]:
-        raise ImageError(f"There is no picture in {folder}.")
-    tables = refit(pipeline.engine, [group or planes[0] for group in planes], checkpoint.tables)
+            progress(0.9 * (number + 1) / len(chosen))
+    tables = refit_tables(engine, [group or latents[0] for group in latents], checkpoint.tables)
     if progress:
         progress(1)
     return tables
+
+
+def enlarge_middle(plane: Plane, scale: float) -> Plane:
+    """The middle of a plane (H, W) in [0, 1], enlarged by `scale` to the size of the whole; itself at scale 1."""
+    height, width = plane.shape
+    rows, columns = max(1, round(height / scale)), max(1, round(width / scale))
+    if (rows, columns) == plane.shape:
+        return plane
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return resample(plane[top : top + rows, left : left + columns], height, width)
+
+
+def _scale(number: int, share: float, most: float) -> float:
+    """The scale of one picture: 1 for all but a share, in which scales are evenly spread up to `most`, by logarithm."""
+    place = number * GOLDEN % 1
+    return most ** (place / share) if place < share else 1.0

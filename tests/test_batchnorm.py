@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from residae.model import ResidualAutoencoder
-from residae.train.statistics import renew
+from residae.train.batchnorm import recalibrate_batchnorm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_statistics_are_those_of_what_passes_and_nothing_else_changes(network: ResidualAutoencoder) -> None:
     crops = torch.rand(6, 1, 32, 48, generator=torch.Generator().manual_seed(0)).split(2)
     renewed = copy.deepcopy(network)
-    renew(renewed, crops)
+    recalibrate_batchnorm(renewed, crops)
 
     passed: dict[str, torch.Tensor] = {}
     for name, module in renewed.named_modules():
@@ -42,7 +42,7 @@ def test_a_channel_that_never_changes(network: ResidualAutoencoder) -> None:
     flat = copy.deepcopy(network)
     flat.encoder.stem[0].weight.data[1] = 0
     before = copy.deepcopy(flat)
-    renew(flat, [torch.rand(1, 1, 32, 32)])
+    recalibrate_batchnorm(flat, [torch.rand(1, 1, 32, 32)])
     assert flat.encoder.stem[1].running_var[1] == 0
     x = torch.rand(1, 1, 32, 32)
     with torch.inference_mode():
