@@ -1,4 +1,4 @@
-"""Measure a checkpoint on a folder of pictures, beside baselines: the tables of the README and the model card."""
+"""Measure a checkpoint and baselines on a folder of pictures: the tables of the README and the model card."""
 
 import hashlib
 import math
@@ -65,7 +65,7 @@ def evaluate(
         folder: Of the pictures.
         settings: What is asked of our codec.
         baselines: Codecs that get at most the bytes of our file.
-        color: Whether to measure R, G and B; otherwise every codec codes luma alone.
+        color: Whether to measure R, G and B; otherwise every codec codes only luma.
         ssimulacra2: Whether to measure SSIMULACRA 2 as well.
         known: Measurements that need not be made again.
         on_skip: Called with each file that cannot be opened.

@@ -72,7 +72,7 @@ class Measurement:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What was measured. Two measurements of one key differ in their seconds alone."""
+        """What was measured. Two measurements of one key differ only in their seconds."""
         return self.sha256, self.setting, self.codec, self.options, self.max_bytes
 
 
@@ -227,7 +227,7 @@ def bd_rates(rows: Sequence[Row]) -> dict[str, tuple[float, int]]:
 
 
 def as_json(rows: Sequence[Row]) -> bytes:
-    """The results in the form of CompressAI, with the baselines and each picture beside them.
+    """The results in the form of CompressAI, with those of the baselines and of each picture.
 
     The object has `name`, `description` and `results` of our codec: lists of means by rising rate over its `inputs`,
     the pictures that have a result at every setting, with their SHA-256. `baselines` holds an object of the same form

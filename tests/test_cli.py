@@ -1,4 +1,4 @@
-"""The command line: what it prints, and how it leaves."""
+"""The command line: its output and its exit codes."""
 
 import re
 import subprocess
@@ -59,7 +59,7 @@ def test_folder_without_pictures(checkpoint: Path, tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err == f"residae: There is no picture in {tmp_path}.\n"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])  # of which one is not what it takes by itself
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])  # one of them is not the default
 def test_evaluation_in_a_precision(
     checkpoint: Path, folder: Path, dtype: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,7 +72,7 @@ def test_evaluation_of_no_folder(folder: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr() == ("", f"residae: There is no folder {folder / 'b.png'}.\n")
 
 
-def test_absent_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(folder), "--checkpoint", "nowhere"]) == 3
     assert capsys.readouterr().err == "residae: There is no checkpoint folder nowhere.\n"
 
@@ -123,15 +123,15 @@ def test_exit_codes(
     ids=" ".join,
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as leaving:
+    with pytest.raises(SystemExit) as exit_info:
         main(arguments)
-    assert leaving.value.code == 2
+    assert exit_info.value.code == 2
     assert capsys.readouterr().err.startswith("usage: residae")
 
 
 @pytest.mark.parametrize("command", [[], ["evaluate"], ["train"]])
-def test_help_is_there_at_once(command: list[str]) -> None:
-    """Importing torch would take seconds."""
+def test_help_imports_nothing_slow(command: list[str]) -> None:
+    """Importing torch takes seconds."""
     code = "import sys; from residae.cli import main\ntry: main()\nfinally: print(*sys.modules)"
     arguments = [sys.executable, "-c", code, *command, "--help"]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Files in, files out: compress, decompress, info and fit on the command line."""
+"""The commands that convert files, and fit."""
 
 import json
 import os
@@ -31,7 +31,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def fitted(checkpoint: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny network with an output that depends strongly on its latents, and tables that suit them."""
+    """The tiny network with an output that depends strongly on its latents, and tables fitted to them."""
     copy = tmp_path_factory.mktemp("fitted") / "tiny"
     network = ResidualAutoencoder.from_pretrained(checkpoint)
     network.decoder.out.weight.data *= 100
@@ -51,7 +51,7 @@ def photograph(folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(folder / "b.png", tmp_path / "photograph.png"))
 
 
-def test_a_picture_survives_the_way_there_and_back(photograph: Path, capsys: Capture) -> None:
+def test_compress_and_decompress_give_the_pipeline_s_picture(photograph: Path, capsys: Capture) -> None:
     assert main(["compress", str(photograph), "--quality", "80"]) == 0
     file = photograph.with_suffix(".rae")
     info = read_info(file.read_bytes())
@@ -63,7 +63,9 @@ def test_a_picture_survives_the_way_there_and_back(photograph: Path, capsys: Cap
     np.testing.assert_array_equal(open_picture(photograph.with_name("back.png")).pixels, expected)
 
 
-def test_a_gray_picture_makes_a_gray_file_unless_told_otherwise(folder: Path, photograph: Path, tmp_path: Path) -> None:
+def test_a_gray_picture_makes_a_gray_file_unless_color_is_asked_for(
+    folder: Path, photograph: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "out.rae"
     for picture, options, color in [
         (folder / "a.png", [], False),
@@ -77,13 +79,13 @@ def test_a_gray_picture_makes_a_gray_file_unless_told_otherwise(folder: Path, ph
 @pytest.mark.parametrize(
     ("options", "limit"), [(["--max-bytes", "50"], 50), (["--target-bpp", "0.125"], 0.125 * 64 * 48 / 8)]
 )
-def test_the_best_file_within_a_budget(options: list[str], limit: float, photograph: Path) -> None:
+def test_the_best_file_within_a_byte_budget(options: list[str], limit: float, photograph: Path) -> None:
     assert main(["compress", str(photograph), "--gray", *options]) == 0
     size = photograph.with_suffix(".rae").stat().st_size
     assert 0.8 * limit < size <= limit
 
 
-def test_a_budget_that_no_file_meets(photograph: Path, capsys: Capture) -> None:
+def test_a_byte_budget_below_every_file(photograph: Path, capsys: Capture) -> None:
     assert main(["compress", str(photograph), "--max-bytes", "20"]) == 1
     assert "at least" in capsys.readouterr().err
     assert not photograph.with_suffix(".rae").exists()
@@ -99,9 +101,7 @@ def test_nothing_is_overwritten_without_force(photograph: Path, capsys: Capture)
     assert kept.read_bytes() != b"mine"
 
 
-def test_one_bad_input_does_not_keep_the_others_from_their_turn(
-    photograph: Path, tmp_path: Path, capsys: Capture
-) -> None:
+def test_a_bad_input_does_not_stop_the_others(photograph: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "text.png").write_text("no picture")
     inputs = [str(tmp_path / "text.png"), str(photograph), str(tmp_path / "absent.png")]
     assert main(["compress", *inputs, "-o", str(tmp_path / "new" / "folder")]) == 1
@@ -111,7 +111,7 @@ def test_one_bad_input_does_not_keep_the_others_from_their_turn(
     assert "absent.png: " in errors
 
 
-def test_a_full_disk_leaves_no_half_file(photograph: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+def test_a_full_disk_leaves_no_partial_file(photograph: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_no_half_file(photograph: Path, monkeypatch: pytest.M
     assert [path.name for path in photograph.parent.iterdir()] == ["photograph.png"]
 
 
-def test_names_that_are_none(photograph: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_names_that_no_file_can_have(photograph: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["compress", "."]) == 1
     assert b"residae: .: This is a folder, not a file." in capfdbinary.readouterr().err
     for output in (["-o", str(photograph.with_name("x" * 256))], ["-o", str(photograph.with_name("x" * 256) / "y")]):
@@ -130,8 +130,8 @@ def test_names_that_are_none(photograph: Path, capfdbinary: pytest.CaptureFixtur
         assert capfdbinary.readouterr().err.count(b"File name too long") == 3
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_a_name_that_is_no_text(photograph: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_a_name_that_is_not_valid_text(photograph: Path) -> None:
     picture = photograph.rename(photograph.with_name("\udcff.png"))
     strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
     command = [sys.executable, "-m", "residae", "compress", str(picture)]
@@ -140,7 +140,7 @@ def test_a_name_that_is_no_text(photograph: Path) -> None:
     assert picture.with_suffix(".rae").exists()
 
 
-def test_memory_that_runs_out_has_its_own_exit_code(photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_has_its_own_exit_code(photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OutOfMemoryError("The picture takes more memory than there is.")
 
@@ -148,7 +148,7 @@ def test_memory_that_runs_out_has_its_own_exit_code(photograph: Path, monkeypatc
     assert main(["compress", str(photograph)]) == 4
 
 
-def test_a_damaged_file_and_that_of_another_checkpoint(photograph: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_damaged_files_and_files_of_another_checkpoint(photograph: Path, tmp_path: Path, capsys: Capture) -> None:
     main(["compress", str(photograph)])
     file = photograph.with_suffix(".rae")
     cut = tmp_path / "cut.rae"
@@ -167,7 +167,7 @@ def test_a_damaged_file_and_that_of_another_checkpoint(photograph: Path, tmp_pat
     assert "other than the one at hand, tiny" in capsys.readouterr().out
 
 
-def test_info_tells_where_the_bytes_went(photograph: Path, capsys: Capture) -> None:
+def test_info_prints_the_bytes_of_each_channel(photograph: Path, capsys: Capture) -> None:
     main(["compress", str(photograph), "--quality", "70"])
     capsys.readouterr()
     assert main(["info", str(photograph.with_suffix(".rae"))]) == 0
@@ -182,7 +182,7 @@ def test_info_tells_where_the_bytes_went(photograph: Path, capsys: Capture) -> N
 
 
 def test_info_imports_no_torch(fitted: Path, photograph: Path) -> None:
-    """It would take seconds; even with a checkpoint at hand, for the bytes of each channel."""
+    """Importing it takes seconds. The bytes of each channel need a checkpoint, but not torch."""
     main(["compress", str(photograph)])
     code = "import sys; from residae.cli import main\ncode = main(sys.argv[1:])\nprint(*sys.modules)\nsys.exit(code)"
     command = [sys.executable, "-c", code, "info", str(photograph.with_suffix(".rae"))]
@@ -192,7 +192,7 @@ def test_info_imports_no_torch(fitted: Path, photograph: Path) -> None:
     assert not set(modules.split()) & {"torch", "PIL", "huggingface_hub", "accelerate", "gradio"}
 
 
-def test_what_is_not_shown_as_it_was_is_told(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_notices_are_printed(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     Image.new("RGBA", (20, 20), (9, 9, 9, 9)).save(tmp_path / "clear.png")
     assert main(["compress", str(tmp_path / "clear.png"), str(folder / "b.png"), "-o", str(tmp_path)]) == 0
     assert capsys.readouterr().err == f"{tmp_path / 'clear.png'}: Transparency is shown on white.\n"
@@ -205,7 +205,7 @@ def test_an_output_is_a_folder_if_it_ends_like_one(photograph: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("spelled", ["", "../{}/"])
-def test_a_result_does_not_take_the_place_of_its_source(photograph: Path, spelled: str, capsys: Capture) -> None:
+def test_a_result_does_not_replace_its_input(photograph: Path, spelled: str, capsys: Capture) -> None:
     before = photograph.read_bytes()
     output = photograph.parent / spelled.format(photograph.parent.name) / photograph.name
     assert main(["compress", "--force", str(photograph), "-o", str(output)]) == 1
@@ -214,7 +214,7 @@ def test_a_result_does_not_take_the_place_of_its_source(photograph: Path, spelle
 
 
 @pytest.mark.parametrize("words", ["info FILE", "compress --force absent.png FILE", "--help"])
-def test_a_reader_that_has_enough_is_no_error(fitted: Path, photograph: Path, words: str) -> None:
+def test_a_closed_pipe_is_not_an_error(fitted: Path, photograph: Path, words: str) -> None:
     assert main(["compress", str(photograph)]) == 0
     file = str(photograph if words.startswith("compress") else photograph.with_suffix(".rae"))
     command = [sys.executable, "-m", "residae", *words.replace("FILE", file).split()]
@@ -226,7 +226,7 @@ def test_a_reader_that_has_enough_is_no_error(fitted: Path, photograph: Path, wo
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_told(fitted: Path, photograph: Path) -> None:
+def test_a_full_disk_is_reported(fitted: Path, photograph: Path) -> None:
     assert main(["compress", str(photograph)]) == 0
     command = [sys.executable, "-m", "residae", "info", str(photograph.with_suffix(".rae"))]
     with Path("/dev/full").open("w") as full:
@@ -234,13 +234,13 @@ def test_a_full_disk_is_told(fitted: Path, photograph: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "residae: [Errno 28] No space left on device\n")
 
 
-def test_no_output_is_needed(fitted: Path, photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a program without a console."""
+def test_standard_output_is_not_needed(fitted: Path, photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program without a console has none."""
     monkeypatch.setattr(sys, "stdout", None)
     assert main(["compress", str(photograph)]) == 0
 
 
-def test_fitted_tables_make_another_checkpoint_and_smaller_files(fitted: Path, folder: Path) -> None:
+def test_fitted_tables_change_the_fingerprint_and_make_smaller_files(fitted: Path, folder: Path) -> None:
     checkpoint = Checkpoint.open(fitted)
     after = checkpoint.codec
     pipeline = Pipeline(replace(checkpoint, tables=None))
@@ -268,7 +268,7 @@ def test_fit_needs_pictures(checkpoint: Path, tmp_path: Path, capsys: Capture) -
     assert "There is no picture in" in capsys.readouterr().err
 
 
-def test_scores_go_to_a_file_that_is_not_replaced_unasked(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_json_is_written_and_not_replaced_unasked(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     scores = tmp_path / "scores.json"
     arguments = ["evaluate", str(folder), "--quality", "50", "--against", "jpeg,jpeg2000", "--json", str(scores)]
     assert main(arguments) == 0
@@ -291,7 +291,7 @@ def test_scores_go_to_a_file_that_is_not_replaced_unasked(folder: Path, tmp_path
     assert main([*arguments, "--force"]) == 0
 
 
-def test_pictures_of_nothing_leave_contexts_nothing_to_save(tmp_path: Path, capsys: Capture) -> None:
+def test_contexts_of_a_constant_picture_save_nothing(tmp_path: Path, capsys: Capture) -> None:
     Image.new("L", (16, 16), 128).save(tmp_path / "flat.png")
     assert main(["evaluate", str(tmp_path), "--quality", "0"]) == 0
     out = capsys.readouterr().out
@@ -299,10 +299,8 @@ def test_pictures_of_nothing_leave_contexts_nothing_to_save(tmp_path: Path, caps
     assert "contexts save" not in out
 
 
-def test_a_picture_that_cannot_be_had_at_a_rate_leaves_the_others_theirs(
-    folder: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    """Nor has it an SSIM, at eight pixels a side."""
+def test_means_leave_out_a_picture_that_takes_more_than_the_rate(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    """That picture has 8 x 8 pixels, which is also too small for SSIM."""
     pictures = Path(shutil.copytree(folder, tmp_path / "pictures"))
     Image.new("L", (8, 8), 99).save(pictures / "aa.png")
     scores = tmp_path / "scores.json"
@@ -317,7 +315,7 @@ def test_a_picture_that_cannot_be_had_at_a_rate_leaves_the_others_theirs(
     assert float(means[1][6]) <= 0.3
 
 
-def test_two_inputs_of_one_name_do_not_become_one_file(photograph: Path, tmp_path: Path) -> None:
-    twin = Path(shutil.copy(photograph, tmp_path / "photograph.webp"))  # judged by its content: a PNG
+def test_two_inputs_of_one_name_do_not_overwrite_each_other(photograph: Path, tmp_path: Path) -> None:
+    twin = Path(shutil.copy(photograph, tmp_path / "photograph.webp"))  # a PNG by its content
     assert main(["compress", str(photograph), str(twin), "--force", "-o", str(tmp_path / "out")]) == 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photograph.rae"]

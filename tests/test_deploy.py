@@ -1,4 +1,4 @@
-"""Deployment, by the command line and with the Hub's real client, to a stand-in for the Hub."""
+"""Deployment by the command line, with the Hub's real client, to a fake Hub."""
 
 import os
 import re
@@ -22,7 +22,7 @@ NAME = "someone/residae"
 
 @pytest.fixture
 def checkout(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small project, with a tiny network and much that is nobody's business."""
+    """A small project with a tiny network, and files that must stay private."""
     root = tmp_path / "checkout"
     files = {
         "README.md": "---\ntitle: Residae\nsdk: gradio\n---\n![The page](.github/page.jpg) [Its tests](tests/)\n",
@@ -77,12 +77,12 @@ def test_a_new_space_holds_the_project_and_nothing_else(checkout: Path, hub: Hub
     assert space.settings["sdk"] == "gradio"
     assert space.settings["hardware"] == "zero-a10g"
     assert len(space.commits) == 2  # the Hub's own, and ours
-    assert not [path for _, path in hub.calls if path.endswith("/hardware")]  # it was created with it
+    assert not [path for _, path in hub.calls if path.endswith("/hardware")]  # it was created with its hardware
     large = {space.files[path] for path in (".github/page.jpg", "checkpoints/residae-16x/model.safetensors")}
     assert set(hub.large.values()) == large
 
 
-def test_an_update_removes_what_is_gone_and_asks_for_hardware(checkout: Path, hub: Hub) -> None:
+def test_an_update_deletes_old_files_and_requests_hardware(checkout: Path, hub: Hub) -> None:
     main(["deploy", NAME])
     space = hub.repositories["space", NAME]
     assert "hardware" not in space.settings
@@ -112,7 +112,7 @@ def test_the_model_is_usable_in_two_lines(checkout: Path, hub: Hub, capsys: pyte
 
 
 @pytest.mark.parametrize("model", [[], ["--model"]])
-def test_a_dry_run_lists_what_is_sent_and_sends_nothing(
+def test_a_dry_run_lists_the_upload_and_uploads_nothing(
     model: list[str], checkout: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["deploy", NAME, *model, "--dry-run"]) == 0
@@ -133,7 +133,7 @@ def test_a_dry_run_lists_what_is_sent_and_sends_nothing(
 
 
 def test_from_a_process_of_its_own(hub: Hub) -> None:
-    """This very project, as a person sends it."""
+    """The real project is deployed."""
     command = [sys.executable, "-m", "residae", "deploy", NAME]
     done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -169,19 +169,19 @@ def test_no_token(checkout: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> 
         push(plan_uploads(NAME, model=False)[0])
 
 
-def test_nobody_answers(checkout: Path, hub: Hub) -> None:
+def test_a_hub_that_cannot_be_reached(checkout: Path, hub: Hub) -> None:
     hub.stop()
     with pytest.raises(ResidaeError, match="The Hub cannot be reached, so the space someone/residae was not uploaded"):
         push(plan_uploads(NAME, model=False)[0])
 
 
 @pytest.mark.parametrize("name", ["residae", "a/b/c", "some one/residae", "/residae", "someone/"])
-def test_a_name_that_is_none(name: str, checkout: Path) -> None:
+def test_invalid_names_are_refused(name: str, checkout: Path) -> None:
     with pytest.raises(ResidaeError, match=f"{name} is not a name on the Hub: it must be OWNER/NAME"):
         plan_uploads(name, model=False)
 
 
-def test_an_upload_that_breaks_off(checkout: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_upload_changes_nothing(checkout: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     (upload,) = plan_uploads(NAME, model=False)
     push(upload)
     (checkout / "checkpoints" / "residae-16x" / "model.safetensors").write_bytes(b"\0 other weights")

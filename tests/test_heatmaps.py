@@ -20,7 +20,9 @@ def test_sequential_is_even_in_lightness_and_in_steps() -> None:
     lab = oklab(heatmaps.sequential())
     assert lab.shape == (256, 3)
     assert np.abs(lab[:, 0] - np.linspace(0.15, 0.95, 256)).max() < 0.005  # 8 bits, and no color cut by the gamut
-    steps = np.linalg.norm(np.diff(lab[::15], axis=0), axis=1)  # 15 entries: large beside the rounding to 8 bits
+    steps = np.linalg.norm(
+        np.diff(lab[::15], axis=0), axis=1
+    )  # 15 entries: large in comparison with the rounding to 8 bits
     assert np.ptp(steps) < 0.1 * steps.mean()
 
 

@@ -78,7 +78,7 @@ def test_similarity_is_one_for_equal_pictures_and_falls_with_noise(metric: Metri
 
 @pytest.mark.parametrize("shape", [(192, 176), (163, 181)])
 def test_ms_ssim_is_the_weighted_product_over_scales(shape: tuple[int, ...]) -> None:
-    """Against scikit-image, whose SSIM is the contrast-structure term alone where K1 is huge."""
+    """With a huge K1, the SSIM of scikit-image is the contrast-structure term."""
     a, b = picture(*shape), noisy(picture(*shape), 25)
     x, y = a.astype(float), b.astype(float)
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}

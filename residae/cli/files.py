@@ -95,7 +95,7 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
     )
     rate.add_argument("--max-bytes", type=arguments.positive(int), metavar="N", help="the best within so many bytes")
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--gray", dest="color", action="store_false", default=None, help="luma alone")
+    mode.add_argument("--gray", dest="color", action="store_false", default=None, help="keep only luma")
     mode.add_argument("--color", action="store_true", default=None, help="(default: as the picture is)")
     parser.set_defaults(command=_compress)
 
