@@ -1,4 +1,4 @@
-"""Measure the engine on this machine, beside what the machine could do: the table of the README."""
+"""Measure the speed and memory of the engine on this machine, and print the tables of the README."""
 
 import copy
 import os
@@ -20,19 +20,21 @@ import numpy as np
 import psutil
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from residae.engine import Engine
+from residae.engine.onednn import INT8_PRODUCT
 from residae.errors import ResidaeError
 from residae.geometry import grid_shape
 from residae.model import ResidualAutoencoder
 
 SIZES = ((256, 256), (512, 768), (4096, 4096))  # height and width in pixels
-LONGEST = 30.0  # seconds for both ways; a larger picture is halved until it takes less
-PLAIN_PIXELS = 2**20  # for each, the plain module takes a kilobyte of memory
-ROUNDS, ROUNDS_SECONDS = 20, 15.0  # for each size: so many, but none begun after so many seconds
-TURNS = 3  # of the last two sizes, to compare them
-PRODUCTS = (1024, 2048, 4096)  # sides of the matrices whose product shows what the machine can do
+MAX_SECONDS = 30.0  # to encode and decode; a larger picture is halved until it takes less
+MAX_PLAIN_PIXELS = 2**20  # the plain module takes a kilobyte of memory for each pixel
+ROUNDS, ROUNDS_SECONDS = 20, 15.0  # at each size: at most so many, and none begun after so many seconds
+OVERHEAD_ROUNDS = 3
+MATRIX_SIDES = (1024, 2048, 4096)  # of the matrix products
 APP = Path(__file__).resolve().parent.parent / "app.py"
 STARTUP_LIMIT = 120.0  # seconds
 
@@ -41,54 +43,131 @@ Array = NDArray[np.float32]
 
 @dataclass
 class Run:
-    """One way through the network at one size. Each time is the shortest of several."""
+    """Encoding or decoding at one size. Times are the shortest of several.
 
-    way: str  # encode or decode
+    Attributes:
+        way: `encode` or `decode`.
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        work: FLOP of the network's specification.
+        engine: Runs the engine.
+        plain: Runs the plain PyTorch module in float32; None where the picture is too large for it.
+        seconds: Time of the engine.
+        plain_seconds: Time of the plain module.
+        memory: Peak bytes above the idle process, or of the GPU's memory.
+    """
+
+    way: str
     height: int
     width: int
-    work: float  # FLOP that the network's specification asks for
+    work: float
     engine: Callable[[], object]
-    plain: Callable[[], object] | None  # None where the picture is too large for it
+    plain: Callable[[], object] | None
     seconds: float = inf
     plain_seconds: float = inf
-    memory: int = 0  # bytes above the idle process when it was highest; on a GPU, of the GPU's
+    memory: int = 0
 
     @property
     def rate(self) -> float:
-        """FLOP/s."""
+        """FLOP/s of the engine."""
         return self.work / self.seconds
 
     @property
     def ratio(self) -> float | None:
-        """How many times as fast as the plain module."""
+        """Speedup over the plain module."""
         return self.plain_seconds / self.seconds if self.plain else None
 
 
 @dataclass
-class Measured:
-    """What `bench` found."""
+class Measurements:
+    """The result of `measure`.
 
-    device: str  # and precision, in words
-    product: float  # FLOP/s of the best matrix product in the engine's precision
+    Attributes:
+        device: Device and precision, as `Engine.description`.
+        product: FLOP/s of the fastest matrix product in the engine's precision; None where torch has none.
+        runs: Encoding and decoding at each size.
+        overhead: Time per pixel of the last size over that of the size before; None where there is one size.
+    """
+
+    device: str
+    product: float | None
     runs: list[Run]
-    overhead: float | None  # times as long as one of the size before, a pixel of the last takes; None where it is alone
+    overhead: float | None
 
 
-def bench(
+def print_bench(
+    device: str | None = None, sizes: Sequence[tuple[int, int]] = SIZES, dtype: str | None = None
+) -> dict[str, object]:
+    """Measure the network with random weights, and the start of the page, and print a table.
+
+    Args:
+        device: `cpu` or `cuda`; CUDA where there is one if it is None.
+        sizes: Heights and widths, rising, multiples of 16.
+        dtype: As in `Engine`.
+
+    Returns:
+        The figures of the table.
+
+    Raises:
+        ResidaeError: There is no such device, or it cannot compute in this precision.
+    """
+    print("This takes about two minutes, in which nothing else should run on the machine.", flush=True)
+    measured = measure(ResidualAutoencoder(), device, sizes, dtype)
+    has_page = APP.exists()  # it is not installed with the package
+    page = startup() if has_page else None
+    product = f"{measured.product / 1e9:,.0f} GFLOP/s" if measured.product else "not available"
+    print(f"{measured.device}; matrix product {product}")
+    print(f"{'picture':<15}{'way':<8}{'s':>8}{'GFLOP/s':>10}{'of product':>12}{'of plain':>10}{'peak MB':>9}")
+    for run in measured.runs:
+        share = f"{100 * run.rate / measured.product:.0f} %" if measured.product else "-"
+        plain = f"{run.ratio:.1f} x" if run.ratio else "-"
+        print(
+            f"{_pixels(run.height, run.width):<15}{run.way:<8}{run.seconds:>8.3f}{run.rate / 1e9:>10,.0f}"
+            f"{share:>12}{plain:>10}{run.memory / 1e6:>9,.0f}"
+        )
+    for size, run in zip(sizes, measured.runs[::2], strict=True):
+        if size != (run.height, run.width):
+            print(f"{_pixels(*size)} would take too long here.")
+    if measured.overhead:
+        print(f"A pixel of the last picture takes {measured.overhead:.2f} times as long as one of the picture before.")
+    if has_page:
+        print(f"The page answers {page:.1f} s after python app.py." if page else "The page did not answer.")
+    runs = [
+        {"way": run.way, "height": run.height, "width": run.width, "seconds": run.seconds, "rate": run.rate}
+        | {"ratio": run.ratio, "memory": run.memory}
+        for run in measured.runs
+    ]
+    figures: dict[str, object] = {"device": measured.device, "product": measured.product, "runs": runs}
+    figures["overhead"] = measured.overhead
+    return figures | ({"page": page} if has_page else {})
+
+
+def _pixels(height: int, width: int) -> str:
+    return f"{width:,} x {height:,}"
+
+
+def measure(
     network: ResidualAutoencoder,
     device: str | None = None,
     sizes: Sequence[tuple[int, int]] = SIZES,
     dtype: str | None = None,
-) -> Measured:
-    """Measure encoding and decoding at rising sizes, multiples of 16, of which those that would take too long shrink.
-    `dtype` is the name of the precision, the engine's own choice without.
+) -> Measurements:
+    """Measure encoding and decoding at several sizes.
 
-    Engine, plain module in float32 and matrix product take turns, so that whatever else the machine does meanwhile
-    disturbs them alike. ResidaeError where there is no such device, or none of that precision.
+    Engine, plain module in float32 and matrix product take turns, so that other load on the machine affects them alike.
+
+    Args:
+        network: In eval mode.
+        device: `cpu` or `cuda`; CUDA where there is one if it is None.
+        sizes: Heights and widths, rising, multiples of 16; those that would take too long are halved.
+        dtype: As in `Engine`.
+
+    Raises:
+        ResidaeError: There is no such device, or it cannot compute in this precision.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ResidaeError("There is no GPU here that PyTorch can use.")
-    engine = Engine(network, device, getattr(torch, dtype) if dtype else None)
+    engine = Engine(network, device, dtype)
     plain = copy.deepcopy(network).eval().to(engine.device)
     encoding, decoding = _work(network)
     rng = np.random.default_rng(0)
@@ -102,35 +181,36 @@ def bench(
             ("encode", encoding, plane[None], partial(engine.encode, plane)),
             ("decode", decoding, latent, partial(engine.decode, latent, height, width)),
         ):
-            theirs = partial(_plain, plain, way, array) if height * width <= PLAIN_PIXELS else None
+            theirs = partial(_plain, plain, way, array) if height * width <= MAX_PLAIN_PIXELS else None
             run = Run(way, height, width, work * height * width, ours, theirs)
-            with _watching(engine.device) as highest:  # before the plain module has taken any
+            with _peak_memory(engine.device) as highest:  # before the plain module has allocated any
                 run.seconds = _seconds(ours)
             run.memory = highest() - idle
             runs.append(run)
-    product = 0.0
+    product: float | None = None
     for first, second in zip(runs[::2], runs[1::2], strict=True):
         start = time.perf_counter()
         for _ in range(ROUNDS):
-            product = max(product, *(_product(side, engine.device, engine.dtype) for side in PRODUCTS))
+            product = _max_product(engine.device, engine.dtype, product)
             for run in (first, second):
                 run.seconds = min(run.seconds, _seconds(run.engine))
                 if run.plain:
                     run.plain_seconds = min(run.plain_seconds, _seconds(run.plain))
             if time.perf_counter() - start > ROUNDS_SECONDS:
                 break
-    return Measured(engine.description, product, runs, _overhead(runs[-4:]))
+    return Measurements(engine.description, product, runs, _overhead(runs[-4:]))
 
 
 def _overhead(runs: list[Run]) -> float | None:
-    """How many times as long a pixel of the second of two sizes takes as one of the first, both ways together.
+    """Time per pixel of the second of two sizes over that of the first, for encoding and decoding together.
 
-    The two take turns, and the median counts: a machine's pace changes within the minute that a large picture takes.
+    The two take turns, and the median counts: the speed of a machine changes within the minute that a large picture
+    takes.
     """
     if len(runs) < 4:
         return None
     ratios = []
-    for _ in range(TURNS):
+    for _ in range(OVERHEAD_ROUNDS):
         now = [replace(run, seconds=_seconds(run.engine)) for run in runs]
         ratios.append(_pace(now[2:]) / _pace(now[:2]))
         for run, latest in zip(runs, now, strict=True):
@@ -139,20 +219,20 @@ def _overhead(runs: list[Run]) -> float | None:
 
 
 def _affordable(size: tuple[int, int], runs: list[Run]) -> tuple[int, int]:
-    """The size, halved until it should take no longer than a minute allows, by what the last two runs took."""
+    """The size, halved until it should take at most MAX_SECONDS, judged by the last two runs."""
     height, width = size
-    while _pace(runs[-2:]) * height * width > LONGEST:
+    while _pace(runs[-2:]) * height * width > MAX_SECONDS:
         height, width = height // 32 * 16, width // 32 * 16
     return height, width
 
 
 def _pace(runs: list[Run]) -> float:
-    """Seconds for each pixel, both ways together."""
+    """Seconds per pixel, for encoding and decoding together."""
     return sum(run.seconds / (run.height * run.width) for run in runs)
 
 
 def _work(network: ResidualAutoencoder) -> tuple[float, float]:
-    """FLOP of the encoder and of the decoder for each pixel, two for a multiplication and its addition."""
+    """FLOP per pixel of the encoder and of the decoder; a multiply-add counts as two."""
     network = copy.deepcopy(network).to("meta")
     with FlopCounterMode(display=False) as counter:
         latent = network.encode(torch.empty(1, 1, 64, 64, device="meta"))
@@ -168,9 +248,9 @@ def _plain(network: ResidualAutoencoder, way: str, array: Array) -> None:
 
 
 def _seconds(function: Callable[[], object]) -> float:
-    """Those of a second call, which finds its weights in the cache; of the first, where that took a second or more.
+    """Time a second call, whose weights are in the cache; or the first call, if that takes a second or more.
 
-    Each function leaves its result in the memory of the CPU, so that on a GPU nothing is under way after it.
+    Each function leaves its result in the memory of the CPU, so a GPU has finished when it returns.
     """
     taken = 0.0
     for _ in range(2):
@@ -182,10 +262,20 @@ def _seconds(function: Callable[[], object]) -> float:
     return taken
 
 
-def _product(side: int, device: torch.device, dtype: torch.dtype) -> float:
+def _max_product(device: torch.device, dtype: torch.dtype, before: float | None) -> float | None:
+    """FLOP/s of the fastest product of two square matrices, now or `before`; None where torch has no such product."""
+    product = torch.mm
+    if dtype == torch.int8:
+        operators = INT8_PRODUCT.open(dtype)
+        if operators is None:
+            return None
+        (product,) = operators
+    return max(before or 0.0, *(_product(product, side, device, dtype) for side in MATRIX_SIDES))
+
+
+def _product(product: Callable[..., Tensor], side: int, device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of the product of two square matrices."""
     matrix = (100 * torch.randn(side, side, device=device)).to(dtype)
-    product = torch._int_mm if dtype == torch.int8 else torch.mm
     count = 20 if device.type == "cuda" else 1
 
     def multiply() -> None:
@@ -198,13 +288,13 @@ def _product(side: int, device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes that the process, or its work on a GPU, holds now."""
+    """Bytes of memory of the process, or allocated on the GPU."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
 @contextmanager
-def _watching(device: torch.device) -> Iterator[Callable[[], int]]:
-    """Gives a function for the highest `_memory` since: counted by torch on a GPU, looked at often on a CPU."""
+def _peak_memory(device: torch.device) -> Iterator[Callable[[], int]]:
+    """Yield a function that returns the highest `_memory` since. On a CPU, memory is sampled every 5 ms."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         yield lambda: torch.cuda.max_memory_allocated(device)
@@ -225,7 +315,7 @@ def _watching(device: torch.device) -> Iterator[Callable[[], int]]:
 
 
 def startup(command: Sequence[str] = (sys.executable, str(APP))) -> float | None:
-    """Seconds from the start of the app's process to its page; None where there is no page."""
+    """Seconds from the start of the app's process until it serves the page; None where it does not."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -10,7 +10,6 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from residae import weights
 from residae.errors import CheckpointError
 from residae.geometry import STRIDE
 
@@ -124,6 +123,8 @@ class ResidualAutoencoder(nn.Module):
         Raises:
             CheckpointError: Nothing is there, or it does not describe this network.
         """
+        from residae import weights  # safetensors, which running a network does not need
+
         folder = weights.find_folder(source)
         try:
             network = cls(**weights.read_config(folder))
@@ -144,6 +145,8 @@ class ResidualAutoencoder(nn.Module):
             folder: Created if it does not exist.
             max_shard_size: Largest size of a shard, such as `"100MB"`.
         """
+        from residae import weights
+
         weights.write(folder, self.config, self.state_dict(), max_shard_size=max_shard_size)
 
     @property

@@ -1,8 +1,11 @@
 """The bench measures what it says: the work of the specification, each way, beside the plain module."""
 
 import json
+import re
+import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 import torch
 
 from residae import bench as module
-from residae.bench import Run, bench, startup
+from residae.bench import Run, measure, startup
 from residae.cli import main
 from residae.engine.precision import has_fast_int8
 from residae.errors import ResidaeError
@@ -18,6 +21,7 @@ from residae.model import ResidualAutoencoder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parent.parent
 SERVER = (
     "import http.server, os; http.server.HTTPServer((os.environ['GRADIO_SERVER_NAME'],"
     " int(os.environ['GRADIO_SERVER_PORT'])), http.server.SimpleHTTPRequestHandler).serve_forever()"
@@ -27,7 +31,7 @@ SERVER = (
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROUNDS", 2)
-    monkeypatch.setattr(module, "PRODUCTS", (8, 16))
+    monkeypatch.setattr(module, "MATRIX_SIDES", (8, 16))
 
 
 def test_work_is_that_of_the_design() -> None:
@@ -52,8 +56,8 @@ def test_a_second_call_counts_unless_the_first_was_long(taken: list[float], monk
 
 
 def test_both_ways_at_each_size(network: ResidualAutoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PLAIN_PIXELS", 32 * 32)
-    measured = bench(network, "cpu", [(32, 16), (48, 64)])
+    monkeypatch.setattr(module, "MAX_PLAIN_PIXELS", 32 * 32)
+    measured = measure(network, "cpu", [(32, 16), (48, 64)])
     assert measured.device.startswith("CPU, ")
     assert [(run.way, run.height, run.width) for run in measured.runs] == [
         ("encode", 32, 16),
@@ -71,7 +75,7 @@ def test_both_ways_at_each_size(network: ResidualAutoencoder, monkeypatch: pytes
     assert measured.product > 0
     assert measured.overhead is not None
     assert 0 < measured.overhead < np.inf
-    assert bench(network, "cpu", [(16, 16)]).overhead is None
+    assert measure(network, "cpu", [(16, 16)]).overhead is None
 
 
 def test_sizes_are_compared_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,10 +96,10 @@ def test_sizes_are_compared_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_precision_can_be_chosen(network: ResidualAutoencoder, dtype: str) -> None:
     if dtype == "int8" and not has_fast_int8(torch.device("cpu")):
-        with pytest.raises(ResidaeError, match="int8 is for CPUs"):
-            bench(network, "cpu", [(16, 16)], dtype)
+        with pytest.raises(ResidaeError, match="int8 needs a CPU"):
+            measure(network, "cpu", [(16, 16)], dtype)
         return
-    measured = bench(network, "cpu", [(16, 16)], dtype)
+    measured = measure(network, "cpu", [(16, 16)], dtype)
     assert measured.device == f"CPU, {dtype}"
     assert measured.product > 0
 
@@ -106,7 +110,7 @@ def test_what_is_timed_is_the_engine_and_the_plain_module(network: ResidualAutoe
     seen = []
     with torch.inference_mode():
         seen.append(network.encode(torch.from_numpy(plane)[None, None])[0].numpy())
-    for run in bench(network, "cpu", [(32, 48)]).runs[:1]:
+    for run in measure(network, "cpu", [(32, 48)]).runs[:1]:
         assert run.engine.args[0].shape == plane.shape
         assert run.plain is not None
         np.testing.assert_array_equal(run.plain.args[2][0], run.engine.args[0])
@@ -126,7 +130,7 @@ def test_a_picture_that_would_take_too_long_is_halved() -> None:
 
 
 def test_the_highest_memory_is_seen_even_if_it_is_given_back() -> None:
-    with module._watching(CPU) as highest:
+    with module._peak_memory(CPU) as highest:
         before = highest()
         array = np.ones(2**25)  # 256 MiB
         deadline = time.monotonic() + 60
@@ -158,7 +162,7 @@ def test_the_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(module, "startup", lambda: page)
-    monkeypatch.setattr("residae.model.ResidualAutoencoder", lambda: network)
+    monkeypatch.setattr("residae.bench.ResidualAutoencoder", lambda: network)
     monkeypatch.setattr(module, "_affordable", lambda size, runs: (32, 32) if runs else size)
     file = tmp_path / "bench.json"
     arguments = ["bench", "--device", "cpu", "--sizes", "48x16,64x48", "--json", str(file)]
@@ -185,10 +189,45 @@ def test_the_table(
 def test_without_an_app_nothing_is_said_of_a_page(
     network: ResidualAutoencoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("residae.model.ResidualAutoencoder", lambda: network)
+    monkeypatch.setattr("residae.bench.ResidualAutoencoder", lambda: network)
     monkeypatch.setattr(module, "APP", tmp_path / "app.py")
     assert main(["bench", "--device", "cpu", "--sizes", "16x16"]) == 0
     assert "page" not in capsys.readouterr().out
+
+
+HIDE = """if True:
+    import sys
+
+    class Hide:
+        def __init__(self, finder):
+            self.finder = finder
+
+        def find_spec(self, name, path=None, target=None):
+            return None if name.split(".")[0] in {names} else self.finder.find_spec(name, path, target)
+
+    sys.meta_path[:] = [Hide(finder) for finder in sys.meta_path]
+"""
+
+
+def test_it_needs_nothing_but_torch_numpy_pillow_and_psutil() -> None:
+    """Such as a machine with a GPU has it that is lent for an hour."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]
+    names = {re.split(r"[^\w-]", line)[0] for line in required} - {"residae", "torch", "numpy", "pillow", "psutil"}
+    assert {"safetensors", "tqdm", "huggingface_hub"} <= names
+    code = HIDE.format(names=names) + (
+        "    from pathlib import Path\n"
+        "    from residae import bench\n"
+        "    from residae.cli import main\n"
+        "    bench.APP, bench.ROUNDS, bench.MATRIX_SIDES = Path('absent'), 1, (8,)\n"
+        "    raise SystemExit(main(['bench', '--device', 'cpu', '--dtype', 'float32', '--sizes', '16x16']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "CPU, float32; matrix product" in done.stdout
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

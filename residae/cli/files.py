@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from residae.cli import arguments
 from residae.cli.exit_codes import exit_code
 from residae.errors import CheckpointError, ResidaeError
@@ -52,6 +50,8 @@ def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "
     Raises:
         CheckpointError: No input can be converted.
     """
+    from tqdm import tqdm  # here, so that `bench` runs where PyTorch is and tqdm is not
+
     target = Path(parsed.output) if parsed.output else None
     into_folder = target and (len(parsed.inputs) > 1 or target.is_dir() or parsed.output.endswith(("/", os.sep)))
     failure: ResidaeError | None = None
@@ -101,6 +101,8 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
 
 
 def _compress(parsed: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
     from residae.image import open_picture
     from residae.metrics import bits_per_pixel
 

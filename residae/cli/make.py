@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from residae.cli import arguments
 from residae.train import __main__ as training
 from residae.train.recipe import LARGEST_SCALE, SCALED_SHARE
@@ -39,6 +37,8 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
 
 
 def _fit(parsed: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
     from residae.train.tables import fit_checkpoint
 
     if not 0 <= parsed.scaled_share <= 1 or not parsed.max_scale >= 1:

@@ -97,42 +97,10 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(parsed: argparse.Namespace) -> None:
-    from residae.bench import APP, SIZES, bench, startup
-    from residae.model import ResidualAutoencoder
+    from residae.bench import SIZES, print_bench
 
     if parsed.json:
         refuse_to_overwrite(parsed.json, parsed.force)
-    print("This takes about two minutes, in which nothing else should run on the machine.", flush=True)
-    sizes = parsed.sizes or SIZES
-    measured = bench(ResidualAutoencoder(), parsed.device, sizes, parsed.dtype)
-    has_page = APP.exists()  # it is not installed with the package
-    page = startup() if has_page else None
-    print(f"{measured.device}; matrix product {measured.product / 1e9:,.0f} GFLOP/s")
-    print(f"{'picture':<15}{'way':<8}{'s':>8}{'GFLOP/s':>10}{'of product':>12}{'of plain':>10}{'peak MB':>9}")
-    for run in measured.runs:
-        plain = f"{run.ratio:.1f} x" if run.ratio else "-"
-        print(
-            f"{_pixels(run.height, run.width):<15}{run.way:<8}{run.seconds:>8.3f}{run.rate / 1e9:>10,.0f}"
-            f"{100 * run.rate / measured.product:>10.0f} %{plain:>10}{run.memory / 1e6:>9,.0f}"
-        )
-    for size, run in zip(sizes, measured.runs[::2], strict=True):
-        if size != (run.height, run.width):
-            print(f"{_pixels(*size)} would take too long here.")
-    if measured.overhead:
-        print(f"A pixel of the last picture takes {measured.overhead:.2f} times as long as one of the picture before.")
-    if has_page:
-        print(f"The page answers {page:.1f} s after python app.py." if page else "The page did not answer.")
+    figures = print_bench(parsed.device, parsed.sizes or SIZES, parsed.dtype)
     if parsed.json:
-        runs = [
-            {"way": run.way, "height": run.height, "width": run.width, "seconds": run.seconds, "rate": run.rate}
-            | {"ratio": run.ratio, "memory": run.memory}
-            for run in measured.runs
-        ]
-        figures = {"device": measured.device, "product": measured.product, "overhead": measured.overhead}
-        figures |= {"page": page} if has_page else {}
-        figures["runs"] = runs
         write_file(parsed.json, json.dumps(figures).encode())
-
-
-def _pixels(height: int, width: int) -> str:
-    return f"{width:,} x {height:,}"
