@@ -21,7 +21,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
         "residae.rate_model",
     },
     {"residae.files", "residae.resample"},
-    {"residae.image.picture", "residae.image.refusals"},
+    {"residae.image.picture", "residae.image.refusals", "residae.image.confinement"},
     {"residae.image.planes", "residae.image.exif", "residae.image.boxes", "residae.image.color"},
     {"residae.image.raster"},
     {"residae.image.bmp", "residae.image.gif", "residae.image.jp2", "residae.image.jpeg", "residae.image.png"},

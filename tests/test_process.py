@@ -1,7 +1,12 @@
 """A picture opened in a process of its own: the same picture, or one sentence, whatever becomes of the process."""
 
+import ctypes
+import errno
+import json
 import os
+import platform
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -14,16 +19,18 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from test_image import CUT, DAMAGED, FRAMES, NOT_PICTURES, OVER, PLAIN_PNG, png, repeated_scans, saved
+from test_image import CUT, DAMAGED, FRAMES, NOT_PICTURES, OVER, PLAIN_PNG, png, repeated_scans, saved, swapped_profile
+from test_picture_values import BILEVEL, PHOTO, avif, codestream, gamma, jp2, tiff
 
 from residae.errors import ImageError, OutOfMemoryError
-from residae.image import MAX_FILE_BYTES, Picture, open_picture
+from residae.image import MAX_FILE_BYTES, Picture, confinement, open_picture
 from residae.image.process import ENDED, DecoderProcess
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has neither signals nor bounds on memory")
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+pytestmark = pytest.mark.filterwarnings("error")
 
 ROOT = Path(__file__).resolve().parent.parent
+FAX = ("group3", "group4", "tiff_ccitt")
 ENDLESS = repeated_scans(8000, 3000)  # half a megabyte that takes minutes
 
 
@@ -133,6 +140,156 @@ def test_the_process_is_confined(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits["Max core file size"] == limits["Max file size"] == ["0"] * 2
     assert os.getsid(spare.pid) == spare.pid
     decoder.close()
+
+
+ATTEMPTS = """
+import ctypes, json, os, signal, socket, sys
+parent = os.getppid()
+libc = ctypes.CDLL(None, use_errno=True)
+ALLOWED = []
+
+class Vector(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+def read_memory():
+    here = ctypes.create_string_buffer(8)
+    local, remote = Vector(ctypes.addressof(here), 8), Vector(int(sys.argv[3]), 8)
+    if libc.process_vm_readv(parent, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0) < 0:
+        raise OSError(ctypes.get_errno(), "process_vm_readv")
+
+def trace():
+    if libc.ptrace(16, parent, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+def connect():
+    socket.socket(socket.AF_INET, socket.SOCK_STREAM).connect(("127.0.0.1", 9))
+
+ATTEMPTS = {
+    "connect": connect,
+    "connect to a socket of a file": lambda: socket.socket(socket.AF_UNIX).connect("/tmp/socket"),
+    "open a file": lambda: open("/etc/passwd"),
+    "write a file": lambda: open("/tmp/written", "w"),
+    "list a folder": lambda: os.listdir("/"),
+    "remove a file": lambda: os.unlink("/tmp/written"),
+    "look at a file": lambda: os.stat("/etc/passwd"),
+    "read the parent's environment": lambda: open(f"/proc/{parent}/environ"),
+    "open the parent's memory": lambda: open(f"/proc/{parent}/mem"),
+    "read the parent's memory": read_memory,
+    "trace the parent": trace,
+    "exec": lambda: os.execv("/bin/true", ["true"]),
+    "fork": os.fork,
+    "spawn": lambda: os.posix_spawn("/bin/true", ["true"], {}),
+    "kill": lambda: os.kill(parent, 0),
+    "kill all": lambda: os.kill(-1, 0),
+    "lift a limit": lambda: __import__("resource").setrlimit(__import__("resource").RLIMIT_FSIZE, (9, 9)),
+    "change user": lambda: os.setuid(1),
+    "change root": lambda: os.chroot("/"),
+    "make a pipe": os.pipe,
+}
+
+def attack(data):
+    outcomes = {}
+    for name, attempt in ATTEMPTS.items():
+        try:
+            attempt()
+            outcomes[name] = "worked"
+        except (PermissionError, ValueError):  # the latter of a limit
+            outcomes[name] = "refused"
+        except OSError as error:
+            outcomes[name] = repr(error)
+    from residae.errors import ImageError
+    raise ImageError(json.dumps(outcomes))
+
+import residae.errors, resource
+import residae.image.process as process
+process.open_picture = attack
+process._serve(int(sys.argv[1]), float(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or platform.machine() not in ("x86_64", "aarch64"),
+    reason="only there a process is confined",
+)
+def test_a_decoder_that_is_taken_over_reaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tries, in the place of a decoder, whatever user the tests run as."""
+    secret = ctypes.create_string_buffer(b"secret")
+
+    def start(decoder: DecoderProcess) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", ATTEMPTS, str(decoder.memory), "60", str(ctypes.addressof(secret))]
+        return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    monkeypatch.setattr(DecoderProcess, "_start", start)
+    decoder = DecoderProcess()
+    with pytest.raises(ImageError) as caught:
+        decoder.open_picture(PLAIN_PNG)
+    decoder.close()
+    outcomes = json.loads(str(caught.value))
+    assert len(outcomes) == 20
+    assert {name: outcome for name, outcome in outcomes.items() if outcome != "refused"} == {}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there a process is confined")
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_lets_through_what_is_listed_and_nothing_else(machine: str) -> None:
+    """Its instructions run here, on every call of the kernel's table, as the kernel would run them."""
+    code = confinement.filter_of(machine)
+    steps = [struct.unpack_from("<HBBI", code, at) for at in range(0, len(code), 8)]
+
+    def verdict(architecture: int, call: int, argument: int) -> int:
+        at = value = 0
+        while True:
+            operation, then, otherwise, operand = steps[at]
+            at += 1
+            if operation == confinement.LOAD:
+                value = {confinement.NUMBER: call, confinement.ARCHITECTURE: architecture}.get(operand, argument)
+            elif operation == confinement.AND:
+                value &= operand
+            elif operation == confinement.EQUAL:
+                at += then if value == operand else otherwise
+            else:
+                return operand
+
+    ours = confinement.AUDIT[machine]
+    listed = set(confinement.CALLS[machine].values())
+    special = {confinement.CLONE[machine], confinement.PRCTL[machine]}
+    for call in (*range(600), 0x40000000, 0x40000001):
+        allowed = verdict(ours, call, 0) == confinement.ALLOW
+        assert allowed == (call in listed), call
+        assert verdict(ours ^ 1, call, 0) != confinement.ALLOW
+    for call, argument in zip(sorted(special), (0, 0), strict=True):
+        assert verdict(ours, call, argument) != confinement.ALLOW
+    assert verdict(ours, confinement.CLONE[machine], 0x3D0F00) == confinement.ALLOW  # as the C library starts a thread
+    assert verdict(ours, confinement.CLONE[machine], 17) != confinement.ALLOW  # as it forks
+    assert verdict(ours, confinement.PRCTL[machine], confinement.PR_SET_NAME) == confinement.ALLOW
+    assert verdict(ours, confinement.CLONE3, 0) == confinement.FAIL | errno.ENOSYS
+
+
+def test_where_the_kernel_offers_nothing_pictures_still_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert confinement.confine() is False
+
+
+KINDS = {
+    "16-bit PNG": png(4, 1, 16, 2, b"\0" + bytes(24), gamma(1)),
+    "AVIF": avif(None, (12, 13, 6, 128)),
+    "JPEG 2000 with a profile": jp2(codestream(np.full((8, 8, 3), 9, np.uint8)), b"\2\0\0" + swapped_profile()),
+    "16-bit TIFF with a profile": tiff(np.full((8, 8, 3), 9000, np.uint16), "rgb", iccprofile=swapped_profile()),
+    **{
+        f"TIFF of {name}": saved(BILEVEL if name in FAX else PHOTO, "TIFF", compression=name)
+        for name in (*FAX, "raw", "tiff_lzw", "packbits", "jpeg", "tiff_adobe_deflate", "lzma", "zstd")
+    },
+    **{
+        f"TIFF of {name}": tiff(np.asarray(PHOTO), "rgb", compression=name)
+        for name in ("jpeg2000", "lerc", "jpegxl", "png", "webp")
+    },
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_format_needs_is_there_before_the_process_is_confined(decoder: DecoderProcess, name: str) -> None:
+    assert outcome(decoder.open_picture, KINDS[name]) == outcome(open_picture, KINDS[name])
+    open_picture(KINDS[name])  # and it opens
 
 
 # --- Whatever becomes of the process ---

@@ -95,7 +95,7 @@ def make_profile(primaries: Chromaticities, curve: Curve, gray: bool = False) ->
         return b""
     parameters = (curve.gamma, curve.a, curve.b, curve.c, curve.d)
     tone = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + b"".join(map(_fixed, parameters))
-    text = b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", 2, 28) + "-".encode("utf-16-be")
+    text = b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", 2, 28) + b"\0-"
     tags = {b"desc": text, b"cprt": text, b"wtpt": _xyz(D50_XYZ)}
     if gray:
         tags |= {b"kTRC": tone}

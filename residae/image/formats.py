@@ -3,10 +3,12 @@
 Each format has a module of its own, which takes a file apart and hands a decoder what holds pixels.
 """
 
+import importlib
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,15 +23,27 @@ MAX_FILE_BYTES = 30 * 10**6
 
 PictureLike = Picture | bytes | str | os.PathLike[str] | Image.Image | Pixels
 
-FORMATS: dict[str, tuple[str, bytes, Callable[[bytes], Raster]]] = {  # name, how a file begins, reader
-    "PNG": (png.NAME, rb"\x89PNG\r\n\x1a\n", png.read),
-    "JPEG": (jpeg.NAME, rb"\xff\xd8\xff", jpeg.read),
-    "WEBP": (webp.NAME, rb"RIFF....WEBP", webp.read),
-    "GIF": (gif.NAME, rb"GIF8[79]a", gif.read),
-    "BMP": (bmp.NAME, rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", bmp.read),  # with its header's size
-    "TIFF": (tiff.NAME, rb"II[*+]\0|MM\0[*+]", tiff.read),
-    "AVIF": (avif.NAME, rb"....ftyp.{0,64}?avi[fs]", avif.read),  # anywhere among the brands: HEIC shares the first
-    "JPEG2000": (jp2.NAME, rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n", jp2.read),
+
+class Format(NamedTuple):
+    """How files of a format are told and read."""
+
+    name: str
+    start: bytes  # pattern of how a file begins
+    read: Callable[[bytes], Raster]
+    codecs: tuple[str, ...] = ()  # functions of imagecodecs that the reader may call
+
+
+FORMATS = {
+    "PNG": Format(png.NAME, rb"\x89PNG\r\n\x1a\n", png.read),
+    "JPEG": Format(jpeg.NAME, rb"\xff\xd8\xff", jpeg.read),
+    "WEBP": Format(webp.NAME, rb"RIFF....WEBP", webp.read),
+    "GIF": Format(gif.NAME, rb"GIF8[79]a", gif.read, gif.CODECS),
+    # With its header's size: a text may begin with BM.
+    "BMP": Format(bmp.NAME, rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", bmp.read),
+    "TIFF": Format(tiff.NAME, rb"II[*+]\0|MM\0[*+]", tiff.read, tiff.CODECS),
+    # Anywhere among the brands: HEIC shares the first.
+    "AVIF": Format(avif.NAME, rb"....ftyp.{0,64}?avi[fs]", avif.read),
+    "JPEG2000": Format(jp2.NAME, rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n", jp2.read, jp2.CODECS),
 }
 
 
@@ -48,17 +62,27 @@ def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:
         OutOfMemoryError: There is too little memory.
     """
     data = read_picture(source)
-    name, _, read = FORMATS[_kind(data)]
+    format = FORMATS[_kind(data)]
     try:
-        raster = read(data)
+        raster = format.read(data)
         pixels = raster.render()
     except ImageError:
         raise
     except MemoryError as error:
         raise OutOfMemoryError("Opening the picture takes more memory than there is.") from error
     except Exception as error:  # decoders meet damage with almost any exception
-        raise damaged(name) from error
+        raise damaged(format.name) from error
     return Picture(pixels, tuple(raster.notices), len(data))
+
+
+def prepare(data: bytes) -> None:
+    """Import what reading a file will need, by how it begins: a process that is confined cannot import any more."""
+    kind = _kind(data)
+    codecs = png.codecs(data) if kind == "PNG" else FORMATS[kind].codecs
+    if kind == "TIFF":
+        importlib.import_module("tifffile")
+    for codec in codecs:
+        getattr(importlib.import_module("imagecodecs"), codec)  # which imports each when it is first asked for
 
 
 def as_picture(source: PictureLike) -> Picture:
@@ -114,8 +138,8 @@ def read_picture(source: bytes | str | os.PathLike[str]) -> bytes:
 
 
 def _kind(data: bytes) -> str:
-    for kind, (_, start, _) in FORMATS.items():
-        if re.match(start, data, re.DOTALL):
+    for kind, format in FORMATS.items():
+        if re.match(format.start, data, re.DOTALL):
             return kind
-    *names, last = (name for name, _, _ in FORMATS.values())
+    *names, last = (format.name for format in FORMATS.values())
     raise ImageError(f"The file is not a picture in one of the formats that work: {', '.join(names)} and {last}.")

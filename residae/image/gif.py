@@ -10,6 +10,8 @@ from residae.image.raster import FIRST_FRAME, Raster
 from residae.image.refusals import check_size, incomplete
 
 NAME = "GIF"
+CODECS = ("gif_decode",)
+
 EXTENSION, FRAME, TRAILER, CONTROL = 0x21, 0x2C, 0x3B, 0xF9
 HAS_TABLE, HAS_TRANSPARENT = 0x80, 1
 

@@ -18,6 +18,8 @@ from residae.image.refusals import check_size, incomplete, unsupported
 NAME = "JPEG 2000"
 READER = Jpeg2KImagePlugin
 
+CODECS = ("jpeg2k_decode", "cms_transform")
+
 CODESTREAM = b"\xff\x4f\xff\x51"
 SOT, EOC = b"\xff\x90", b"\xff\xd9"
 CMYK, SRGB, GRAY, SYCC, E_SRGB, E_SYCC = 12, 16, 17, 18, 20, 24  # enumerated color spaces

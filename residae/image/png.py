@@ -36,6 +36,11 @@ GRAY = (0, 4)
 INFLATED_BYTES = 2**20  # of pixels at a time, where they are only counted
 
 
+def codecs(data: bytes) -> tuple[str, ...]:
+    """Functions of imagecodecs that reading the file may call."""
+    return ("png_decode", "cms_transform") if data[24:25] == b"\x10" else ()
+
+
 def read(data: bytes) -> Raster:
     """Decode the still picture of a PNG; of an animated one that is the default image."""
     chunks: dict[bytes, memoryview] = {}

@@ -1,7 +1,8 @@
-"""Open a picture from a stranger in a process of its own, with a bound on its time and memory.
+"""Open a picture from a stranger in a process of its own, with a bound on its time and memory, and confined.
 
 A process opens one picture and ends: a decoder that it brings down takes nothing with it, and no process ever holds
 what another person's picture has left in memory. The next is started once one is done, so that nobody waits for it.
+Before it decodes anything it is confined to computing, on Linux, so that a decoder that is taken over reaches nothing.
 
 It is given the file's length in a line and the file on its standard input, and answers with a line of JSON and the
 pixels, of which nothing is believed before it is checked. It does not wait for the end of its input: a fork of the
@@ -23,10 +24,12 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from PIL import Image
 
 from residae.errors import ImageError, OutOfMemoryError
 from residae.geometry import MAX_PIXELS
-from residae.image.formats import open_picture, read_picture
+from residae.image.confinement import confine
+from residae.image.formats import open_picture, prepare, read_picture
 from residae.image.picture import Picture
 
 SECONDS = 30.0  # lossless JPEG 2000 at the limits of pixels and bytes takes about half of it
@@ -152,13 +155,16 @@ class DecoderProcess:
 def _serve(memory: int, seconds: float) -> None:
     """Open the picture on standard input."""
     with os.fdopen(os.dup(1), "wb") as answer:
-        _confine(memory, seconds)
+        _bound(memory, seconds)
         for stream in (1, 2):  # what a decoder prints is no answer, and is not to fill a log
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        Image.preinit()  # what opening a picture would import
         try:
             data = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
             if hasattr(signal, "setitimer"):  # not on Windows
                 signal.setitimer(signal.ITIMER_REAL, 2 * seconds)  # ends it, should nobody be left to do so
+            prepare(data)
+            confine()
             picture = open_picture(data)
             head: dict[str, object] = {"shape": picture.pixels.shape, "notices": picture.notices}
             pixels = np.ascontiguousarray(picture.pixels).data
@@ -170,7 +176,7 @@ def _serve(memory: int, seconds: float) -> None:
         answer.write(pixels)
 
 
-def _confine(memory: int, seconds: float) -> None:
+def _bound(memory: int, seconds: float) -> None:
     with suppress(OSError):  # where the kernel runs short, it is to end this process rather than another
         Path("/proc/self/oom_score_adj").write_text("1000")
     try:

@@ -48,12 +48,12 @@ class Raster:
             if alpha is None:
                 pixels[rows] = transform(band)
                 continue
-            opacity = alpha[rows].astype(np.float32) / np.float32(np.iinfo(alpha.dtype).max)
-            if mode != "L":
-                opacity = opacity[..., None]
+            opacity = np.ascontiguousarray(alpha[rows])
             if self.premultiplied:
                 band = _divided(band, opacity)
-            pixels[rows] = np.rint(255 + (transform(band) - np.float32(255)) * opacity)
+            shown = Image.new("L" if mode == "L" else "RGB", (width, len(band)), "white")
+            shown.paste(Image.fromarray(transform(band)), mask=Image.fromarray(to_8_bits(opacity)))
+            pixels[rows] = np.asarray(shown)
         return np.ascontiguousarray(turned(pixels, self.orientation))
 
 
@@ -120,8 +120,10 @@ def stretch(values: NDArray[Any], notices: list[str]) -> Samples:
     return pixels
 
 
-def _divided(band: Samples, opacity: NDArray[np.float32]) -> Samples:
+def _divided(band: Samples, alpha: Samples) -> Samples:
     """Color that was stored times its opacity."""
     white = np.iinfo(band.dtype).max
-    color = np.rint(band / np.maximum(opacity, np.float32(1e-6))).clip(0, white)
-    return color.astype(band.dtype)
+    opacity = np.maximum(alpha, 1).astype(np.float32) / np.float32(white)
+    color = np.rint(band / opacity.reshape(opacity.shape + (1,) * (band.ndim - 2))).clip(0, white)
+    divided: Samples = color.astype(band.dtype)
+    return divided

@@ -41,6 +41,33 @@ NONE, ASSOCIATED, UNASSOCIATED = range(3)  # of EXTRA_SAMPLES
 CMYK_INKS = 1
 UNSIGNED, SIGNED, FLOAT, VOID = 1, 2, 3, 4
 
+COMPRESSIONS = {  # the function of imagecodecs that decodes each
+    1: "packints_decode",
+    CCITT_RLE: "ccittrle_decode",
+    CCITT_3: "ccittfax3_decode",
+    CCITT_4: "ccittfax4_decode",
+    5: "lzw_decode",
+    OLD_JPEG: "jpeg_decode",
+    JPEG: "jpeg8_decode",
+    8: "deflate_decode",
+    32946: "deflate_decode",
+    PACKBITS: "packbits_decode",
+    32909: "pixarlog_decode",
+    33003: "jpeg2k_decode",
+    33005: "jpeg2k_decode",
+    34712: "jpeg2k_decode",
+    34887: "lerc_decode",
+    34892: "jpeg8_decode",
+    34925: "lzma_decode",
+    34926: "zstd_decode",
+    34927: "webp_decode",
+    34933: "png_decode",
+    50000: "zstd_decode",
+    50001: "webp_decode",
+    50002: "jpegxl_decode",
+}
+CODECS = (*COMPRESSIONS.values(), "packbits_encode", "tiff_decode", "cms_transform", "ljpeg_decode", "jpegsof3_decode")
+
 MAX_DIRECTORIES = 16  # looked at for the picture that belongs to a thumbnail
 MAX_SAMPLES = 16
 RAW_SIGNATURES = ((8, b"CR\x02"),)  # Canon CR2, which has no other mark on its first directory
@@ -138,6 +165,8 @@ def _colors(page: "TiffPage") -> int:
         raise unsupported(NAME, "inks other than CMYK")
     if page.sampleformat not in (UNSIGNED, SIGNED, FLOAT, VOID):
         raise unsupported(NAME, "complex numbers")
+    if page.compression not in COMPRESSIONS:
+        raise unsupported(NAME, f"compression {int(page.compression)}")
     if page.dtype is None:
         raise unsupported(NAME, f"{page.bitspersample} bits per sample of format {page.sampleformat}")
     colors = COLORS[kind]
