@@ -80,8 +80,8 @@ def test_missing_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--crop", "100"], "The crop must be a positive multiple of 16"),
-        (["--minutes", "1"], "Warm-up and decay must fit into the minutes of the run."),
+        (["--crop", "100"], "Crops must be positive multiples of 16"),
+        (["--minutes", "1"], "Warm-up and decay must fit into the run"),
         ([], "There is no picture to train on in this folder."),
     ],
 )
@@ -139,7 +139,9 @@ def test_help_imports_nothing_slow(command: list[str]) -> None:
     assert text.startswith(" ".join(["usage: residae", *command]))
     assert not set(modules.split()) & {"torch", "numpy", "PIL", "huggingface_hub", "accelerate"}
     if command == ["train"]:
-        assert re.search(r"--decay-minutes DECAY_MINUTES\s+learning rate falls to 0 at the end \(default 20.0\)", text)
+        assert re.search(
+            r"--decay-minutes DECAY_MINUTES\s+how long learning rates fall to 0 at the end\s+\(default:\s+20.0\)", text
+        )
 
 
 def test_the_package_runs_as_a_program() -> None:
