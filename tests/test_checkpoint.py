@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,7 @@ def _cut_off(cause: str, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     close_session()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the error of Windows reads differently")
 def test_a_cache_that_cannot_be_written(
     checkpoint: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

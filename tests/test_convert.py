@@ -121,6 +121,7 @@ def test_a_full_disk_leaves_no_partial_file(photograph: Path, monkeypatch: pytes
     assert [path.name for path in photograph.parent.iterdir()] == ["photograph.png"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the errors of Windows read differently")
 def test_names_that_no_file_can_have(photograph: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["compress", "."]) == 1
     assert b"residae: .: This is a folder, not a file." in capfdbinary.readouterr().err
@@ -213,6 +214,7 @@ def test_a_result_does_not_replace_its_input(photograph: Path, spelled: str, cap
     assert photograph.read_bytes() == before
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE")
 @pytest.mark.parametrize("words", ["info FILE", "compress --force absent.png FILE", "--help"])
 def test_a_closed_pipe_is_not_an_error(fitted: Path, photograph: Path, words: str) -> None:
     assert main(["compress", str(photograph)]) == 0

@@ -7,6 +7,7 @@ what it counted.
 import io
 import random
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,7 +30,10 @@ from residae.engine import preferred_float
 from residae.image import Pixels, fit, open_picture, write_png
 from residae.pipeline import Pipeline
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count a process's file descriptors"),
+]
 
 FORGETS = (5, 60)  # s: files are soon old, if not before the slowest visitor has seen them
 # In the precision of the expected answers, which each process might choose for itself, and with a log of what was not

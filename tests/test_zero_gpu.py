@@ -23,7 +23,10 @@ from residae.pipeline import Pipeline
 from residae.ui import zero_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the stand-in forks, as ZeroGPU does on Linux"),
+]
 
 SPACE = """
 import json, sys, threading
