@@ -237,7 +237,7 @@ def test_a_page_that_is_terminated_at_work(
         assert told(program(service.address), photograph) == figures
 
 
-def test_weights_that_go_under_a_laboratory(checkpoint: Path, tmp_path: Path, picture: Picture) -> None:
+def test_weights_that_are_cut_under_a_pipeline(checkpoint: Path, tmp_path: Path, picture: Picture) -> None:
     weights = Path(shutil.copytree(checkpoint, tmp_path / "tiny"))
     pipeline = Pipeline.open(weights, "cpu")
     before = pipeline.encode(picture, color=True).latents

@@ -513,11 +513,11 @@ def test_calls_that_make_no_sense_are_errors_and_no_more(
 def test_no_page_is_fetched(service: Service, client: httpx.Client) -> None:
     asked: list[str] = []
 
-    class Neighbour(BaseHTTPRequestHandler):
+    class Neighbor(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
 
-    neighbor = HTTPServer(("127.0.0.1", 0), Neighbour)
+    neighbor = HTTPServer(("127.0.0.1", 0), Neighbor)
     threading.Thread(target=neighbor.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{neighbor.server_port}/picture.png"
     try:

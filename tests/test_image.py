@@ -620,7 +620,7 @@ def test_gray_with_alpha_stays_gray(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "AVIF"])
-def test_hidden_colour_does_not_leak(kind: str) -> None:
+def test_hidden_color_does_not_leak(kind: str) -> None:
     rgba = noise(16, 16, 4)
     rgba[..., 3] = 0
     assert (open_picture(saved(rgba, kind)).pixels == 255).all()
@@ -647,7 +647,7 @@ def test_palette_with_alpha() -> None:
 
 @pytest.mark.parametrize(
     ("depth", "color", "row", "key", "shown"),
-    [  # two pixels, the first of the transparent colour
+    [  # two pixels, the first of the transparent color
         (1, 0, b"\x40", (0,), [255, 255]),
         (2, 0, b"\x60", (1,), [255, 170]),
         (4, 0, b"\x51", (5,), [255, 17]),
@@ -657,7 +657,7 @@ def test_palette_with_alpha() -> None:
         (16, 2, b"\1\0\2\0\3\0\1\0\2\0\4\0", (0x100, 0x200, 0x300), [[255] * 3, [1, 2, 4]]),
     ],
 )
-def test_png_transparent_colour(depth: int, color: int, row: bytes, key: tuple[int, ...], shown: list[Any]) -> None:
+def test_png_transparent_color(depth: int, color: int, row: bytes, key: tuple[int, ...], shown: list[Any]) -> None:
     transparent = chunk(b"tRNS", struct.pack(f">{len(key)}H", *key))
     picture = open_picture(png(2, 1, depth, color, b"\0" + row, transparent))
     assert picture.pixels[0].tolist() == shown
@@ -709,7 +709,7 @@ def test_sixteen_bits_are_scaled() -> None:
     assert white_is_zero.pixels.tolist() == [[255 - v for v in expected[0]]]
 
 
-def tiff_of_16_bit_colour(values: np.ndarray) -> bytes:
+def tiff_of_16_bit_color(values: np.ndarray) -> bytes:
     """Of (1, W, 3); the depths of its samples stand behind the pixels."""
     pixels = values.astype("<u2").tobytes()
     file = tiff(values.shape[1], 1, pixels, {262: (3, 2), 277: (3, 3)}) + struct.pack("<3H", 16, 16, 16)
@@ -717,11 +717,11 @@ def tiff_of_16_bit_colour(values: np.ndarray) -> bytes:
     return file.replace(depths, struct.pack("<HHII", 258, 3, 3, len(file) - 6))
 
 
-def test_sixteen_bit_colour_is_scaled() -> None:
+def test_sixteen_bit_color_is_scaled() -> None:
     values = np.array([[[0, 0x80FF, 0xFFFF], [0x0100, 0x7F00, 0xFE80]]], np.uint16)
     picture = open_picture(png(2, 1, 16, 2, b"\0" + values.astype(">u2").tobytes()))
     assert np.abs(picture.pixels - values / 257).max() <= 1
-    picture = open_picture(tiff_of_16_bit_colour(values))
+    picture = open_picture(tiff_of_16_bit_color(values))
     assert np.abs(picture.pixels - values / 257).max() <= 1
     opaque = np.dstack([values, np.full((1, 2), 0xFFFF, np.uint16)])
     picture = open_picture(png(2, 1, 16, 6, b"\0" + opaque.astype(">u2").tobytes()))
@@ -783,7 +783,7 @@ FLAT = Image.new("RGB", (16, 16), (200, 60, 30))
     ],
     ids=["CMYK TIFF", "CMYK JPEG", "LAB TIFF", "YCbCr TIFF", "YCbCr LZW TIFF", "palette PNG"],
 )
-def test_other_colour_spaces_have_the_right_colours(data: bytes) -> None:
+def test_other_color_spaces_have_the_right_colors(data: bytes) -> None:
     assert np.abs(open_picture(data).pixels.astype(int) - (200, 60, 30)).max() <= 3
 
 
@@ -965,7 +965,7 @@ def test_every_gray_level_survives_both_modes() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 3), (3, 2), (16, 16), (33, 17)])
-def test_colour_planes(size: tuple[int, int]) -> None:
+def test_color_planes(size: tuple[int, int]) -> None:
     pixels = noise(*size, 3)
     planes = to_planes(as_picture(pixels), color=True)
     half = ((size[0] + 1) // 2, (size[1] + 1) // 2)
@@ -985,11 +985,11 @@ def test_a_smooth_picture_survives_half_size_chroma(size: tuple[int, int]) -> No
     pixels = smooth(*size)
     error = from_planes(to_planes(as_picture(pixels), color=True)).astype(int) - pixels
     assert np.abs(error[2:-2, 2:-2]).max() <= 1
-    assert np.abs(error).max() <= 4  # half a chroma pixel of slope is lost where it has no neighbour
+    assert np.abs(error).max() <= 4  # half a chroma pixel of slope is lost where it has no neighbor
 
 
 @pytest.mark.parametrize("color", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (12, 200, 77)])
-def test_flat_colours_survive(color: tuple[int, int, int]) -> None:
+def test_flat_colors_survive(color: tuple[int, int, int]) -> None:
     pixels = np.full((5, 7, 3), color, np.uint8)
     assert np.abs(from_planes(to_planes(as_picture(pixels), color=True)).astype(int) - pixels).max() <= 1
 

@@ -211,7 +211,7 @@ def test_another_rate_decodes_without_encoding_again(page: Page, report: Reconst
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
 
 
-def test_the_unquantised_latent_scores_as_evaluate_does(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
+def test_the_unquantized_latent_scores_as_evaluate_does(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
     unquantized = pipeline.decode_and_measure(open_picture(PHOTOGRAPH), report.encoding, None)
     page.get_by_label("Skip the file").check()
     expect(figure(page, "File")).to_have_count(0)
