@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from residae.model import ResidualAutoencoder
-    from residae.pipeline import Pipeline
+    from residae.pipeline import Pipeline, Scale
 
 __all__ = ["ResidualAutoencoder", "compress", "decompress", "load"]
 __version__ = "0.1.0"
@@ -46,22 +46,33 @@ def _load(checkpoint: str) -> "Pipeline":
     return Pipeline.open(checkpoint)
 
 
-def compress(picture: "str | PathLike[str] | Image | NDArray[np.uint8]", quality: float = 80) -> bytes:
+def compress(
+    picture: "str | PathLike[str] | Image | NDArray[np.uint8]",
+    quality: float = 80,
+    scale: "Scale | None" = None,
+    target_bpp: float | None = None,
+    max_bytes: int | None = None,
+) -> bytes:
     """Compress a picture with the default checkpoint.
 
     Args:
         picture: The path of a picture file, a PIL image, or a uint8 array of shape (H, W) or (H, W, 3) in sRGB.
-        quality: 0 to 100.
+        quality: 0 to 100; not used with `target_bpp` or `max_bytes`.
+        scale: Factor from 0.5 to 4 by which the picture is resampled before it is encoded, or "auto" to choose the one
+            that keeps most in the size of the file; if it is None, "auto" with `target_bpp` or `max_bytes`, else 1.
+        target_bpp: Makes the best file of at most so many bits per pixel.
+        max_bytes: Makes the best file of at most so many bytes.
 
     Returns:
         The content of a `.rae` file.
 
     Raises:
+        CodecError: No file is so small.
         ImageError: The picture cannot be opened, or is over a limit.
-        ValueError: The quality is out of range, or the array is not a picture.
+        ValueError: An argument is out of range, or the array is not a picture.
         CheckpointError: As `load`.
     """
-    return load().compress(picture, quality)
+    return load().compress(picture, quality, None, scale, target_bpp, max_bytes)
 
 
 def decompress(data: "bytes | str | PathLike[str]") -> "Image":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import torch
@@ -21,12 +21,16 @@ from residae.geometry import MAX_PIXELS, MAX_SIDE, plane_shapes, scale_hundredth
 from residae.image import Picture, PictureLike, Pixels, as_picture, from_planes, to_gray, to_image, to_planes
 from residae.metrics import psnr, ssim
 from residae.progress import Progress, between
+from residae.rate import QUALITIES, Probe, choose_scale, detail_spectrum
 from residae.refine import OnStep, refine
 from residae.resample import resample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Scale = float | Literal["auto"]
+
+ENCODING_SHARES = (0, 0.2, 0.6, 1)  # of the work of up to three encodings at growing scales
 ENCODE_SHARE = 0.39  # of the operations of encoding and decoding: 51.996 of 132.95 GFLOP
 
 
@@ -147,24 +151,101 @@ class Pipeline:
         ]
         return Decoding(from_planes(planes), time.perf_counter() - start)
 
-    def compress(self, picture: PictureLike, quality: float = 80, color: bool | None = None) -> bytes:
+    def encode_within(
+        self, picture: Picture, color: bool, max_bytes: int, progress: Progress | None = None
+    ) -> Encoding:
+        """Encode a picture at the scale at which it keeps most in a number of bytes; see `residae.rate`.
+
+        It is encoded up to three times, and never decoded.
+
+        Args:
+            picture: As in `encode`.
+            color: As in `encode`.
+            max_bytes: Size of the whole file; `write_within` with the same number makes the file.
+            progress: As in `encode`.
+        """
+        encodings: dict[float, Encoding] = {}
+        parts = iter(between(progress, *ends) for ends in itertools.pairwise(ENCODING_SHARES))
+
+        def probe(scale: float) -> Probe:
+            encodings[scale] = encoding = self.encode(picture, color, next(parts), scale)
+            return Probe(scale, tuple(len(self.write(encoding, quality).data) for quality in QUALITIES))
+
+        spectrum = detail_spectrum(to_planes(picture, color=False)[0])
+        return encodings[choose_scale(picture.height, picture.width, max_bytes, spectrum, probe)]
+
+    def encode_and_write(
+        self,
+        picture: Picture,
+        color: bool,
+        quality: float = 80,
+        scale: Scale | None = None,
+        target_bpp: float | None = None,
+        max_bytes: int | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Encoding, Compressed]:
+        """Encode a picture and make its file.
+
+        Args:
+            picture: As in `encode`.
+            color: As in `encode`.
+            quality: 0 to 100; not used with `target_bpp` or `max_bytes`.
+            scale: The scale to encode at, or "auto" to choose it by the size of the file; if it is None, "auto" with
+                `target_bpp` or `max_bytes`, else 1.
+            target_bpp: Makes the best file of at most so many bits per pixel.
+            max_bytes: Makes the best file of at most so many bytes.
+            progress: As in `encode`.
+
+        Raises:
+            CodecError: No file is so small.
+            ImageError: The picture is over a limit after scaling.
+            ValueError: An argument is out of range, or "auto" has no size of the file to go by.
+        """
+        if target_bpp is not None:
+            most = int(target_bpp * picture.width * picture.height / 8)
+            max_bytes = most if max_bytes is None else min(most, max_bytes)
+        if max_bytes is None:
+            if scale == "auto":
+                raise ValueError("the scale is chosen by the size of the file: give target_bpp or max_bytes")
+            encoding = self.encode(picture, color, progress, 1.0 if scale is None else scale)
+            return encoding, self.write(encoding, quality)
+        if scale is None or scale == "auto":
+            encoding = self.encode_within(picture, color, max_bytes, progress)
+        else:
+            encoding = self.encode(picture, color, progress, scale)
+        return encoding, self.write_within(encoding, max_bytes)
+
+    def compress(
+        self,
+        picture: PictureLike,
+        quality: float = 80,
+        color: bool | None = None,
+        scale: Scale | None = None,
+        target_bpp: float | None = None,
+        max_bytes: int | None = None,
+    ) -> bytes:
         """Compress a picture.
 
         Args:
             picture: An opened picture, the path or the bytes of a picture file, a PIL image, or a uint8 array of shape
                 (H, W) or (H, W, 3) in sRGB.
-            quality: 0 to 100.
+            quality: As in `encode_and_write`.
             color: Whether to keep chroma; as the picture has it if None.
+            scale: As in `encode_and_write`.
+            target_bpp: As in `encode_and_write`.
+            max_bytes: As in `encode_and_write`.
 
         Returns:
             The content of a `.rae` file.
 
         Raises:
+            CodecError: No file is so small.
             ImageError: The picture cannot be opened, or is over a limit.
-            ValueError: The quality is out of range, or the array is not a picture.
+            ValueError: An argument is out of range, or the array is not a picture.
         """
         opened = as_picture(picture)
-        return self.write(self.encode(opened, opened.color if color is None else color), quality).data
+        color = opened.color if color is None else color
+        return self.encode_and_write(opened, color, quality, scale, target_bpp, max_bytes)[1].data
 
     def decompress(self, data: bytes | str | PathLike[str]) -> "Image":
         """Decompress a `.rae` file.

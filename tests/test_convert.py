@@ -85,6 +85,39 @@ def test_the_best_file_within_a_byte_budget(options: list[str], limit: float, ph
     assert 0.8 * limit < size <= limit
 
 
+def test_a_scale_is_taken_and_told(photograph: Path, capsys: Capture) -> None:
+    assert main(["compress", str(photograph), "--quality", "50", "--scale", "1.41"]) == 0
+    assert "quality 50, scale 1.41" in capsys.readouterr().out
+    file = photograph.with_suffix(".rae")
+    assert read_info(file.read_bytes()).scale == 1.41
+    assert main(["info", str(file)]) == 0
+    assert "scale       1.41: 90 x 68 for the network, 6 x 5 cells of the latent\n" in capsys.readouterr().out
+    assert main(["decompress", str(file), "--force", "-o", str(photograph.with_name("back.png"))]) == 0
+    assert open_picture(photograph.with_name("back.png")).pixels.shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "scale"),
+    [(["--max-bytes", "300", "--scale", "1"], 1), (["--target-bpp", "2.5", "--scale", "auto"], None)],
+)
+def test_the_scale_of_a_budget(options: list[str], scale: float | None, photograph: Path) -> None:
+    file = photograph.with_suffix(".rae")
+    assert main(["compress", str(photograph), "--gray", *options]) == 0
+    assert (read_info(file.read_bytes()).scale == 1) is (scale == 1)
+    if scale is None:
+        data = file.read_bytes()
+        assert main(["compress", str(photograph), "--gray", "--force", *options[:2]]) == 0
+        assert file.read_bytes() == data
+
+
+@pytest.mark.parametrize("options", [["auto"], ["auto", "--quality", "50"], ["0.49"], ["4.01"], ["x"], ["nan"]])
+def test_scales_that_are_none(options: list[str], photograph: Path, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(["compress", str(photograph), "--scale", *options])
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: residae")
+
+
 def test_a_byte_budget_below_every_file(photograph: Path, capsys: Capture) -> None:
     assert main(["compress", str(photograph), "--max-bytes", "20"]) == 1
     assert "at least" in capsys.readouterr().err
@@ -176,7 +209,7 @@ def test_info_prints_the_bytes_of_each_channel(photograph: Path, capsys: Capture
     info = read_info(photograph.with_suffix(".rae").read_bytes())
     assert lines[0] == "picture     64 x 48, color"
     assert f"{info.file_bytes:,} bytes" in lines[1]
-    assert [line.split()[1] for line in lines[3:6]] == [f"{size:,}" for size in info.plane_bytes]
+    assert [line.split()[1] for line in lines[4:7]] == [f"{size:,}" for size in info.plane_bytes]
     channels = np.array([[float(value) for value in line.split()[1:]] for line in lines[7:]])
     assert channels.shape == (4, 3)
     assert np.all(channels.sum(0) <= np.array(info.plane_bytes) + 0.2)  # ideal code lengths, printed to 0.1

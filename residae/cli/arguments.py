@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from residae.geometry import MAX_SCALE, MIN_SCALE
+
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from residae.baselines import Baseline
-    from residae.pipeline import Pipeline
+    from residae.pipeline import Pipeline, Scale
 
     Commands = _SubParsersAction[argparse.ArgumentParser]
 
@@ -43,6 +45,16 @@ def quality(text: str) -> float:
     value = number(float, text)
     if not 0 <= value <= 100:
         raise argparse.ArgumentTypeError(f"quality is 0 to 100, not {text}")
+    return value
+
+
+def scale(text: str) -> "Scale":
+    """`auto`, or a number from MIN_SCALE to MAX_SCALE."""
+    if text == "auto":
+        return "auto"
+    value = number(float, text)
+    if not MIN_SCALE <= value <= MAX_SCALE:
+        raise argparse.ArgumentTypeError(f"a scale is auto, or {MIN_SCALE:g} to {MAX_SCALE:g}, not {text}")
     return value
 
 

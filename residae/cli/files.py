@@ -13,8 +13,7 @@ from residae.errors import CheckpointError, ResidaeError
 from residae.files import is_same_file, read_file, refuse_to_overwrite, write_file
 
 if TYPE_CHECKING:
-    from residae.codec import Codec, Compressed
-    from residae.pipeline import Encoding, Pipeline
+    from residae.codec import Codec
     from residae.progress import Progress
 
 DEFAULT_QUALITY = 80.0
@@ -94,10 +93,17 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
         "--target-bpp", type=arguments.positive(float), metavar="B", help="the best within so many bits per pixel"
     )
     rate.add_argument("--max-bytes", type=arguments.positive(int), metavar="N", help="the best within so many bytes")
+    parser.add_argument(
+        "--scale",
+        type=arguments.scale,
+        metavar="S",
+        help="factor, 0.5 to 4, by which the picture is resampled before it is encoded; or auto, with a limit on the "
+        "size: the factor that keeps most within it (default: auto with --target-bpp or --max-bytes, else 1)",
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--gray", dest="color", action="store_false", default=None, help="keep only luma")
     mode.add_argument("--color", action="store_true", default=None, help="(default: as the picture is)")
-    parser.set_defaults(command=_compress)
+    parser.set_defaults(command=_compress, refuse=parser.error)
 
 
 def _compress(parsed: argparse.Namespace) -> int:
@@ -106,6 +112,8 @@ def _compress(parsed: argparse.Namespace) -> int:
     from residae.image import open_picture
     from residae.metrics import bits_per_pixel
 
+    if parsed.scale == "auto" and parsed.target_bpp is None and parsed.max_bytes is None:
+        parsed.refuse("--scale auto goes by the size of the file: give --target-bpp or --max-bytes")
     pipeline = arguments.open_pipeline(parsed)
 
     def convert(path: Path, progress: "Progress") -> tuple[bytes, str]:
@@ -113,23 +121,15 @@ def _compress(parsed: argparse.Namespace) -> int:
         for notice in picture.notices:
             tqdm.write(f"{path}: {notice}", file=sys.stderr)
         color = picture.pixels.ndim == 3 if parsed.color is None else parsed.color
-        encoding = pipeline.encode(picture, color, progress)
-        compressed = _write(parsed, pipeline, encoding)
+        encoding, compressed = pipeline.encode_and_write(
+            picture, color, parsed.quality, parsed.scale, parsed.target_bpp, parsed.max_bytes, progress
+        )
         size = len(compressed.data)
         rate = bits_per_pixel(size, picture.width, picture.height)
-        return compressed.data, f"{size:,} bytes, {rate:.3f} bits per pixel, quality {compressed.quality:g}"
+        setting = f"quality {compressed.quality:g}, scale {encoding.scale:g}"
+        return compressed.data, f"{size:,} bytes, {rate:.3f} bits per pixel, {setting}"
 
     return _convert(parsed, ".rae", convert)
-
-
-def _write(parsed: argparse.Namespace, pipeline: "Pipeline", encoding: "Encoding") -> "Compressed":
-    """The file at the quality that was asked for, or the best one within the bytes or bits per pixel."""
-    max_bytes = parsed.max_bytes
-    if parsed.target_bpp:
-        max_bytes = int(parsed.target_bpp * encoding.width * encoding.height / 8)
-    if max_bytes is not None:
-        return pipeline.write_within(encoding, max_bytes)
-    return pipeline.write(encoding, parsed.quality)
 
 
 def _add_decompress(parser: argparse.ArgumentParser) -> None:
@@ -158,11 +158,15 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
 def _info(parsed: argparse.Namespace) -> None:
     from residae.codec import read_info
     from residae.codec.tables import PLANES
+    from residae.geometry import latent_shape, scaled_shape
 
     data = read_file(parsed.file)
     info = read_info(data)
     print(f"picture     {info.width} x {info.height}, {'color' if info.color else 'gray'}")
     print(f"file        {info.file_bytes:,} bytes, {info.bits_per_pixel:.3f} bits per pixel, quality {info.quality:g}")
+    height, width = scaled_shape(info.height, info.width, info.scale)
+    rows, columns = latent_shape(info.height, info.width, info.scale)
+    print(f"scale       {info.scale:g}: {width} x {height} for the network, {columns} x {rows} cells of the latent")
     print(f"checkpoint  {info.name} ({info.fingerprint})")
     codec = _find_codec(parsed.checkpoint)
     matches = codec is not None and codec.fingerprint.hex() == info.fingerprint

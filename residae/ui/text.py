@@ -123,6 +123,7 @@ def contents(info: FileInfo) -> str:
             "File": kilobytes(info.file_bytes),
             "Rate": f"{info.bits_per_pixel:.3f} bpp",
             "Quality": f"{info.quality:g}",
+            "Scale": f"{info.scale:g}",
             "Planes": " + ".join(f"{size:,}" for size in info.plane_bytes) + " bytes",
             "Checkpoint": html.escape(info.name),
             "Fingerprint": info.fingerprint,
