@@ -210,7 +210,7 @@ def test_info_prints_the_bytes_of_each_channel(photograph: Path, capsys: Capture
     assert lines[0] == "picture     64 x 48, color"
     assert f"{info.file_bytes:,} bytes" in lines[1]
     assert [line.split()[1] for line in lines[4:7]] == [f"{size:,}" for size in info.plane_bytes]
-    channels = np.array([[float(value) for value in line.split()[1:]] for line in lines[7:]])
+    channels = np.array([[float(value) for value in line.split()[1:]] for line in lines[8:]])
     assert channels.shape == (4, 3)
     assert np.all(channels.sum(0) <= np.array(info.plane_bytes) + 0.2)  # ideal code lengths, printed to 0.1
 
