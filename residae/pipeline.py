@@ -21,7 +21,7 @@ from residae.geometry import MAX_PIXELS, MAX_SIDE, plane_shapes, scale_hundredth
 from residae.image import Picture, PictureLike, Pixels, as_picture, from_planes, to_gray, to_image, to_planes
 from residae.metrics import psnr, ssim
 from residae.progress import Progress, between
-from residae.rate import QUALITIES, Probe, choose_scale, detail_spectrum
+from residae.rate_control import QUALITIES, Probe, choose_scale, detail_spectrum
 from residae.refine import OnStep, refine
 from residae.resample import resample
 
@@ -154,7 +154,7 @@ class Pipeline:
     def encode_within(
         self, picture: Picture, color: bool, max_bytes: int, progress: Progress | None = None
     ) -> Encoding:
-        """Encode a picture at the scale at which it keeps most in a number of bytes; see `residae.rate`.
+        """Encode a picture at the scale at which it keeps most in a number of bytes; see `residae.rate_control`.
 
         It is encoded up to three times, and never decoded.
 

@@ -1,8 +1,8 @@
-"""How well rate control does: python tests/rate_control.py FOLDER [--rates 0.05,0.1,...] [--path] [--crop 384x256]
+"""Measure how well rate control does: python tests/measure_rate_control.py FOLDER [--rates 0.05,0.1] [--path]
 
-For each picture of the folder (luma) and each rate, compare the scale that `residae.rate` chooses with the best of an
-exhaustive search over the scales within a factor of the chosen one, each with the quality that fills the same bytes.
-With --path, follow the choice along the rates instead: bytes should always grow, and PSNR should hardly ever fall.
+For each picture of the folder (luma) and each rate, compare the scale that `residae.rate_control` chooses with the best
+of an exhaustive search over the scales within a factor of it, each with the quality that fills the same bytes. With
+--path, follow the choice along the rates instead: bytes should always grow, and PSNR should hardly ever fall.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from residae.errors import CodecError
 from residae.evaluate import open_pictures
 from residae.image import Picture
 from residae.pipeline import Encoding, Pipeline
-from residae.rate import usable_scales
+from residae.rate_control import usable_scales
 
 RATES = [0.05, 0.1, 0.2, 0.4, 0.8]  # bits per pixel
 

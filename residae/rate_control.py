@@ -6,8 +6,8 @@ saves is the detail of the picture just beyond the resolution of the latent, in 
 has: `detail_spectrum`. What it loses grows exponentially as the quality falls. So the best scale is the smallest one at
 which the quality of the file is no more than BALANCE - BALANCE_SLOPE * log2(detail). Nothing is decoded to find it.
 
-The constants are for the weights of residae-16x, measured on crops of Kodak pictures; `tests/rate_control.py` compares
-the choice with an exhaustive search.
+The constants are for the weights of residae-16x, measured on crops of Kodak pictures. The script
+`tests/measure_rate_control.py` compares the choice with an exhaustive search.
 """
 
 import itertools

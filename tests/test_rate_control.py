@@ -16,7 +16,7 @@ from residae.geometry import MAX_PIXELS, scaled_shape
 from residae.image import Picture, Pixels
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
-from residae.rate import (
+from residae.rate_control import (
     MAX_ENCODINGS,
     MAX_EXCESS,
     QUALITIES,
