@@ -15,6 +15,7 @@ from residae.image import Pixels, open_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CARD = (ROOT / "checkpoints" / "residae-16x" / "README.md").read_text(encoding="utf-8")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -26,8 +27,10 @@ def _blocks(text: str, language: str) -> list[str]:
 
 
 def _commands() -> list[list[str]]:
-    """The arguments of each `python -m residae` in README.md and in the model card."""
-    shell = "".join(_blocks(README, "sh") + _blocks(CARD.replace("\n   ", "\n"), "sh")).replace("\\\n", " ")
+    """The arguments of each `python -m residae` in README.md, CONTRIBUTING.md and the model card."""
+    shell = "".join(_blocks(README + CONTRIBUTING, "sh") + _blocks(CARD.replace("\n   ", "\n"), "sh")).replace(
+        "\\\n", " "
+    )
     lines = [shlex.split(line, comments=True) for line in shell.splitlines()]
     return [words[3:] for words in lines if words[:3] == ["python", "-m", "residae"]]
 
@@ -73,3 +76,18 @@ def test_links_within_the_repository_exist() -> None:
     for text, folder in ((README, ROOT), (CARD, ROOT / "checkpoints" / "residae-16x")):
         for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
             assert (folder / link).exists(), link
+
+
+def test_the_map_of_the_code_names_every_module() -> None:
+    """In the line of its folder; `__init__.py` and `__main__.py` need no mention."""
+    package, found = ROOT / "residae", set()
+    for line in re.findall(r"^- \*\*.*$", CONTRIBUTING, re.MULTILINE):
+        room = re.match(r"- \*\*[^*]+\*\*, `(.+?)`:", line)
+        for name in re.findall(r"`([\w./-]+\.py)`", line):
+            places = [package / room[1] / name, package / name] if room else [package / name]
+            place = next((place for place in places if place.is_file()), None)
+            assert place, f"{name} is not where the map says"
+            found.add(place.resolve())
+    modules = {path.resolve() for path in package.rglob("*.py") if not path.name.startswith("__")}
+    missing = {path.relative_to(ROOT).as_posix() for path in modules - found}
+    assert missing == set(), "give each new module a few words in .github/CONTRIBUTING.md"
