@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -32,15 +32,26 @@ class Setting:
     Attributes:
         quality: Of the file, 0 to 100.
         bits_per_pixel: The most that the whole file may take, in place of a quality.
+        scale: At which the picture is encoded; if None, 1, or chosen by `Pipeline.encode_within` if there is a limit.
+        steps: Of `Pipeline.refine`.
     """
 
     quality: float | None = None
     bits_per_pixel: float | None = None
+    scale: float | None = None
+    steps: int = 0
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether there is a file."""
+        return self.quality is not None or self.bits_per_pixel is not None
 
     def __str__(self) -> str:
+        name = "unquantized" if self.bits_per_pixel is None else f"{self.bits_per_pixel:g} bpp"
         if self.quality is not None:
-            return f"quality {self.quality:g}"
-        return "unquantized" if self.bits_per_pixel is None else f"{self.bits_per_pixel:g} bpp"
+            name = f"quality {self.quality:g}"
+        name += "" if self.scale is None else f", scale {self.scale:g}"
+        return f"{name}, {self.steps} steps" if self.steps else name
 
     def max_bytes(self, picture: Picture) -> int | None:
         """The byte budget of a picture, if there is one."""
@@ -61,7 +72,7 @@ def evaluate(
     """Measure each picture directly in a folder, in order of name, at each setting.
 
     Args:
-        pipeline: Encodes each picture once, and decodes it at every setting.
+        pipeline: Encodes each picture once at each scale, and decodes it at every setting.
         folder: Of the pictures.
         settings: What is asked of our codec.
         baselines: Codecs that get at most the bytes of our file.
@@ -128,17 +139,14 @@ def open_pictures(folder: str | Path, on_skip: OnSkip | None = None) -> Iterator
 
 @dataclass
 class _Task:
-    """All measurements of one picture, which is encoded when the first of them needs it."""
+    """All measurements of one picture, which is encoded once at each scale that they need."""
 
     pipeline: Pipeline
     path: Path
     picture: Picture
     color: bool
     ssimulacra2: bool
-
-    @cached_property
-    def encoding(self) -> Encoding:
-        return self.pipeline.encode(self.picture, self.color)
+    encodings: dict[float, Encoding] = field(default_factory=dict)  # by scale
 
     @cached_property
     def original(self) -> Pixels:
@@ -166,35 +174,54 @@ class _Task:
 
     def measure(self, asked: Measurement, setting: Setting) -> Measurement:
         """Compress and decode the picture by our codec."""
-        pipeline, encoding = self.pipeline, self.encoding
-        if setting == Setting():
-            report = pipeline.decode_and_measure(self.picture, encoding)
-            measured = self._with_metrics(asked, report.decoding.pixels)
-            return replace(measured, encode_seconds=encoding.seconds, decode_seconds=report.decoding.seconds)
-        start = time.perf_counter()
+        pipeline, picture = self.pipeline, self.picture
         try:
+            encoding, encode_seconds = self._encode(setting, asked.max_bytes)
+            if not setting.is_quantized:
+                report = pipeline.decode_and_measure(picture, encoding)
+                measured = self._with_metrics(asked, report.decoding.pixels)
+                seconds = encode_seconds, report.decoding.seconds
+                return replace(measured, scale=encoding.scale, encode_seconds=seconds[0], decode_seconds=seconds[1])
+            start = time.perf_counter()
             if asked.max_bytes is None:
                 compressed = pipeline.write(encoding, setting.quality or 0)
             else:
                 compressed = pipeline.write_within(encoding, asked.max_bytes)
-        except CodecError:  # it takes more bytes even at quality 0
+            coding = time.perf_counter() - start
+            if setting.steps:
+                compressed = pipeline.refine(
+                    picture, encoding, compressed.quality, setting.steps, max_bytes=asked.max_bytes
+                )
+            encode_seconds += time.perf_counter() - start
+        except (CodecError, ImageError):  # even quality 0 takes more bytes, or the scaled picture is over a limit
             return asked
-        coding = time.perf_counter() - start
         start = time.perf_counter()
         pipeline.codec.decompress(compressed.data)
         parsing = time.perf_counter() - start
-        report = pipeline.decode_and_measure(self.picture, encoding, compressed)
+        report = pipeline.decode_and_measure(picture, encoding, compressed)
         return replace(
             self._with_metrics(asked, report.decoding.pixels),
             quality=compressed.quality,
+            scale=encoding.scale,
             bytes=len(compressed.data),
             ideal_bytes=float(pipeline.channel_bits(compressed).sum()) / 8,
             static_bytes=sum(static_bits([plane]) for plane in compressed.symbols) / 8,
-            encode_seconds=encoding.seconds + coding,
+            encode_seconds=encode_seconds,
             decode_seconds=parsing + report.decoding.seconds,
             coding_seconds=coding,
             parsing_seconds=parsing,
         )
+
+    def _encode(self, setting: Setting, max_bytes: int | None) -> tuple[Encoding, float]:
+        """The encoding at a setting, and the seconds that it took."""
+        if setting.scale is None and max_bytes is not None:
+            start = time.perf_counter()
+            encoding = self.pipeline.encode_within(self.picture, self.color, max_bytes)
+            return encoding, time.perf_counter() - start
+        scale = 1.0 if setting.scale is None else setting.scale
+        if scale not in self.encodings:
+            self.encodings[scale] = self.pipeline.encode(self.picture, self.color, scale=scale)
+        return self.encodings[scale], self.encodings[scale].seconds
 
     def measure_baseline(self, asked: Measurement, baseline: Baseline) -> Measurement:
         """Compress and decode the picture by a baseline within the bytes of our file."""

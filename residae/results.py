@@ -30,6 +30,7 @@ class Measurement:
         options: All else that the result depends on, such as the checkpoint or the effort of an encoder.
         max_bytes: The byte budget, if there was one: of a baseline, the bytes of our file.
         quality: Of our file, 0 to 100; of a baseline, what it was asked for.
+        scale: At which our codec encoded the picture.
         bytes: Size of the file; None without one, which is so of the unquantized latent, and of a codec that cannot
             stay within the budget.
         ideal_bytes: The code length of our symbols under the context model, without the container.
@@ -38,10 +39,11 @@ class Measurement:
         ssim: As `residae.metrics.ssim`.
         ms_ssim: As `residae.metrics.ms_ssim`.
         ssimulacra2: As `residae.metrics.ssimulacra2`.
-        encode_seconds: From pixels to the file, including our search for a rate but not that of a baseline.
+        encode_seconds: From pixels to the file, with our rate control and refinement, but only the last encoding of a
+            baseline.
         decode_seconds: From the file to pixels.
-        coding_seconds: The part of `encode_seconds` outside the network.
-        parsing_seconds: The part of `decode_seconds` outside the network.
+        coding_seconds: The part of `encode_seconds` that quantization and coding take.
+        parsing_seconds: The part of `decode_seconds` that decoding the symbols takes.
     """
 
     picture: str
@@ -53,6 +55,7 @@ class Measurement:
     options: str = ""
     max_bytes: int | None = None
     quality: float = math.nan
+    scale: float = math.nan
     bytes: int | None = None
     ideal_bytes: float = math.nan
     static_bytes: float = math.nan
@@ -269,7 +272,7 @@ def _picture(row: Row) -> dict[str, object]:
     ours, *baselines = row
     entry: dict[str, object] = {"name": ours.picture, "sha256": ours.sha256}
     entry |= {"width": ours.width, "height": ours.height, "setting": ours.setting}
-    entry |= _without_nan({"quality": ours.quality, **figures(row[:1])})
+    entry |= _without_nan({"quality": ours.quality, "scale": ours.scale, **figures(row[:1])})
     for baseline in baselines:
         values = {"bpp": baseline.bits_per_pixel, "PSNR": baseline.psnr, "SSIM": baseline.ssim}
         values |= {"MS-SSIM": baseline.ms_ssim, "SSIMULACRA2": baseline.ssimulacra2}

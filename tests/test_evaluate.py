@@ -59,11 +59,12 @@ def test_unquantized_latents(pipeline: Pipeline, folder: Path) -> None:
     assert mean_psnr(pipeline, folder) == pytest.approx((a.psnr + b.psnr) / 2)
 
 
-def test_files(pipeline: Pipeline, folder: Path) -> None:
-    settings = [Setting(quality=100), Setting(quality=10), Setting(bits_per_pixel=0.13)]
+def test_files(large_files: Checkpoint, folder: Path) -> None:
+    pipeline = Pipeline(large_files, "cpu")
+    settings = [Setting(quality=100), Setting(quality=10), Setting(bits_per_pixel=0.3, scale=1)]
     rows = list(evaluate(pipeline, folder, settings, [CODECS["JPEG"]]))
     assert [(row[0].picture, row[0].setting) for row in rows] == [
-        (name, setting) for name in "ab" for setting in ("quality 100", "quality 10", "0.13 bpp")
+        (name, setting) for name in "ab" for setting in ("quality 100", "quality 10", "0.3 bpp, scale 1")
     ]
     picture = open_picture(folder / "a.png")
     sizes = []
@@ -81,7 +82,7 @@ def test_files(pipeline: Pipeline, folder: Path) -> None:
         assert (jpeg.codec, jpeg.bytes, jpeg.max_bytes) == ("JPEG", None, ours.bytes)  # none is that small
         assert math.isnan(jpeg.psnr)
     assert [row[0].quality for row in rows[:2]] == [100, 10]
-    assert sizes[1] <= sizes[2] <= int(0.13 * 52 * 40 / 8) < sizes[0]
+    assert sizes[1] <= sizes[2] <= int(0.3 * 52 * 40 / 8) < sizes[0]
 
 
 @pytest.mark.parametrize("color", [False, True])
@@ -112,6 +113,61 @@ def test_color_is_measured_over_r_g_and_b(pipeline: Pipeline, folder: Path) -> N
         assert (measured.psnr, measured.ssim) == (report.psnr, report.ssim)
         assert report.compressed
         assert measured.bytes == len(report.compressed.data)
+
+
+def test_a_scale(pipeline: Pipeline, folder: Path) -> None:
+    settings = [Setting(scale=2), Setting(quality=60, scale=0.5), Setting(bits_per_pixel=0.5, scale=2)]
+    rows = [row[0] for row in evaluate(pipeline, folder, settings)][:3]
+    names = ["unquantized, scale 2", "quality 60, scale 0.5", "0.5 bpp, scale 2"]
+    assert [m.setting for m in rows] == names
+    assert [m.scale for m in rows] == [2, 0.5, 2]
+    picture = open_picture(folder / "a.png")
+    double, half = (pipeline.encode(picture, color=False, scale=scale) for scale in (2, 0.5))
+    limited = pipeline.write_within(double, int(0.5 * 52 * 40 / 8))
+    for measured, encoding, compressed in zip(
+        rows, (double, half, double), (None, pipeline.write(half, 60), limited), strict=True
+    ):
+        report = pipeline.decode_and_measure(picture, encoding, compressed)
+        assert measured.psnr == report.psnr
+        assert measured.bytes == (None if compressed is None else len(compressed.data))
+
+
+def test_the_scale_is_chosen_where_there_is_a_limit(pipeline: Pipeline, folder: Path) -> None:
+    for rate in (0.3, 3.0):
+        measured = next(evaluate(pipeline, folder, [Setting(bits_per_pixel=rate)]))[0]
+        assert measured.setting == f"{rate:g} bpp"
+        most = int(rate * 52 * 40 / 8)
+        encoding = pipeline.encode_within(open_picture(folder / "a.png"), False, most)
+        assert measured.scale == encoding.scale
+        assert measured.bytes == len(pipeline.write_within(encoding, most).data)
+    assert encoding.scale > 1
+
+
+def test_a_scale_beyond_the_limits_of_a_picture_is_not_measured(
+    pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("residae.pipeline.within_limits", lambda height, width: height < 160)
+    (a,), (b,) = evaluate(pipeline, folder, [Setting(quality=50, scale=4)], [])
+    assert math.isnan(a.psnr)
+    assert math.isnan(b.psnr)
+    (a,), (b,) = evaluate(pipeline, folder, [Setting(quality=50, scale=3.5)], [])
+    assert a.psnr > 0
+    assert math.isnan(b.psnr)
+
+
+@pytest.mark.parametrize("setting", [Setting(quality=50, steps=3), Setting(bits_per_pixel=0.8, steps=3)], ids=str)
+def test_refined_files(large_files: Checkpoint, folder: Path, setting: Setting) -> None:
+    pipeline = Pipeline(large_files, "cpu")
+    (refined,) = next(evaluate(pipeline, folder, [setting]))
+    (plain,) = next(evaluate(pipeline, folder, [replace(setting, steps=0)]))
+    assert refined.setting == f"{plain.setting}, 3 steps"
+    assert (refined.quality, refined.scale) == (plain.quality, plain.scale)
+    picture = open_picture(folder / "a.png")
+    encoding = pipeline.encode(picture, color=False, scale=plain.scale)
+    compressed = pipeline.refine(picture, encoding, plain.quality, 3, max_bytes=refined.max_bytes)
+    assert refined.bytes == len(compressed.data)
+    assert refined.psnr == pipeline.decode_and_measure(picture, encoding, compressed).psnr
+    assert refined.encode_seconds > refined.coding_seconds
 
 
 def test_ssimulacra2_where_asked(pipeline: Pipeline, photographs: Path) -> None:
@@ -154,7 +210,7 @@ def _without_seconds(row: Row) -> list[Measurement]:
     return [replace(measurement, **seconds) for measurement in row]
 
 
-SETTINGS = [Setting(quality=90), Setting(bits_per_pixel=0.5)]
+SETTINGS = [Setting(quality=90), Setting(bits_per_pixel=0.5, scale=1)]
 
 
 @pytest.mark.parametrize("cut", [0, 20])  # bytes that an interrupted run has not written of its last line
@@ -213,7 +269,7 @@ def test_other_conditions_are_measured_anew(pipeline: Pipeline, photographs: Pat
 
 def test_a_table_is_not_replaced_unasked(tmp_path: Path) -> None:
     path = tmp_path / "results.tsv"
-    measured = Measurement('a\t"name"\n', "00", 2, 3, "0.1 bpp", OURS, "x", 7, 1.5, 6, psnr=math.inf)
+    measured = Measurement('a\t"name"\n', "00", 2, 3, "0.1 bpp", OURS, "x", 7, 1.5, bytes=6, psnr=math.inf)
     ResultsFile(path, resume=True, force=False).append([measured])  # nothing to resume yet
     again = ResultsFile(path, resume=True, force=False)
     found = again.find(replace(measured, psnr=math.nan, bytes=None))
@@ -308,10 +364,32 @@ def test_the_command_writes_what_it_prints(
     assert printed.splitlines()[-1] == f"BD-rate of WebP against {OURS}: -12.3 %, mean of 2"
 
 
-def test_resuming_needs_a_table(folder: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--resume", "--resume needs --tsv FILE"),
+        ("--scale auto", "--scale auto goes by the size of the file"),
+        ("--scale auto --quality 5 --target-bpp 1", "--scale auto goes by the size of the file"),
+        ("--refine 5", "files are refined: give --quality or --target-bpp"),
+        ("--refine 0 --quality 5", "0 is not above 0"),
+        ("--scale 5 --quality 5", "a scale is auto, or 0.5 to 4"),
+    ],
+)
+def test_options_that_make_no_sense_together(options: str, sentence: str, folder: Path, capsys: Capture) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(["evaluate", str(folder), "--resume"])
-    assert "--resume needs --tsv FILE" in capsys.readouterr().err
+        main(["evaluate", str(folder), *options.split()])
+    assert sentence in capsys.readouterr().err
+
+
+def test_scale_and_steps_on_the_command_line(checkpoint: Path, folder: Path, capsys: Capture) -> None:
+    common = ["evaluate", str(folder), "--checkpoint", str(checkpoint)]
+    for options, setting in (
+        ("--scale 2", "unquantized, scale 2"),
+        ("--scale auto --target-bpp 0.5 --refine 2", "0.5 bpp, 2 steps"),
+        ("--scale 1 --quality 70 --refine 1", "quality 70, scale 1, 1 steps"),
+    ):
+        assert main([*common, *options.split()]) == 0
+        assert f"a           {setting}  " in capsys.readouterr().out
 
 
 def test_ssimulacra2_that_is_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -40,6 +40,15 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         help="compare with these codecs at the same bytes: jpeg, webp, avif, jpeg2000, jpegxl; a number sets the "
         "method of WebP, the speed of AVIF or the effort of JPEG XL",
     )
+    parser.add_argument(
+        "--scale",
+        type=arguments.scale,
+        metavar="S",
+        help="encode at this scale, 0.5 to 4, or auto (default: auto with --target-bpp, else 1)",
+    )
+    parser.add_argument(
+        "--refine", type=arguments.positive(int), default=0, metavar="STEPS", help="refine each file by so many steps"
+    )
     parser.add_argument("--color", action="store_true", help="measure R, G and B (default: luma)")
     parser.add_argument(
         "--ssimulacra2", action="store_true", help="measure SSIMULACRA 2, which takes seconds a picture"
@@ -55,6 +64,10 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 def _evaluate(parsed: argparse.Namespace) -> None:
     if parsed.against and not parsed.quality and not parsed.target_bpp:
         parsed.refuse("baselines are measured at the bytes of our files: give --quality or --target-bpp")
+    if parsed.scale == "auto" and (parsed.quality or not parsed.target_bpp):
+        parsed.refuse("--scale auto goes by the size of the file: give --target-bpp and no --quality")
+    if parsed.refine and not parsed.quality and not parsed.target_bpp:
+        parsed.refuse("files are refined: give --quality or --target-bpp")
     if parsed.resume and not parsed.tsv:
         parsed.refuse("--resume needs --tsv FILE")
     if parsed.ssimulacra2 and not importlib.util.find_spec("ssimulacra2"):
@@ -68,13 +81,14 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     from residae.evaluate import Setting, print_evaluation
     from residae.results import ResultsFile
 
-    settings = [Setting(quality=quality) for quality in parsed.quality]
-    settings += [Setting(bits_per_pixel=rate) for rate in parsed.target_bpp]
+    scale = None if parsed.scale == "auto" else parsed.scale
+    settings = [Setting(quality=quality, scale=scale, steps=parsed.refine) for quality in parsed.quality]
+    settings += [Setting(bits_per_pixel=rate, scale=scale, steps=parsed.refine) for rate in parsed.target_bpp]
     results = ResultsFile(parsed.tsv, parsed.resume, parsed.force) if parsed.tsv else None
     print_evaluation(
         arguments.open_pipeline(parsed, parsed.dtype),
         parsed.folder,
-        settings or [Setting()],
+        settings or [Setting(scale=scale)],
         parsed.against,
         color=parsed.color,
         ssimulacra2=parsed.ssimulacra2,
