@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -23,17 +23,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from residae.engine import Engine
+from residae.engine import Engine, preferred_float
 from residae.engine.onednn import INT8_PRODUCT
+from residae.engine.precision import has_fast_int8
 from residae.errors import ResidaeError
 from residae.geometry import grid_shape
+from residae.metrics import psnr
 from residae.model import ResidualAutoencoder
+from residae.runtimes import Reconstruct, open_runtime
 
 SIZES = ((256, 256), (512, 768), (4096, 4096))  # height and width in pixels
 MAX_SECONDS = 30.0  # to encode and decode; a larger picture is halved until it takes less
 MAX_PLAIN_PIXELS = 2**20  # the plain module takes a kilobyte of memory for each pixel
 ROUNDS, ROUNDS_SECONDS = 20, 15.0  # at each size: at most so many, and none begun after so many seconds
 OVERHEAD_ROUNDS = 3
+COMPARISON_SECONDS = 60.0  # no round of a comparison begins after these
 MATRIX_SIDES = (1024, 2048, 4096)  # of the matrix products
 APP = Path(__file__).resolve().parent.parent / "app.py"
 STARTUP_LIMIT = 120.0  # seconds
@@ -229,6 +233,97 @@ def _affordable(size: tuple[int, int], runs: list[Run]) -> tuple[int, int]:
 def _pace(runs: list[Run]) -> float:
     """Seconds per pixel, for encoding and decoding together."""
     return sum(run.seconds / (run.height * run.width) for run in runs)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One runtime in one precision, on one picture.
+
+    Attributes:
+        runtime: Its name.
+        dtype: Its precision.
+        seconds: To encode and decode the picture, the shortest of several.
+        psnr: Of the reconstruction, in dB.
+    """
+
+    runtime: str
+    dtype: str
+    seconds: float
+    psnr: float
+
+
+def print_comparison(against: Sequence[str], network: ResidualAutoencoder | None = None) -> dict[str, object]:
+    """Compare the engine on the CPU with other runtimes, on an example picture, and print a table.
+
+    Args:
+        against: Names of `residae.runtimes.RUNTIMES`.
+        network: In eval mode; that of the default checkpoint if it is None.
+
+    Returns:
+        The figures of the table.
+
+    Raises:
+        ResidaeError: A runtime does not exist or is not installed.
+        CheckpointError: The default checkpoint cannot be opened.
+    """
+    from residae import examples  # the rest of bench needs no checkpoint, and no picture
+    from residae.checkpoint import Checkpoint
+    from residae.image import open_picture, to_planes
+
+    planes = [to_planes(open_picture(path), False)[0] for path in examples.paths()]
+    planes = [plane for plane in planes if plane.shape == planes[0].shape]  # runtimes convert for one size
+    height, width = planes[0].shape
+    print("This takes some minutes, in which nothing else should run on the machine.", flush=True)
+    rows = compare(network or Checkpoint.open().network, planes, against)
+    print(f"{_pixels(height, width)}, encoded and decoded on {torch.get_num_threads()} threads")
+    print(f"{'runtime':<14}{'precision':<12}{'s':>8}{'PSNR, dB':>12}{'change, dB':>14}")
+    for row in rows:
+        print(f"{row.runtime:<14}{row.dtype:<12}{row.seconds:>8.3f}{row.psnr:>12.2f}{row.psnr - rows[0].psnr:>+14.2f}")
+    return {"height": height, "width": width, "runs": [asdict(row) for row in rows]}
+
+
+def compare(network: ResidualAutoencoder, planes: Sequence[Array], against: Sequence[str]) -> list[Comparison]:
+    """Measure the plain module, the engine in each precision that suits the CPU, and other runtimes, in turns.
+
+    Args:
+        network: In eval mode.
+        planes: (H, W) in [0, 1], multiples of 16, all of one size. The first is measured, all of them calibrate int8.
+        against: Names of `residae.runtimes.RUNTIMES`.
+
+    Raises:
+        ResidaeError: A runtime does not exist or is not installed.
+    """
+    plane, cpu = planes[0], torch.device("cpu")
+    functions: dict[tuple[str, str], Reconstruct] = {("PyTorch", "float32"): partial(_reconstruct_plainly, network)}
+    for name in against:  # first, since a runtime may not be installed
+        functions |= {(name, kind): function for kind, function in open_runtime(name, network, planes).items()}
+    suited = [torch.float32, preferred_float(cpu), *([torch.int8] if has_fast_int8(cpu) else [])]
+    for dtype in dict.fromkeys(suited):
+        functions["residae", str(dtype).removeprefix("torch.")] = partial(_reconstruct, Engine(network, cpu, dtype))
+    original = _to_pixels(plane)
+    quality = {key: psnr(original, _to_pixels(function(plane))) for key, function in functions.items()}
+    seconds = dict.fromkeys(functions, inf)
+    start = time.perf_counter()
+    for _ in range(ROUNDS):
+        for key, function in functions.items():
+            seconds[key] = min(seconds[key], _seconds(partial(function, plane)))
+        if time.perf_counter() - start > COMPARISON_SECONDS:
+            break
+    return [Comparison(*key, seconds[key], quality[key]) for key in functions]
+
+
+def _reconstruct(engine: Engine, plane: Array) -> Array:
+    return engine.decode(engine.encode(plane), *plane.shape)
+
+
+@torch.inference_mode()
+def _reconstruct_plainly(network: ResidualAutoencoder, plane: Array) -> Array:
+    return np.asarray(network(torch.from_numpy(plane)[None, None])[0][0, 0])
+
+
+def _to_pixels(plane: Array) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = np.rint(255 * plane.clip(0, 1)).astype(np.uint8)
+    return pixels
 
 
 def _work(network: ResidualAutoencoder) -> tuple[float, float]:

@@ -6,21 +6,26 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from residae import bench as module
+from residae import runtimes
 from residae.bench import Run, measure, startup
-from residae.cli import main
+from residae.cli import arguments, main
 from residae.engine.precision import has_fast_int8
 from residae.errors import ResidaeError
 from residae.model import ResidualAutoencoder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
+Array = NDArray[np.float32]
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = (
     "import http.server, os; http.server.HTTPServer((os.environ['GRADIO_SERVER_NAME'],"
@@ -242,3 +247,66 @@ def test_sizes_are_multiples_of_16(size: str, capsys: pytest.CaptureFixture[str]
         main(["bench", "--sizes", size])
     assert left.value.code == 2
     assert "--sizes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_runtime_computes_the_network(network: ResidualAutoencoder, name: str) -> None:
+    for package in runtimes.RUNTIMES[name][0]:
+        pytest.importorskip(package)
+    planes = [np.random.default_rng(seed).random((32, 48), np.float32) for seed in range(2)]
+    functions = runtimes.open_runtime(name, network, planes)
+    assert {"float32", "int8"} <= functions.keys()
+    expected = module._reconstruct_plainly(network, planes[0])
+    np.testing.assert_allclose(functions["float32"](planes[0]), expected, rtol=1e-3, atol=1e-4)
+    error = functions["int8"](planes[0]) - expected
+    assert 0 < np.abs(error).mean() < 0.1
+
+
+def test_runtimes_are_compared_in_turns(
+    network: ResidualAutoencoder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    called: list[str] = []
+
+    def convert(network: ResidualAutoencoder, planes: Sequence[Array]) -> dict[str, runtimes.Reconstruct]:
+        assert {plane.shape for plane in planes} == {(512, 768)}
+        return {"float32": lambda plane: called.append("float32") or plane, "int8": lambda plane: 0.9 * plane}
+
+    monkeypatch.setitem(runtimes.RUNTIMES, "openvino", (("torch",), convert))
+    monkeypatch.setattr("residae.checkpoint.Checkpoint.open", lambda: SimpleNamespace(network=network))
+    file = tmp_path / "bench.json"
+    assert main(["bench", "--against", "openvino", "--json", str(file)]) == 0
+    _, size, head, *rows = capsys.readouterr().out.splitlines()
+    assert size.startswith("768 x 512, encoded and decoded on ")
+    assert len({len(line) for line in (head, *rows)}) == 1
+    assert [tuple(row.split()[:2]) for row in rows[:3]] == [
+        ("PyTorch", "float32"),
+        ("openvino", "float32"),
+        ("openvino", "int8"),
+    ]
+    assert ("residae", "float32") in [tuple(row.split()[:2]) for row in rows[3:]]
+    figures = json.loads(file.read_text())["runs"]
+    plain, exact, darker, *ours = figures
+    assert exact["psnr"] == np.inf
+    assert 15 < darker["psnr"] < 60
+    for run in ours:
+        assert run["psnr"] == pytest.approx(plain["psnr"], abs=0.1)
+    assert len(called) >= 1 + module.ROUNDS
+
+
+def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(runtimes.RUNTIMES, "openvino", (("no_such_package",), lambda *_: {}))
+    assert main(["bench", "--against", "openvino"]) == 1
+    expected = "residae: openvino is not installed: install residae with its extra, as residae[bench].\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("options", [["--against", "tensorrt"], ["--against", "openvino", "--sizes", "16x16"]])
+def test_a_comparison_that_there_is_not(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["bench", *options])
+    assert left.value.code == 2
+    assert "--against" in capsys.readouterr().err
+
+
+def test_the_command_line_knows_the_runtimes() -> None:
+    assert set(arguments.RUNTIMES) == runtimes.RUNTIMES.keys()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Commands = _SubParsersAction[argparse.ArgumentParser]
 
+RUNTIMES = ("openvino", "onnxruntime")  # of `residae.runtimes`, which imports torch
+
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add `--checkpoint`."""
@@ -100,3 +102,10 @@ def number(kind: Callable[[str], float], text: str) -> float:
 def comma_separated(kind: Callable[[str], object]) -> Callable[[str], list[object]]:
     """The type of a list whose items are of type `kind`."""
     return lambda text: [kind(part.strip()) for part in text.split(",")]
+
+
+def runtime(text: str) -> str:
+    """The name of an inference runtime."""
+    if text not in RUNTIMES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a runtime: choose {' or '.join(RUNTIMES)}")
+    return text

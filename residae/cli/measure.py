@@ -106,15 +106,26 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         metavar="WxH,...",
         help="rising (default: 256x256,768x512,4096x4096)",
     )
+    parser.add_argument(
+        "--against",
+        type=arguments.comma_separated(arguments.runtime),
+        metavar="openvino,onnxruntime",
+        help="compare with these runtimes on the CPU instead, speed and PSNR on an example picture",
+    )
     arguments.add_json(parser)
-    parser.set_defaults(command=_bench)
+    parser.set_defaults(command=_bench, refuse=parser.error)
 
 
 def _bench(parsed: argparse.Namespace) -> None:
-    from residae.bench import SIZES, print_bench
+    from residae.bench import SIZES, print_bench, print_comparison
 
+    if parsed.against and (parsed.sizes or parsed.dtype or parsed.device == "cuda"):
+        parsed.refuse("--against compares all precisions on the CPU at one size: leave out --device, --dtype, --sizes")
     if parsed.json:
         refuse_to_overwrite(parsed.json, parsed.force)
-    figures = print_bench(parsed.device, parsed.sizes or SIZES, parsed.dtype)
+    if parsed.against:
+        figures = print_comparison(parsed.against)
+    else:
+        figures = print_bench(parsed.device, parsed.sizes or SIZES, parsed.dtype)
     if parsed.json:
         write_file(parsed.json, json.dumps(figures).encode())
