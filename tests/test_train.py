@@ -517,6 +517,22 @@ def test_the_average_moves_along(training: Training) -> None:
     assert not training.average.training
 
 
+def test_the_rate_model_starts_from_the_tables_of_the_start(pictures: Path) -> None:
+    """As they are before the first step, and later fitted anew about their gains."""
+    tables = RateModel(2).to_tables()
+    tables = replace(tables, mean_weights=tables.mean_weights + np.int32(7))
+    crops = Crops.from_folder(pictures)
+    for step in (0, 1):
+        training = Training(RateDistortion(initialize(ResidualAutoencoder(2, 2))), Recipe(), tables)
+        training.step = step
+        training.initialize_rate(crops)
+        for model in (training.model, training.average):
+            back, known = model.rate.to_tables(), model.rate.known.numpy()
+            np.testing.assert_allclose(back.gains, tables.gains, rtol=1e-4)
+            unchanged = (back.mean_weights == tables.mean_weights)[:, :, known].all()
+            assert unchanged == (step == 0)
+
+
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_an_average_over_the_decay(share: float, training: Training) -> None:
     """It forgets all that was before; with share 1 every step since then counts alike."""

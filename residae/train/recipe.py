@@ -101,15 +101,15 @@ PRESETS = {
     # Trained weights improved in ten minutes of one GPU of 80 GB, of which reading the pictures, fitting tables and
     # validating take a part: 32 crops a step, 48 MB of weights exported every two minutes.
     "gpu-10-minutes": Recipe(
-        minutes=8.5,
+        minutes=8.0,
         warmup_minutes=0.2,
-        decay_minutes=6.5,
+        decay_minutes=6.0,
         learn_statistics_minutes=0.0,
         rate_minutes=0.0,
         exact_share=0.4,
         batch=32,
         final_crop=384,
-        final_minutes=0.65,
+        final_minutes=0.6,
         chroma_share=0.1,
         kernel_lr=0.015,
         other_lr=0.002,

@@ -57,7 +57,17 @@ class Training:
         self.decay_step: int | None = None
 
     def initialize_rate(self, crops: Crops) -> None:
-        """Fit the rate model to latents of the averaged network; training continues from there."""
+        """Fit the rate model to latents of the averaged network; training continues from there.
+
+        The tables of the start are taken as they are where its weights are still the same.
+        """
+        old = self.start_tables if self.start_tables and len(self.start_tables.gains) >= KNOTS else None
+        tables = old if old and self.step == 0 else self._fit_tables(crops, old)
+        for model in (self.model, self.average):
+            model.rate.load_tables(tables)
+
+    def _fit_tables(self, crops: Crops, old: Tables | None) -> Tables:
+        """Tables fitted to crops of every plane, as `refit_tables`."""
         generator = torch.Generator().manual_seed(self.recipe.seed)
         device = crops.pixels.device
         engine = Engine(self.average.network, device, preferred_float(device))
@@ -68,10 +78,7 @@ class Training:
             ]
             for plane in range(len(PLANES))
         ]
-        old = self.start_tables
-        tables = refit_tables(engine, latents, old if old and len(old.gains) >= KNOTS else None)
-        for model in (self.model, self.average):
-            model.rate.load_tables(tables)
+        return refit_tables(engine, latents, old)
 
     def draw(self, crops: Crops, planes: Tensor, size: int, generator: torch.Generator) -> Tensor:
         """Crops (B, 1, size, size) in [0, 1] of `planes` (B,), the recipe's share of them enlarged."""
