@@ -24,7 +24,7 @@ from residae.codec.codec import quality_level
 from residae.codec.quantizer import INT32, channel_gains, unrounded_symbols
 from residae.codec.tables import ONE, Tables
 from residae.engine import GradientDecoder, Plane
-from residae.engine.tiles import Tile
+from residae.engine.tiles import Region, Tile
 from residae.errors import CodecError
 from residae.geometry import plane_shapes
 from residae.progress import Progress, between
@@ -195,32 +195,38 @@ def error_gradient(
         The gradient of sum((decoded - plane)^2), in the shape of `latent`.
     """
     latent = latent.detach().requires_grad_(True)
-    sides = (max(1, side * own // scaled) for side, own, scaled in zip(decoder.tile, plane.shape, shape, strict=True))
-    tiles = list(Tile(range(plane.shape[0]), range(plane.shape[1]), plane.shape, 0).split(*sides))
-    for done, tile in enumerate(tiles, start=1):
-        region = tile.core()
-        (rows, vertical), (columns, horizontal) = (
-            _resampling(length, new_length, part)
-            for length, new_length, part in zip(shape, plane.shape, region, strict=True)
-        )
-        decoded = decoder(latent, (rows, columns))
-        decoded = (vertical.to(decoder.device) @ decoded @ horizontal.to(decoder.device).T).clamp(0, 1)
-        original = torch.from_numpy(plane[region]).to(decoder.device)
-        torch.autograd.backward(decoded, 2 * (decoded - original).detach())  # adds to latent.grad
-        if progress:
-            progress(done / len(tiles))
+    (height, width), device = plane.shape, decoder.device
+    shrinking = height / shape[0], width / shape[1]
+    sides = [max(1, int(side * factor)) for side, factor in zip(decoder.tile, shrinking, strict=True)]
+    done = 0
+    for block in Tile(range(height), range(width), plane.shape, 0).cut(int(decoder.block * math.prod(shrinking))):
+        features = decoder.begin(latent, _resampling(shape, plane.shape, block.core())[0])
+        leaf = features.detach()
+        for tile in block.split(*sides):
+            region, vertical, horizontal = _resampling(shape, plane.shape, tile.core())
+            decoded = (vertical.to(device) @ decoder.decode(leaf, region) @ horizontal.to(device).T).clamp(0, 1)
+            original = torch.from_numpy(plane[tile.core()]).to(device)
+            torch.autograd.backward(decoded, 2 * (decoded - original).detach())  # adds to leaf.values.grad
+            done += len(tile.rows) * len(tile.columns)
+            if progress:
+                progress(done / plane.size)
+        torch.autograd.backward(features.values, leaf.values.grad)  # adds to latent.grad
     assert latent.grad is not None
     return latent.grad
 
 
-def _resampling(length: int, new_length: int, part: slice) -> tuple[slice, Tensor]:
-    """The samples of an axis that a part of it depends on after resampling, and the matrix that computes it."""
-    first, weights = taps(length, new_length)
-    first, weights = first[part], weights[part]
-    samples = slice(int(first[0]), int(first[-1]) + weights.shape[1])
-    matrix = np.zeros((len(first), samples.stop - samples.start), np.float32)
-    np.put_along_axis(matrix, first[:, None] - samples.start + np.arange(weights.shape[1]), weights, axis=1)
-    return samples, torch.from_numpy(matrix)
+def _resampling(shape: tuple[int, int], new_shape: tuple[int, int], wanted: Region) -> tuple[Region, Tensor, Tensor]:
+    """The region of a plane that a part of it depends on after resampling, and the matrices that compute that part:
+    the first times the region, times the transpose of the second."""
+    ranges, matrices = [], []
+    for length, new_length, part in zip(shape, new_shape, wanted, strict=True):
+        first, weights = (array[part] for array in taps(length, new_length))
+        start, count = int(first[0]), weights.shape[1]
+        matrix = np.zeros((len(first), int(first[-1]) + count - start), np.float32)
+        np.put_along_axis(matrix, np.asarray(first[:, None] - start + np.arange(count), np.int64), weights, axis=1)
+        ranges.append(slice(start, start + matrix.shape[1]))
+        matrices.append(torch.from_numpy(matrix))
+    return (ranges[0], ranges[1]), matrices[0], matrices[1]
 
 
 def round_stochastically(symbols: Tensor, temperature: float, generator: torch.Generator) -> Tensor:

@@ -53,16 +53,16 @@ def cost(pipeline: Pipeline, picture: Picture, compressed: Compressed) -> float:
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.7, 1.41])
-@pytest.mark.parametrize("tile", [(160, 160), (40, 24), (16, 16), (7, 50)])
+@pytest.mark.parametrize(("block", "tile"), [(9999, (160, 160)), (9999, (40, 24)), (2500, (16, 16)), (300, (7, 50))])
 def test_gradients_of_tiles_add_up_to_that_of_the_whole(
-    network: ResidualAutoencoder, tile: tuple[int, int], scale: float
+    network: ResidualAutoencoder, block: int, tile: tuple[int, int], scale: float
 ) -> None:
     generator = np.random.default_rng(0)
     plane = generator.random((107, 75), np.float32)
     height, width = shape = scaled_shape(107, 75, scale)
     latent = torch.from_numpy(generator.standard_normal((4, *grid_shape(height, width)), np.float32))
     decoder = GradientDecoder(network.decoder, torch.device("cpu"), torch.float32)
-    decoder.tile = tile
+    decoder.block, decoder.tile = block, tile
 
     exact = latent.double().requires_grad_(True)
     double = ResidualAutoencoder(4, 4).double().eval()
@@ -81,7 +81,7 @@ def test_a_tile_is_decoded_as_the_engine_decodes_it(network: ResidualAutoencoder
     latent = np.random.default_rng(1).standard_normal((4, 10, 12), np.float32)
     decoder = GradientDecoder(network.decoder, torch.device("cpu"), torch.float32)
     part = slice(50, 83), slice(61, 190)
-    ours = decoder(torch.from_numpy(latent), part).numpy()
+    ours = decoder.decode(decoder.begin(torch.from_numpy(latent), part), part).numpy()
     assert np.allclose(ours, pipeline.engine.decode(latent, 160, 192, region=part), atol=1e-5)
 
 

@@ -6,6 +6,7 @@ makes: whether it is above zero. Every operation is deterministic, on a GPU as w
 """
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -18,12 +19,34 @@ from residae.engine.stages import MAX_STAGE_COLUMNS, MAX_STAGE_TENSOR_BYTES, Dec
 from residae.engine.tiles import Region
 from residae.model import PreActResidualBlock, PreActResidualDecoder
 
+COARSE_STAGES = 2  # of the four; their tensors are a quarter of the others' or less, their halos the largest
 MAX_GPU_TENSOR_BYTES = 2**27  # of one of the widest tensors; both passes take about seven
-TILE_HALO = 8  # pixels that the last stage makes on each side of a tile
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the coarse stages make of a part of a latent.
+
+    Attributes:
+        values: (1, C', H', W'), with a gradient.
+        origin: Row and column of the first of them.
+        cells: Rows and columns of the whole latent.
+    """
+
+    values: Tensor
+    origin: tuple[int, int]
+    cells: tuple[int, int]
+
+    def detach(self) -> "Features":
+        """The same, as leaves whose gradient adds up over several calls of `GradientDecoder.decode`."""
+        return replace(self, values=self.values.detach().requires_grad_(True))
 
 
 class GradientDecoder:
     """The inference form of a decoder, through which gradients flow back to the latent.
+
+    It works in two halves, so that a large picture needs little memory and is decoded with little overlap: the coarse
+    stages make the features of a block, from which the others decode it in tiles.
 
     Args:
         decoder: In eval mode.
@@ -32,7 +55,8 @@ class GradientDecoder:
 
     Attributes:
         device: Where it computes.
-        tile: Height and width, in pixels, of the parts in which to decode a large picture.
+        block: Pixels of the blocks in which to begin.
+        tile: Height and width in pixels of the tiles in which to decode a block.
     """
 
     def __init__(self, decoder: PreActResidualDecoder, device: torch.device, dtype: torch.dtype) -> None:
@@ -41,31 +65,50 @@ class GradientDecoder:
             self._stages = build_decoder(decoder, device, dtype, layers)
         self.device = device
         on_gpu = device.type == "cuda"
-        size = MAX_GPU_TENSOR_BYTES if on_gpu else MAX_STAGE_TENSOR_BYTES
-        pixels = size // (decoder.out.in_channels * dtype.itemsize)
-        columns = min(math.isqrt(pixels), pixels if on_gpu else MAX_STAGE_COLUMNS)
-        self.tile = pixels // columns - 2 * TILE_HALO, columns - 2 * TILE_HALO
+        pixels = (MAX_GPU_TENSOR_BYTES if on_gpu else MAX_STAGE_TENSOR_BYTES) // (
+            decoder.out.in_channels * dtype.itemsize
+        )
+        self.block = 4 * pixels  # of the coarse stages' pixels, each is worth 16, and has 4 times the channels
+        columns = math.isqrt(pixels) if on_gpu else min(MAX_STAGE_COLUMNS, math.isqrt(pixels))
+        halo = self._stages[-1].halo * self._stages[-1].target
+        self.tile = max(1, pixels // columns - 2 * halo), max(1, columns - 2 * halo)
 
-    def __call__(self, latent: Tensor, wanted: Region) -> Tensor:
-        """Decode a part of a picture.
+    def begin(self, latent: Tensor, wanted: Region) -> Features:
+        """The features from which a part of a picture is decoded.
 
         Args:
             latent: (C, h, w) float32 on the decoder's device, of the whole picture.
             wanted: Rows and columns of the decoded plane (16h, 16w), in pixels.
-
-        Returns:
-            (H, W) float32 in [0, 1].
         """
-        x, top, left = latent[None], 0, 0
-        for stage, tile in plan_stages(self._stages, latent.shape[1:], wanted):
-            outer = tile.outer(stage.source, (top, left))
-            x = cast(Tensor, _Crop.apply(x.to(stage.dtype), outer))  # type: ignore[no-untyped-call]
+        cells = latent.shape[1], latent.shape[2]
+        return self._run(Features(latent[None], (0, 0), cells), wanted, slice(COARSE_STAGES))
+
+    def decode(self, features: Features, wanted: Region) -> Tensor:
+        """Decode a part of a picture: (H, W) float32 in [0, 1].
+
+        Args:
+            features: From `begin`, of this part or of a larger one.
+            wanted: As in `begin`.
+        """
+        pixels = self._run(features, wanted, slice(COARSE_STAGES, None))
+        return pixels.values[(0, 0, *_shift(wanted, pixels.origin))]
+
+    def _run(self, features: Features, wanted: Region, stages: slice) -> Features:
+        x, origin = features.values, features.origin
+        for stage, tile in plan_stages(self._stages, features.cells, wanted)[stages]:
+            outer = tile.outer(stage.source)
+            x = cast(Tensor, _Crop.apply(x.to(stage.dtype), _shift(outer, origin)))  # type: ignore[no-untyped-call]
             for layer in stage.layers:
                 x = layer(x)
             enlargement = stage.target // stage.source
-            top, left = (enlargement * (start + part.start) for start, part in zip((top, left), outer, strict=True))
-        rows, columns = wanted
-        return x[0, 0, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+            origin = enlargement * outer[0].start, enlargement * outer[1].start
+        return Features(x, origin, features.cells)
+
+
+def _shift(region: Region, origin: tuple[int, int]) -> Region:
+    """A region, in an array that begins at `origin`."""
+    rows, columns = (slice(part.start - start, part.stop - start) for part, start in zip(region, origin, strict=True))
+    return rows, columns
 
 
 def _linear(function: Layer, adjoint: Layer) -> Layer:
