@@ -298,7 +298,7 @@ class Pipeline:
             picture: The original.
             encoding: Of the picture.
             quality: 0 to 100.
-            steps: Each takes as long as about three decodes. 0 gives the file that `write` gives, 20 most of the gain.
+            steps: Each takes as long as two to three decodes. 0 gives the file of `write`, 20 give most of the gain.
             max_bytes: Size that the file must not exceed.
             seed: Of the random rounding. The same arguments give the same file.
             on_step: Called with the best file so far before the first step and after each; it stops the work, with that

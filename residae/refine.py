@@ -34,7 +34,7 @@ from residae.resample import taps
 LEARNING_RATE = 0.12  # symbols
 DECAY = 0.3  # share of the steps, the last ones, in which the learning rate falls to 0
 START_TEMPERATURE, ANNEALING = 0.5, 3.0  # the temperature falls by exp(-3)
-MEASURE_INTERVAL = 5  # steps; what counts is measured by a decode, which takes a third of a step
+MEASURE_INTERVAL = 5  # steps; J is measured by a decode, which takes about half a step
 LIMIT_TRIALS = 16  # files written, at most, to stay within a number of bytes
 
 
@@ -81,7 +81,7 @@ def refine(
         latents: (C, h, w) of each, unquantized.
         scale: At which they were encoded.
         quality: 0 to 100.
-        steps: Each takes about as long as three decodes.
+        steps: Each takes as long as two to three decodes.
         measure: Decodes a file and returns its PSNR in dB.
         max_bytes: Size that the file must not exceed.
         seed: Of the random rounding. The same arguments give the same file.
