@@ -1,57 +1,81 @@
-"""On a ZeroGPU Space, a GPU is lent for one call at a time, to a process that is forked for it.
+"""Running on a ZeroGPU Space, which lends a GPU to one call at a time, in a process that is forked for it.
 
-Weights are placed before the first fork, by the main thread; the package `spaces` stands in for CUDA until then. What
-crosses over is pickled, so arguments and results are arrays on the CPU. Everywhere else none of this is used.
+The main thread places the weights before the first fork, until when the package `spaces` stands in for CUDA. Arguments
+and results are pickled, so they are arrays on the CPU. Nothing of this is used elsewhere.
 """
 
 import os
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, cast
 
 from residae.checkpoint import Checkpoint
 from residae.codec import Compressed
 from residae.errors import ResidaeError
 from residae.geometry import scaled_shape
-from residae.image import Picture
-from residae.pipeline import Decoding, Encoding, Pipeline
+from residae.image import Picture, PictureLike, as_picture
+from residae.pipeline import Decoding, Encoding, Pipeline, Reconstruction
 from residae.progress import Progress
 from residae.refine import OnStep
 
 try:
     from spaces import GPU
-except ImportError:  # not on a Space, so nothing calls it
+except ImportError:  # not on a Space, where nothing uses it
     GPU = None
 
-ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as `spaces` itself reads it
+ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as the package `spaces` reads it
 
-# What is asked for decides a visitor's place in the queue. The network takes 2.03 MFLOP a pixel, both ways: at a
-# careful 20 TFLOP/s, and half as many pixels again for chroma, 6.6 million pixels a second. The rest is for the start.
-START_SECONDS = 10
-PIXELS_PER_SECOND = 5e6
+# The requested duration decides a visitor's place in the queue. Encoding and decoding take 2.03 MFLOP per pixel, and
+# chroma adds half as many pixels: at a conservative 20 TFLOP/s, 6.6 million pixels per second, less some time to write
+# the file and to measure.
+START_SECONDS = 10  # to fork and to move the weights
+PIXELS_PER_SECOND = 4e6
 STEP_WORK = 2  # of a step of refinement, relative to encoding and decoding once
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 
 class ZeroGpuPipeline(Pipeline):
-    """A pipeline whose network runs only while a GPU is lent to it. Open it on the main thread, before any call."""
+    """A pipeline that borrows a GPU for each operation, once. Open it on the main thread, before any call.
+
+    It reports no progress, because a callback cannot be pickled.
+    """
 
     def __init__(self, checkpoint: Checkpoint, *ignored: object) -> None:
-        super().__init__(checkpoint, "cuda")  # whichever device and precision are asked for
+        super().__init__(checkpoint, "cuda")  # whichever device and precision are requested
         _ = self._gradient_decoder  # its weights must be placed now
-        self._encode = _lent(super().encode, lambda picture, *arguments: _seconds(picture, arguments[-1]))
-        self._decode = _lent(super().decode, lambda encoding: _seconds(encoding, encoding.scale))
-        self._refine = _lent(
-            super().refine,
-            lambda _, encoding, quality, steps, **options: _seconds(encoding, encoding.scale, 1 + STEP_WORK * steps),
-        )
+        self._borrowed = False  # True in the forked process
+
+        def run(_: int, operation: str, *arguments: Any, **options: Any) -> Any:
+            self._borrowed = True
+            try:
+                return getattr(self, operation)(*arguments, **options)
+            except ResidaeError as error:  # of an exception that is raised here, only the name of its class comes back
+                return error
+
+        self._run_on_gpu = GPU(duration=lambda seconds, *_, **__: seconds)(run)
 
     def encode(self, picture: Picture, color: bool, progress: Progress | None = None, scale: float = 1.0) -> Encoding:
-        return self._encode(picture, color, None, scale)  # progress cannot be pickled; the work takes a second or two
+        if self._borrowed:
+            return super().encode(picture, color, None, scale)
+        duration = seconds(*scaled_shape(picture.height, picture.width, scale))
+        return cast(Encoding, self._borrow(duration, "encode", picture, color, None, scale))
 
     def decode(self, encoding: Encoding, progress: Progress | None = None) -> Decoding:
-        return self._decode(encoding)
+        if self._borrowed:
+            return super().decode(encoding)
+        duration = seconds(*scaled_shape(encoding.height, encoding.width, encoding.scale))
+        return cast(Decoding, self._borrow(duration, "decode", encoding))
+
+    def reconstruct(
+        self,
+        picture: PictureLike,
+        color: bool | None = None,
+        quality: float | None = None,
+        progress: Progress | None = None,
+        scale: float = 1.0,
+    ) -> Reconstruction:
+        picture = as_picture(picture)
+        if self._borrowed:
+            return super().reconstruct(picture, color, quality, None, scale)
+        duration = seconds(*scaled_shape(picture.height, picture.width, scale))
+        return cast(Reconstruction, self._borrow(duration, "reconstruct", picture, color, quality, None, scale))
 
     def refine(
         self,
@@ -65,31 +89,20 @@ class ZeroGpuPipeline(Pipeline):
         on_step: OnStep | None = None,
         progress: Progress | None = None,
     ) -> Compressed:
-        return self._refine(picture, encoding, quality, steps, max_bytes=max_bytes, seed=seed)
+        options: dict[str, Any] = {"max_bytes": max_bytes, "seed": seed}
+        if self._borrowed:
+            return super().refine(picture, encoding, quality, steps, **options)
+        duration = seconds(*scaled_shape(encoding.height, encoding.width, encoding.scale), 1 + STEP_WORK * steps)
+        return cast(Compressed, self._borrow(duration, "refine", picture, encoding, quality, steps, **options))
+
+    def _borrow(self, duration: int, operation: str, *arguments: Any, **options: Any) -> Any:
+        """Run an operation in the process that has the GPU."""
+        result = self._run_on_gpu(duration, operation, *arguments, **options)
+        if isinstance(result, ResidaeError):
+            raise result
+        return result
 
 
 def seconds(height: int, width: int, times: float = 1) -> int:
-    """How long a GPU is asked for, at most, to send a picture of this size, after scaling, through the network."""
+    """How long to borrow a GPU, at most, to encode and decode a picture of this size after scaling so many times."""
     return START_SECONDS + round(times * height * width / PIXELS_PER_SECOND)
-
-
-def _seconds(picture: Picture | Encoding, scale: float, times: float = 1) -> int:
-    return seconds(*scaled_shape(picture.height, picture.width, scale), times)
-
-
-def _lent(work: Callable[Arguments, Result], duration: Callable[..., int]) -> Callable[Arguments, Result]:
-    def try_to_work(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result | ResidaeError:
-        try:
-            return work(*arguments, **named)
-        except ResidaeError as error:  # returned, since of what is raised there only the name of its class comes back
-            return error
-
-    on_gpu = GPU(duration=duration)(try_to_work)
-
-    def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
-        result = on_gpu(*arguments, **named)
-        if isinstance(result, ResidaeError):
-            raise result
-        return cast(Result, result)
-
-    return call
