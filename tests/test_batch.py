@@ -13,8 +13,8 @@ import pytest
 
 from residae.codec import read_info
 from residae.image import Pixels, write_png
-from residae.ui.tabs.batch import COLUMNS, Batch, as_csv
-from residae.ui.text import short
+from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv
+from residae.ui.text import MAX_NAME, short_name
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -49,8 +49,8 @@ def compressed(
     paths.append(tmp_path / "=none.png")
     paths[-1].write_bytes(b"<html>")
     with gr.Blocks():
-        batch = Batch(gr.Dropdown(), [gr.Checkbox(), gr.Number(), gr.Number()])
-    first, *_, last = batch._rows([str(path) for path in paths], "tiny", True, 0, 80, lambda share: None)
+        batch = BatchTab()
+    first, *_, last = batch.compress_each([str(path) for path in paths], "tiny", True, 0, 80, None)
     assert first[batch.table] == []  # what another batch gave is gone at once
     assert not first[batch.csv].interactive
     assert not first[batch.zip].interactive
@@ -67,7 +67,7 @@ def test_names_of_a_batch_do_no_harm(compressed: tuple[str, zipfile.ZipFile]) ->
         assert name[0] not in "=+-@"
         assert name.isprintable()
         assert not set(name) & set('<>"/\\:')
-        assert len(name) <= 41
+        assert len(name) <= MAX_NAME + 1
         assert all(figures) or "none" in name
     assert rows[-1][-1].startswith("The file is not a picture")
     assert len(archive.namelist()) == len(NAMES)
@@ -83,6 +83,6 @@ def test_numbers_below_zero_stay_numbers() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_short_name_can_be_shown_and_written(name: str) -> None:
-    assert len(short(name)) <= 40
-    assert short(name).isprintable()
-    assert short(name).encode()
+    assert len(short_name(name)) <= MAX_NAME
+    assert short_name(name).isprintable()
+    assert short_name(name).encode()

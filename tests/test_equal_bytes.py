@@ -14,7 +14,7 @@ from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.ui import store
 from residae.ui.state import CurrentResult
-from residae.ui.tabs.equal_bytes import EqualBytes
+from residae.ui.tabs.equal_bytes import EqualBytesTab
 from residae.ui.text import verdict
 from residae.ui.work import supersede
 
@@ -36,12 +36,12 @@ def shown(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def equal() -> EqualBytes:
+def equal() -> EqualBytesTab:
     with gr.Blocks():
-        return EqualBytes(gr.State(), gr.State())
+        return EqualBytesTab(gr.State(), gr.State())
 
 
-def test_exact_copies(equal: EqualBytes, shown: Callable[[Pixels], CurrentResult]) -> None:
+def test_exact_copies(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:
     """Of one color, which WebP keeps exactly in few bytes."""
     flat = shown(np.full((512, 512), 255, np.uint8))
     first, *rest = equal.refresh("equal", flat, None, VISIT, SILENT)
@@ -51,14 +51,14 @@ def test_exact_copies(equal: EqualBytes, shown: Callable[[Pixels], CurrentResult
     assert [update[equal.compared] for update in (first, rest[-1])] == [None, flat]  # what is cut short begins anew
 
 
-def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytes, shown: Callable[[Pixels], CurrentResult]) -> None:
+def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:
     first, *_ = equal.refresh("equal", shown(np.zeros((16_384, 1), np.uint8)), None, VISIT, SILENT)
-    assert 'WebP</th><td colspan="4">cannot keep it' in first[equal.figures]
+    assert 'WebP</th><td colspan="4">cannot make a file this small' in first[equal.figures]
     assert "AVIF</th><td>" in first[equal.figures]
 
 
 def test_it_stops_at_once(
-    equal: EqualBytes,
+    equal: EqualBytesTab,
     shown: Callable[[Pixels], CurrentResult],
     pipeline: Pipeline,
     smooth: Callable[[int, int, int], Pixels],
@@ -83,5 +83,5 @@ def test_the_verdict_is_about_the_figures_as_they_are_shown() -> None:
     results[1] = CodecResult("JPEG", None)
     assert verdict(Comparison(pixels, tuple(results))) == (
         "<p>At 900 bytes this network has 33.33 dB. WebP has as much. AVIF and JPEG 2000 have more. "
-        "JPEG cannot keep it in so few.</p>"
+        "JPEG cannot make a file this small.</p>"
     )

@@ -25,11 +25,11 @@ from starlette.types import Message, Receive, Scope, Send
 import residae.examples
 from residae.image import MAX_FILE_BYTES, Pixels, write_png
 from residae.ui import guard
-from residae.ui.guard import HEADERS, JSON_BYTES, LAUNCH, QUEUE, Guard, _bounded, sweep
+from residae.ui.guard import HEADERS, LAUNCH_OPTIONS, MAX_JSON_BYTES, QUEUE_OPTIONS, Guard, _limit_upload, sweep
 from residae.ui.store import save_result
 
 DEEP = "[" * 100_000 + "]" * 100_000
-ELSEWHERE = "fetched from elsewhere"
+ELSEWHERE = "not fetched from other servers"
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,8 +70,8 @@ def chunks(size: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("told", [True, False])
 def test_requests_in_json_are_bounded(guarded: TestClient, told: bool) -> None:
-    picture = '"data:image/png;base64,' + "A" * (JSON_BYTES + 1) + '"'
-    content = f'{{"data": [{{"url": {picture}}}]}}' if told else chunks(JSON_BYTES + 1000)
+    picture = '"data:image/png;base64,' + "A" * (MAX_JSON_BYTES + 1) + '"'
+    content = f'{{"data": [{{"url": {picture}}}]}}' if told else chunks(MAX_JSON_BYTES + 1000)
     answer = guarded.post("/gradio_api/call/show", content=content)
     assert (answer.status_code, answer.json()["detail"]) == (
         413,
@@ -135,7 +135,7 @@ def test_there_is_no_posting_to_what_the_page_does_not_use(guarded: TestClient, 
 def test_nothing_is_taken_while_the_disk_is_full(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=guard.FREE_BYTES - 1))
+        patch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=guard.MIN_FREE_BYTES - 1))
         for name in ("upload", "queue/join"):
             answer = guarded.post(f"/gradio_api/{name}")
             assert (answer.status_code, answer.json()["detail"]) == (507, "The server's disk is full: try again later.")
@@ -144,7 +144,7 @@ def test_nothing_is_taken_while_the_disk_is_full(guarded: TestClient, monkeypatc
 
 
 def test_uploads_are_bounded(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "UPLOAD_BYTES", 5000)
+    monkeypatch.setattr(guard, "MAX_UPLOAD_BYTES", 5000)
     assert len(guarded.post("/gradio_api/upload", content=chunks(5000)).content) == 5000
     with pytest.raises(MultiPartException, match="maximum allowed size"):
         guarded.post("/gradio_api/upload", content=chunks(6000))
@@ -156,15 +156,15 @@ async def never() -> Message:
 
 @pytest.mark.usefixtures("guarded")
 def test_an_upload_that_stalls_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "STALL", 0.01)
-    with pytest.raises(MultiPartException, match="broke off, or is too slow"):
-        asyncio.run(_bounded(never)())
+    monkeypatch.setattr(guard, "STALL_SECONDS", 0.01)
+    with pytest.raises(MultiPartException, match="was interrupted or is too slow"):
+        asyncio.run(_limit_upload(never)())
 
 
 @pytest.mark.usefixtures("guarded")
 def test_an_upload_that_trickles_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would hold one of the places for hours, with a byte now and then."""
-    monkeypatch.setattr(guard, "STALL", 0.5)
+    monkeypatch.setattr(guard, "STALL_SECONDS", 0.5)
     bytes_left = 1000
 
     async def receive() -> Message:
@@ -173,7 +173,7 @@ def test_an_upload_that_trickles_is_over(monkeypatch: pytest.MonkeyPatch) -> Non
         await asyncio.sleep(0.01)
         return {"type": "http.request", "body": b"x", "more_body": bytes_left > 0}
 
-    with pytest.raises(MultiPartException, match="broke off, or is too slow"):
+    with pytest.raises(MultiPartException, match="was interrupted or is too slow"):
         asyncio.run(asked(Guard(echo), "upload", receive))
     assert bytes_left
 
@@ -191,7 +191,7 @@ async def asked(guard: Guard, name: str, receive: Receive) -> list[Message]:
 
 @pytest.mark.usefixtures("guarded")
 def test_a_request_that_stalls_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "STALL", 0.01)
+    monkeypatch.setattr(guard, "STALL_SECONDS", 0.01)
     head, body = asyncio.run(asked(Guard(echo), "queue/join", never))
     assert head["status"] == 408
     assert b"takes longer to arrive than the limit of 0.01 s" in body["body"]
@@ -211,7 +211,7 @@ def test_a_request_in_a_thousand_pieces_is_read_once() -> None:
 
 @pytest.mark.usefixtures("guarded")
 def test_uploads_at_once_are_bounded_and_the_next_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "UPLOADS", 3)
+    monkeypatch.setattr(guard, "MAX_UPLOADS", 3)
 
     async def visits() -> list[int]:
         guard, last = Guard(echo), asyncio.Event()
@@ -234,7 +234,7 @@ def test_uploads_at_once_are_bounded_and_the_next_is_taken(monkeypatch: pytest.M
 @pytest.mark.usefixtures("guarded")
 def test_a_disk_that_fills_up_during_an_upload_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many that begin while there is room must not fill it together."""
-    usage, free = shutil.disk_usage, [guard.FREE_BYTES] * 3
+    usage, free = shutil.disk_usage, [guard.MIN_FREE_BYTES] * 3
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=free.pop() if free else 0))
 
     async def receive() -> Message:
@@ -282,18 +282,19 @@ def test_a_file_that_is_saved_again_stays_whole_for_who_reads_it(
 
 
 def test_settings_are_explicit() -> None:
-    assert QUEUE == {"api_open": False, "default_concurrency_limit": 1, "max_size": 20}
+    assert QUEUE_OPTIONS == {"api_open": False, "default_concurrency_limit": 1, "max_size": 20}
     off = ("enable_monitoring", "mcp_server", "run_history", "share", "show_error", "ssr_mode")
-    assert {name: LAUNCH[name] for name in off} == dict.fromkeys(off, False)
-    assert LAUNCH["allowed_paths"] == []
-    assert LAUNCH["max_file_size"] == MAX_FILE_BYTES
-    assert guard.DELETE_CACHE == (600, 3600)
+    assert {name: LAUNCH_OPTIONS[name] for name in off} == dict.fromkeys(off, False)
+    assert LAUNCH_OPTIONS["allowed_paths"] == []
+    assert LAUNCH_OPTIONS["max_file_size"] == MAX_FILE_BYTES
+    assert (guard.SWEEP_INTERVAL, guard.MAX_FILE_AGE) == (600, 3600)
 
 
 SHORT = """
 from gradio import route_utils
 import residae.ui.guard as guard
-guard.QUEUE["max_size"], guard.DELETE_CACHE, guard.UPLOAD_BYTES = 2, (1, 3), 80_000_000
+guard.QUEUE_OPTIONS["max_size"], guard.MAX_UPLOAD_BYTES = 2, 80_000_000
+guard.SWEEP_INTERVAL, guard.MAX_FILE_AGE = 1, 3
 route_utils.delete_files_created_by_app = lambda blocks, age: age and 1 / 0  # as good as broken under load
 import app
 app.main()
@@ -353,12 +354,12 @@ def test_an_upload_over_the_limit_is_refused(service: Service, client: httpx.Cli
 def test_a_form_is_no_upload(service: Service, client: httpx.Client) -> None:
     """Its fields would be kept in memory."""
     answer = client.post("/gradio_api/upload", data={"files": "x" * 1000}, files={"files": ("x.png", b"x")})
-    assert (answer.status_code, answer.text) == (400, "Files alone can be uploaded.")
+    assert (answer.status_code, answer.text) == (400, "Only files can be uploaded.")
     assert not [path for path in service.files.iterdir() if path.is_file()]
 
 
 def test_a_body_of_untold_length_is_bounded(client: httpx.Client) -> None:
-    answer = client.post("/gradio_api/queue/join", content=chunks(JSON_BYTES + 1000))
+    answer = client.post("/gradio_api/queue/join", content=chunks(MAX_JSON_BYTES + 1000))
     assert answer.status_code == 413
 
 
@@ -461,7 +462,7 @@ def test_what_the_page_is_made_of_is_all_that_its_folders_give(client: httpx.Cli
 def test_a_file_that_is_gone_is_told_in_a_sentence(service: Service, client: httpx.Client) -> None:
     for path in (service.files / ("0" * 64) / "picture", service.files):
         file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
-        assert "is not here any more" in events(client, "decompress", [file])
+        assert "is no longer on the server" in events(client, "decompress", [file])
         assert "cannot be read: it is missing" in events(client, "reconstruct", [file, True, 80, 0])
 
 

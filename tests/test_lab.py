@@ -16,7 +16,7 @@ from residae.pipeline import Pipeline
 from residae.ui import store
 from residae.ui.cache import EXAMPLES
 from residae.ui.state import CurrentResult
-from residae.ui.tabs.lab import PREVIEW, Lab, Material, prepared
+from residae.ui.tabs.lab import PREVIEW_SIDE, LabState, LabTab, prepare
 from residae.ui.work import Updates, supersede
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,53 +25,53 @@ GAINS = (0.0, 1.0, 2.0, 1.0)
 
 
 @pytest.fixture
-def material(
+def state(
     pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Material:
+) -> LabState:
     """Of a picture that is more than twice as wide as a preview."""
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
     path = tmp_path / "picture.png"
-    path.write_bytes(write_png(smooth(300, 2 * PREVIEW + 1, 0)))
+    path.write_bytes(write_png(smooth(300, 2 * PREVIEW_SIDE + 1, 0)))
     report = pipeline.reconstruct(open_picture(path), color=True, quality=80)
-    return prepared(CurrentResult(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr), None)
+    return prepare(CurrentResult(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr), None)
 
 
 @pytest.fixture
-def lab() -> Lab:
+def lab() -> LabTab:
     with gr.Blocks():
-        return Lab(gr.State(), gr.State())
+        return LabTab(gr.State(), gr.State())
 
 
-def test_an_edit_is_shown_small_then_whole(lab: Lab, material: Material, pipeline: Pipeline) -> None:
-    _, small, whole = lab.refresh("lab", material.shown, material, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+def test_an_edit_is_shown_small_then_whole(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:
+    _, small, whole = lab.refresh("lab", state.current, state, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     tables = small[lab.table], whole[lab.table]
-    assert [table["size"] for table in tables] == [[2 * PREVIEW + 1, 300]] * 2  # one size on the page
+    assert [table["size"] for table in tables] == [[2 * PREVIEW_SIDE + 1, 300]] * 2  # one size on the page
     preview, exact = (open_picture(Path(table["panes"][1]["picture"]["path"])).pixels for table in tables)
-    assert preview.shape == (150, PREVIEW, 3)
-    report = reconstruct_edited(pipeline, material.shown.picture(), material.whole, Edits(GAINS))
+    assert preview.shape == (150, PREVIEW_SIDE, 3)
+    report = reconstruct_edited(pipeline, state.current.picture(), state.whole, Edits(GAINS))
     np.testing.assert_array_equal(exact, report.decoding.pixels)
     assert "dB" not in small[lab.status]  # figures are those of the whole
     assert f"{report.psnr:.2f} dB" in whole[lab.status]
 
 
-def test_a_newer_edit_overtakes(lab: Lab, material: Material) -> None:
-    older = lab.refresh("lab", material.shown, material, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+def test_a_newer_edit_overtakes(lab: LabTab, state: LabState) -> None:
+    older = lab.refresh("lab", state.current, state, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     next(older)
     assert lab.table in next(older)
     supersede(VISIT)
     assert list(older) == [{lab.status: gr.skip()}]
 
 
-def test_without_edits_there_is_nothing_to_preview(lab: Lab, material: Material) -> None:
-    _, whole = lab.refresh("lab", material.shown, material, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
-    assert "as it was" in whole[lab.status]
+def test_without_edits_there_is_nothing_to_preview(lab: LabTab, state: LabState) -> None:
+    _, whole = lab.refresh("lab", state.current, state, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    assert "the same as unedited" in whole[lab.status]
 
 
-def test_only_other_edits_are_decoded(lab: Lab, material: Material) -> None:
+def test_only_other_edits_are_decoded(lab: LabTab, state: LabState) -> None:
     def edit(gains: tuple[float, ...], blend: float = 0, other: str = EXAMPLES[1]) -> list[Updates]:
-        nonlocal material
-        updates = list(lab.refresh("lab", material.shown, material, gains, 0, 0, blend, other, VISIT, SILENT))
-        material = updates[-1].get(lab.material, material)
+        nonlocal state
+        updates = list(lab.refresh("lab", state.current, state, gains, 0, 0, blend, other, VISIT, SILENT))
+        state = updates[-1].get(lab.state, state)
         return updates
 
     nothing = [{lab.status: gr.skip()}]
@@ -85,51 +85,51 @@ def test_only_other_edits_are_decoded(lab: Lab, material: Material) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["stopped", "refused"])
-def test_what_did_not_end_well_is_decoded_again(trouble: str, lab: Lab, material: Material, tmp_path: Path) -> None:
+def test_what_did_not_end_well_is_decoded_again(trouble: str, lab: LabTab, state: LabState, tmp_path: Path) -> None:
     """Else a preview, or a word on what was wrong, would stay."""
-    (*_, first) = lab.refresh("lab", material.shown, material, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    (*_, first) = lab.refresh("lab", state.current, state, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     other = str(tmp_path / "missing.png") if trouble == "refused" else EXAMPLES[1]
-    updates = lab.refresh("lab", material.shown, first[lab.material], (), 0, 0, 0.5, other, VISIT, SILENT)
+    updates = lab.refresh("lab", state.current, first[lab.state], (), 0, 0, 0.5, other, VISIT, SILENT)
     begun = next(updates)
     if trouble == "stopped":
         assert lab.table in next(updates)
         supersede(VISIT)
     assert lab.table not in list(updates)[-1]
-    (*_, again) = lab.refresh("lab", material.shown, begun[lab.material], (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
-    assert "as it was" in again[lab.status]
+    (*_, again) = lab.refresh("lab", state.current, begun[lab.state], (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    assert "the same as unedited" in again[lab.status]
 
 
-def test_another_tab_leaves_it_as_it_is(lab: Lab, material: Material) -> None:
+def test_another_tab_leaves_it_as_it_is(lab: LabTab, state: LabState) -> None:
     """Gradio empties the outputs of what ends without a word."""
     for tab in ("lab", "files"):
-        whole = replace(material, edits=Edits())
-        updates = lab.refresh(tab, material.shown, whole, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        whole = replace(state, edits=Edits())
+        updates = lab.refresh(tab, state.current, whole, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
         assert list(updates) == [{lab.status: gr.skip()}]
 
 
-def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: Lab, material: Material) -> None:
-    updates = lab.show_plane(material, "Red chroma")
+def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: LabTab, state: LabState) -> None:
+    updates = lab.show_plane(state, "Red chroma")
     (pane,) = updates[lab.channel]["panes"]
     assert pane["name"] == "Channel 1 of red chroma"
     enlarged = open_picture(Path(pane["picture"]["path"])).pixels
-    np.testing.assert_array_equal(enlarged, heatmaps.latent_channel(material.whole.latents[2][0]))
+    np.testing.assert_array_equal(enlarged, heatmaps.latent_channel(state.whole.latents[2][0]))
 
 
-def test_a_tab_that_was_left_halfway_begins_anew(lab: Lab, material: Material) -> None:
-    def refresh(material: Material | None) -> Iterator[Updates]:
-        return lab.refresh("lab", shown, material, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+def test_a_tab_that_was_left_halfway_begins_anew(lab: LabTab, state: LabState) -> None:
+    def refresh(state: LabState | None) -> Iterator[Updates]:
+        return lab.refresh("lab", shown, state, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
 
-    shown = material.shown
-    halfway = next(refresh(None))[lab.material]
+    shown = state.current
+    halfway = next(refresh(None))[lab.state]
     supersede(VISIT)
     *_, last = refresh(halfway)
     assert lab.table in last
-    assert list(refresh(last[lab.material])) == [{lab.status: gr.skip()}]
+    assert list(refresh(last[lab.state])) == [{lab.status: gr.skip()}]
 
 
-def test_an_edit_takes_up_the_picture_itself(lab: Lab, material: Material) -> None:
+def test_an_edit_takes_up_the_picture_itself(lab: LabTab, state: LabState) -> None:
     """It may have ended the work that was about to do so; and gains may be of another checkpoint's channels."""
     for gains, fitting in ((GAINS, GAINS), ((0.0,) * 3, ())):
-        *_, last = lab.refresh("lab", material.shown, None, gains, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
-        assert last[lab.material].shown == material.shown
-        assert last[lab.material].edits == Edits(fitting)
+        *_, last = lab.refresh("lab", state.current, None, gains, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        assert last[lab.state].current == state.current
+        assert last[lab.state].edits == Edits(fitting)

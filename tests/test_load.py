@@ -44,7 +44,7 @@ import residae.engine.precision as precision
 import residae.ui.guard as guard
 precision.cpu_prefers_bfloat16 = lambda: {bfloat16}
 logging.getLogger("residae.image.process").setLevel("CRITICAL")
-guard.DELETE_CACHE = {forgets}
+guard.SWEEP_INTERVAL, guard.MAX_FILE_AGE = {forgets}
 import app
 app.main()
 """

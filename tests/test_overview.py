@@ -1,4 +1,4 @@
-"""The tab Reconstruct: what it does at another rate, and after a refusal or a stop."""
+"""The tab Overview: what it does at another rate, and after a refusal or a stop."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,16 +14,16 @@ from residae.ui import store
 from residae.ui.cache import EXAMPLES
 from residae.ui.controls import Controls
 from residae.ui.state import CurrentResult
-from residae.ui.tabs.overview import Reconstruct
+from residae.ui.tabs.overview import OverviewTab
 from residae.ui.work import cancel, supersede
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def tab() -> Reconstruct:
+def tab() -> OverviewTab:
     with gr.Blocks():
-        tab = Reconstruct(gr.HTML(), gr.State(), Controls())
+        tab = OverviewTab(gr.HTML(), gr.State(), Controls())
         tab.statuses.append(gr.HTML())
     return tab
 
@@ -45,34 +45,34 @@ def show(
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_only_another_rate_is_decoded(exact: bool, tab: Reconstruct, show: Callable[..., CurrentResult]) -> None:
+def test_only_another_rate_is_decoded(exact: bool, tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
     shown = show(None if exact else 50.5)
-    assert [*tab.show_rate(shown, 50.5, exact, VISIT, SILENT)] == [{tab.status: gr.skip()}]
-    picture, rest = tab.show_rate(shown, 50.5, not exact, VISIT, SILENT)
+    assert [*tab.requantize(shown, 50.5, exact, VISIT, SILENT)] == [{tab.status: gr.skip()}]
+    picture, rest = tab.requantize(shown, 50.5, not exact, VISIT, SILENT)
     assert tab.table in picture
-    assert rest[tab.shown].quality == (50.5 if exact else None)
-    _, rest = tab.show_rate(shown, 20, False, VISIT, SILENT)
-    assert rest[tab.shown].quality == 20
+    assert rest[tab.current].quality == (50.5 if exact else None)
+    _, rest = tab.requantize(shown, 20, False, VISIT, SILENT)
+    assert rest[tab.current].quality == 20
 
 
 def test_a_refused_picture_is_told_on_each_tab_and_leaves_settings_to_the_one_that_is_shown(
-    tab: Reconstruct, show: Callable[..., CurrentResult], tmp_path: Path
+    tab: OverviewTab, show: Callable[..., CurrentResult], tmp_path: Path
 ) -> None:
     shown, bad = show(50), tmp_path / "bad.png"
     bad.write_text("no picture")
     for before in (shown, None):
-        *_, last = tab.show(str(bad), None, before, "tiny", True, 0, 80, False, VISIT, SILENT)
+        *_, last = tab.reconstruct(str(bad), None, before, "tiny", True, 0, 80, False, VISIT, SILENT)
         told = {place: last.pop(place) for place in tab.statuses}
         assert all("not a picture" in words for words in told.values())
-        assert last == {tab.discarded: str(bad), **(tab.controls.of(shown) if before else {})}
-    *_, last = tab.show(str(bad), str(bad), shown, "tiny", False, 0, 80, False, VISIT, SILENT)
-    assert (last[tab.shown].path, last[tab.shown].color) == (shown.path, False)
-    *_, last = tab.show(str(bad), str(bad), None, "tiny", False, 0, 80, False, VISIT, SILENT)
+        assert last == {tab.discarded: str(bad), **(tab.controls.restored(shown) if before else {})}
+    *_, last = tab.reconstruct(str(bad), str(bad), shown, "tiny", False, 0, 80, False, VISIT, SILENT)
+    assert (last[tab.current].path, last[tab.current].color) == (shown.path, False)
+    *_, last = tab.reconstruct(str(bad), str(bad), None, "tiny", False, 0, 80, False, VISIT, SILENT)
     assert "not a picture" in last[tab.status]
 
 
 def test_what_is_given_up_leaves_the_controls_as_they_were_for_what_is_shown(
-    tab: Reconstruct, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controls, shown = tab.controls, show(50)
     end, encode = cancel, pipeline.engine.encode
@@ -82,18 +82,18 @@ def test_what_is_given_up_leaves_the_controls_as_they_were_for_what_is_shown(
         return encode(*given)
 
     monkeypatch.setattr(pipeline.engine, "encode", ended)
-    *_, last = tab.show(EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
+    *_, last = tab.reconstruct(EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
     settings = {controls.color: True, controls.side: 0, controls.exact: False, controls.quality: 50}
     assert last == {tab.status: gr.skip(), tab.discarded: EXAMPLES[1], **settings}
-    *_, last = tab.show(EXAMPLES[1], None, None, "tiny", False, 64, 80, True, VISIT, SILENT)
+    *_, last = tab.reconstruct(EXAMPLES[1], None, None, "tiny", False, 64, 80, True, VISIT, SILENT)
     assert last == {tab.discarded: EXAMPLES[1], tab.status: gr.skip()}
     end = supersede  # for something else, which has set the controls
-    *_, last = tab.show(EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
+    *_, last = tab.reconstruct(EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
     assert last == {tab.status: gr.skip()}
 
 
 def test_a_rate_that_is_given_up_discards_no_picture(
-    tab: Reconstruct, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode = pipeline.engine.decode
 
@@ -103,16 +103,18 @@ def test_a_rate_that_is_given_up_discards_no_picture(
 
     shown = show(50)
     monkeypatch.setattr(pipeline.engine, "decode", ended)
-    assert list(tab.show_rate(shown, 60, False, VISIT, SILENT)) == [{tab.status: gr.skip(), **tab.controls.of(shown)}]
+    assert list(tab.requantize(shown, 60, False, VISIT, SILENT)) == [
+        {tab.status: gr.skip(), **tab.controls.restored(shown)}
+    ]
 
 
 def test_a_picture_that_is_too_large_may_be_tried_at_another_size(
-    tab: Reconstruct, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
     shown = show(50)
     monkeypatch.setattr(pipeline.engine, "encode", fail)
-    *_, last = tab.show(EXAMPLES[1], None, shown, "tiny", True, 0, 80, False, VISIT, SILENT)
+    *_, last = tab.reconstruct(EXAMPLES[1], None, shown, "tiny", True, 0, 80, False, VISIT, SILENT)
     assert last.keys() == {*tab.statuses}

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 PHOTOGRAPH = Path(paths()[0])  # a rendered scene
 PATIENCE = 120_000  # ms; the machine may be busy
 GRADIOS_OWN = ('aria-label="common.upload"',)  # a button around a file input, in gr.File once it holds files
-TABS = ("Reconstruct", "Latent lab", "Equal bytes", "Files", "Batch", "The model")
+TABS = ("Overview", "Latent lab", "Equal bytes", "Files", "Batch", "The model")
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +119,8 @@ def wait_for_number(place: Locator, expected: float, within: float) -> None:
 
 
 def set_quality(page: Page, value: int) -> None:
-    page.get_by_label("number input for Quality of the file").fill(str(value))
-    page.get_by_label("number input for Quality of the file").press("Enter")
+    page.get_by_label("number input for Quality").fill(str(value))
+    page.get_by_label("number input for Quality").press("Enter")
 
 
 def pixels(image: Locator) -> np.ndarray:
@@ -163,7 +163,7 @@ def test_a_photograph_comes_back_as_itself(page: Page, report: Reconstruction) -
     assert report.compressed
     size = len(report.compressed.data)
     wait_for_number(figure(page, "Rate"), 8 * size / (width * height), 0.002)
-    expect(page.locator("#status")).to_contain_text(re.compile(r"This picture costs .* times less than its pixels"))
+    expect(page.locator("#status")).to_contain_text(re.compile(r"The file takes .* times smaller than the raw pixels"))
 
 
 def test_pictures_share_one_zoom_and_tell_what_lies_under_the_pointer(page: Page, report: Reconstruction) -> None:
@@ -197,7 +197,7 @@ def test_pictures_share_one_zoom_and_tell_what_lies_under_the_pointer(page: Page
     before_moving = page.locator("#compare .frame img").nth(1).get_attribute("style")
     divider.press("ArrowLeft")
     assert page.locator("#compare .frame img").nth(1).get_attribute("style") != before_moving
-    page.get_by_role("button", name="How common each error is").click()
+    page.get_by_role("button", name="Histogram of the error").click()
     expect(page.get_by_role("img", name="Share of pixels by luma error in gray levels")).to_be_visible()
 
 
@@ -213,14 +213,14 @@ def test_another_rate_decodes_without_encoding_again(page: Page, report: Reconst
 
 def test_the_unquantized_latent_scores_as_evaluate_does(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
     unquantized = pipeline.decode_and_measure(open_picture(PHOTOGRAPH), report.encoding, None)
-    page.get_by_label("Skip the file").check()
+    page.get_by_label("Decode the unquantized latent").check()
     expect(figure(page, "File")).to_have_count(0)
     wait_for_number(figure(page, "PSNR"), unquantized.psnr, 0.02)
     open_tab(page, "Equal bytes")
-    expect(page.locator("#baselines-status")).to_contain_text("has no file to compare")
+    expect(page.locator("#baselines-status")).to_contain_text("There is no file to compare with")
     expect(page.locator("#baselines .invitation")).to_contain_text("appears here")
-    open_tab(page, "Reconstruct")
-    page.get_by_label("Skip the file").uncheck()
+    open_tab(page, "Overview")
+    page.get_by_label("Decode the unquantized latent").uncheck()
     expect(figure(page, "File")).to_have_count(1)
 
 
@@ -228,7 +228,7 @@ def test_the_lab_decodes_what_is_left_of_the_latent(page: Page, report: Reconstr
     open_tab(page, "Latent lab")
     status = page.locator("#lab-status")
     expect(page.locator("#mixer .strip")).to_have_count(4)
-    expect(status).to_contain_text("as it was")
+    expect(status).to_contain_text("the same as unedited")
     assert report.compressed
     shares = pipeline.channel_bits(report.compressed).sum(0)
     wait_for_number(page.get_by_role("group", name="Channel 3").locator(".share"), 100 * shares[2] / shares.sum(), 1)
@@ -240,13 +240,13 @@ def test_the_lab_decodes_what_is_left_of_the_latent(page: Page, report: Reconstr
     expect(page.get_by_role("group", name="Channel 3")).to_have_class(re.compile("silent"))
 
     page.get_by_role("button", name="Reset", exact=True).click()
-    expect(status).to_contain_text("as it was")
+    expect(status).to_contain_text("the same as unedited")
     noisy = reconstruct_edited(pipeline, open_picture(PHOTOGRAPH), encoding, Edits(noise=1.0))
     page.get_by_label("number input for Noise").fill("1")
     page.get_by_label("number input for Noise").press("Enter")
     wait_for_number(status, noisy.psnr, 0.02)
     page.get_by_role("button", name="Reset", exact=True).click()
-    expect(status).to_contain_text("as it was")
+    expect(status).to_contain_text("the same as unedited")
 
     page.get_by_role("button", name="Look at channel 2").click()
     values = report.encoding.latents[0][1]
@@ -257,7 +257,7 @@ def test_the_lab_decodes_what_is_left_of_the_latent(page: Page, report: Reconstr
     expect(status).to_contain_text("Measured on luma")
 
 
-def test_rivals_at_equal_bytes_and_who_cannot_go_so_low(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
+def test_baselines_at_equal_bytes(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
     open_tab(page, "Equal bytes")
     comparison = next(compare(pipeline, report))
     rows = page.locator("#baselines-figures tbody tr")
@@ -265,12 +265,12 @@ def test_rivals_at_equal_bytes_and_who_cannot_go_so_low(page: Page, report: Reco
     for row, result in zip(rows.all(), comparison.results, strict=True):
         expect(row.locator("th")).to_have_text(result.name)
         if result.pixels is None:
-            expect(row).to_contain_text("cannot keep it in so few")
+            expect(row).to_contain_text("cannot make a file this small")
         else:
             wait_for_number(row.locator("td").nth(1), result.psnr, 0.1)
             wait_for_number(row.locator("td").nth(3), result.ms_ssim, 0.01)
     assert any(result.pixels is None for result in comparison.results), "choose a harder case"
-    expect(page.locator("#baselines .absent").first).to_contain_text("cannot keep it in")
+    expect(page.locator("#baselines .absent").first).to_contain_text("cannot compress this picture to")
     expect(page.locator("#baselines-status")).to_contain_text("At ")
     page.locator("#baselines").get_by_role("button", name="Errors").click()
     present = [result for result in comparison.results if result.pixels is not None]
@@ -282,7 +282,7 @@ def test_rivals_at_equal_bytes_and_who_cannot_go_so_low(page: Page, report: Reco
 
 
 def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Reconstruction, tmp_path: Path) -> None:
-    open_tab(page, "Reconstruct")
+    open_tab(page, "Overview")
     with page.expect_download() as download:
         page.locator("#download").click()
     file = tmp_path / download.value.suggested_filename
@@ -311,12 +311,12 @@ def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Reconst
 
 def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path: Path) -> None:
     open_tab(page, "Batch")
-    page.get_by_role("button", name="Compress them all").click()
+    page.get_by_role("button", name="Compress all").click()
     expect(page.locator("#batch-status [role=alert]")).to_have_text("Choose some pictures first.")
     (tmp_path / "c.png").write_text("no picture")
     page.set_input_files("#batch input[type=file]", [folder / "a.png", folder / "b.png", tmp_path / "c.png"])
     expect(page.locator("#batch tr")).to_have_count(3)
-    page.get_by_role("button", name="Compress them all").click()
+    page.get_by_role("button", name="Compress all").click()
     expect(page.locator("#batch-status")).to_contain_text("3 of 3 done.")
     expect(page.locator("#batch-table")).to_contain_text("not a picture")
     taken = {}
@@ -344,7 +344,7 @@ def test_the_model_is_drawn_from_its_configuration(page: Page) -> None:
 def test_what_is_no_picture_gets_one_sentence_and_harms_nothing(
     page: Page, report: Reconstruction, pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    open_tab(page, "Reconstruct")
+    open_tab(page, "Overview")
     (tmp_path / "holiday.png").write_text("<html>not a picture</html>")
     page.set_input_files("#upload input[type=file]", tmp_path / "holiday.png")
     expect(page.locator("#status [role=alert]")).to_contain_text("not a picture in one of the formats that work")
@@ -362,7 +362,7 @@ def test_what_is_no_picture_gets_one_sentence_and_harms_nothing(
 
 
 def test_a_picture_can_be_pasted(page: Page) -> None:
-    open_tab(page, "Reconstruct")
+    open_tab(page, "Overview")
     data = write_png(np.tile(np.arange(0, 250, 5, np.uint8), (20, 1)))
     page.evaluate(
         """(bytes) => {
@@ -414,7 +414,7 @@ def test_a_stopped_batch_keeps_what_is_done(
     page.get_by_label("Full size", exact=True).check()
     page.set_input_files("#batch input[type=file]", [folder / "a.png", large])
     expect(page.locator("#batch tr")).to_have_count(2)
-    page.get_by_role("button", name="Compress them all").click()
+    page.get_by_role("button", name="Compress all").click()
     expect(page.locator("#batch-table")).to_contain_text("a.png")
     open_tab(page, "The model")  # does not wait for the work
     expect(page.locator("#model-figures")).to_contain_text("GFLOP")
@@ -437,7 +437,7 @@ def test_color_has_three_planes(page: Page) -> None:
 
 
 def test_another_checkpoint_is_another_network(page: Page, others: Path) -> None:
-    open_tab(page, "Reconstruct")
+    open_tab(page, "Overview")
     page.set_input_files("#upload input[type=file]", PHOTOGRAPH)
     before = figure(page, "PSNR").inner_text()
     open_tab(page, "The model")
@@ -446,7 +446,7 @@ def test_another_checkpoint_is_another_network(page: Page, others: Path) -> None
     six = Pipeline.open(others / "six")
     expect(page.locator("#model-figures")).to_contain_text(six.codec.fingerprint.hex())
     expect(page.locator("#model-card")).to_have_text("The card of six.")
-    open_tab(page, "Reconstruct")
+    open_tab(page, "Overview")
     report = six.reconstruct(open_picture(PHOTOGRAPH), color=True, quality=80)
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
     expect(page.locator("header .device")).to_contain_text("six")
@@ -476,7 +476,7 @@ def test_phone_width_holds_everything(page: Page) -> None:
     for tab in TABS:
         open_tab(page, tab)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
-    open_tab(page, "Reconstruct")
+    open_tab(page, "Overview")
     picture = page.locator("#stage").bounding_box()
     controls = page.locator("#controls").bounding_box()
     assert picture

@@ -1,1 +1,18 @@
-"""The page, by tab. What it shows is computed in `residae`; here are layout, wiring and words."""
+"""The page. What it shows is computed in the rest of `residae`.
+
+launch.py      how it starts
+page.py        layout, and the events that connect its parts
+controls.py    the column at the left
+tabs/          a file for each tab
+viewer.py      the light table, on which pictures are shown
+components.py  components that several tabs use
+text.py        figures and sentences
+theme.py       colors and fonts; static/ has the style sheet and the scripts
+endpoints.py   what programs can call
+work.py        priority, cancellation, progress and errors of work
+state.py       what a session remembers
+store.py       pipelines in memory, uploads and results on disk
+cache.py       what is kept so that it is there at once
+guard.py       what the server accepts from strangers
+zero_gpu.py    running on a ZeroGPU Space
+"""

@@ -1,4 +1,4 @@
-"""Components that several tabs use."""
+"""Components that several tabs use, and options that their events share."""
 
 from pathlib import Path
 from typing import Any
@@ -8,29 +8,36 @@ import gradio as gr
 from residae.ui.cache import EXAMPLES
 from residae.ui.work import cancel
 
-MODEL: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}  # one piece of work at a time
-PLAIN: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+NETWORK_EVENT: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}  # one runs at a time
+QUICK_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def slider(low: float, high: float, **options: Any) -> gr.Slider:
-    """One beside which a number may be typed that is beyond its ends: the nearer end counts, where Gradio fails."""
-    made = gr.Slider(low, high, **options)  # not of a class of ours, beside whose file Gradio would write a .pyi
-    within = made.preprocess
-    made.preprocess = lambda payload: within(min(max(payload, low), high))  # type: ignore[method-assign]
-    return made
+def slider(minimum: float, maximum: float, **options: Any) -> gr.Slider:
+    """A slider that takes a number typed beyond its ends as the nearer end, where Gradio would raise an error."""
+    component = gr.Slider(minimum, maximum, **options)  # not a subclass, for which Gradio would write a .pyi file
+    within = component.preprocess
+    component.preprocess = lambda payload: within(min(max(payload, minimum), maximum))  # type: ignore[method-assign]
+    return component
 
 
-def work_line(name: str) -> gr.HTML:
-    """Where a tab says what it does, how long it will take, what came out and what went wrong; and how to stop it."""
+def status_line(elem_id: str) -> gr.HTML:
+    """The line in which a tab shows progress, results and errors, with a button that stops the work."""
     with gr.Row(elem_classes=["work"], equal_height=False):
-        status = gr.HTML(elem_id=name, elem_classes=["status"], apply_default_css=False)
+        status = gr.HTML(elem_id=elem_id, elem_classes=["status"], apply_default_css=False)
         button = gr.Button("Stop", size="sm", min_width=64, scale=0, elem_classes=["stop"])
-    button.click(cancel, **PLAIN)
+    button.click(cancel, **QUICK_EVENT)
     return status
 
 
-def our_pictures(label: str, caption: str, elem_id: str, selected: int | None = None) -> gr.Gallery:
-    """The example pictures in a row, to choose one by a click. `caption` has {} for a picture's name."""
+def example_gallery(label: str, caption: str, elem_id: str, selected: int | None = None) -> gr.Gallery:
+    """The example pictures in a row, to choose one from.
+
+    Args:
+        label: Of the row.
+        caption: Of a picture, with {} for its name.
+        elem_id: Of the component.
+        selected: Index of the picture that is selected at first.
+    """
     return gr.Gallery(
         [(path, caption.format(Path(path).stem).capitalize()) for path in EXAMPLES],
         label=label,

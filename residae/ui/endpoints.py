@@ -1,7 +1,7 @@
-"""What programs may call, by name: with gradio_client, over HTTP, and as MCP tools.
+"""What programs can call by name: with gradio_client, over HTTP, and as MCP tools.
 
-The docstrings of the four are what an MCP client reads. Its pictures come as `data:` URLs: the guard in front of the
-page lets nothing be fetched from elsewhere.
+An MCP client reads the docstrings of the four functions. It sends files as `data:` URLs, because the guard does not let
+the server fetch files from other servers.
 """
 
 import functools
@@ -12,25 +12,25 @@ from typing import Any
 
 import gradio as gr
 
-from residae.compare import compare as codecs_at_equal_bytes
+from residae.compare import compare as compare_codecs
 from residae.errors import ResidaeError
 from residae.image import write_png
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
 from residae.ui.cache import DEFAULT_QUALITY, open_at_size
-from residae.ui.components import MODEL
+from residae.ui.components import NETWORK_EVENT
 from residae.ui.store import default_checkpoint, get_pipeline, read_upload, save_result
 
 
 def add_endpoints() -> None:
-    """/reconstruct, /compress, /decompress and /compare, with the default checkpoint; nothing of them is seen."""
+    """Add /reconstruct, /compress, /decompress and /compare, with the default checkpoint, as invisible components."""
     with gr.Column(visible=False):
         picture = gr.File(label="Picture: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000")
         rae = gr.File(label="A .rae file")
-        color = gr.Checkbox(value=True, label="Color; without it luma alone")
+        color = gr.Checkbox(value=True, label="Color; otherwise luma only")
         quality = gr.Number(DEFAULT_QUALITY, label="Quality, 0 to 100", minimum=0, maximum=100)
-        side = gr.Number(0, label="Long side worked at, px; 0 for all of it", minimum=0, precision=0)
-        budget = gr.Number(0, label="At most so many bytes; 0 for the quality", minimum=0, precision=0)
+        side = gr.Number(0, label="Working size: long side in px; 0 for full size", minimum=0, precision=0)
+        budget = gr.Number(0, label="Largest file in bytes; 0 to use the quality", minimum=0, precision=0)
         png, file = gr.File(label="The reconstruction, as PNG"), gr.File(label="The .rae file")
         figures, table = gr.JSON(label="Figures"), gr.JSON(label="One entry for each codec")
         for function, inputs, outputs in (
@@ -39,24 +39,24 @@ def add_endpoints() -> None:
             (decompress, [rae], [png, figures]),
             (compare, [picture, color, quality, side], [table]),
         ):
-            gr.Button().click(_with_sentences(function), inputs, outputs, api_name=function.__name__, **PUBLIC)
+            gr.Button().click(_with_messages(function), inputs, outputs, api_name=function.__name__, **PUBLIC_EVENT)
 
 
-PUBLIC = MODEL | {"api_visibility": "public"}
+PUBLIC_EVENT = NETWORK_EVENT | {"api_visibility": "public"}
 
 
 def reconstruct(
     picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, side: int = 0
 ) -> tuple[str, dict[str, Any]]:
-    """Send a picture through the network and back, by way of a file of that quality.
+    """Compress a picture, decompress it again, and measure the difference.
 
     Args:
-        picture: Picture to reconstruct; as an MCP tool's argument, a data: URL of up to 700 kB.
-        color: In color, or its luma alone.
-        quality: Quality of the file in between, 0 to 100.
-        side: Long side to work at in pixels; 0 for the picture's own.
+        picture: Picture file; from an MCP client, a data: URL of up to 700 kB.
+        color: Whether to keep color; otherwise only luma is kept.
+        quality: Quality of the compressed file, 0 to 100.
+        side: Long side in pixels to reduce the picture to first; 0 for full size.
     """
-    report = _examined(picture, color, quality, side)
+    report = _report(picture, color, quality, side)
     return save_result(write_png(report.decoding.pixels), "reconstruction.png"), _figures(report)
 
 
@@ -66,11 +66,11 @@ def compress(
     """Compress a picture to a .rae file.
 
     Args:
-        picture: Picture to compress; as an MCP tool's argument, a data: URL of up to 700 kB.
-        color: In color, or its luma alone.
-        quality: Quality of the file, 0 to 100; not used with `max_bytes`.
-        max_bytes: The best file that is no larger; 0 for `quality`.
-        side: Long side to work at in pixels; 0 for the picture's own.
+        picture: Picture file; from an MCP client, a data: URL of up to 700 kB.
+        color: Whether to keep color; otherwise only luma is kept.
+        quality: Quality of the file, 0 to 100; ignored if `max_bytes` is given.
+        max_bytes: Largest size of the file in bytes, at the highest quality that fits; 0 to use `quality`.
+        side: Long side in pixels to reduce the picture to first; 0 for full size.
     """
     pipeline = get_pipeline(default_checkpoint())
     encoding = pipeline.encode(open_at_size(picture, side), color)
@@ -81,49 +81,49 @@ def compress(
 
 
 def decompress(file: str) -> tuple[str, dict[str, Any]]:
-    """Rebuild the picture in a .rae file.
+    """Decompress a .rae file.
 
     Args:
-        file: What `compress` has made with this checkpoint; as an MCP tool's argument, a data: URL of up to 700 kB.
+        file: A file that `compress` made with this checkpoint; from an MCP client, a data: URL of up to 700 kB.
     """
     info, decoding = get_pipeline(default_checkpoint()).read(read_upload(file))
     return save_result(write_png(decoding.pixels), "picture.png"), asdict(info)
 
 
 def compare(picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, side: int = 0) -> list[dict[str, Any]]:
-    """The network, JPEG, WebP, AVIF and JPEG 2000 at the bytes of the network's file: sizes, PSNR, SSIM and MS-SSIM.
+    """Compare the network with JPEG, WebP, AVIF and JPEG 2000 at equal bytes: sizes, PSNR, SSIM and MS-SSIM.
 
-    A codec that cannot keep the picture in so few has no figures.
+    A codec that cannot make a file this small has no figures.
 
     Args:
-        picture: Picture to compare on; as an MCP tool's argument, a data: URL of up to 700 kB.
-        color: In color, or its luma alone.
+        picture: Picture file; from an MCP client, a data: URL of up to 700 kB.
+        color: Whether to keep color; otherwise only luma is kept.
         quality: Quality of the network's file, 0 to 100.
-        side: Long side to work at in pixels; 0 for the picture's own.
+        side: Long side in pixels to reduce the picture to first; 0 for full size.
     """
-    report = _examined(picture, color, quality, side)
-    first = next(codecs_at_equal_bytes(get_pipeline(default_checkpoint()), report))
+    report = _report(picture, color, quality, side)
+    comparison = next(compare_codecs(get_pipeline(default_checkpoint()), report))
     return [
         {"codec": c.name}
         if c.pixels is None
         else {"codec": c.name, "bytes": c.bytes, "psnr": c.psnr, "ssim": c.ssim, "ms_ssim": c.ms_ssim}
-        for c in first.results
+        for c in comparison.results
     ]
 
 
-def _examined(picture: str, color: bool, quality: float, side: int) -> Reconstruction:
+def _report(picture: str, color: bool, quality: float, side: int) -> Reconstruction:
     return get_pipeline(default_checkpoint()).reconstruct(open_at_size(picture, side), color, quality)
 
 
 def _figures(report: Reconstruction) -> dict[str, Any]:
     size, encoding = len(report.compressed.data) if report.compressed else 0, report.encoding
     rate = bits_per_pixel(size, encoding.width, encoding.height)
-    measured = {"bytes": size, "bits_per_pixel": rate, "psnr": report.psnr, "ssim": report.ssim}
-    return {"width": encoding.width, "height": encoding.height, **measured, "notices": list(report.notices)}
+    distortion = {"bytes": size, "bits_per_pixel": rate, "psnr": report.psnr, "ssim": report.ssim}
+    return {"width": encoding.width, "height": encoding.height, **distortion, "notices": list(report.notices)}
 
 
-def _with_sentences(function: Callable[..., Any]) -> Callable[..., Any]:
-    """An error that the caller can act on reaches it as a sentence."""
+def _with_messages(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a ResidaeError reach the caller as its message."""
 
     @functools.wraps(function)
     def call(*values: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How the page is served: what it takes from strangers, what it refuses, and what it clears away."""
+"""How the page is served: what it accepts from strangers, what it refuses, and what it deletes."""
 
 import asyncio
 import json
@@ -21,25 +21,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from residae.image import MAX_FILE_BYTES
 
-UPLOAD_BYTES = 10**9  # of one request, which may bring many files
-JSON_BYTES = 10**6  # of any other: numbers, choices, and the places of what was uploaded
-UPLOADS = 32  # at once
-STALL = 60.0  # s without a byte of an upload, or for the whole of any other request
-SLOWEST = 10**4  # bytes/s of an upload on the whole, once it has taken so long
-FREE_BYTES = 2 * UPLOAD_BYTES  # of disk, below which nothing is taken any more: results take room as well
-QUEUE_LENGTH = 20
-SESSIONS = 200  # whose latents are remembered, the latest; each has up to a megabyte, at full size up to 25
-DELETE_CACHE = (600, 3600)  # s: how often files are deleted, and the age that they reach
+MAX_UPLOAD_BYTES = 10**9  # of one request, which may bring many files
+MAX_JSON_BYTES = 10**6  # of any other request: numbers, choices, and the paths of uploads
+MAX_UPLOADS = 32  # at the same time
+STALL_SECONDS = 60.0  # without a byte of an upload, or for the whole of any other request
+MIN_UPLOAD_RATE = 10**4  # bytes per second on average, once an upload has taken STALL_SECONDS
+MIN_FREE_BYTES = 2 * MAX_UPLOAD_BYTES  # of the disk, below which nothing is accepted: results take room as well
+MAX_QUEUE = 20
+MAX_SESSIONS = 200  # whose latents are remembered; each has up to a megabyte, at full size up to 25
+SWEEP_INTERVAL = 600  # seconds
+MAX_FILE_AGE = 3600  # seconds
 
 API = "/gradio_api/"
-# All that the page and its clients use. What else Gradio has would fetch pages for strangers, or keep notes for them.
-POSTS = ("upload", "queue/join", "run/", "api/", "call/", "cancel", "reset", "mcp")
-GETS = (
+# What the page and its clients use. Gradio's other routes would fetch pages for strangers, or store notes for them.
+POST_ROUTES = ("upload", "queue/join", "run/", "api/", "call/", "cancel", "reset", "mcp")
+GET_ROUTES = (
     *("app_id", "call/", "file=", "heartbeat/", "info", "login_check", "mcp", "openapi.json", "queue/"),
     *("startup-events", "theme.css", "upload_progress", "user"),
 )
-ELSEWHERE = ("http://", "https://")
-FULL = "The server's disk is full: try again later."
+REMOTE = ("http://", "https://")
+DISK_FULL = "The server's disk is full: try again later."
 HEADERS = {
     "content-security-policy": "base-uri 'self'; object-src 'none'",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
@@ -49,14 +50,14 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that holds requests to the bounds above, and adds HEADERS to each answer.
+    """ASGI middleware that enforces the limits above and adds HEADERS to each response.
 
-    A request that is refused gets a status and one sentence as JSON: {"detail": "..."}.
+    A refused request gets a status and one sentence as JSON: {"detail": "..."}.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.uploads = asyncio.Semaphore(UPLOADS)
+        self.uploads = asyncio.Semaphore(MAX_UPLOADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,101 +79,113 @@ class Guard:
                 return
             _check_post(name)
             if not name.startswith("upload"):
-                await self.app(scope, await _read(receive), send_with_headers)
+                await self.app(scope, await _read_json(receive), send_with_headers)
                 return
             if self.uploads.locked():
-                raise _RefusedError(503, f"More than {UPLOADS} uploads at once: try again soon.")
+                raise _RefusedError(503, f"More than {MAX_UPLOADS} uploads at once: try again soon.")
             async with self.uploads:
-                await self.app(scope, _bounded(receive), send_with_headers)
+                await self.app(scope, _limit_upload(receive), send_with_headers)
         except _RefusedError as refusal:
             await JSONResponse({"detail": refusal.sentence}, refusal.status)(scope, receive, send_with_headers)
 
 
 class _RefusedError(Exception):
+    """The request is refused, with a status and a sentence."""
+
     def __init__(self, status: int, sentence: str) -> None:
         self.status, self.sentence = status, sentence
 
 
 def _check_get(name: str) -> None:
-    if not name:  # the page, and what it is made of
+    if not name:  # the page itself and its assets
         return
-    if not name.startswith(GETS):
-        raise _RefusedError(404, "There is nothing of this name.")
-    if name.removeprefix("file=").startswith(ELSEWHERE):
-        raise _RefusedError(403, "Nothing is fetched from elsewhere on a visitor's behalf.")
+    if not name.startswith(GET_ROUTES):
+        raise _RefusedError(404, "Not found.")
+    if name.removeprefix("file=").startswith(REMOTE):
+        raise _RefusedError(403, "Files are not fetched from other servers.")
 
 
 def _check_post(name: str) -> None:
-    if not name.startswith(POSTS):
-        raise _RefusedError(404, "There is nothing of this name to post to.")
+    if not name.startswith(POST_ROUTES):
+        raise _RefusedError(404, "Not found.")
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
     if _is_full(folder):
-        raise _RefusedError(507, FULL)
+        raise _RefusedError(507, DISK_FULL)
 
 
 def _is_full(folder: Path) -> bool:
-    return shutil.disk_usage(folder).free < FREE_BYTES
+    return shutil.disk_usage(folder).free < MIN_FREE_BYTES
 
 
-def _bounded(receive: Receive) -> Receive:
-    """Uploads as they come. One that goes too far or breaks off ends in the exception at which Gradio deletes it."""
+def _limit_upload(receive: Receive) -> Receive:
+    """Stream an upload.
+
+    Raise MultiPartException when it is too large, too slow or disconnected, at which Gradio deletes the partial file.
+    """
     folder, size, start = Path(get_upload_folder()), 0, time.monotonic()
 
     async def receive_upload() -> Message:
         nonlocal size
-        patience = STALL + size / SLOWEST - (time.monotonic() - start)
+        patience = STALL_SECONDS + size / MIN_UPLOAD_RATE - (time.monotonic() - start)
         try:
-            async with asyncio.timeout(min(patience, STALL)):
+            async with asyncio.timeout(min(patience, STALL_SECONDS)):
                 message = await receive()
         except TimeoutError as error:
-            raise MultiPartException("The upload broke off, or is too slow.") from error
+            raise MultiPartException("The upload was interrupted or is too slow.") from error
         size += len(message.get("body", b""))
-        if size > UPLOAD_BYTES:
-            raise MultiPartException(f"Upload exceeded maximum allowed size of {UPLOAD_BYTES // 10**6} MB at once.")
+        if size > MAX_UPLOAD_BYTES:
+            raise MultiPartException(f"Upload exceeded maximum allowed size of {MAX_UPLOAD_BYTES // 10**6} MB at once.")
         if message["type"] == "http.disconnect":
-            raise MultiPartException("The upload broke off.")
+            raise MultiPartException("The upload was interrupted.")
         if _is_full(folder):
-            raise MultiPartException(FULL)
+            raise MultiPartException(DISK_FULL)
         return message
 
     return receive_upload
 
 
-class FilesOnly(GradioMultiPartParser):
-    """Refuses the fields of a form that are no files: Gradio keeps them in memory, whatever their size, for nothing."""
+class FilesOnlyParser(GradioMultiPartParser):
+    """Refuse form fields other than files, which Gradio would keep in memory at any size and not use."""
 
     def on_headers_finished(self) -> None:
         super().on_headers_finished()
         if self._current_part.file is None:
-            raise MultiPartException("Files alone can be uploaded.")
+            raise MultiPartException("Only files can be uploaded.")
 
 
-async def _read(receive: Receive) -> Receive:
-    """A request in JSON, read and looked through."""
+async def _read_json(receive: Receive) -> Receive:
+    """Read a JSON request and check that it names no file on another server.
+
+    Returns:
+        A replay of the request.
+    """
     body = bytearray()
     more = True
     try:
-        async with asyncio.timeout(STALL):
+        async with asyncio.timeout(STALL_SECONDS):
             while more:
                 message = await receive()
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
-                if len(body) > JSON_BYTES:
+                if len(body) > MAX_JSON_BYTES:
                     raise _RefusedError(
-                        413, f"The request is larger than the limit of {JSON_BYTES // 10**6} MB: upload files first."
+                        413,
+                        f"The request is larger than the limit of {MAX_JSON_BYTES // 10**6} MB: upload files first.",
                     )
     except TimeoutError as error:
-        raise _RefusedError(408, f"The request takes longer to arrive than the limit of {STALL:g} s.") from error
+        raise _RefusedError(
+            408, f"The request takes longer to arrive than the limit of {STALL_SECONDS:g} s."
+        ) from error
     try:
-        values = [json.loads(body, parse_constant=_no_constant)] if body else []
+        values = [json.loads(body, parse_constant=_refuse_constant)] if body else []
     except (ValueError, RecursionError) as error:
         raise _RefusedError(400, "The request is not JSON.") from error
     while values:
         value = values.pop()
         if isinstance(value, dict):
-            if str(value.get("path")).startswith(ELSEWHERE):
-                raise _RefusedError(400, "Nothing is fetched from elsewhere: upload the file itself.")
+            if str(value.get("path")).startswith(REMOTE):
+                raise _RefusedError(400, "Files are not fetched from other servers: upload the file itself.")
             values += value.values()
         elif isinstance(value, list):
             values += value
@@ -184,38 +197,44 @@ async def _read(receive: Receive) -> Receive:
     return receive_again
 
 
-def _no_constant(name: str) -> None:
-    """Python would read NaN and Infinity, which pass by Gradio's bounds on numbers."""
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and which pass Gradio's bounds on numbers."""
     raise ValueError(f"{name} is not JSON")
 
 
 def sweep(folder: Path, age: float, kept: Container[Path] = ()) -> None:
-    """Delete the files in a folder that are older than `age` seconds, and folders that are as old and empty."""
+    """Delete old files and old empty folders.
+
+    Args:
+        folder: Where to look, at any depth.
+        age: Seconds since their last change after which files are deleted.
+        kept: Paths that stay.
+    """
     for place, folders, files in os.walk(folder, topdown=False):
         for path in (Path(place, name) for name in files + folders):
-            with suppress(OSError):  # it is gone, or not empty, or not ours
+            with suppress(OSError):  # already gone, not empty, or not ours
                 if path not in kept and time.time() - path.stat().st_ctime > age:
                     path.rmdir() if path.is_dir() else path.unlink()
 
 
 @asynccontextmanager
-async def _held(app: App) -> AsyncIterator[None]:
-    """What goes on beside the page, while it is served.
+async def _sweeping(app: App) -> AsyncIterator[None]:
+    """Delete old files while the page is served.
 
-    Gradio's own sweeping, of which `delete_cache` tells it, passes over uploads that broke off, and is over for good
-    once a file comes in while it looks through those it has (6.31).
+    Gradio's own sweep, which `delete_cache` sets up, misses interrupted uploads, and stops for good when a file arrives
+    during a sweep (6.31).
     """
 
     def sweep_all() -> None:
         kept = (getattr(component, "keep_in_cache", ()) for component in app.get_blocks().blocks.values())
-        sweep(Path(get_upload_folder()), DELETE_CACHE[1], {Path(file) for files in kept for file in files})
+        sweep(Path(get_upload_folder()), MAX_FILE_AGE, {Path(file) for files in kept for file in files})
 
     async def keep_sweeping() -> None:
         while True:
-            await asyncio.sleep(DELETE_CACHE[0])
+            await asyncio.sleep(SWEEP_INTERVAL)
             await asyncio.to_thread(sweep_all)
 
-    route_utils.GradioMultiPartParser = FilesOnly  # type: ignore[misc]
+    route_utils.GradioMultiPartParser = FilesOnlyParser  # type: ignore[misc]
     task = asyncio.create_task(keep_sweeping())
     try:
         yield
@@ -223,20 +242,20 @@ async def _held(app: App) -> AsyncIterator[None]:
         task.cancel()
 
 
-QUEUE: dict[str, Any] = {
-    "api_open": False,  # or programs could pass by the queue
+QUEUE_OPTIONS: dict[str, Any] = {
+    "api_open": False,  # otherwise programs could bypass the queue
     "default_concurrency_limit": 1,
-    "max_size": QUEUE_LENGTH,
+    "max_size": MAX_QUEUE,
 }
-LAUNCH: dict[str, Any] = {
+LAUNCH_OPTIONS: dict[str, Any] = {
     "allowed_paths": [],
-    "app_kwargs": {"lifespan": _held, "middleware": [Middleware(Guard)]},
+    "app_kwargs": {"lifespan": _sweeping, "middleware": [Middleware(Guard)]},
     "enable_monitoring": False,
     "max_file_size": MAX_FILE_BYTES,
     "mcp_server": False,
     "run_history": False,
     "share": False,
-    "show_error": False,  # an exception's own words are for the log
+    "show_error": False,  # the text of an exception belongs in the log
     "ssr_mode": False,
-    "state_session_capacity": SESSIONS,
+    "state_session_capacity": MAX_SESSIONS,
 }

@@ -12,7 +12,7 @@ with suppress(ImportError):
 from residae import malloc
 from residae.checkpoint import Checkpoint
 from residae.ui import cache
-from residae.ui.guard import LAUNCH, QUEUE
+from residae.ui.guard import LAUNCH_OPTIONS, QUEUE_OPTIONS
 from residae.ui.page import build
 from residae.ui.store import get_pipeline
 from residae.ui.theme import CSS, HEAD, THEME
@@ -27,8 +27,8 @@ def main(mcp: bool = False) -> None:
     """
     malloc.tune_malloc()
     _load_checkpoints()
-    options = LAUNCH | {"mcp_server": mcp}
-    build().queue(**QUEUE).launch(theme=THEME, css=CSS, head=HEAD, footer_links=["api", "gradio"], **options)
+    options = LAUNCH_OPTIONS | {"mcp_server": mcp}
+    build().queue(**QUEUE_OPTIONS).launch(theme=THEME, css=CSS, head=HEAD, footer_links=["api", "gradio"], **options)
 
 
 def _load_checkpoints() -> None:

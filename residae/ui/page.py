@@ -1,110 +1,112 @@
-"""The page as a whole: controls, tabs, and what a picture or a rate sets going."""
+"""The page as a whole: its layout, then the events that connect its parts."""
 
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from residae.ui.components import MODEL, PLAIN
-from residae.ui.controls import Controls, first_visit, pick_example
+from residae.ui.components import NETWORK_EVENT, QUICK_EVENT
+from residae.ui.controls import Controls, choose_example, first_visit
 from residae.ui.endpoints import add_endpoints
-from residae.ui.guard import DELETE_CACHE
-from residae.ui.tabs.batch import Batch
-from residae.ui.tabs.equal_bytes import EqualBytes
-from residae.ui.tabs.files import Files
-from residae.ui.tabs.lab import Lab
-from residae.ui.tabs.model import Model
-from residae.ui.tabs.overview import Reconstruct
+from residae.ui.guard import MAX_FILE_AGE, SWEEP_INTERVAL
+from residae.ui.tabs.batch import BatchTab
+from residae.ui.tabs.equal_bytes import EqualBytesTab
+from residae.ui.tabs.files import FilesTab
+from residae.ui.tabs.lab import LabTab
+from residae.ui.tabs.model import ModelTab
+from residae.ui.tabs.overview import OverviewTab
 from residae.ui.text import heading
 from residae.ui.work import supersede, supersede_requested
 
 
 def build() -> gr.Blocks:
     """The page, ready to launch."""
-    with gr.Blocks(title="Residae", analytics_enabled=False, delete_cache=DELETE_CACHE, fill_width=True) as blocks:
-        Page(blocks)
-        add_endpoints()
+    cleanup = (SWEEP_INTERVAL, MAX_FILE_AGE)
+    with gr.Blocks(title="Residae", analytics_enabled=False, delete_cache=cleanup, fill_width=True) as blocks:
+        page = Page()
+        add_endpoints()  # before the page's own events, whose handlers would take their names
+        page.wire(blocks)
     return blocks  # type: ignore[no-any-return]
 
 
 class Page:
-    def __init__(self, blocks: gr.Blocks) -> None:
-        self.source, self.shown, self.tab = gr.State(), gr.State(), gr.State("reconstruct")
+    """The page.
+
+    Shows the heading, the controls and the tabs. For each session it holds the path of the chosen picture, the current
+    result and the id of the open tab. A new picture or setting is reconstructed by the Overview, a new quality decoded
+    again; then the open tab follows.
+    """
+
+    def __init__(self) -> None:
+        self.source, self.current, self.open_tab = gr.State(), gr.State(), gr.State("overview")
+        self.tabs: dict[str, gr.Tab] = {}
         self.header = gr.HTML(heading(), apply_default_css=False)
         with gr.Row(elem_id="bench"):
             with gr.Column(scale=0, min_width=300, elem_id="controls"):
                 self.controls = Controls()
             with gr.Column(scale=1, elem_id="stage"), gr.Tabs():
-                with gr.Tab("Reconstruct", id="reconstruct", elem_id="tab-reconstruct") as reconstruct:
-                    self.reconstruct = Reconstruct(self.header, self.shown, self.controls)
-                with gr.Tab("Latent lab", id="lab", elem_id="tab-lab") as lab:
-                    self.lab = Lab(self.tab, self.shown)
-                with gr.Tab("Equal bytes", id="equal", elem_id="tab-equal") as equal:
-                    self.equal = EqualBytes(self.tab, self.shown)
-                with gr.Tab("Files", id="files", elem_id="tab-files") as files:
-                    files_here = gr.Column()
-                with gr.Tab("Batch", id="batch", elem_id="tab-batch") as batch:
-                    batch_here = gr.Column()
-                with gr.Tab("The model", id="model", elem_id="tab-model") as model:
-                    self.model = Model()
-        settings = [self.controls.color, self.controls.side, self.controls.quality]
-        with files_here:
-            Files(self.model.checkpoint)
-        with batch_here:
-            Batch(self.model.checkpoint, settings)
-        self.tabs = {
-            "reconstruct": reconstruct,
-            "lab": lab,
-            "equal": equal,
-            "files": files,
-            "batch": batch,
-            "model": model,
-        }
-        self._wire(blocks)
+                with self._tab("overview", "Overview"):
+                    self.overview = OverviewTab(self.header, self.current, self.controls)
+                with self._tab("lab", "Latent lab"):
+                    self.lab = LabTab(self.open_tab, self.current)
+                with self._tab("equal", "Equal bytes"):
+                    self.equal_bytes = EqualBytesTab(self.open_tab, self.current)
+                with self._tab("files", "Files"):
+                    self.files = FilesTab()
+                with self._tab("batch", "Batch"):
+                    self.batch = BatchTab()
+                with self._tab("model", "The model"):
+                    self.model = ModelTab()
 
-    def _wire(self, blocks: gr.Blocks) -> None:
-        controls, checkpoint, reconstruct = self.controls, self.model.checkpoint, self.reconstruct
-        reconstruct.statuses += [self.lab.status, self.equal.status]
+    def _tab(self, name: str, label: str) -> gr.Tab:
+        self.tabs[name] = gr.Tab(label, id=name, elem_id=f"tab-{name}")
+        return self.tabs[name]
+
+    def wire(self, blocks: gr.Blocks) -> None:
+        """Connect the events of all parts."""
+        controls, overview, checkpoint = self.controls, self.overview, self.model.checkpoint
+        self.lab.wire()
+        self.equal_bytes.wire()
+        self.files.wire(checkpoint)
+        self.batch.wire(checkpoint, [controls.color, controls.side, controls.quality])
+        self.model.wire(self.tabs["model"])
+
+        overview.statuses += [self.lab.status, self.equal_bytes.status]
         work = {
-            "outputs": reconstruct.outputs,
-            "show_progress_on": reconstruct.statuses,
-            "trigger_mode": "always_last",  # of several requests the last counts, and is not dropped while another runs
-            **MODEL,
+            "outputs": overview.outputs,
+            "show_progress_on": overview.statuses,
+            "trigger_mode": "always_last",  # the last of several requests counts, and none is dropped during another
+            **NETWORK_EVENT,
         }
-        picture = [self.source, reconstruct.discarded]
-        anew = {"fn": reconstruct.show, "inputs": [*picture, self.shown, checkpoint, *controls.settings], **work}
-        rate = {"fn": reconstruct.show_rate, "inputs": [self.shown, controls.quality, controls.exact], **work}
-        taken = controls.upload.upload(
-            lambda path: (None, path, None), controls.upload, [controls.upload, *picture], **PLAIN
+        picture = [self.source, overview.discarded]
+        reconstruct = {
+            "fn": overview.reconstruct,
+            "inputs": [*picture, self.current, checkpoint, *controls.settings],
+            **work,
+        }
+        requantize = {
+            "fn": overview.requantize,
+            "inputs": [self.current, controls.quality, controls.exact],
+            **work,
+        }
+        uploaded = controls.upload.upload(
+            lambda path: (None, path, None), controls.upload, [controls.upload, *picture], **QUICK_EVENT
         )
-        picked = controls.examples.select(pick_example, outputs=picture, **PLAIN)
-        visited = blocks.load(first_visit, checkpoint, [self.source, controls.side], **PLAIN)
-        changed = gr.on([controls.color.input, controls.side.input, checkpoint.input], supersede, **PLAIN)
-        rated = gr.on([controls.quality.release, controls.exact.input], supersede_requested, **PLAIN)
-        for event, then in (
-            (taken.then(supersede, **PLAIN), anew),
-            (picked.then(supersede, **PLAIN), anew),
-            (visited, anew),
-            (changed, anew),
-            (rated, rate),
+        chosen = controls.examples.select(choose_example, outputs=picture, **QUICK_EVENT)
+        visited = blocks.load(first_visit, checkpoint, [self.source, controls.side], **QUICK_EVENT)
+        setting = gr.on([controls.color.input, controls.side.input, checkpoint.input], supersede, **QUICK_EVENT)
+        quality = gr.on([controls.quality.release, controls.exact.input], supersede_requested, **QUICK_EVENT)
+        for event, next_event in (
+            (uploaded.then(supersede, **QUICK_EVENT), reconstruct),
+            (chosen.then(supersede, **QUICK_EVENT), reconstruct),
+            (visited, reconstruct),
+            (setting, reconstruct),
+            (quality, requantize),
         ):
-            self._follow(event.then(**then))
+            self._refresh_open_tab(event.then(**next_event))
         for name, tab in self.tabs.items():
-            self._follow(tab.select(named(name), outputs=self.tab, **PLAIN))
-        gr.on(
-            [checkpoint.input, self.tabs["model"].select],
-            self.model.describe,
-            checkpoint,
-            self.model.outputs,
-            trigger_mode="always_last",
-            **PLAIN,  # not queued behind what works with the network: it says only what that is
-        )
+            self._refresh_open_tab(tab.select(lambda name=name: name, outputs=self.open_tab, **QUICK_EVENT))
 
-    def _follow(self, event: Any) -> None:
-        """What the open tab shows follows what is shown."""
-        for tab in (self.lab, self.equal):
-            event = event.then(**tab.refreshing, **MODEL)
-
-
-def named(name: str) -> Callable[[], str]:
-    return lambda: name
+    def _refresh_open_tab(self, event: Any) -> None:
+        """After the event, let each tab that shows the current result look whether it is open and outdated."""
+        for tab in (self.lab, self.equal_bytes):
+            event = event.then(**tab.refresh_event, **NETWORK_EVENT)

@@ -1,4 +1,4 @@
-"""Figures as words: HTML that can be selected and copied."""
+"""Figures as HTML text that can be selected and copied, and sentences about them."""
 
 import html
 import math
@@ -11,13 +11,37 @@ from residae.compare import Comparison
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
 
+MAX_NAME = 40  # characters of a file name
+
+
+def heading(device: str = "") -> str:
+    """The heading of the page. `device` names the checkpoint and the device."""
+    title = "<h1>Residae</h1><p>What a 16× bottleneck keeps of a picture</p>"
+    theme = '<button type="button" id="theme" aria-label="Light or dark">◐</button>'
+    return f'<header>{title}<p class="device">{html.escape(device)}</p>{theme}</header>'
+
 
 def alert(message: object) -> str:
+    """An error, as a sentence that screen readers announce."""
     return f'<p class="alert" role="alert">{html.escape(str(message))}</p>'
 
 
-def numbers(report: Reconstruction) -> str:
-    """The panel of figures, as a list that can be selected and copied."""
+def note(message: str) -> str:
+    """An explanation in small print."""
+    return f'<p class="note">{html.escape(message)}</p>'
+
+
+def definition_list(rows: dict[str, str]) -> str:
+    """Figures by name. Values are HTML."""
+    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows.items())
+    return f'<dl class="numbers">{items}</dl>'
+
+
+# Reports
+
+
+def report_figures(report: Reconstruction) -> str:
+    """What the file costs, how far the reconstruction is off, and the sizes of picture and latent."""
     encoding, compressed = report.encoding, report.compressed
     shape = " × ".join(str(length) for length in encoding.latents[0].shape)
     rows: dict[str, str] = {}
@@ -39,84 +63,54 @@ def numbers(report: Reconstruction) -> str:
     return definition_list(rows)
 
 
-def decibels(value: float) -> str:
-    """A PSNR, which of an exact copy is infinite."""
-    return "∞ dB" if math.isinf(value) else f"{value:.2f} dB"
-
-
-def similarity(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.4f}"
-
-
-def kilobytes(size: int) -> str:
-    return f"{size / 1000:,.1f} kB" if size >= 1000 else f"{size} bytes"
-
-
-def ratio(size: int, ours: int) -> str:
-    return f"{size / ours:.3g} : 1" if size < 100 * ours else f"{size / ours:,.0f} : 1"
-
-
-def fewer(times: float) -> str:
-    return f"{times:.1f}× fewer" if times >= 1 else f"{1 / times:.1f}× more"
-
-
-def definition_list(rows: dict[str, str]) -> str:
-    """Values are HTML."""
-    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows.items())
-    return f'<dl class="numbers">{items}</dl>'
-
-
-def heading(device: str = "") -> str:
-    title = "<h1>Residae</h1><p>What a 16× bottleneck keeps of a picture</p>"
-    theme = '<button type="button" id="theme" aria-label="Light or dark">◐</button>'
-    return f'<header>{title}<p class="device">{html.escape(device)}</p>{theme}</header>'
-
-
-def note(words: str) -> str:
-    return f'<p class="note">{html.escape(words)}</p>'
-
-
-def sentences(report: Reconstruction) -> str:
-    """What the picture costs, and where its error sits."""
-    words = [errors(report), *report.notices]
+def report_sentences(report: Reconstruction) -> str:
+    """What the file costs, where the error is, and the notices about the picture."""
+    sentences = [error_sentence(report), *report.notices]
     if report.compressed:
         size = len(report.compressed.data)
         times = report.raw_bytes / size
-        than = f", {times:,.0f} times less than its pixels" if times >= 1 else ""
-        words.insert(0, f"This picture costs {kilobytes(size)}{than}.")
-    return f"<p>{html.escape(' '.join(words))}</p>"
+        comparison = f", {times:,.0f} times smaller than the raw pixels" if times >= 1 else ""
+        sentences.insert(0, f"The file takes {kilobytes(size)}{comparison}.")
+    return f"<p>{html.escape(' '.join(sentences))}</p>"
 
 
-def errors(report: Reconstruction) -> str:
+def error_sentence(report: Reconstruction) -> str:
     """Where the error is."""
-    pair = report.original, report.decoding.pixels
-    return heatmaps.where_error(*pair)
+    return heatmaps.where_error(report.original, report.decoding.pixels)
+
+
+def edited_sentence(report: Reconstruction, unedited: float) -> str:
+    """What the edits cost, `unedited` being the PSNR without them."""
+    change = report.psnr - unedited
+    comparison = "the same as unedited"
+    if not math.isclose(report.psnr, unedited, abs_tol=0.005):
+        comparison = f"{decibels(abs(change))} {'more' if change > 0 else 'less'} than unedited"
+    return f"<p><b>{decibels(report.psnr)}</b>, {comparison}. {html.escape(error_sentence(report))}</p>"
+
+
+# Channels
 
 
 def channel_sentence(bits: Any) -> str:
+    """Which channels take most of the bits, of which there are (C,)."""
     return f"<p>{html.escape(heatmaps.where_bits(bits))}</p>"
 
 
-def channel_numbers(values: Any) -> str:
+def channel_figures(values: Any) -> str:
+    """Statistics of the (h, w) values of a channel."""
     statistics = heatmaps.channel_statistics(values)
-    words = (
-        f"mean {statistics.mean:.4g}, spread {statistics.standard_deviation:.4g}, "
+    figures = (
+        f"mean {statistics.mean:.4g}, standard deviation {statistics.standard_deviation:.4g}, "
         f"range {statistics.minimum:.4g} to {statistics.maximum:.4g}"
     )
-    return words.replace("-", "\N{MINUS SIGN}")
+    return figures.replace("-", "\N{MINUS SIGN}")
 
 
-def edited_sentence(report: Reconstruction, before: float) -> str:
-    """What the edits have cost."""
-    words = "as it was"
-    if not math.isclose(report.psnr, before, abs_tol=0.005):
-        change = report.psnr - before
-        words = f"{decibels(abs(change))} {'more' if change > 0 else 'less'} than unedited"
-    return f"<p><b>{decibels(report.psnr)}</b>, {words}. {html.escape(errors(report))}</p>"
+# Files
 
 
-def contents(info: FileInfo) -> str:
-    """What a file says of itself."""
+def file_figures(info: FileInfo) -> str:
+    """What the header of a `.rae` file says."""
     return definition_list(
         {
             "Picture": f"{info.width:,} × {info.height:,} px, {'color' if info.color else 'gray'}",
@@ -131,43 +125,72 @@ def contents(info: FileInfo) -> str:
     )
 
 
-def results(comparison: Comparison) -> str:
-    """The table at equal bytes."""
+def short_name(name: str) -> str:
+    """A file's name that can be shown and written: printable, without separators, at most MAX_NAME characters."""
+    clean = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name)
+    return clean if len(clean) <= MAX_NAME else f"{clean[: MAX_NAME - 16]}…{clean[-15:]}"
+
+
+# Comparisons
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """Bytes, PSNR, SSIM and MS-SSIM of each codec."""
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Codec", "Bytes", "PSNR", "SSIM", "MS-SSIM"))
     rows = ""
-    for c in comparison.results:
-        cells = (f"{c.bytes:,}", decibels(c.psnr), similarity(c.ssim), similarity(c.ms_ssim))
-        if c.pixels is None:
-            rows += f'<tr><th scope="row">{c.name}</th><td colspan="4">cannot keep it in so few</td></tr>'
+    for result in comparison.results:
+        if result.pixels is None:
+            cells = '<td colspan="4">cannot make a file this small</td>'
         else:
-            rows += f'<tr><th scope="row">{c.name}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+            figures = (decibels(result.psnr), similarity(result.ssim), similarity(result.ms_ssim))
+            cells = "".join(f"<td>{figure}</td>" for figure in (f"{result.bytes:,}", *figures))
+        rows += f'<tr><th scope="row">{result.name}</th>{cells}</tr>'
     return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def verdict(comparison: Comparison) -> str:
-    """Who is ahead in PSNR at these bytes, as it is shown: to two digits."""
+    """Which codecs have less, as much or more PSNR than ours, as rounded in the table."""
     ours, *others = comparison.results
-    able = [c for c in others if c.pixels is not None]
-    own, shown = round(ours.psnr, 2), {c.name: round(c.psnr, 2) for c in able}
-    words = [f"At {ours.bytes:,} bytes this network has {decibels(ours.psnr)}."]
-    for which, baselines in (
+    own, shown = round(ours.psnr, 2), {c.name: round(c.psnr, 2) for c in others if c.pixels is not None}
+    sentences = [f"At {ours.bytes:,} bytes this network has {decibels(ours.psnr)}."]
+    for comparative, names in (
         ("less", [name for name, psnr in shown.items() if psnr < own]),
         ("as much", [name for name, psnr in shown.items() if psnr == own]),
         ("more", [name for name, psnr in shown.items() if psnr > own]),
     ):
-        if baselines:
-            words.append(f"{enumerated(baselines)} {'has' if len(baselines) == 1 else 'have'} {which}.")
+        if names:
+            sentences.append(f"{join_names(names)} {'has' if len(names) == 1 else 'have'} {comparative}.")
     unable = [c.name for c in others if c.pixels is None]
     if unable:
-        words.append(f"{enumerated(unable)} cannot keep it in so few.")
-    return f"<p>{' '.join(words)}</p>"
+        sentences.append(f"{join_names(unable)} cannot make a file this small.")
+    return f"<p>{' '.join(sentences)}</p>"
 
 
-def enumerated(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
+    """Such as `JPEG, WebP and AVIF`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def short(name: str) -> str:
-    """A file's name as it may be shown and written: printable, without separators, at most 40 characters."""
-    clean = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in name)
-    return clean if len(clean) <= 40 else f"{clean[:24]}…{clean[-15:]}"
+# Numbers
+
+
+def decibels(value: float) -> str:
+    """A PSNR, which is infinite for an exact copy."""
+    return "∞ dB" if math.isinf(value) else f"{value:.2f} dB"
+
+
+def similarity(value: float) -> str:
+    """An SSIM, which is not a number for a picture that is too small for it."""
+    return "–" if math.isnan(value) else f"{value:.4f}"
+
+
+def kilobytes(size: int) -> str:
+    return f"{size / 1000:,.1f} kB" if size >= 1000 else f"{size} bytes"
+
+
+def ratio(size: int, file_size: int) -> str:
+    return f"{size / file_size:.3g} : 1" if size < 100 * file_size else f"{size / file_size:,.0f} : 1"
+
+
+def fewer(times: float) -> str:
+    return f"{times:.1f}× fewer" if times >= 1 else f"{1 / times:.1f}× more"

@@ -1,4 +1,4 @@
-"""How the page looks: theme, style sheet, and the script that the browser needs."""
+"""How the page looks: its theme, style sheet and script."""
 
 import gradio as gr
 

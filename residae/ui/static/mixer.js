@@ -1,18 +1,13 @@
-// The latent's mixing desk: a strip for each channel. `props.value` is { strips: [{ picture, share }], take }.
-const make = (tag, attributes = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), attributes);
-  node.append(...children);
-  return node;
-};
-const desk = element.querySelector(".strips");
-let strips = [], take = null;
+// The mixer: a strip for each latent channel. `props.value` is { strips: [{ picture, share }], reset }.
+const mixer = element.querySelector(".strips");
+let strips = [], lastReset = null;
 
 function gains() {
   const solo = strips.some((s) => s.solo.ariaPressed === "true");
   return strips.map((s) => s.mute.ariaPressed === "true" || (solo && s.solo.ariaPressed !== "true") ? 0 : Number(s.gain.value));
 }
 
-function told() {
+function sendGains() {
   const now = gains();
   strips.forEach((s, i) => {
     s.root.classList.toggle("silent", now[i] === 0);
@@ -24,16 +19,16 @@ function told() {
 function strip(number) {
   const image = make("img", { alt: "" }), share = make("span", { className: "share" });
   const look = make("button", { type: "button", className: "look", onclick: () => trigger("select", { index: number - 1 }) }, image);
-  const toggle = (letter, word) => {
-    const button = make("button", { type: "button", textContent: letter, ariaPressed: "false", ariaLabel: `${word} channel ${number}` });
-    button.onclick = () => { button.ariaPressed = String(button.ariaPressed !== "true"); told(); };
+  const toggle = (letter, action) => {
+    const button = make("button", { type: "button", textContent: letter, ariaPressed: "false", ariaLabel: `${action} channel ${number}` });
+    button.onclick = () => { button.ariaPressed = String(button.ariaPressed !== "true"); sendGains(); };
     return button;
   };
   const mute = toggle("M", "Mute"), solo = toggle("S", "Solo"), level = make("span", { className: "level", textContent: "×1.00" });
   const gain = make("input", { type: "range", min: 0, max: 2, step: 0.05, value: 1, ariaLabel: `Scale channel ${number}` });
   gain.oninput = () => { level.textContent = `×${Number(gain.value).toFixed(2)}`; };
-  gain.onchange = told;
-  gain.ondblclick = () => { gain.value = 1; told(); };
+  gain.onchange = sendGains;
+  gain.ondblclick = () => { gain.value = 1; sendGains(); };
   const root = make("div", { className: "strip", role: "group", ariaLabel: `Channel ${number}` },
     look, make("div", { className: "name" }, make("b", { textContent: number }), share),
     make("div", { className: "buttons" }, mute, solo), gain, level);
@@ -41,25 +36,25 @@ function strip(number) {
 }
 
 function draw() {
-  const { strips: given = [], take: now } = props.value || {};
+  const { strips: given = [], reset } = props.value || {};
   if (strips.length !== given.length) {
     strips = given.map((_, i) => strip(i + 1));
-    desk.replaceChildren(...strips.map((s) => s.root));
+    mixer.replaceChildren(...strips.map((s) => s.root));
   }
   given.forEach((one, i) => {
-    const s = strips[i], words = one.share === null ? "" : one.share < 0.005 ? "<1 %" : `${Math.round(100 * one.share)} %`;
+    const s = strips[i], share = one.share === null ? "" : one.share < 0.005 ? "<1 %" : `${Math.round(100 * one.share)} %`;
     s.image.src = one.picture.url;
-    s.share.textContent = words;
-    s.look.ariaLabel = `Look at channel ${i + 1}${words ? `, ${words} of the bits` : ""}`;
+    s.share.textContent = share;
+    s.look.ariaLabel = `Look at channel ${i + 1}${share ? `, ${share} of the bits` : ""}`;
     s.root.style.setProperty("--share", one.share ?? 0);
   });
-  if (now && now !== take) strips.forEach((s) => { // reset; 0 leaves all as it is
+  if (reset && reset !== lastReset) strips.forEach((s) => {
     s.mute.ariaPressed = s.solo.ariaPressed = "false";
     s.gain.value = 1;
     s.level.textContent = "×1.00";
     s.root.classList.remove("silent");
   });
-  take = now || take;
+  lastReset = reset || lastReset;
 }
 watch("value", draw);
 draw();

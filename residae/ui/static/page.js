@@ -1,3 +1,4 @@
+// The page's own script: pasted pictures, slider releases, scrolling, light and dark.
 document.addEventListener("paste", (event) => {
   const input = document.querySelector("#upload input[type=file]");
   const pictures = [...event.clipboardData.files];
@@ -7,7 +8,7 @@ document.addEventListener("paste", (event) => {
   input.files = transfer.files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
 });
-// Gradio tells of a slider's release by pointer only: let the keyboard and the number beside it count as well.
+// Gradio reports a slider's release by pointer only: let the keyboard and the number beside it count as well.
 const release = (event) => {
   const range = event.target.closest(".block")?.querySelector("input[type=range]");
   const typed = event.type === "change" && event.target.type === "number";
@@ -17,16 +18,16 @@ const release = (event) => {
 };
 document.addEventListener("change", release);
 document.addEventListener("keyup", release);
-// On a phone the stage lies above the controls: whoever chooses a picture there wants to see it.
-const look = (event) => {
+// On a phone the stage is above the controls: scroll to it when a picture is chosen there.
+const showStage = (event) => {
   const stage = document.querySelector("#stage");
   if (!event.target.closest("#upload input[type=file], #examples button") || stage.getBoundingClientRect().top > -200) return;
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  stage.scrollIntoView({ behavior: calm ? "instant" : "smooth" });
+  const reduced = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  stage.scrollIntoView({ behavior: reduced ? "instant" : "smooth" });
 };
-document.addEventListener("change", look);
-document.addEventListener("click", look);
+document.addEventListener("change", showStage);
+document.addEventListener("click", showStage);
 document.addEventListener("click", (event) => {
   if (event.target.closest("#theme")) document.body.classList.toggle("dark");
-  event.target.closest("[role=tab]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone they pass the edge
+  event.target.closest("[role=tab]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone some are beyond the edge
 });

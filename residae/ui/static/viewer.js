@@ -1,10 +1,5 @@
-// The light table: pictures of one size under one zoom. `props.value` is described in viewer.py.
+// The light table: pictures of one size under one zoom. viewer.py describes `props.value`.
 const $ = (selector) => element.querySelector(selector);
-const make = (tag, attributes = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), attributes);
-  node.append(...children);
-  return node;
-};
 const stage = $(".stage"), bar = $(".views"), maps = $(".maps"), readout = $(".readout"), key = $(".key");
 const fitButton = $(".fit"), oneButton = $(".one");
 const view = { index: 0, signed: false, zoom: null, x: 0.5, y: 0.5, divide: 0.5 }; // zoom: CSS pixels per pixel; null fits
@@ -20,13 +15,13 @@ function pressed(buttons, chosen) {
 }
 
 function columns(count) {
-  // as many as make the pictures largest; empty places count against a number
+  // The number that makes the pictures largest; empty places count against it
   const [width, height] = sizeNow(), box = stage.getBoundingClientRect();
-  let best = 1, most = 0;
+  let best = 1, largest = 0;
   for (let n = 1; n <= count; n++) {
     const rows = Math.ceil(count / n), filled = count / (n * rows);
-    const worth = Math.min(box.width / n / width, (box.height / rows - 22) / height) * filled ** 0.5;
-    if (worth > most) [best, most] = [n, worth];
+    const area = Math.min(box.width / n / width, (box.height / rows - 22) / height) * filled ** 0.5;
+    if (area > largest) [best, largest] = [n, area];
   }
   return best;
 }
@@ -54,7 +49,7 @@ function build() {
   const shown = current.panes.map((i) => panes[i]);
   maps.hidden = !shown.some((pane) => pane.signed);
   pressed(maps, Number(view.signed));
-  // A picture that is there stays there until the new one has come: no frame is ever empty.
+  // A picture stays until its successor has loaded, so that no frame is ever empty.
   const layout = `${view.index} ${shown.length}`;
   if (stage.dataset.layout === layout && frames.length) return refresh(current, shown);
   stage.dataset.layout = layout;
@@ -88,7 +83,7 @@ function refresh(current, shown) {
   const images = [...stage.querySelectorAll(".frame img")];
   const panes = shown.filter((pane) => pane.picture);
   Promise.allSettled(panes.map((pane) => Object.assign(new Image(), { src: address(pane) }).decode())).then(() => {
-    if (round !== loading) return; // newer ones are on their way
+    if (round !== loading) return; // newer pictures are loading
     images.forEach((node, i) => { if (node.getAttribute("src") !== address(panes[i])) node.src = address(panes[i]); node.alt = panes[i].alt; });
     if (!current.wipe) [...stage.querySelectorAll("figcaption")].forEach((c, i) => {
       c.firstChild.textContent = shown[i].name; c.lastChild.textContent = shown[i].caption || "";
@@ -169,7 +164,7 @@ const within = (event, frame) => {
   return { x: event.clientX - box.left, y: event.clientY - box.top };
 };
 
-// What lies under the pointer
+// Values under the pointer
 
 async function pixelsOf(url) {
   if (!canvases.has(url)) {
@@ -197,12 +192,12 @@ async function read(event, frame) {
     return [...context.getImageData(u, v, 1, 1).data].slice(0, 3);
   }));
   const gray = samples.every(([r, g, b]) => r === g && g === b);
-  let words = samples.map((s) => gray ? s[0] : s.join(" ")).join(" → ");
+  let text = samples.map((s) => gray ? s[0] : s.join(" ")).join(" → ");
   if (samples.length === 2) {
     const [a, b] = samples, off = Math.sqrt(a.reduce((sum, _, c) => sum + (b[c] - a[c]) ** 2, 0) / 3);
-    words += `, error ${gray ? String(b[0] - a[0]).replace("-", "\u2212") : off.toFixed(1)}`;
+    text += `, error ${gray ? String(b[0] - a[0]).replace("-", "\u2212") : off.toFixed(1)}`;
   }
-  readout.textContent = `${x}, ${y}: ${words}`;
+  readout.textContent = `${x}, ${y}: ${text}`;
   readout.title = `x, y: ${measured.map((pane) => pane.name).join(" → ")}, in gray levels`;
 }
 
@@ -266,7 +261,7 @@ new ResizeObserver(() => {
 let size = "";
 watch("value", () => {
   const next = String(value().size);
-  if (value().fresh && next !== size) Object.assign(view, { zoom: null, x: 0.5, y: 0.5 });
+  if (next !== size) Object.assign(view, { zoom: null, x: 0.5, y: 0.5 });
   size = next;
   build();
 });

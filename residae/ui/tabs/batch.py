@@ -14,28 +14,34 @@ from residae.errors import ResidaeError
 from residae.metrics import bits_per_pixel
 from residae.progress import Progress, between
 from residae.ui.cache import open_at_size
-from residae.ui.components import MODEL, PLAIN, work_line
+from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
 from residae.ui.store import get_pipeline, save_result
-from residae.ui.text import alert, note, short
+from residae.ui.text import alert, note, short_name
 from residae.ui.work import Stopped, Updates, progress_reporter, report_errors, supersede_background
 
 COLUMNS = ("Picture", "Width", "Height", "Bytes", "bpp", "PSNR, dB", "SSIM", "Encode, s", "Decode, s", "Note")
 WIDTHS: list[str | int] = [140, 70, 74, 74, 76, 94, 76, 96, 98, 260]  # px
 TYPES: Any = ["str", *["number"] * 8, "str"]
-MOST = 200
-FORMULA = ("=", "+", "-", "@")  # how one begins
+MAX_PICTURES = 200
+FORMULA_MARKS = ("=", "+", "-", "@")  # a spreadsheet takes text that starts with one for a formula
 NOTE = (
-    f"Color, quality and working size are as on the other tabs. Up to {MOST} pictures at a time; what is done stays "
-    "when you stop."
+    f"Color mode, quality and working size are those at the left. Up to {MAX_PICTURES} pictures at a time. When you "
+    "stop, the finished ones are kept."
 )
 
 
-class Batch:
-    def __init__(self, checkpoint: gr.Dropdown, settings: list[Any]) -> None:
-        self.files = gr.File(label="Drop or choose many pictures", file_count="multiple", elem_id="batch", height=180)
-        self.run = gr.Button("Compress them all", variant="primary", elem_id="batch-run")
+class BatchTab:
+    """The tab Batch.
+
+    Shows a table with a row for each picture, to download as CSV, and the files, to download as ZIP. It holds no state.
+    A button compresses the pictures that were uploaded.
+    """
+
+    def __init__(self) -> None:
+        self.upload = gr.File(label="Drop or choose many pictures", file_count="multiple", elem_id="batch", height=180)
+        self.run = gr.Button("Compress all", variant="primary", elem_id="batch-run")
         gr.HTML(note(NOTE))
-        self.status = work_line("batch-status")
+        self.status = status_line("batch-status")
         self.table = gr.Dataframe(
             headers=[*COLUMNS],
             datatype=TYPES,
@@ -50,12 +56,15 @@ class Batch:
         with gr.Row():
             self.csv = gr.DownloadButton("Table as CSV", interactive=False, elem_id="batch-csv")
             self.zip = gr.DownloadButton("Files as ZIP", interactive=False, elem_id="batch-zip")
-        self.run.click(supersede_background, **PLAIN).then(
+
+    def wire(self, checkpoint: gr.Dropdown, settings: list[Any]) -> None:
+        """Connect the events. `settings` are the components for color, working size and quality."""
+        self.run.click(supersede_background, **QUICK_EVENT).then(
             self.compress_all,
-            [self.files, checkpoint, *settings],
+            [self.upload, checkpoint, *settings],
             [self.table, self.status, self.csv, self.zip],
             show_progress_on=self.status,
-            **MODEL,
+            **NETWORK_EVENT,
         )
 
     def compress_all(
@@ -68,65 +77,67 @@ class Batch:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Compress and rebuild each picture; a bad one gets its sentence in the table."""
+        """Compress and decode each picture. For one that cannot be opened, the table says why."""
         if not paths:
             yield {self.status: alert("Choose some pictures first.")}
             return
-        work = self._rows(paths[:MOST], checkpoint, color, side, quality, progress_reporter(progress, request))
+        report_progress = progress_reporter(progress, request)
+        work = self.compress_each(paths[:MAX_PICTURES], checkpoint, color, side, quality, report_progress)
         yield from report_errors(self.status, work)
 
-    def _rows(
-        self, paths: list[str], checkpoint: str, color: bool, side: int, quality: float, tell: Progress
+    def compress_each(
+        self, paths: list[str], checkpoint: str, color: bool, side: int, quality: float, progress: Progress | None
     ) -> Iterator[Updates]:
+        """Clear the results of an earlier batch, add a row for each picture, then offer the table and the archive."""
         rows: list[list[Any]] = []
-        none_yet = {button: gr.DownloadButton(interactive=False) for button in (self.csv, self.zip)}
-        yield {self.table: [], self.status: "", **none_yet}
+        no_downloads = {button: gr.DownloadButton(interactive=False) for button in (self.csv, self.zip)}
+        yield {self.table: [], self.status: "", **no_downloads}
         with tempfile.TemporaryFile() as file:
             with zipfile.ZipFile(file, "w") as archive:
                 try:
                     for number, path in enumerate(paths):
-                        part = between(tell, number / len(paths), (number + 1) / len(paths))
-                        row, data = measured(path, checkpoint, color, side, quality, part)
+                        part = between(progress, number / len(paths), (number + 1) / len(paths))
+                        row, data = compress_one(path, checkpoint, color, side, quality, part)
                         rows.append(row)
                         if data:
-                            archive.writestr(f"{number + 1:03}-{short(Path(path).stem)}.rae", data)
+                            archive.writestr(f"{number + 1:03}-{short_name(Path(path).stem)}.rae", data)
                         yield {self.table: rows, self.status: f"<p>{number + 1} of {len(paths)} done.</p>"}
                 except Stopped:
                     yield {self.status: f"<p>Stopped after {len(rows)} of {len(paths)}.</p>"}
             file.seek(0)
-            yield self._kept(rows, file.read())
-
-    def _kept(self, rows: list[list[Any]], archive: bytes) -> Updates:
-        updates = {}
-        for button, data, name in (
-            (self.csv, as_csv(rows).encode(), "residae.csv"),
-            (self.zip, archive, "residae.zip"),
-        ):
-            path = save_result(data, name)
-            updates[button] = gr.DownloadButton(value=path, interactive=bool(rows))
-        return updates
+            yield {
+                button: gr.DownloadButton(value=save_result(data, name), interactive=bool(rows))
+                for button, data, name in (
+                    (self.csv, as_csv(rows).encode(), "residae.csv"),
+                    (self.zip, file.read(), "residae.zip"),
+                )
+            }
 
 
 def as_csv(rows: list[list[Any]]) -> str:
-    """The table as text, in which no file's name is a formula to a spreadsheet."""
+    """The table as CSV. Text that a spreadsheet would take for a formula gets an apostrophe in front."""
     text = io.StringIO()
-    safe = ([f"'{c}" if isinstance(c, str) and c.startswith(FORMULA) else c for c in row] for row in rows)
+    safe = ([f"'{c}" if isinstance(c, str) and c.startswith(FORMULA_MARKS) else c for c in row] for row in rows)
     csv.writer(text).writerows([COLUMNS, *safe])
     return text.getvalue()
 
 
-def measured(
+def compress_one(
     path: str, checkpoint: str, color: bool, side: int, quality: float, progress: Progress | None
 ) -> tuple[list[Any], bytes | None]:
-    """A row of the table, and the file that it is about."""
-    name = short(Path(path).name)
+    """Compress and decode a picture.
+
+    Returns:
+        The row of the table, and the content of the `.rae` file; None where the picture cannot be opened.
+    """
+    name = short_name(Path(path).name)
     try:
         report = get_pipeline(checkpoint).reconstruct(open_at_size(path, side), color, quality, progress)
     except ResidaeError as error:
         return [name, *[None] * 8, str(error)], None
     encoding, data = report.encoding, report.compressed.data if report.compressed else b""
-    size, rate = len(data), bits_per_pixel(len(data), encoding.width, encoding.height)
-    quality_figures = [round(report.psnr, 2), round(report.ssim, 4)]
+    rate = bits_per_pixel(len(data), encoding.width, encoding.height)
+    size = [encoding.width, encoding.height, len(data), round(rate, 4)]
+    distortion = [round(report.psnr, 2), round(report.ssim, 4)]
     times = [round(encoding.seconds, 2), round(report.decoding.seconds, 2)]
-    figures = [encoding.width, encoding.height, size, round(rate, 4), *quality_figures, *times]
-    return [name, *figures, " ".join(report.notices)], data
+    return [name, *size, *distortion, *times, " ".join(report.notices)], data

@@ -1,4 +1,4 @@
-"""The tab Equal bytes: what everybody's codecs do with as many bytes, and with others."""
+"""The tab Equal bytes: what other codecs make of the picture at the same bytes, and at other rates."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,23 +10,29 @@ from residae.compare import Comparison, compare
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
 from residae.progress import between
-from residae.ui.components import MODEL, work_line
+from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.state import CurrentResult
-from residae.ui.text import decibels, note, results, verdict
+from residae.ui.text import comparison_table, decibels, note, verdict
 from residae.ui.viewer import error_pane, light_table, pane, table
 from residae.ui.work import Priority, Updates, progress_reporter, report_errors
 
 NOTE = (
-    "Each codec's own quality is searched for the best file that is no larger than ours. All error maps share one "
-    "scale. The chart takes each at the bytes of our file at several qualities."
+    "Each codec uses its highest quality that fits into the bytes of our file. All error maps share one scale. The "
+    "chart compares the codecs at the bytes of our file at several qualities."
 )
 
 
-class EqualBytes:
-    def __init__(self, tab: gr.State, shown: gr.State) -> None:
-        self.compared = gr.State()
-        self.table = light_table("baselines", "The picture by each codec, at as many bytes, appears here.")
-        self.status = work_line("baselines-status")
+class EqualBytesTab:
+    """The tab Equal bytes.
+
+    Shows the picture by each codec at the same bytes, error maps, a table and a rate-distortion chart. It holds the
+    result that was compared. When the tab is open, it follows the current result; a button measures again.
+    """
+
+    def __init__(self, open_tab: gr.State, current: gr.State) -> None:
+        self.current, self.compared = current, gr.State()
+        self.table = light_table("baselines", "The picture by each codec at equal bytes appears here.")
+        self.status = status_line("baselines-status")
         with gr.Row():
             with gr.Column(min_width=320):
                 self.figures = gr.HTML(elem_id="baselines-figures", apply_default_css=False)
@@ -35,76 +41,83 @@ class EqualBytes:
                 self.chart = gr.HTML(elem_id="curves", apply_default_css=False)
         self.again = gr.Button("Measure again", size="sm", elem_id="measure-again")
         self.outputs = [self.compared, self.table, self.status, self.figures, self.chart]
-        self.refreshing: dict[str, Any] = {
+        self.refresh_event: dict[str, Any] = {
             "fn": self.refresh,
-            "inputs": [tab, shown, self.compared],
+            "inputs": [open_tab, current, self.compared],
             "outputs": self.outputs,
             "show_progress_on": self.status,
         }
-        self.again.click(self.again_from, shown, self.outputs, show_progress_on=self.status, **MODEL)
 
-    def again_from(
+    def wire(self) -> None:
+        """Connect the events of the tab's own components; `Page` connects `refresh_event`."""
+        self.again.click(self.measure_again, self.current, self.outputs, show_progress_on=self.status, **NETWORK_EVENT)
+
+    def measure_again(
         self,
-        shown: CurrentResult | None,
+        current: CurrentResult | None,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        yield from self.refresh("equal", shown, None, request, progress)
+        """Compare the current result, even if it was compared already."""
+        yield from self.refresh("equal", current, None, request, progress)
 
     def refresh(
         self,
-        tab: str,
-        shown: CurrentResult | None,
+        open_tab: str,
+        current: CurrentResult | None,
         compared: CurrentResult | None,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Compare what is shown now, if that is not what is compared already."""
+        """Compare the current result, if the tab is open and it was not compared already."""
 
         def work() -> Iterator[Updates]:
-            if tab != "equal" or shown is None or shown == compared:
+            if open_tab != "equal" or current is None or current == compared:
                 return
-            if shown.compressed is None:
-                yield {self.status: "<p>The unquantized latent has no file to compare: untick Skip the file.</p>"}
+            if current.compressed is None:
+                yield {self.status: "<p>There is no file to compare with: the unquantized latent is shown.</p>"}
                 return
-            tell = progress_reporter(progress, request, "Encoding with each codec.", Priority.BACKGROUND)
-            pipeline = shown.pipeline
-            report = pipeline.decode_and_measure(
-                shown.picture(), shown.encoding, shown.compressed, progress=between(tell, 0, 0.1)
+            report_progress = progress_reporter(progress, request, "Encoding with each codec.", Priority.BACKGROUND)
+            report = current.pipeline.decode_and_measure(
+                current.picture(), current.encoding, current.compressed, progress=between(report_progress, 0, 0.1)
             )
-            for number, comparison in enumerate(compare(pipeline, report, between(tell, 0.1, 1))):
-                if number == 0:
-                    yield {self.compared: None, **self._side_by_side(report, comparison)}
-                yield {self.chart: chart(report, comparison)}
-            yield {self.compared: shown}
+            comparisons = compare(current.pipeline, report, between(report_progress, 0.1, 1))
+            first = next(comparisons)
+            yield {self.compared: None, **self._side_by_side(report, first), self.chart: draw_curves(report, first)}
+            for comparison in comparisons:
+                yield {self.chart: draw_curves(report, comparison)}
+            yield {self.compared: current}  # only now, so that a comparison that ended early starts again
 
         yield from report_errors(self.status, work())
 
     def _side_by_side(self, report: Reconstruction, comparison: Comparison) -> Updates:
-        original = comparison.original
-        present = [c.pixels for c in comparison.results if c.pixels is not None]
-        scale = max(heatmaps.error_scale(original, pixels) for pixels in present)
-        panes = [pane("Original", "The original picture", original)]
+        """The pictures and error maps of all codecs, the table and the verdict."""
+        original, size = comparison.original, comparison.results[0].bytes
+        decoded = [result.pixels for result in comparison.results if result.pixels is not None]
+        scale = max(heatmaps.error_scale(original, pixels) for pixels in decoded)
+        pictures = [pane("Original", "The original picture", original)]
         errors = []
-        for c in comparison.results:
-            if c.pixels is None:
-                panes.append(pane(c.name, f"{c.name} cannot keep it in {comparison.results[0].bytes:,} bytes.", None))
+        for result in comparison.results:
+            if result.pixels is None:
+                sentence = f"{result.name} cannot compress this picture to {size:,} bytes."
+                pictures.append(pane(result.name, sentence, None))
                 continue
-            caption = decibels(c.psnr)
-            panes.append(pane(c.name, f"The picture as {c.name} keeps it", c.pixels, caption))
-            errors.append(error_pane(c.name, original, c.pixels, scale, caption))
-        shown: list[dict[str, Any]] = [
-            {"name": "Pictures", "panes": [*range(len(panes))]},
-            {"name": "Errors", "panes": [*range(len(panes), len(panes) + len(errors))], "key": True},
+            caption = decibels(result.psnr)
+            pictures.append(pane(result.name, f"The picture decoded by {result.name}", result.pixels, caption))
+            errors.append(error_pane(result.name, original, result.pixels, scale, caption))
+        views: list[dict[str, Any]] = [
+            {"name": "Pictures", "panes": [*range(len(pictures))]},
+            {"name": "Errors", "panes": [*range(len(pictures), len(pictures) + len(errors))], "key": True},
         ]
         return {
-            self.table: table([*panes, *errors], shown, original.shape[:2], scale, fresh=True),
+            self.table: table([*pictures, *errors], views, original.shape[:2], scale),
             self.status: verdict(comparison),
-            self.figures: results(comparison),
+            self.figures: comparison_table(comparison),
         }
 
 
-def chart(report: Reconstruction, comparison: Comparison) -> str:
+def draw_curves(report: Reconstruction, comparison: Comparison) -> str:
+    """The rate-distortion chart, with a mark at the rate of our file."""
     curves = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in comparison.curves.items()}
-    marked = bits_per_pixel(comparison.results[0].bytes, report.encoding.width, report.encoding.height)
-    return charts.rate_distortion_chart(curves, marked)
+    rate = bits_per_pixel(comparison.results[0].bytes, report.encoding.width, report.encoding.height)
+    return charts.rate_distortion_chart(curves, rate)

@@ -1,4 +1,4 @@
-"""The tab Files: from .rae files to their pictures, and what is inside."""
+"""The tab Files: decode `.rae` files, and show what they contain."""
 
 import html
 from collections.abc import Iterator
@@ -9,64 +9,73 @@ import gradio as gr
 from residae import charts
 from residae.errors import ResidaeError
 from residae.progress import Progress, between
-from residae.ui.components import MODEL, PLAIN, work_line
+from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
 from residae.ui.store import get_pipeline, read_upload
-from residae.ui.text import alert, channel_sentence, contents, short
+from residae.ui.text import alert, channel_sentence, file_figures, short_name
 from residae.ui.viewer import light_table, pane, table
 from residae.ui.work import Updates, progress_reporter, report_errors, supersede_background
 
 
-class Files:
-    def __init__(self, checkpoint: gr.Dropdown) -> None:
-        self.rae = gr.File(label="Drop or choose .rae files", file_count="multiple", elem_id="rae", height=110)
-        self.status = work_line("files-status")
-        self.table = light_table("opened", "A .rae file becomes its picture here.")
+class FilesTab:
+    """The tab Files.
+
+    Shows the pictures in `.rae` files, what their headers say, and which channels take the bits; the pictures can be
+    downloaded as PNG. It holds no state. Uploading files decodes them.
+    """
+
+    def __init__(self) -> None:
+        self.upload = gr.File(label="Drop or choose .rae files", file_count="multiple", elem_id="rae", height=110)
+        self.status = status_line("files-status")
+        self.table = light_table("opened", "Pictures decoded from .rae files appear here.")
         self.pictures = gr.File(label="The pictures, as PNG", file_count="multiple", visible=False, elem_id="pictures")
         self.figures = gr.HTML(elem_id="opened-figures", apply_default_css=False)
-        self.rae.upload(supersede_background, **PLAIN).then(
-            self.open,
-            [self.rae, checkpoint],
-            [self.rae, self.table, self.figures, self.pictures, self.status],
+
+    def wire(self, checkpoint: gr.Dropdown) -> None:
+        """Connect the events."""
+        self.upload.upload(supersede_background, **QUICK_EVENT).then(
+            self.decode,
+            [self.upload, checkpoint],
+            [self.upload, self.table, self.figures, self.pictures, self.status],
             show_progress_on=self.status,
-            trigger_mode="multiple",  # or files that come while others are opened would be lost
-            **MODEL,
+            trigger_mode="multiple",  # files that come while others are decoded would otherwise be lost
+            **NETWORK_EVENT,
         )
 
-    def open(
+    def decode(
         self,
         paths: list[str],
         checkpoint: str,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """The pictures in .rae files, one after the other; a bad one is named, and does not keep the others."""
-        work = self._opened(paths, checkpoint, progress_reporter(progress, request, "Decoding."))
+        """Decode files one after another. A file that cannot be decoded is named, and the others go on."""
+        work = self._decode_each(paths, checkpoint, progress_reporter(progress, request, "Decoding."))
         yield from report_errors(self.status, work)
 
-    def _opened(self, paths: list[str], checkpoint: str, tell: Progress) -> Iterator[Updates]:
+    def _decode_each(self, paths: list[str], checkpoint: str, progress: Progress) -> Iterator[Updates]:
         panes: list[dict[str, object]] = []
-        shown, details, files, failures = [], "", [], ""
+        views, figures, files, alerts = [], "", [], ""
         for number, path in enumerate(paths):
-            name, part = short(Path(path).name), between(tell, number / len(paths), (number + 1) / len(paths))
+            name, part = short_name(Path(path).name), between(progress, number / len(paths), (number + 1) / len(paths))
             try:
                 data = read_upload(path)
                 info, decoding = get_pipeline(checkpoint).read(data, part)
             except ResidaeError as error:
-                failures += alert(f"{name}: {error}")
+                alerts += alert(f"{name}: {error}")
                 continue
-            shown.append({"name": name, "panes": [len(panes)], "size": [info.width, info.height]})
-            panes.append(opened := pane(short(Path(path).stem), f"The picture in {name}", decoding.pixels))
+            views.append({"name": name, "panes": [len(panes)], "size": [info.width, info.height]})
+            panes.append(opened := pane(short_name(Path(path).stem), f"The picture in {name}", decoding.pixels))
             files.append(opened["picture"]["path"])
-            details += f"<h3>{html.escape(name)}</h3>" + contents(info) + inside(data, checkpoint)
-            yield {self.table: table(panes, shown, (info.height, info.width), 1, fresh=True), self.figures: details}
+            figures += f"<h3>{html.escape(name)}</h3>" + file_figures(info) + draw_channels(data, checkpoint)
+            yield {self.table: table(panes, views, (info.height, info.width), 1), self.figures: figures}
         done = f"<p>{len(files)} {'file' if len(files) == 1 else 'files'} opened.</p>" if files else ""
-        yield {self.rae: None, self.status: done + failures}
+        yield {self.upload: None, self.status: done + alerts}
         if files:
             yield {self.pictures: gr.File(files, visible=True)}
 
 
-def inside(data: bytes, checkpoint: str) -> str:
-    """Where the bits of a file went."""
+def draw_channels(data: bytes, checkpoint: str) -> str:
+    """A sentence and a chart of the bits of each channel."""
     codec = get_pipeline(checkpoint).codec
     opened = codec.decompress(data)
     bits = codec.channel_bits(opened.symbols, opened.info.quality).sum(0)

@@ -1,4 +1,4 @@
-"""The tab Latent lab: change the latent, and see what the decoder makes of it. Nothing is encoded again."""
+"""The tab Latent lab: change the latent and see what the decoder makes of it. Nothing is encoded again."""
 
 import time
 from collections.abc import Iterator
@@ -11,55 +11,77 @@ from residae import charts, heatmaps
 from residae.edit import Edits, channel_losses, reconstruct_edited
 from residae.image import cover, fit
 from residae.pipeline import Encoding, Reconstruction
-from residae.progress import between
+from residae.progress import Progress, between
 from residae.ui import static
 from residae.ui.cache import EXAMPLES, open_at_size
-from residae.ui.components import MODEL, PLAIN, our_pictures, slider, work_line
+from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, slider, status_line
 from residae.ui.state import CurrentResult
-from residae.ui.text import channel_numbers, channel_sentence, edited_sentence, note
-from residae.ui.viewer import as_file, light_table, pane, report_table, table
+from residae.ui.text import channel_figures, channel_sentence, edited_sentence, note
+from residae.ui.viewer import light_table, pane, png_file, report_table, table
 from residae.ui.work import Priority, Updates, progress_reporter, report_errors, supersede_background
 
-SCRIPT = static.read("mixer.js")
+SCRIPT = static.read("dom.js") + static.read("mixer.js")
 PLANES = ("Luma", "Blue chroma", "Red chroma")
-PREVIEW = 256  # pixels of the long side
+MAX_GAIN = 2.0  # as in mixer.js
+PREVIEW_SIDE = 256  # pixels
 NOTE = (
-    "M mutes, S plays alone, the slider scales what a channel deviates from its mean: in luma and chroma alike. All "
-    "tiles share one color scale: vivid ones vary most. The percentage is the channel's share of the file, luma and "
-    "chroma together. Press a tile to enlarge it."
+    "M mutes a channel, S plays it alone, and the slider scales its deviation from its mean, in luma and chroma alike. "
+    "All tiles share one color scale: vivid tiles vary most. The percentage is the channel's share of the file, luma "
+    "and chroma together. Press a tile to enlarge it."
 )
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """What edits start from: latents of what is shown, small and whole, and of the picture that is blended in."""
+class LabState:
+    """What edits start from.
 
-    shown: CurrentResult
-    small: Encoding
+    Attributes:
+        current: The result that is edited.
+        preview: Encoding of its picture at PREVIEW_SIDE.
+        whole: Its encoding, with the latents that its file holds.
+        blend_path: Of the picture that is blended in.
+        blend: Encodings of that picture, in the sizes of `preview` and `whole`.
+        edits: Those that the page shows; None until they are decoded at full size.
+    """
+
+    current: CurrentResult
+    preview: Encoding
     whole: Encoding
-    other: str | None = None
-    others: tuple[Encoding, Encoding] | None = None
-    edits: Edits | None = None  # those that the page shows whole
+    blend_path: str | None = None
+    blend: tuple[Encoding, Encoding] | None = None
+    edits: Edits | None = None
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """Names of the picture's planes."""
+        return PLANES[: len(self.whole.latents)]
 
 
-class Lab:
-    def __init__(self, tab: gr.State, shown: gr.State) -> None:
-        self.tab, self.shown = tab, shown
-        self.material, self.gains, self.other = gr.State(), gr.State(()), gr.State(EXAMPLES[1])
-        self.table = light_table("edited", "The picture from its edited latent appears here.")
-        self.status = work_line("lab-status")
+class LabTab:
+    """The tab Latent lab.
+
+    Shows the picture from its edited latent, a mixer with a strip for each channel, further edits, one channel
+    enlarged, and a chart of what each channel takes and is worth. It holds a LabState, the gains of the mixer and the
+    path of the picture to blend in. An edit decodes a preview, then the whole; when the tab is open, it follows the
+    current result.
+    """
+
+    def __init__(self, open_tab: gr.State, current: gr.State) -> None:
+        self.state, self.gains, self.blend_path = gr.State(), gr.State(()), gr.State(EXAMPLES[1])
+        self.table = light_table("edited", "The picture decoded from its edited latent appears here.")
+        self.status = status_line("lab-status")
         self.plane = gr.Radio(PLANES[:1], value=PLANES[0], show_label=False, container=False, visible=False)
         self.mixer = gr.HTML(
             html_template='<div class="strips"></div>', js_on_load=SCRIPT, apply_default_css=False, elem_id="mixer"
         )
         gr.HTML(note(NOTE))
         with gr.Row(elem_id="edits-row"):
-            self.step = slider(0, 3, value=0, step=0.1, label="Coarser steps", info="In standard deviations")
+            self.step = slider(0, 3, value=0, step=0.1, label="Rounding step", info="In standard deviations")
             self.noise = slider(0, 3, value=0, step=0.1, label="Noise", info="In standard deviations")
             self.blend = slider(0, 1, value=0, step=0.05, label="Blend", info="With the picture chosen below")
         with gr.Row(elem_id="blend-row"):
-            self.others = our_pictures("Picture to blend with", "Blend with {}", "others", selected=1)
-            self.other_upload = gr.File(label="Or one of yours", elem_id="other", height=84)
+            self.blend_examples = example_gallery("Picture to blend with", "Blend with {}", "others", selected=1)
+            self.blend_upload = gr.File(label="Or upload your own", elem_id="other", height=84)
             self.reset = gr.Button("Reset", size="sm", elem_id="reset", scale=0, min_width=120)
         with gr.Row():
             with gr.Column(min_width=320):
@@ -67,186 +89,202 @@ class Lab:
                 self.measure = gr.Button("Measure what each channel is worth", size="sm", elem_id="measure")
             with gr.Column(min_width=320):
                 self.channel = light_table("channel", "Press a tile to enlarge its channel.")
-        self.outputs = [self.material, self.table, self.status, self.plane, self.mixer, self.chart, self.channel]
-        self._wire()
-
-    def _wire(self) -> None:
-        edits = [self.gains, self.step, self.noise, self.blend, self.other]
-        self.refreshing: dict[str, Any] = {
+        edits = [self.gains, self.step, self.noise, self.blend, self.blend_path]
+        self.refresh_event: dict[str, Any] = {
             "fn": self.refresh,
-            "inputs": [self.tab, self.shown, self.material, *edits],
-            "outputs": self.outputs,
+            "inputs": [open_tab, current, self.state, *edits],
+            "outputs": [self.state, self.table, self.status, self.plane, self.mixer, self.chart, self.channel],
             "show_progress_on": self.status,
         }
-        decode = {**self.refreshing, "trigger_mode": "always_last", **MODEL}
-        self.mixer.input(self.take_gains, outputs=self.gains, **PLAIN).then(supersede_background, **PLAIN).then(
-            **decode
+
+    def wire(self) -> None:
+        """Connect the events of the tab's own components; `Page` connects `refresh_event`."""
+        supersede = {"fn": supersede_background, **QUICK_EVENT}
+        decode = {**self.refresh_event, "trigger_mode": "always_last", **NETWORK_EVENT}
+        gains = self.mixer.input(self.read_gains, outputs=self.gains, **QUICK_EVENT)
+        gains.then(**supersede).then(**decode)
+        gr.on([self.step.release, self.noise.release, self.blend.release], **supersede).then(**decode)
+        chosen = self.blend_examples.select(self.choose_blend, outputs=self.blend_path, **QUICK_EVENT)
+        chosen.then(**supersede).then(**decode)
+        upload, path = self.blend_upload, self.blend_path
+        upload.upload(lambda uploaded: (uploaded, None), upload, [path, upload], **QUICK_EVENT).then(**decode)
+        controls = [self.gains, self.step, self.noise, self.blend, self.mixer]
+        cleared = self.reset.click(self.clear, [self.state, self.plane], controls, **QUICK_EVENT)
+        cleared.then(**supersede).then(**decode)
+        shown = [self.state, self.plane]
+        self.plane.input(self.show_plane, shown, [self.mixer, self.channel], **QUICK_EVENT)
+        self.mixer.select(self.enlarge, shown, self.channel, **QUICK_EVENT)
+        self.measure.click(
+            self.measure_channels,
+            self.state,
+            [self.chart, self.status],
+            show_progress_on=self.status,
+            **NETWORK_EVENT,
         )
-        gr.on([self.step.release, self.noise.release, self.blend.release], supersede_background, **PLAIN).then(**decode)
-        self.others.select(self.take_example, outputs=self.other, **PLAIN).then(supersede_background, **PLAIN).then(
-            **decode
-        )
-        self.other_upload.upload(
-            lambda path: (path, None), self.other_upload, [self.other, self.other_upload], **PLAIN
-        ).then(**decode)
-        cleared = [self.gains, self.step, self.noise, self.blend, self.mixer]
-        emptied = self.reset.click(self.clear, [self.material, self.plane], cleared, **PLAIN)
-        emptied.then(supersede_background, **PLAIN).then(**decode)
-        self.plane.input(self.show_plane, [self.material, self.plane], [self.mixer, self.channel], **PLAIN)
-        self.mixer.select(self.look, [self.material, self.plane], self.channel, **PLAIN)
-        self.measure.click(self.weigh, self.material, [self.chart, self.status], show_progress_on=self.status, **MODEL)
 
     def refresh(
         self,
-        tab: str,
-        shown: CurrentResult | None,
-        material: Material | None,
+        open_tab: str,
+        current: CurrentResult | None,
+        state: LabState | None,
         gains: tuple[float, ...],
         step: float,
         noise: float,
         blend: float,
-        other: str,
+        blend_path: str,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Take up what is shown now, if it is not taken up already, and decode its edited latent: small at once, then
-        whole. To leave the number beside a slider is a release of it: with the edits that are shown, nothing is to be
-        done."""
+        """Take up the current result and decode its edited latent, if the tab is open and does not show it already.
+
+        Leaving the number beside a slider counts as a release, so the edits may be those that are shown.
+        """
 
         def work() -> Iterator[Updates]:
-            if tab != "lab" or shown is None:
+            if open_tab != "lab" or current is None:
                 return
-            fitting = gains if len(gains) == shown.pipeline.latent_channels else ()  # they may be of another checkpoint
+            fitting = gains if len(gains) == current.pipeline.latent_channels else ()  # else of another checkpoint
             edits = Edits(fitting, blend, step, noise)
-            if not material or material.shown != shown:
-                tell = progress_reporter(progress, request, "Preparing.", Priority.BACKGROUND)
-                fresh = prepared(shown, between(tell, 0, 0.2))
+            if not state or state.current != current:
+                report_progress = progress_reporter(progress, request, "Preparing.", Priority.BACKGROUND)
+                fresh = prepare(current, between(report_progress, 0, 0.2))
                 yield {
-                    self.material: fresh,
-                    **self.strips(fresh, PLANES[0]),
-                    **self.chart_of(fresh, None),
+                    self.state: fresh,
+                    **self._strips(fresh, PLANES[0]),
+                    self.chart: draw_channels(fresh, None),
                     **self._enlarged(fresh, PLANES[0], 0),
                 }
-                yield from self._decoded(fresh, edits, other, between(tell, 0.2, 1))
-            elif edits != material.edits or (blend and other != material.other):
-                yield from self._decoded(
-                    material, edits, other, progress_reporter(progress, request, priority=Priority.BACKGROUND)
-                )
+                yield from self._decode(fresh, edits, blend_path, between(report_progress, 0.2, 1))
+            elif edits != state.edits or (blend and blend_path != state.blend_path):
+                report_progress = progress_reporter(progress, request, priority=Priority.BACKGROUND)
+                yield from self._decode(state, edits, blend_path, report_progress)
 
         yield from report_errors(self.status, work())
 
-    def _decoded(self, material: Material, edits: Edits, other: str, tell: Any) -> Iterator[Updates]:
-        yield {self.material: replace(material, edits=None)}  # until all is well
+    def _decode(self, state: LabState, edits: Edits, blend_path: str, progress: Progress | None) -> Iterator[Updates]:
+        """Decode the edited latent: a preview at once, then the whole."""
+        yield {self.state: replace(state, edits=None)}  # so that work that ends early is done again
         if edits.blend:
-            material = with_other(material, other, between(tell, 0, 0.3))
-        pipeline, shown = material.shown.pipeline, material.shown
-        picture = shown.picture()
-        small, whole = material.others or (None, None)
-        if edits and max(picture.width, picture.height) > 2 * PREVIEW:
-            preview = reconstruct_edited(
-                pipeline, fit(picture, PREVIEW), material.small, edits, small, between(tell, 0.3, 0.4)
-            )
-            yield {self.table: self._table(preview, shown), self.status: "<p>A small preview.</p>"}
-        report = reconstruct_edited(pipeline, picture, material.whole, edits, whole, between(tell, 0.4, 1))
+            state = with_blend(state, blend_path, between(progress, 0, 0.3))
+        picture, pipeline = state.current.picture(), state.current.pipeline
+        preview_blend, whole_blend = state.blend or (None, None)
+        if edits and max(picture.width, picture.height) > 2 * PREVIEW_SIDE:
+            small, part = fit(picture, PREVIEW_SIDE), between(progress, 0.3, 0.4)
+            report = reconstruct_edited(pipeline, small, state.preview, edits, preview_blend, part)
+            yield {self.table: self._table(state, report), self.status: "<p>A preview; the whole follows.</p>"}
+        part = between(progress, 0.4, 1)
+        report = reconstruct_edited(pipeline, picture, state.whole, edits, whole_blend, part)
         yield {
-            self.material: replace(material, edits=edits),
-            self.table: self._table(report, shown),
-            self.status: edited_sentence(report, shown.psnr),
+            self.state: replace(state, edits=edits),
+            self.table: self._table(state, report),
+            self.status: edited_sentence(report, state.current.psnr),
         }
 
-    def _table(self, report: Reconstruction, shown: CurrentResult) -> dict[str, Any]:
-        value = report_table(report, "Edited")
-        return value | {"size": [shown.encoding.width, shown.encoding.height]}
+    def _table(self, state: LabState, report: Reconstruction) -> dict[str, Any]:
+        """The light table; a preview is shown at the size of the whole."""
+        return report_table(report, "Edited") | {"size": [state.whole.width, state.whole.height]}
 
-    def strips(self, material: Material, plane: str, take: float = 0) -> Updates:
-        kind = PLANES.index(plane)
-        planes = PLANES[: len(material.whole.latents)]
-        shares = [None] * len(material.whole.latents[0])
-        if material.shown.compressed:
-            bits = material.shown.pipeline.channel_bits(material.shown.compressed)
-            shares = list(bits.sum(0) / bits.sum())
-        tiles = heatmaps.latent_tiles(material.whole.latents[kind])
-        strips = [{"picture": as_file(t, "channel.png"), "share": s} for t, s in zip(tiles, shares, strict=True)]
+    def _strips(self, state: LabState, plane: str, reset: float = 0) -> Updates:
+        """The mixer's strips for a plane. A `reset` other than the last one resets the controls in the browser."""
+        latent = state.whole.latents[PLANES.index(plane)]
+        bits = channel_bits(state)
+        shares = [None] * len(latent) if bits is None else [*(bits / bits.sum())]
+        tiles = heatmaps.latent_tiles(latent)
+        strips = [{"picture": png_file(t, "channel.png"), "share": s} for t, s in zip(tiles, shares, strict=True)]
         return {
-            self.mixer: {"strips": strips, "take": take},
-            self.plane: gr.Radio(planes, value=plane, visible=len(planes) > 1),
+            self.mixer: {"strips": strips, "reset": reset},
+            self.plane: gr.Radio(state.planes, value=plane, visible=len(state.planes) > 1),
         }
 
-    def chart_of(self, material: Material, losses: list[float] | None) -> Updates:
-        compressed = material.shown.compressed
-        bits = material.shown.pipeline.channel_bits(compressed).sum(0) if compressed else None
-        if bits is None and losses is None:
-            return {self.chart: ""}
-        words = channel_sentence(bits) if bits is not None else ""
-        return {self.chart: words + charts.channel_chart(bits, losses)}
-
-    def weigh(
+    def measure_channels(
         self,
-        material: Material | None,
+        state: LabState | None,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Mute each channel in turn, on the small picture's luma, and chart what that takes away."""
+        """Mute each channel in turn, on the luma of the preview, and chart the loss."""
 
         def work() -> Iterator[Updates]:
-            if material is None:
+            if state is None:
                 return
-            losses: list[float] = []
-            picture = fit(material.shown.picture(), PREVIEW)
-            pipeline, tell = (
-                material.shown.pipeline,
-                progress_reporter(progress, request, "Muting each channel in turn.", Priority.BACKGROUND),
-            )
-            for loss in channel_losses(pipeline, picture, material.small, tell):
-                losses.append(loss)
-                padded = losses + [0.0] * (pipeline.latent_channels - len(losses))
-                yield self.chart_of(material, padded)
-            yield {self.status: f"<p>Measured on luma at {PREVIEW} px, without rounding.</p>"}
+            report_progress = progress_reporter(progress, request, "Muting each channel in turn.", Priority.BACKGROUND)
+            picture, pipeline = fit(state.current.picture(), PREVIEW_SIDE), state.current.pipeline
+            losses = [0.0] * pipeline.latent_channels
+            for channel, loss in enumerate(channel_losses(pipeline, picture, state.preview, report_progress)):
+                losses[channel] = loss
+                yield {self.chart: draw_channels(state, losses)}
+            yield {self.status: f"<p>Measured on luma at {PREVIEW_SIDE} px, without quantization.</p>"}
 
         yield from report_errors(self.status, work())
 
-    def take_gains(self, event: gr.EventData) -> tuple[float, ...]:
-        return tuple(min(max(float(gain), 0.0), 2.0) for gain in event.gains)
+    def read_gains(self, event: gr.EventData) -> tuple[float, ...]:
+        """The gains that the mixer sends, within their bounds."""
+        return tuple(min(max(float(gain), 0.0), MAX_GAIN) for gain in event.gains)
 
-    def take_example(self, event: gr.SelectData) -> str:
+    def choose_blend(self, event: gr.SelectData) -> str:
+        """The path of the example to blend in."""
         return EXAMPLES[int(event.index)]
 
-    def clear(self, material: Material | None, plane: str) -> Updates:
-        strips = self.strips(material, plane, time.time())[self.mixer] if material else None
-        return {self.gains: (), self.step: 0, self.noise: 0, self.blend: 0, self.mixer: strips}
+    def clear(self, state: LabState | None, plane: str) -> Updates:
+        """Reset every edit."""
+        mixer = self._strips(state, plane, reset=time.time())[self.mixer] if state else None
+        return {self.gains: (), self.step: 0, self.noise: 0, self.blend: 0, self.mixer: mixer}
 
-    def show_plane(self, material: Material | None, plane: str) -> Updates:
-        if material is None:
+    def show_plane(self, state: LabState | None, plane: str) -> Updates:
+        """Show the channels of another plane."""
+        if state is None:
             return {self.mixer: gr.skip()}
-        return {self.mixer: self.strips(material, plane)[self.mixer], **self._enlarged(material, plane, 0)}
+        return {self.mixer: self._strips(state, plane)[self.mixer], **self._enlarged(state, plane, 0)}
 
-    def look(self, material: Material | None, plane: str, event: gr.EventData) -> Updates:
-        """A channel on a scale of its own."""
-        if material is None:
+    def enlarge(self, state: LabState | None, plane: str, event: gr.EventData) -> Updates:
+        """Show the channel whose tile was pressed, on a color scale of its own."""
+        if state is None:
             return {self.channel: gr.skip()}
-        return self._enlarged(material, plane, min(int(event.index), len(material.whole.latents[0]) - 1))
+        return self._enlarged(state, plane, min(int(event.index), len(state.whole.latents[0]) - 1))
 
-    def _enlarged(self, material: Material, plane: str, index: int) -> Updates:
-        values = material.whole.latents[PLANES.index(plane)][index]
+    def _enlarged(self, state: LabState, plane: str, index: int) -> Updates:
+        values = state.whole.latents[PLANES.index(plane)][index]
         pixels = heatmaps.latent_channel(values)
-        name = f"Channel {index + 1}" + (f" of {plane.lower()}" if len(material.whole.latents) > 1 else "")
-        panes = [pane(name, f"{name} of the latent, enlarged", pixels, channel_numbers(values))]
-        return {self.channel: table(panes, [{"name": name, "panes": [0]}], pixels.shape[:2], 1, fresh=True)}
+        name = f"Channel {index + 1}" + (f" of {plane.lower()}" if len(state.planes) > 1 else "")
+        panes = [pane(name, f"{name} of the latent, enlarged", pixels, channel_figures(values))]
+        return {self.channel: table(panes, [{"name": name, "panes": [0]}], pixels.shape[:2], 1)}
 
 
-def prepared(shown: CurrentResult, tell: Any) -> Material:
-    pipeline = shown.pipeline
-    small = pipeline.encode(fit(shown.picture(), PREVIEW), shown.color, tell, shown.encoding.scale)
-    return Material(shown, small, pipeline.stored(shown.encoding, shown.compressed))
+def channel_bits(state: LabState) -> Any:
+    """(C,) bits of the file that each channel takes, over all planes; None where there is no file."""
+    compressed = state.current.compressed
+    return state.current.pipeline.channel_bits(compressed).sum(0) if compressed else None
 
 
-def with_other(material: Material, path: str, tell: Any) -> Material:
-    """The material with the other picture, cut to the size of the one that is shown."""
-    if material.other == path:
-        return material
-    pipeline, shown = material.shown.pipeline, material.shown
-    picture = open_at_size(path, max(shown.encoding.height, shown.encoding.width))
-    sizes = [(e.height, e.width) for e in (material.small, material.whole)]
-    scale = shown.encoding.scale
-    small, whole = (pipeline.encode(cover(picture, *size), shown.color, tell, scale) for size in sizes)
-    return replace(material, other=path, others=(small, whole))
+def draw_channels(state: LabState, losses: list[float] | None) -> str:
+    """A sentence and a chart of the bits of each channel and, where they are measured, of the losses by muting it."""
+    bits = channel_bits(state)
+    if bits is None and losses is None:
+        return ""
+    return (channel_sentence(bits) if bits is not None else "") + charts.channel_chart(bits, losses)
+
+
+def prepare(current: CurrentResult, progress: Progress | None) -> LabState:
+    """The state before any edit."""
+    pipeline, encoding = current.pipeline, current.encoding
+    small = fit(current.picture(), PREVIEW_SIDE)
+    preview = pipeline.encode(small, current.color, progress, encoding.scale)
+    return LabState(current, preview, pipeline.stored(encoding, current.compressed))
+
+
+def with_blend(state: LabState, path: str, progress: Progress | None) -> LabState:
+    """The state with the picture to blend in, cut to the size of the current one."""
+    if state.blend_path == path:
+        return state
+    current = state.current
+    picture = open_at_size(path, max(state.whole.height, state.whole.width))
+    preview, whole = (
+        current.pipeline.encode(
+            cover(picture, encoding.height, encoding.width), current.color, part, current.encoding.scale
+        )
+        for encoding, part in (
+            (state.preview, between(progress, 0, 0.1)),
+            (state.whole, between(progress, 0.1, 1)),
+        )
+    )
+    return replace(state, blend_path=path, blend=(preview, whole))

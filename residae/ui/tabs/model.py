@@ -1,24 +1,31 @@
-"""The tab The model: what the network is made of, and which weights it has."""
+"""The tab The model: what the network is made of, which weights it has, and their card."""
 
 import gradio as gr
 
 from residae import charts
 from residae.checkpoint import Checkpoint, read_card
 from residae.errors import ResidaeError
-from residae.summary import summarize
+from residae.summary import SIDE, summarize
+from residae.ui.components import QUICK_EVENT
 from residae.ui.store import default_checkpoint, get_pipeline
 from residae.ui.text import alert, definition_list
 from residae.ui.work import Updates
 
 
-class Model:
+class ModelTab:
+    """The tab The model.
+
+    Shows the choice of checkpoint, a diagram and the size of the network, and the model card. It holds the checkpoint,
+    which every tab uses. Opening the tab or choosing a checkpoint describes it.
+    """
+
     def __init__(self) -> None:
         names = [*Checkpoint.find()] or [default_checkpoint()]
         self.checkpoint = gr.Dropdown(
             names,
             value=names[0],
             label="Checkpoint",
-            info="What every tab works with.",
+            info="Every tab uses it.",
             elem_id="checkpoint",
         )
         self.status = gr.HTML(elem_id="model-status", apply_default_css=False)
@@ -26,24 +33,31 @@ class Model:
         self.figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
         with gr.Accordion("Model card", open=True):
             self.card = gr.Markdown(elem_id="model-card")
-        self.outputs = [self.status, self.diagram, self.figures, self.card]
+
+    def wire(self, tab: gr.Tab) -> None:
+        """Connect the events, `tab` being the one that this is in."""
+        gr.on(
+            [self.checkpoint.input, tab.select],
+            self.describe,
+            self.checkpoint,
+            [self.status, self.diagram, self.figures, self.card],
+            trigger_mode="always_last",
+            **QUICK_EVENT,  # it does not run the network, so it does not wait for those that do
+        )
 
     def describe(self, checkpoint: str) -> Updates:
-        """The network of a checkpoint, its device, and its card."""
+        """Describe the network of a checkpoint, its device and its card."""
         try:
-            return self._described(checkpoint)
+            pipeline = get_pipeline(checkpoint)
         except ResidaeError as error:
             return {self.status: alert(error)}
-
-    def _described(self, checkpoint: str) -> Updates:
-        pipeline = get_pipeline(checkpoint)
         encoder, decoder = summarize(pipeline.base_channels, pipeline.latent_channels)
         stages = [*encoder, *decoder]
         rows = {
             "Parameters": f"{sum(stage.parameters for stage in stages):,}",
             "Encoder": f"{sum(stage.parameters for stage in encoder):,}",
             "Decoder": f"{sum(stage.parameters for stage in decoder):,}",
-            "256 × 256 px": f"{sum(stage.flops for stage in stages) / 1e9:.2f} GFLOP",
+            f"{SIDE} × {SIDE} px": f"{sum(stage.flops for stage in stages) / 1e9:.2f} GFLOP",
             "Fewer numbers": f"{pipeline.ratio:.1f}×",
             "Device": pipeline.engine.description,
             "Fingerprint": pipeline.codec.fingerprint.hex(),

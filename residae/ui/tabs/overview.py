@@ -1,6 +1,7 @@
-"""The tab Reconstruct: the original, what is left of it, and how far each pixel is off."""
+"""The tab Overview: the original, its reconstruction, and the error of each pixel."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -8,38 +9,46 @@ import gradio as gr
 from residae import charts, heatmaps
 from residae.errors import OutOfMemoryError, ResidaeError
 from residae.pipeline import Reconstruction
-from residae.ui.cache import reconstruct
-from residae.ui.components import work_line
+from residae.ui import cache
+from residae.ui.components import status_line
 from residae.ui.controls import Controls
 from residae.ui.state import CurrentResult
-from residae.ui.text import alert, heading, numbers, sentences
+from residae.ui.text import alert, heading, report_figures, report_sentences
 from residae.ui.viewer import light_table, report_table
 from residae.ui.work import Cancelled, Priority, Updates, progress_reporter, report_errors
 
 
-class Reconstruct:
-    def __init__(self, header: gr.HTML, shown: gr.State, controls: Controls) -> None:
-        self.header, self.shown, self.controls = header, shown, controls
-        self.discarded = gr.State()  # the path of a picture that was refused or given up
-        self.table = light_table("compare", "Drop a picture, or take one of ours.")
-        self.status = work_line("status")
+class OverviewTab:
+    """The tab Overview.
+
+    Shows a picture beside its reconstruction, the error map, the figures and a histogram of the error. It holds the
+    path of a picture that was refused or cancelled. `Page` connects its events: `reconstruct` for a new picture or
+    setting, `requantize` for a new quality.
+    """
+
+    def __init__(self, header: gr.HTML, current: gr.State, controls: Controls) -> None:
+        self.header, self.current, self.controls = header, current, controls
+        self.discarded = gr.State()
+        self.table = light_table("compare", "Drop a picture, or choose an example.")
+        self.status = status_line("status")
         self.figures = gr.HTML(elem_id="figures", apply_default_css=False)
-        with gr.Accordion("How common each error is", open=False):
+        with gr.Accordion("Histogram of the error", open=False):
             self.histogram = gr.HTML(elem_id="histogram", apply_default_css=False)
-        self.statuses = [self.status]  # also of other tabs that show the same picture: progress and errors are for all
+        self.statuses = [self.status]  # and those of the other tabs that show the current result
 
     @property
     def outputs(self) -> list[Any]:
+        """Every component that the handlers may update."""
         return [
-            *(self.header, self.shown, self.discarded, self.table, self.figures, self.histogram, *self.statuses),
+            *(self.header, self.current, self.discarded, self.table, self.figures, self.histogram, *self.statuses),
             *(self.controls.download, *self.controls.settings),
         ]
 
-    def show(
+    def reconstruct(
         self,
         path: str | None,
         discarded: str | None,
-        shown: CurrentResult | None,
+        current: CurrentResult | None,
         checkpoint: str,
         color: bool,
         side: int,
@@ -48,72 +57,78 @@ class Reconstruct:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Put a picture through the network and fill the page with what came out. Settings that are chosen after a
-        picture was discarded are for the one that is shown."""
-        chosen = shown.path if shown and path == discarded else path
+        """Send a picture through the network and show the result.
+
+        After a picture was discarded, new settings apply to the current result.
+        """
+        chosen = current.path if current and path == discarded else path
 
         def work() -> Iterator[Updates]:
             if chosen:
-                tell = progress_reporter(progress, request, priority=Priority.NEW_PICTURE)
-                report = reconstruct(chosen, checkpoint, color, side, None if exact else quality, tell)
-                fresh = CurrentResult(chosen, side, checkpoint, report.encoding, report.compressed, report.psnr)
-                yield from self._filled(fresh, report)
+                report_progress = progress_reporter(progress, request, priority=Priority.NEW_PICTURE)
+                report = cache.reconstruct(chosen, checkpoint, color, side, None if exact else quality, report_progress)
+                result = CurrentResult(chosen, side, checkpoint, report.encoding, report.compressed, report.psnr)
+                yield from self._show(result, report)
 
-        yield from self._explained(work(), path, shown)
+        yield from self._restore_on_failure(work(), path, current)
 
-    def show_rate(
+    def requantize(
         self,
-        shown: CurrentResult | None,
+        current: CurrentResult | None,
         quality: float,
         exact: bool,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """The picture that is shown at another rate: decoded again, not encoded again. To leave the number beside the
-        slider is a release of it: at the rate that is shown, nothing is to be done."""
+        """Compress and decode the current result at another quality, without encoding it again.
+
+        Does nothing at the quality that it has: leaving the number beside the slider counts as a release.
+        """
 
         def work() -> Iterator[Updates]:
-            asked = None if exact else quality
-            if shown and shown.quality != asked:
-                compressed = None if asked is None else shown.pipeline.write(shown.encoding, asked)
-                picture = shown.picture()
-                report = shown.pipeline.decode_and_measure(
-                    picture, shown.encoding, compressed, progress=progress_reporter(progress, request)
+            wanted = None if exact else quality
+            if current and current.quality != wanted:
+                compressed = None if wanted is None else current.pipeline.write(current.encoding, wanted)
+                report = current.pipeline.decode_and_measure(
+                    current.picture(), current.encoding, compressed, progress=progress_reporter(progress, request)
                 )
-                again = CurrentResult(shown.path, shown.side, shown.checkpoint, shown.encoding, compressed, report.psnr)
-                yield from self._filled(again, report)
+                yield from self._show(replace(current, compressed=compressed, psnr=report.psnr), report)
 
-        yield from self._explained(work(), None, shown)
+        yield from self._restore_on_failure(work(), None, current)
 
-    def _explained(self, work: Iterator[Updates], path: str | None, shown: CurrentResult | None) -> Iterator[Updates]:
-        """Forward the updates of work; show an error on each tab that shows the picture.
+    def _restore_on_failure(
+        self, work: Iterator[Updates], path: str | None, current: CurrentResult | None
+    ) -> Iterator[Updates]:
+        """Forward the updates of work. Show an error on each tab that shows the current result.
 
-        After an error, as after Stop, `path` is discarded and the controls return to the current result, unless memory
-        ran out, where another size may do.
+        After an error, as after Stop, discard `path` and return the controls to the current result. Only where memory
+        ran out they stay, because another size may do.
         """
-        back = {**({self.discarded: path} if path else {}), **(self.controls.of(shown) if shown else {})}
+        restored = {
+            **({self.discarded: path} if path else {}),
+            **(self.controls.restored(current) if current else {}),
+        }
 
-        def outcome() -> Iterator[Updates]:
+        def updates() -> Iterator[Updates]:
             try:
                 yield from work
             except ResidaeError as error:
-                alerts = {place: alert(error) for place in self.statuses}
-                yield alerts if isinstance(error, OutOfMemoryError) else alerts | back
+                alerts = {status: alert(error) for status in self.statuses}
+                yield alerts if isinstance(error, OutOfMemoryError) else alerts | restored
             except Cancelled:
-                yield {self.status: gr.skip(), **back}
+                yield {self.status: gr.skip(), **restored}
 
-        yield from report_errors(self.status, outcome())
+        yield from report_errors(self.status, updates())
 
-    def _filled(self, shown: CurrentResult, report: Reconstruction) -> Iterator[Updates]:
-        """The picture first; what takes time to measure after it."""
-        original, rebuilt = report.original, report.decoding.pixels
-        pipeline = shown.pipeline
+    def _show(self, result: CurrentResult, report: Reconstruction) -> Iterator[Updates]:
+        """Show the picture first, then what takes time to measure."""
+        pipeline = result.pipeline
         yield {self.table: report_table(report)}
         yield {
             self.header: heading(f"{pipeline.name} · {pipeline.engine.description}"),
-            self.shown: shown,
-            self.figures: numbers(report),
-            self.status: sentences(report),
-            self.histogram: charts.error_histogram(heatmaps.luma_error(original, rebuilt)),
-            **self.controls.file_to_keep(report, shown.path),
+            self.current: result,
+            self.figures: report_figures(report),
+            self.status: report_sentences(report),
+            self.histogram: charts.error_histogram(heatmaps.luma_error(report.original, report.decoding.pixels)),
+            **self.controls.offer_file(report, result.path),
         }
