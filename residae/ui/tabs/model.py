@@ -1,5 +1,7 @@
 """The tab The model: what the network is made of, which weights it has, and their card."""
 
+import functools
+
 import gradio as gr
 
 from residae import charts
@@ -67,5 +69,12 @@ class ModelTab:
             self.status: "",
             self.diagram: charts.network_diagram(*drawn),
             self.figures: definition_list(rows),
-            self.card: read_card(Checkpoint.find()[checkpoint]),
+            self.card: get_card(checkpoint),
         }
+
+
+@functools.lru_cache(maxsize=16)
+def get_card(checkpoint: str) -> str:
+    """The model card of a checkpoint, read once, as its weights are: asking the Hub for a newer one takes time."""
+    source = Checkpoint.find().get(checkpoint)
+    return read_card(source) if source else "This checkpoint is no longer there to read its model card."
