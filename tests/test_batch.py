@@ -1,4 +1,4 @@
-"""A batch of pictures with names that mean harm: neither the table nor the archive carries them on."""
+"""A batch of pictures with malicious names: neither the table nor the archive contains them."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ NAMES = [
     "C:\\evil",
     "CON",
     "two\nlines",
-    "\u202egnp",  # right to left from here on
+    "\u202egnp",  # right to left from here
     "<img src=x onerror=alert(1)>",
     "\udcff",  # a byte that is no UTF-8
     "x" * 240,
@@ -40,7 +40,7 @@ NAMES = [
 def compressed(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, smooth: Callable[[int, int, int], Pixels]
 ) -> tuple[str, zipfile.ZipFile]:
-    """The table as CSV and the archive of pictures of those names, and of a file that is none."""
+    """The table as CSV and the archive, for pictures of those names and a file that is not a picture."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
     monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
     paths = [tmp_path / f"{name}.png" for name in NAMES]
@@ -51,14 +51,14 @@ def compressed(
     with gr.Blocks():
         batch = BatchTab()
     first, *_, last = batch.compress_each([str(path) for path in paths], "tiny", True, 0, 80, None)
-    assert first[batch.table] == []  # what another batch gave is gone at once
+    assert first[batch.table] == []  # the results of an earlier batch are cleared at once
     assert not first[batch.csv].interactive
     assert not first[batch.zip].interactive
     return Path(last[batch.csv].value["path"]).read_text(), zipfile.ZipFile(last[batch.zip].value["path"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no files of such names")
-def test_names_of_a_batch_do_no_harm(compressed: tuple[str, zipfile.ZipFile]) -> None:
+def test_names_of_a_batch_are_harmless(compressed: tuple[str, zipfile.ZipFile]) -> None:
     text, archive = compressed
     head, *rows = csv.reader(io.StringIO(text))
     assert tuple(head) == COLUMNS
@@ -77,7 +77,7 @@ def test_names_of_a_batch_do_no_harm(compressed: tuple[str, zipfile.ZipFile]) ->
         assert read_info(archive.read(entry)).width == 20 + number
 
 
-def test_numbers_below_zero_stay_numbers() -> None:
+def test_negative_numbers_stay_numbers() -> None:
     assert as_csv([["a", -1.5]]).splitlines()[1] == "a,-1.5"
 
 

@@ -1,4 +1,4 @@
-"""The tab Equal bytes, of pictures that codecs keep exactly or not at all, and of Stop."""
+"""The tab Equal bytes: pictures that codecs keep exactly or cannot compress, and work that ends early."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def shown(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pixels], CurrentResult]:
-    """The picture of these pixels, as the page shows it."""
+    """Makes the current result of a picture with these pixels."""
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
 
     def show(pixels: Pixels) -> CurrentResult:
@@ -42,13 +42,16 @@ def equal() -> EqualBytesTab:
 
 
 def test_exact_copies(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:
-    """Of one color, which WebP keeps exactly in few bytes."""
+    """WebP keeps a picture of one color exactly in few bytes."""
     flat = shown(np.full((512, 512), 255, np.uint8))
     first, *rest = equal.refresh("equal", flat, None, VISIT, SILENT)
     assert "WebP</th><td>" in first[equal.figures]
     assert "∞ dB" in first[equal.figures]
     assert "<svg" in rest[-2][equal.chart]
-    assert [update[equal.compared] for update in (first, rest[-1])] == [None, flat]  # what is cut short begins anew
+    assert [update[equal.compared] for update in (first, rest[-1])] == [
+        None,
+        flat,
+    ]  # a comparison that ends early starts again
 
 
 def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:
@@ -57,7 +60,7 @@ def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytesTab, shown: Cal
     assert "AVIF</th><td>" in first[equal.figures]
 
 
-def test_it_stops_at_once(
+def test_superseded_work_ends_at_once(
     equal: EqualBytesTab,
     shown: Callable[[Pixels], CurrentResult],
     pipeline: Pipeline,
@@ -76,7 +79,7 @@ def test_it_stops_at_once(
     assert finished == []
 
 
-def test_the_verdict_is_about_the_figures_as_they_are_shown() -> None:
+def test_the_verdict_is_about_rounded_figures() -> None:
     pixels = np.zeros((8, 8), np.uint8)
     figures = {"Residae": 33.331, "JPEG": 30.0, "WebP": 33.329, "AVIF": math.inf, "JPEG 2000": 33.341}
     results = [CodecResult(name, pixels, 900, psnr) for name, psnr in figures.items()]

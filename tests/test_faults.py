@@ -1,4 +1,4 @@
-"""What breaks around the work: each fault is told in a sentence, costs nothing that was finished, and is soon over."""
+"""Faults around the work: each gives one sentence, loses nothing that was finished, and does not last."""
 
 import os
 import shutil
@@ -33,8 +33,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="these faults are made as Linux makes them"),
 ]
 
-# The app with taps: a file of a fault's name in the folder FAULTS makes it, once or for as long as the file is there.
-TAPPED = """
+# The app with faults: a file in the folder FAULTS causes the fault of its name, once or as long as the file is there.
+APP_WITH_FAULTS = """
 import errno, os, shutil, torch
 from pathlib import Path
 from residae.engine import Engine, precision
@@ -42,7 +42,7 @@ from residae.ui import cache
 import app
 
 precision.cpu_prefers_bfloat16 = lambda: os.environ["PRECISION"] == "bfloat16"
-cache.warm_up = lambda: None  # our own pictures must not walk into what is meant for a visitor's
+cache.warm_up = lambda: None  # the fault is meant for the visitor's picture, not for an example
 faults = Path(os.environ["FAULTS"])
 run, usage, write = Engine._run, shutil.disk_usage, Path.write_bytes
 
@@ -52,7 +52,7 @@ def hungry(*arguments):
         (faults / "memory").unlink()
     except FileNotFoundError:
         return done
-    return torch.empty(2**50)  # more than there is
+    return torch.empty(2**50)  # more memory than there is
 
 def full(folder):
     return usage(folder)._replace(free=0) if (faults / "disk").exists() else usage(folder)
@@ -70,7 +70,7 @@ app.main()
 
 @pytest.fixture(scope="module")
 def weights(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that can be spared."""
+    """A copy of the checkpoint, to be damaged."""
     return Path(shutil.copytree(checkpoint, tmp_path_factory.mktemp("weights") / "tiny"))
 
 
@@ -84,9 +84,9 @@ Serve = Callable[[Path, Path], AbstractContextManager[Service]]  # a folder to w
 
 @pytest.fixture(scope="module")
 def serve(faults: Path, pipeline: Pipeline) -> Serve:
-    """Starts the app, tapped, in the precision of the expected figures."""
+    """Starts the app with faults, in the precision of the expected figures."""
     precision = str(preferred_float(pipeline.engine.device)).removeprefix("torch.")
-    return partial(serving, code=TAPPED, FAULTS=str(faults), PRECISION=precision)
+    return partial(serving, code=APP_WITH_FAULTS, FAULTS=str(faults), PRECISION=precision)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def photograph(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pyte
 
 @pytest.fixture(scope="module")
 def figures(pipeline: Pipeline, photograph: Path) -> dict[str, Any]:
-    """What is told of the photograph when all is well."""
+    """The expected figures of the photograph."""
     report = pipeline.reconstruct(open_picture(photograph), color=True, quality=80)
     assert report.compressed
     ssim = pytest.approx(report.ssim)  # sums of matrix products depend on the threads of the process
@@ -128,8 +128,8 @@ def figures(pipeline: Pipeline, photograph: Path) -> dict[str, Any]:
     }
 
 
-def told(client: Client, path: Path) -> Any:
-    """What a picture has come to: its figures, or a sentence."""
+def figures_or_error(client: Client, path: Path) -> Any:
+    """The figures of a picture, or the error message."""
     try:
         return client.predict(handle_file(path), True, 80, 1024, api_name="/reconstruct")[1]
     except AppError as error:
@@ -139,8 +139,8 @@ def told(client: Client, path: Path) -> Any:
 # --- The page ---
 
 
-def at_work(service: Service) -> psutil.Process:
-    """The process that opens a picture, once it is deep in it: each takes less than a second to start."""
+def decoder_at_work(service: Service) -> psutil.Process:
+    """The process that opens a picture, once it has started: starting takes it less than a second."""
     while True:
         for child in service.process.children():
             if child.cpu_times().user > 1:
@@ -155,23 +155,28 @@ def endless(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_decoder_that_is_killed_at_work(
+def test_the_decoder_process_is_killed_at_work(
     service: Service, client: Client, endless: Path, photograph: Path, figures: dict[str, Any]
 ) -> None:
     job = client.submit(handle_file(endless), True, 80, 1024, api_name="/reconstruct")
-    at_work(service).kill()
+    decoder_at_work(service).kill()
     with pytest.raises(AppError, match=ENDED):
         job.result()
-    assert told(client, photograph) == figures
+    assert figures_or_error(client, photograph) == figures
 
 
-def test_a_model_that_finds_no_memory(client: Client, faults: Path, photograph: Path, figures: dict[str, Any]) -> None:
+def test_the_network_runs_out_of_memory(
+    client: Client, faults: Path, photograph: Path, figures: dict[str, Any]
+) -> None:
     (faults / "memory").touch()
-    assert told(client, photograph) == "The picture takes more memory than there is: try a smaller working size."
-    assert told(client, photograph) == figures
+    assert (
+        figures_or_error(client, photograph)
+        == "The picture takes more memory than there is: try a smaller working size."
+    )
+    assert figures_or_error(client, photograph) == figures
 
 
-def test_a_disk_that_is_full(
+def test_the_disk_is_full(
     service: Service, client: Client, faults: Path, photograph: Path, figures: dict[str, Any]
 ) -> None:
     (faults / "disk").touch()
@@ -179,34 +184,36 @@ def test_a_disk_that_is_full(
         answer = httpx.post(f"{service.address}/gradio_api/{name}", timeout=PATIENCE, **sent)
         assert (answer.status_code, answer.json()["detail"]) == (507, "The server's disk is full: try again later.")
     with pytest.raises(Exception, match="507"):
-        told(client, photograph)
+        figures_or_error(client, photograph)
     (faults / "disk").unlink()
-    assert told(client, photograph) == figures
+    assert figures_or_error(client, photograph) == figures
 
 
-def test_a_result_that_cannot_be_written(
+def test_a_result_cannot_be_written(
     service: Service, client: Client, faults: Path, photograph: Path, figures: dict[str, Any]
 ) -> None:
-    """The disk is full all of a sudden, in the middle of a result."""
+    """The disk becomes full in the middle of a result."""
     (faults / "write").touch()
-    assert told(client, photograph) == "The result cannot be written on the server: No space left on device."
+    assert (
+        figures_or_error(client, photograph) == "The result cannot be written on the server: No space left on device."
+    )
     assert not [path for path in service.files.glob("tmp*") if path.stat().st_size]  # Gradio leaves empty ones
     (faults / "write").unlink()
-    assert told(client, photograph) == figures
+    assert figures_or_error(client, photograph) == figures
 
 
-def test_weights_that_are_cut_and_deleted_under_the_running_page(
+def test_weights_are_truncated_and_deleted_while_the_page_runs(
     client: Client, weights: Path, photograph: Path, figures: dict[str, Any]
 ) -> None:
-    assert told(client, photograph) == figures
+    assert figures_or_error(client, photograph) == figures
     (file,) = weights.glob("model*.safetensors")
     os.truncate(file, file.stat().st_size // 2)
-    assert told(client, photograph) == figures
+    assert figures_or_error(client, photograph) == figures
     shutil.rmtree(weights)
-    assert told(client, photograph) == figures
+    assert figures_or_error(client, photograph) == figures
 
 
-def test_weights_that_are_cut_before_they_are_loaded(
+def test_weights_are_truncated_before_they_are_loaded(
     serve: Serve, checkpoint: Path, photograph: Path, figures: dict[str, Any], tmp_path: Path
 ) -> None:
     weights = Path(shutil.copytree(checkpoint, tmp_path / "tiny"))
@@ -214,30 +221,30 @@ def test_weights_that_are_cut_before_they_are_loaded(
     os.truncate(file, file.stat().st_size // 2)
     with serve(tmp_path, weights) as service:
         client = program(service.address)
-        assert told(client, photograph).endswith(f"{file.name} is damaged or not a safetensors file.")
+        assert figures_or_error(client, photograph).endswith(f"{file.name} is damaged or not a safetensors file.")
         shutil.copy(checkpoint / file.name, file)
-        assert told(client, photograph) == figures
+        assert figures_or_error(client, photograph) == figures
         with pytest.raises(AppError, match=r"not a \.rae file"):
             client.predict(handle_file(photograph), api_name="/decompress")
 
 
-def test_a_page_that_is_terminated_at_work(
+def test_the_page_is_terminated_at_work(
     serve: Serve, checkpoint: Path, endless: Path, photograph: Path, figures: dict[str, Any], tmp_path: Path
 ) -> None:
-    """It ends at once, and the next one works in what it has left on the disk."""
+    """It ends at once, and the next one works with the files that it left."""
     with serve(tmp_path, checkpoint) as service:
         job = program(service.address).submit(handle_file(endless), True, 80, 1024, api_name="/reconstruct")
-        decoder = at_work(service)
+        decoder = decoder_at_work(service)
         service.process.terminate()
         service.process.wait()
         decoder.kill()
-        with pytest.raises(Exception):  # noqa: B017, PT011  # whatever a client calls a server that is gone
+        with pytest.raises(Exception):  # noqa: B017, PT011  # the client has several for a server that is gone
             job.result(PATIENCE)
     with serve(tmp_path, checkpoint) as service:
-        assert told(program(service.address), photograph) == figures
+        assert figures_or_error(program(service.address), photograph) == figures
 
 
-def test_weights_that_are_cut_under_a_pipeline(checkpoint: Path, tmp_path: Path, picture: Picture) -> None:
+def test_weights_are_truncated_under_a_pipeline(checkpoint: Path, tmp_path: Path, picture: Picture) -> None:
     weights = Path(shutil.copytree(checkpoint, tmp_path / "tiny"))
     pipeline = Pipeline.open(weights, "cpu")
     before = pipeline.encode(picture, color=True).latents
@@ -261,7 +268,7 @@ def batch(smooth: Callable[[int, int, int], Pixels], tmp_path: Path) -> list[Pat
 
 
 def command(checkpoint: Path, preparation: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own, after some preparation."""
+    """Run the command line in a separate process, after some code."""
     code = f"{preparation}\nimport sys\nfrom residae.cli import main\nsys.exit(main(sys.argv[1:]))"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments), "--checkpoint", str(checkpoint)],
@@ -276,7 +283,7 @@ STOPPED_WHILE_WRITING = """
 import os, signal
 from pathlib import Path
 write, written = Path.write_bytes, []
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs beside it without one
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs without one
 
 def half(path, data):
     written.append(path)
@@ -291,7 +298,7 @@ Path.write_bytes = half
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_batch_that_is_stopped_while_it_writes(checkpoint: Path, batch: list[Path], number: signal.Signals) -> None:
+def test_a_batch_is_stopped_while_it_writes(checkpoint: Path, batch: list[Path], number: signal.Signals) -> None:
     done = command(checkpoint, STOPPED_WHILE_WRITING.format(number.name), "compress", *batch)
     assert done.returncode == 128 + number
     assert "Traceback" not in done.stderr
@@ -300,8 +307,8 @@ def test_a_batch_that_is_stopped_while_it_writes(checkpoint: Path, batch: list[P
     assert read_info((folder / "0.rae").read_bytes()).width == 48
 
 
-def test_a_batch_that_is_stopped_at_work(checkpoint: Path, batch: list[Path]) -> None:
-    """From outside, at no chosen moment."""
+def test_a_batch_is_stopped_at_work(checkpoint: Path, batch: list[Path]) -> None:
+    """From outside, at an arbitrary moment."""
     arguments = ["-m", "residae", "compress", *map(str, batch * 400), "--force", "--checkpoint", str(checkpoint)]
     arguments += ["-o", str(batch[0].parent / "out")]
     work = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -318,8 +325,8 @@ def test_a_batch_that_is_stopped_at_work(checkpoint: Path, batch: list[Path]) ->
         assert not path.name.startswith(".")
 
 
-def test_a_disk_that_is_full_under_the_command_line(checkpoint: Path, batch: list[Path]) -> None:
-    """A bound on the size of files stands in for it: the write itself fails, in the middle."""
+def test_the_disk_is_full_during_a_command(checkpoint: Path, batch: list[Path]) -> None:
+    """A limit on file sizes stands in for it: the write fails in the middle."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))"
     done = command(checkpoint, limit, "compress", *batch)
     assert done.returncode == 1

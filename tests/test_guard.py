@@ -1,4 +1,4 @@
-"""What the page's server takes from strangers: sizes, kinds of request, names, and nothing fetched on their behalf."""
+"""What the server accepts from strangers: sizes, routes and names; and that it fetches nothing for them."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ ELSEWHERE = "not fetched from other servers"
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """An application that gives back what it is sent."""
+    """An application that returns the body of the request."""
     request = Request(scope, receive)
     await Response(await request.body())(scope, receive, send)
 
@@ -50,7 +50,7 @@ def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
 @pytest.mark.parametrize(
     "name", ["queue/join", "run/show", "api/show/", "call/show", "call/v2/show", "cancel", "reset"]
 )
-def test_what_is_in_order_arrives_as_it_was(guarded: TestClient, name: str) -> None:
+def test_valid_requests_pass_unchanged(guarded: TestClient, name: str) -> None:
     body = json.dumps({"data": [{"path": "uploads/x.png", "url": "http://here/file=x.png"}, 1, None, "http://x"]})
     answer = guarded.post(f"/gradio_api/{name}", content=body)
     assert answer.text == body
@@ -63,15 +63,15 @@ def test_every_answer_has_the_headers(guarded: TestClient) -> None:
 
 
 def chunks(size: int) -> Iterator[bytes]:
-    """A body whose length is not told beforehand."""
+    """A body whose length is not announced."""
     for _ in range(size // 1000):
         yield b" " * 1000
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_requests_in_json_are_bounded(guarded: TestClient, told: bool) -> None:
+@pytest.mark.parametrize("announced", [True, False])
+def test_json_requests_are_limited_in_size(guarded: TestClient, announced: bool) -> None:
     picture = '"data:image/png;base64,' + "A" * (MAX_JSON_BYTES + 1) + '"'
-    content = f'{{"data": [{{"url": {picture}}}]}}' if told else chunks(MAX_JSON_BYTES + 1000)
+    content = f'{{"data": [{{"url": {picture}}}]}}' if announced else chunks(MAX_JSON_BYTES + 1000)
     answer = guarded.post("/gradio_api/call/show", content=content)
     assert (answer.status_code, answer.json()["detail"]) == (
         413,
@@ -88,14 +88,14 @@ def test_requests_in_json_are_bounded(guarded: TestClient, told: bool) -> None:
         '{"data": [], "event_data": {"path": "http://x"}}',
     ],
 )
-def test_nothing_is_fetched_that_a_request_names(guarded: TestClient, body: str) -> None:
+def test_a_file_on_another_server_is_not_fetched(guarded: TestClient, body: str) -> None:
     answer = guarded.post("/gradio_api/queue/join", content=body)
     assert answer.status_code == 400
     assert ELSEWHERE in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("name", ["file=http://x", "file=https://x", "file=https:%2f%2fx"])
-def test_nothing_is_fetched_for_a_link(guarded: TestClient, name: str) -> None:
+def test_a_link_to_another_server_is_not_fetched(guarded: TestClient, name: str) -> None:
     for answer in (guarded.get(f"/gradio_api/{name}"), guarded.head(f"/gradio_api/{name}")):
         assert answer.status_code == 403
     assert ELSEWHERE in guarded.get(f"/gradio_api/{name}").json()["detail"]
@@ -113,7 +113,7 @@ def test_nothing_is_fetched_for_a_link(guarded: TestClient, name: str) -> None:
         ),
     ],
 )
-def test_nothing_is_given_out_that_the_page_does_not_use(guarded: TestClient, name: str) -> None:
+def test_other_get_routes_are_refused(guarded: TestClient, name: str) -> None:
     assert guarded.get(f"/gradio_api/{name}").status_code == 404
     assert guarded.head(f"/gradio_api/{name}").status_code == 404
 
@@ -121,18 +121,18 @@ def test_nothing_is_given_out_that_the_page_does_not_use(guarded: TestClient, na
 @pytest.mark.parametrize(
     "body", ["{", "\xff", '{"data": [NaN]}', '{"data": [-Infinity]}', f'{{"a": {"9" * 5000}}}', DEEP]
 )
-def test_what_is_not_json_is_told_so(guarded: TestClient, body: str) -> None:
+def test_invalid_json_is_refused(guarded: TestClient, body: str) -> None:
     answer = guarded.post("/gradio_api/queue/join", content=body.encode("latin-1"))
     assert (answer.status_code, answer.json()["detail"]) == (400, "The request is not JSON.")
 
 
 @pytest.mark.parametrize("name", ["component_server", "process_recording", "stream/x", "vibe-edit/", "elsewhere"])
-def test_there_is_no_posting_to_what_the_page_does_not_use(guarded: TestClient, name: str) -> None:
+def test_other_post_routes_are_refused(guarded: TestClient, name: str) -> None:
     assert guarded.post(f"/gradio_api/{name}").status_code == 404
     assert guarded.post(f"/{name}").status_code == 404
 
 
-def test_nothing_is_taken_while_the_disk_is_full(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_accepted_while_the_disk_is_full(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=guard.MIN_FREE_BYTES - 1))
@@ -143,7 +143,7 @@ def test_nothing_is_taken_while_the_disk_is_full(guarded: TestClient, monkeypatc
     assert guarded.post("/gradio_api/upload", content=b"x").text == "x"
 
 
-def test_uploads_are_bounded(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploads_are_limited_in_size(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MAX_UPLOAD_BYTES", 5000)
     assert len(guarded.post("/gradio_api/upload", content=chunks(5000)).content) == 5000
     with pytest.raises(MultiPartException, match="maximum allowed size"):
@@ -155,15 +155,15 @@ async def never() -> Message:
 
 
 @pytest.mark.usefixtures("guarded")
-def test_an_upload_that_stalls_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_that_stalls_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "STALL_SECONDS", 0.01)
     with pytest.raises(MultiPartException, match="was interrupted or is too slow"):
         asyncio.run(_limit_upload(never)())
 
 
 @pytest.mark.usefixtures("guarded")
-def test_an_upload_that_trickles_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would hold one of the places for hours, with a byte now and then."""
+def test_an_upload_that_trickles_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then would occupy one of the MAX_UPLOADS for hours."""
     monkeypatch.setattr(guard, "STALL_SECONDS", 0.5)
     bytes_left = 1000
 
@@ -179,7 +179,7 @@ def test_an_upload_that_trickles_is_over(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def asked(guard: Guard, name: str, receive: Receive) -> list[Message]:
-    """What the guard answers to a request whose body comes by `receive`."""
+    """The response of the guard to a request whose body `receive` yields."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -190,7 +190,7 @@ async def asked(guard: Guard, name: str, receive: Receive) -> list[Message]:
 
 
 @pytest.mark.usefixtures("guarded")
-def test_a_request_that_stalls_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_stalls_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "STALL_SECONDS", 0.01)
     head, body = asyncio.run(asked(Guard(echo), "queue/join", never))
     assert head["status"] == 408
@@ -210,7 +210,7 @@ def test_a_request_in_a_thousand_pieces_is_read_once() -> None:
 
 
 @pytest.mark.usefixtures("guarded")
-def test_uploads_at_once_are_bounded_and_the_next_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_uploads_are_limited_and_the_next_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MAX_UPLOADS", 3)
 
     async def visits() -> list[int]:
@@ -221,7 +221,7 @@ def test_uploads_at_once_are_bounded_and_the_next_is_taken(monkeypatch: pytest.M
             return {"type": "http.request", "body": b"", "more_body": False}
 
         half_open = [asyncio.create_task(asked(guard, "upload", receive)) for _ in range(3)]
-        await asyncio.sleep(0)  # each has come as far as it can
+        await asyncio.sleep(0)  # each upload waits for its body
         refused = await asked(guard, "upload", receive)
         assert b"More than 3 uploads at once: try again soon." in refused[1]["body"]
         last.set()
@@ -233,7 +233,7 @@ def test_uploads_at_once_are_bounded_and_the_next_is_taken(monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("guarded")
 def test_a_disk_that_fills_up_during_an_upload_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many that begin while there is room must not fill it together."""
+    """Many uploads that start while there is room must not fill the disk together."""
     usage, free = shutil.disk_usage, [guard.MIN_FREE_BYTES] * 3
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=free.pop() if free else 0))
 
@@ -245,10 +245,10 @@ def test_a_disk_that_fills_up_during_an_upload_ends_it(monkeypatch: pytest.Monke
     assert not free
 
 
-# --- What is left lying about ---
+# --- Old files ---
 
 
-def test_sweeping_takes_what_is_old(tmp_path: Path) -> None:
+def test_a_sweep_deletes_old_files(tmp_path: Path) -> None:
     (tmp_path / "tmpab12").write_bytes(b"half")
     for name in ("empty", "full", "kept"):
         (tmp_path / name).mkdir()
@@ -263,7 +263,7 @@ def test_sweeping_takes_what_is_old(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not replace an open file")
-def test_a_file_that_is_saved_again_stays_whole_for_who_reads_it(
+def test_a_file_that_is_saved_again_stays_whole_for_its_readers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
@@ -274,7 +274,7 @@ def test_a_file_that_is_saved_again_stays_whole_for_who_reads_it(
         before = path.stat()
         assert save_result(data, "picture.png") == str(path)
         assert first + reader.read() == data
-        assert path.stat().st_ino != before.st_ino  # written elsewhere, and put in its place
+        assert path.stat().st_ino != before.st_ino  # written elsewhere and moved into place
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["picture.png"]
 
 
@@ -290,12 +290,12 @@ def test_settings_are_explicit() -> None:
     assert (guard.SWEEP_INTERVAL, guard.MAX_FILE_AGE) == (600, 3600)
 
 
-SHORT = """
+LIMITED_APP = """
 from gradio import route_utils
 import residae.ui.guard as guard
 guard.QUEUE_OPTIONS["max_size"], guard.MAX_UPLOAD_BYTES = 2, 80_000_000
 guard.SWEEP_INTERVAL, guard.MAX_FILE_AGE = 1, 3
-route_utils.delete_files_created_by_app = lambda blocks, age: age and 1 / 0  # as good as broken under load
+route_utils.delete_files_created_by_app = lambda blocks, age: age and 1 / 0  # fails as under load
 import app
 app.main()
 """
@@ -303,8 +303,8 @@ app.main()
 
 @pytest.fixture(scope="module")
 def service(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """With a short queue, a short memory of our own alone, and room for less at once."""
-    with serving(tmp_path_factory.mktemp("service"), checkpoint, SHORT) as service:
+    """The app with a short queue, small uploads, and files that are soon old."""
+    with serving(tmp_path_factory.mktemp("service"), checkpoint, LIMITED_APP) as service:
         yield service
 
 
@@ -319,12 +319,12 @@ def upload(client: httpx.Client, name: str, content: bytes) -> httpx.Response:
 
 
 def events(client: httpx.Client, endpoint: str, data: list[Any]) -> str:
-    """All that the server tells of one call."""
+    """All events that the server sends for one call."""
     asked = client.post(f"/gradio_api/call/{endpoint}", json={"data": data}).raise_for_status().json()
     return client.get(f"/gradio_api/call/{endpoint}/{asked['event_id']}").text
 
 
-def test_the_server_tells_no_one_about_itself(client: httpx.Client) -> None:
+def test_the_server_reveals_nothing_about_itself(client: httpx.Client) -> None:
     config = client.get("/config").json()
     assert config["analytics_enabled"] is False
     assert config["show_error"] is False
@@ -348,24 +348,24 @@ def test_an_upload_over_the_limit_is_refused(service: Service, client: httpx.Cli
     answer = client.post("/gradio_api/upload", files=many)
     assert answer.status_code == 413
     assert "80 MB at once" in answer.text
-    assert not [path for path in service.files.iterdir() if path.is_file()]  # no part of them is left
+    assert not [path for path in service.files.iterdir() if path.is_file()]  # partial files are deleted
 
 
-def test_a_form_is_no_upload(service: Service, client: httpx.Client) -> None:
-    """Its fields would be kept in memory."""
+def test_form_fields_other_than_files_are_refused(service: Service, client: httpx.Client) -> None:
+    """Gradio would keep them in memory."""
     answer = client.post("/gradio_api/upload", data={"files": "x" * 1000}, files={"files": ("x.png", b"x")})
     assert (answer.status_code, answer.text) == (400, "Only files can be uploaded.")
     assert not [path for path in service.files.iterdir() if path.is_file()]
 
 
-def test_a_body_of_untold_length_is_bounded(client: httpx.Client) -> None:
+def test_a_body_of_unannounced_length_is_limited(client: httpx.Client) -> None:
     answer = client.post("/gradio_api/queue/join", content=chunks(MAX_JSON_BYTES + 1000))
     assert answer.status_code == 413
 
 
 @pytest.mark.parametrize("way", ["run", "api"])
 @pytest.mark.parametrize("name", ["reconstruct", "compress", "decompress", "compare"])
-def test_there_is_no_way_past_the_queue(client: httpx.Client, way: str, name: str) -> None:
+def test_the_queue_cannot_be_bypassed(client: httpx.Client, way: str, name: str) -> None:
     answer = client.post(f"/gradio_api/{way}/{name}", json={"data": [None]})
     assert answer.status_code == 404
     assert "join the queue" in answer.json()["detail"]
@@ -396,7 +396,7 @@ def test_there_is_no_way_past_the_queue(client: httpx.Client, way: str, name: st
     ],
 )
 def test_odd_names_stay_in_their_folder(service: Service, client: httpx.Client, name: str) -> None:
-    """As they are: a client of good manners would write some of them otherwise."""
+    """The names are sent raw; an HTTP client would escape some of them."""
     head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
     answer = client.post(
         "/gradio_api/upload",
@@ -404,7 +404,7 @@ def test_odd_names_stay_in_their_folder(service: Service, client: httpx.Client, 
         headers={"Content-Type": "multipart/form-data; boundary=b"},
     )
     if answer.status_code != 200:
-        assert answer.status_code in (400, 500)  # such as a name that is too long for the disk
+        assert answer.status_code in (400, 500)  # for example a name that is too long for the file system
         return
     path = Path(answer.json()[0])
     assert path.resolve().parent.parent == service.files.resolve()
@@ -413,7 +413,7 @@ def test_odd_names_stay_in_their_folder(service: Service, client: httpx.Client, 
 
 
 @pytest.mark.parametrize("name", ["page.html", "script.js", "drawing.svg"])
-def test_uploads_are_never_shown_as_pages(client: httpx.Client, name: str) -> None:
+def test_uploads_are_never_served_as_pages(client: httpx.Client, name: str) -> None:
     (path,) = upload(client, name, b"<script>alert(1)</script>").json()
     answer = client.get(f"/gradio_api/file={path}")
     assert answer.headers["content-disposition"].startswith("attachment")
@@ -442,24 +442,22 @@ def test_uploads_are_never_shown_as_pages(client: httpx.Client, name: str) -> No
         ),
     ],
 )
-def test_no_other_file_is_given_out_or_opened(
-    service: Service, client: httpx.Client, checkpoint: Path, path: str
-) -> None:
+def test_no_other_file_is_served_or_opened(service: Service, client: httpx.Client, checkpoint: Path, path: str) -> None:
     (upload_path,) = upload(client, "one.png", b"one").json()
     path = path.format(files=service.files, upload=upload_path, weights=checkpoint)
     assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
-    told = events(client, "decompress", [{"path": unquote(path), "meta": {"_type": "gradio.FileData"}}])
-    assert "event: error" in told
-    assert "root:" not in told
+    received = events(client, "decompress", [{"path": unquote(path), "meta": {"_type": "gradio.FileData"}}])
+    assert "event: error" in received
+    assert "root:" not in received
 
 
 @pytest.mark.parametrize("folder", ["static", "assets", "svelte"])
 @pytest.mark.parametrize("path", ["..%2f..%2froutes.py", "%2fetc%2fpasswd", "..%5c..%5croutes.py", "%2e%2e/%2e%2e/x"])
-def test_what_the_page_is_made_of_is_all_that_its_folders_give(client: httpx.Client, folder: str, path: str) -> None:
+def test_asset_folders_serve_assets_only(client: httpx.Client, folder: str, path: str) -> None:
     assert client.get(f"/{folder}/{path}").status_code in (403, 404)
 
 
-def test_a_file_that_is_gone_is_told_in_a_sentence(service: Service, client: httpx.Client) -> None:
+def test_a_missing_file_is_reported_in_a_sentence(service: Service, client: httpx.Client) -> None:
     for path in (service.files / ("0" * 64) / "picture", service.files):
         file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
         assert "is no longer on the server" in events(client, "decompress", [file])
@@ -500,15 +498,15 @@ INLINE = "data:image/png;base64,iVBORw0KGgo="
     ],
     ids=str,
 )
-def test_calls_that_make_no_sense_are_errors_and_no_more(
+def test_invalid_calls_return_an_error_without_a_traceback(
     client: httpx.Client, data: list[Any], smooth: Callable[[int, int, int], Pixels]
 ) -> None:
     (path,) = upload(client, "picture.png", write_png(smooth(20, 30, 1))).json()
     filled = json.loads(json.dumps(data).replace("{path}", path))
-    told = events(client, "reconstruct", filled)
-    assert "event: error" in told
-    assert "Traceback" not in told
-    assert "site-packages" not in told
+    received = events(client, "reconstruct", filled)
+    assert "event: error" in received
+    assert "Traceback" not in received
+    assert "site-packages" not in received
 
 
 def test_no_page_is_fetched(service: Service, client: httpx.Client) -> None:
@@ -534,15 +532,15 @@ def test_no_page_is_fetched(service: Service, client: httpx.Client) -> None:
     assert asked == []
 
 
-def test_the_log_has_what_went_wrong_and_the_visitor_has_not(service: Service, client: httpx.Client) -> None:
-    told = events(client, "compress", [None, True, "no number", 0, 0])
-    assert "event: error" in told
-    assert "Traceback" not in told
-    assert "TypeError" not in told
+def test_exceptions_are_in_the_log_and_not_in_the_response(service: Service, client: httpx.Client) -> None:
+    received = events(client, "compress", [None, True, "no number", 0, 0])
+    assert "event: error" in received
+    assert "Traceback" not in received
+    assert "TypeError" not in received
     assert "TypeError" in service.log.read_text()
 
 
-def test_a_full_queue_says_so(
+def test_a_full_queue_refuses_requests(
     client: httpx.Client, smooth: Callable[[int, int, int], Pixels], service: Service
 ) -> None:
     (path,) = upload(client, "picture.png", write_png(smooth(600, 800, 0))).json()
@@ -553,8 +551,8 @@ def test_a_full_queue_says_so(
     assert {answer.status_code for answer in answers} == {200, 503}
 
 
-def test_files_do_not_outlive_their_age(service: Service, client: httpx.Client) -> None:
-    """Those of visitors who leave in the middle, and those that Gradio does not ask for, among them."""
+def test_old_files_are_deleted(service: Service, client: httpx.Client) -> None:
+    """Including partial uploads, and files that Gradio does not know."""
     host, port = service.address.removeprefix("http://").split(":")
     head = "POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
     head += "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"

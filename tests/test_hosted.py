@@ -1,4 +1,4 @@
-"""The project runs where a Space does: without root, without a network, and with a code folder that it cannot write."""
+"""The project runs as on a Space: without root, without a network, and from a folder that it cannot write to."""
 
 import os
 import shutil
@@ -21,12 +21,12 @@ from residae.deploy import plan_uploads
 from residae.image import Picture, Pixels
 from residae.pipeline import Pipeline
 
-GUARD = """
+OFFLINE = """
 import os, socket
 real_connect, real_lookup = socket.socket.connect, socket.getaddrinfo
 
 def tell(address):
-    with open(os.environ["WHO_WAS_CALLED"], "a") as file:
+    with open(os.environ["CONNECTIONS"], "a") as file:
         print(address, file=file)
     raise OSError("there is no network")
 
@@ -42,10 +42,10 @@ socket.socket.connect, socket.getaddrinfo = connect, lookup
 
 
 def _as_nobody() -> list[str]:
-    """How a command begins that root gives away."""
+    """The start of a command line that runs a command as an unprivileged user."""
     if os.getuid():
-        return []  # an ordinary user already
-    read_all = "+dac_read_search"  # for an interpreter in a folder that only root can look into
+        return []  # not root
+    read_all = "+dac_read_search"  # for an interpreter in a folder that only root can read
     capabilities = [f"--bounding-set=-all,{read_all}", f"--inh-caps=-all,{read_all}", f"--ambient-caps={read_all}"]
     for extra in ([], capabilities):
         command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *extra]
@@ -57,7 +57,7 @@ def _as_nobody() -> list[str]:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder that any user can look into, unlike those of pytest."""
+    """A folder that any user can read, unlike those of pytest."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -66,7 +66,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def space(place: Path) -> Iterator[tuple[str, int]]:
-    """Address and process of a Space as it would be sent, in a code folder that cannot be written, HOME elsewhere."""
+    """Address and process of a deployed Space, whose code folder is read-only and whose HOME is elsewhere."""
     code, home, guard = place / "code", place / "home", place / "guard"
     (upload,) = plan_uploads("owner/name", model=False)
     for name, content in upload.files.items():
@@ -76,7 +76,7 @@ def space(place: Path) -> Iterator[tuple[str, int]]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     home.mkdir()
     guard.mkdir()
-    (guard / "sitecustomize.py").write_text(GUARD)
+    (guard / "sitecustomize.py").write_text(OFFLINE)
     home.chmod(0o777)
     nobody = _as_nobody()
     assert subprocess.run([*nobody, "touch", code / "file"], capture_output=True, check=False).returncode != 0
@@ -88,7 +88,7 @@ def space(place: Path) -> Iterator[tuple[str, int]]:
         "HOME": str(home),
         "TMPDIR": str(home),
         "PYTHONPATH": str(guard),
-        "WHO_WAS_CALLED": str(home / "called"),
+        "CONNECTIONS": str(home / "connections"),
         "GRADIO_SERVER_NAME": "127.0.0.1",
         "GRADIO_SERVER_PORT": str(port),
     }
@@ -117,7 +117,7 @@ def _tree(folder: Path) -> set[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Space is a Linux machine")
-def test_a_space_needs_neither_root_nor_network_and_writes_at_home_alone(
+def test_a_space_needs_neither_root_nor_network_and_writes_only_at_home(
     space: tuple[str, int], place: Path, smooth: Callable[[int, int, int], Pixels], tmp_path: Path
 ) -> None:
     address, process = space
@@ -133,6 +133,6 @@ def test_a_space_needs_neither_root_nor_network_and_writes_at_home_alone(
         off = np.abs(np.asarray(picture, np.int16) - report.decoding.pixels)
     assert off.max() <= 1
 
-    assert not (place / "home" / "called").exists(), (place / "home" / "called").read_text()
+    assert not (place / "home" / "connections").exists(), (place / "home" / "connections").read_text()
     assert _tree(place / "code") == before
     assert "Traceback" not in (place / "log").read_text()

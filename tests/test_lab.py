@@ -1,4 +1,4 @@
-"""The Latent lab decodes an edit small at once, then whole, and a newer edit overtakes."""
+"""The Latent lab decodes a preview of an edit, then the whole; a newer edit supersedes it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,7 +28,7 @@ GAINS = (0.0, 1.0, 2.0, 1.0)
 def state(
     pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> LabState:
-    """Of a picture that is more than twice as wide as a preview."""
+    """The state for a picture that is more than twice as wide as a preview."""
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
     path = tmp_path / "picture.png"
     path.write_bytes(write_png(smooth(300, 2 * PREVIEW_SIDE + 1, 0)))
@@ -42,19 +42,19 @@ def lab() -> LabTab:
         return LabTab(gr.State(), gr.State())
 
 
-def test_an_edit_is_shown_small_then_whole(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:
+def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:
     _, small, whole = lab.refresh("lab", state.current, state, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     tables = small[lab.table], whole[lab.table]
-    assert [table["size"] for table in tables] == [[2 * PREVIEW_SIDE + 1, 300]] * 2  # one size on the page
+    assert [table["size"] for table in tables] == [[2 * PREVIEW_SIDE + 1, 300]] * 2  # both are shown at one size
     preview, exact = (open_picture(Path(table["panes"][1]["picture"]["path"])).pixels for table in tables)
     assert preview.shape == (150, PREVIEW_SIDE, 3)
     report = reconstruct_edited(pipeline, state.current.picture(), state.whole, Edits(GAINS))
     np.testing.assert_array_equal(exact, report.decoding.pixels)
-    assert "dB" not in small[lab.status]  # figures are those of the whole
+    assert "dB" not in small[lab.status]  # the figures are those of the whole
     assert f"{report.psnr:.2f} dB" in whole[lab.status]
 
 
-def test_a_newer_edit_overtakes(lab: LabTab, state: LabState) -> None:
+def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> None:
     older = lab.refresh("lab", state.current, state, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     next(older)
     assert lab.table in next(older)
@@ -62,12 +62,12 @@ def test_a_newer_edit_overtakes(lab: LabTab, state: LabState) -> None:
     assert list(older) == [{lab.status: gr.skip()}]
 
 
-def test_without_edits_there_is_nothing_to_preview(lab: LabTab, state: LabState) -> None:
+def test_without_edits_there_is_no_preview(lab: LabTab, state: LabState) -> None:
     _, whole = lab.refresh("lab", state.current, state, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert "the same as unedited" in whole[lab.status]
 
 
-def test_only_other_edits_are_decoded(lab: LabTab, state: LabState) -> None:
+def test_edits_that_are_shown_are_not_decoded_again(lab: LabTab, state: LabState) -> None:
     def edit(gains: tuple[float, ...], blend: float = 0, other: str = EXAMPLES[1]) -> list[Updates]:
         nonlocal state
         updates = list(lab.refresh("lab", state.current, state, gains, 0, 0, blend, other, VISIT, SILENT))
@@ -85,8 +85,8 @@ def test_only_other_edits_are_decoded(lab: LabTab, state: LabState) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["stopped", "refused"])
-def test_what_did_not_end_well_is_decoded_again(trouble: str, lab: LabTab, state: LabState, tmp_path: Path) -> None:
-    """Else a preview, or a word on what was wrong, would stay."""
+def test_work_that_failed_is_done_again(trouble: str, lab: LabTab, state: LabState, tmp_path: Path) -> None:
+    """Otherwise the preview or the error message would stay."""
     (*_, first) = lab.refresh("lab", state.current, state, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     other = str(tmp_path / "missing.png") if trouble == "refused" else EXAMPLES[1]
     updates = lab.refresh("lab", state.current, first[lab.state], (), 0, 0, 0.5, other, VISIT, SILENT)
@@ -99,8 +99,8 @@ def test_what_did_not_end_well_is_decoded_again(trouble: str, lab: LabTab, state
     assert "the same as unedited" in again[lab.status]
 
 
-def test_another_tab_leaves_it_as_it_is(lab: LabTab, state: LabState) -> None:
-    """Gradio empties the outputs of what ends without a word."""
+def test_a_closed_tab_is_left_unchanged(lab: LabTab, state: LabState) -> None:
+    """Gradio empties the outputs of a handler that yields nothing."""
     for tab in ("lab", "files"):
         whole = replace(state, edits=Edits())
         updates = lab.refresh(tab, state.current, whole, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
@@ -115,7 +115,7 @@ def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: LabTab, state: 
     np.testing.assert_array_equal(enlarged, heatmaps.latent_channel(state.whole.latents[2][0]))
 
 
-def test_a_tab_that_was_left_halfway_begins_anew(lab: LabTab, state: LabState) -> None:
+def test_a_tab_that_was_left_at_work_starts_again(lab: LabTab, state: LabState) -> None:
     def refresh(state: LabState | None) -> Iterator[Updates]:
         return lab.refresh("lab", shown, state, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
 
@@ -127,8 +127,8 @@ def test_a_tab_that_was_left_halfway_begins_anew(lab: LabTab, state: LabState) -
     assert list(refresh(last[lab.state])) == [{lab.status: gr.skip()}]
 
 
-def test_an_edit_takes_up_the_picture_itself(lab: LabTab, state: LabState) -> None:
-    """It may have ended the work that was about to do so; and gains may be of another checkpoint's channels."""
+def test_an_edit_takes_up_the_current_result(lab: LabTab, state: LabState) -> None:
+    """It may have superseded the work that was to do so; and the gains may be those of another checkpoint."""
     for gains, fitting in ((GAINS, GAINS), ((0.0,) * 3, ())):
         *_, last = lab.refresh("lab", state.current, None, gains, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
         assert last[lab.state].current == state.current

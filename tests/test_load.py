@@ -1,4 +1,4 @@
-"""Many visitors at once: each gets the answer to its own picture, and the server is afterwards what it was before.
+"""Many visitors at once: each gets the result of its own picture, and afterwards the server uses no more than before.
 
 The short run is a few visitors for some seconds. `python -m pytest -m long -k load` is 30 for two minutes, and prints
 what it counted.
@@ -35,37 +35,36 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count a process's file descriptors"),
 ]
 
-FORGETS = (5, 60)  # s: files are soon old, if not before the slowest visitor has seen them
-# In the precision of the expected answers, which each process might choose for itself, and with a log of what was not
-# foreseen alone.
-QUIET = """
+SWEEP = (5, 60)  # seconds between sweeps, and the age of files to delete: soon, but after the slowest visitor
+# In the precision of the expected results, and with a log of unexpected errors only.
+APP = """
 import logging
 import residae.engine.precision as precision
 import residae.ui.guard as guard
 precision.cpu_prefers_bfloat16 = lambda: {bfloat16}
 logging.getLogger("residae.image.process").setLevel("CRITICAL")
-guard.SWEEP_INTERVAL, guard.MAX_FILE_AGE = {forgets}
+guard.SWEEP_INTERVAL, guard.MAX_FILE_AGE = {sweep}
 import app
 app.main()
 """
-IDLE = 15  # s, after which connections are closed and threads may be put away
-ALL = {"shown", "opened", "refused", "left"}  # that may come of a case
-SIDE = 1024  # px on the long side that are worked on
+IDLE = 15  # seconds after which connections are closed and threads may end
+OUTCOMES = {"shown", "opened", "refused", "left"}
+SIDE = 1024  # px on the long side
 SIZES = {"small": (40, 60), "middle": (300, 200), "large": (900, 1300)}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A file that a visitor sends, and what is to come of it."""
+    """A file that a visitor sends, and the expected result."""
 
     path: Path
     rebuilt: Pixels | None = None
-    words: str = ""  # of the refusal
+    refusal: str = ""  # part of the expected message
 
 
 @dataclass
 class Visit:
-    """One visitor, who sends its own files only, in an order of its own."""
+    """One visitor, who sends files of its own in random order."""
 
     address: str
     cases: list[Case]
@@ -74,9 +73,9 @@ class Visit:
     longest: float = 0
 
     def go_on(self, until: float) -> None:
-        """For so long, and until everything has been met once, however busy the machine."""
+        """Send files until the time is over and every outcome has occurred."""
         client = program(self.address)
-        while time.monotonic() < until or not self.counts.keys() >= ALL:
+        while time.monotonic() < until or not self.counts.keys() >= OUTCOMES:
             case = self.random.choice(self.cases)
             if self.random.random() < 0.15:
                 self.leave(case)
@@ -86,7 +85,7 @@ class Visit:
                 self.open(client, case) if case.path.suffix == ".rae" else self.show(client, case)
                 self.longest = max(self.longest, time.monotonic() - start)
             except QueueError:
-                self.counts["told that the queue is full"] += 1
+                self.counts["queue full"] += 1
                 time.sleep(self.random.uniform(0.2, 1))
         client.close()
 
@@ -105,15 +104,15 @@ class Visit:
             self.counts["opened"] += 1
 
     def answer(self, client: Client, case: Case, *settings: object, api_name: str) -> Pixels | None:
-        """The picture that comes back, if one does; else the refusal is the one that the case foresees."""
+        """The resulting picture; None where the file is refused as expected."""
         try:
             picture, _ = client.predict(handle_file(case.path), *settings, api_name=api_name)
         except AppError as error:
-            if isinstance(error, QueueError) or not case.words or case.words not in str(error):
+            if isinstance(error, QueueError) or not case.refusal or case.refusal not in str(error):
                 raise
             self.counts["refused"] += 1
             return None
-        assert not case.words
+        assert not case.refusal
         return self.fetch(picture)
 
     def fetch(self, picture: dict[str, str]) -> Pixels:
@@ -121,7 +120,7 @@ class Visit:
         return np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]))
 
     def leave(self, case: Case) -> None:
-        """Go away: in the middle of an upload, or once the work has been asked for."""
+        """Disconnect in the middle of an upload, or after requesting the work."""
         self.counts["left"] += 1
         host, port = self.address.removeprefix("http://").split(":")
         if self.random.random() < 0.5:
@@ -145,7 +144,7 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def pipeline(checkpoint: Path) -> Pipeline:
-    """With the weights as they are stored, which are not quite those of the network that was saved."""
+    """With the weights as they are stored, which are rounded."""
     return Pipeline.open(checkpoint, "cpu")
 
 
@@ -153,7 +152,7 @@ def pipeline(checkpoint: Path) -> Pipeline:
 def bag(
     pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[int], list[Case]]:
-    """Packs the files of one visitor."""
+    """Makes the files of one visitor."""
     folder = tmp_path_factory.mktemp("visitors")
 
     def pack(number: int) -> list[Case]:
@@ -161,7 +160,7 @@ def bag(
         for name, size in SIZES.items():
             if name == "large" and number % 5:
                 continue
-            height, width = size[0] + number, size[1] + 2 * number  # no two visitors share one
+            height, width = size[0] + number, size[1] + 2 * number  # no two visitors have the same size
             data = write_png(smooth(height, width, number))
             path = folder / f"{number}-{name}.png"
             path.write_bytes(data)
@@ -173,13 +172,13 @@ def bag(
             cases.append(Case(rae, rebuilt=report.decoding.pixels))
         cut = folder / f"{number}-cut.png"
         cut.write_bytes(data[: len(data) // 2])
-        cases.append(Case(cut, words="incomplete"))
+        cases.append(Case(cut, refusal="incomplete"))
         bent = folder / f"{number}-bent.rae"
         bent.write_bytes(report.compressed.data[:-5] + b"12345")
-        cases.append(Case(bent, words="damaged or cut short"))
+        cases.append(Case(bent, refusal="damaged or cut short"))
         page = folder / f"{number}-page.png"
         page.write_text(f"<html>{number}</html>")
-        cases.append(Case(page, words="not a picture in one of the formats"))
+        cases.append(Case(page, refusal="not a picture in one of the formats"))
         return cases
 
     return pack
@@ -193,7 +192,7 @@ def visited(service: Service, visits: list[Visit], seconds: float) -> None:
 
 
 def settle(service: Service) -> None:
-    """Until nothing is worked on any more, even for those who left."""
+    """Wait until all work has ended, even that of visitors who left."""
     while httpx.get(f"{service.address}/gradio_api/queue/status", timeout=PATIENCE).json()["queue_size"]:
         time.sleep(0.2)
     while any(child.cpu_percent(0.2) > 20 for child in service.process.children()):
@@ -201,7 +200,7 @@ def settle(service: Service) -> None:
 
 
 def settled(service: Service) -> dict[str, int]:
-    """What the server takes once it has put away what it can: its pool looks for idle threads when it is next used."""
+    """The resources of the idle server. Its pool ends idle threads when it is used the next time."""
     time.sleep(IDLE)
     httpx.get(service.address, timeout=PATIENCE).raise_for_status()
     return footprint(service)
@@ -221,14 +220,14 @@ def footprint(service: Service) -> dict[str, int]:
 @pytest.fixture
 def service(tmp_path: Path, checkpoint: Path, pipeline: Pipeline) -> Iterator[Service]:
     bfloat16 = preferred_float(pipeline.engine.device) == torch.bfloat16
-    with serving(tmp_path, checkpoint, QUIET.format(bfloat16=bfloat16, forgets=FORGETS)) as service:
+    with serving(tmp_path, checkpoint, APP.format(bfloat16=bfloat16, sweep=SWEEP)) as service:
         yield service
 
 
 def test_a_few_visitors(service: Service, bag: Callable[[int], list[Case]]) -> None:
     visits = [Visit(service.address, bag(number), random.Random(number)) for number in range(4)]
     visited(service, visits, 5)
-    assert footprint(service)["processes"] == 1  # which waits for the next picture
+    assert footprint(service)["processes"] == 1  # that waits for the next picture
     assert "Traceback" not in service.log.read_text()
 
 
@@ -249,14 +248,14 @@ def test_load_of_30_visitors(
     longest = max(visit.longest for visit in visits)
     with capsys.disabled():
         print(f"\n{dict(counts)}; longest {longest:.1f} s\nwarm  {warm}\nafter {after}")
-    assert "told that the queue is full" in counts
+    assert "queue full" in counts
     assert "Traceback" not in service.log.read_text()
     assert after["memory"] <= 1.1 * warm["memory"]
     assert after["processes"] == warm["processes"] == 1
-    assert after["threads"] <= warm["threads"] + 5  # torch's and asyncio's own, which come when they are first needed
-    assert after["descriptors"] <= warm["descriptors"] + 5  # connections that are just being closed
+    assert after["threads"] <= warm["threads"] + 5  # which torch and asyncio start when they first need them
+    assert after["descriptors"] <= warm["descriptors"] + 5  # connections that are being closed
     ours = {Path(path).name for path in residae.examples.paths()}
-    deadline = time.monotonic() + sum(FORGETS) + PATIENCE
+    deadline = time.monotonic() + sum(SWEEP) + PATIENCE
     while left := {path.name for path in service.files.rglob("*") if path.is_file()} - ours:
         assert time.monotonic() < deadline, left
         time.sleep(1)

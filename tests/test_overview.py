@@ -1,4 +1,4 @@
-"""The tab Overview: what it does at another rate, and after a refusal or a stop."""
+"""The tab Overview: another quality, a file that is refused, and work that ends early."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ def tab() -> OverviewTab:
 def show(
     pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[float | None], CurrentResult]:
-    """A picture as the page shows it, at a quality."""
+    """Makes the current result of a picture at a quality."""
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
     path = tmp_path / "picture.png"
     path.write_bytes(write_png(smooth(40, 60, 0)))
@@ -45,7 +45,7 @@ def show(
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_only_another_rate_is_decoded(exact: bool, tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
+def test_only_another_quality_is_decoded(exact: bool, tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
     shown = show(None if exact else 50.5)
     assert [*tab.requantize(shown, 50.5, exact, VISIT, SILENT)] == [{tab.status: gr.skip()}]
     picture, rest = tab.requantize(shown, 50.5, not exact, VISIT, SILENT)
@@ -55,15 +55,15 @@ def test_only_another_rate_is_decoded(exact: bool, tab: OverviewTab, show: Calla
     assert rest[tab.current].quality == 20
 
 
-def test_a_refused_picture_is_told_on_each_tab_and_leaves_settings_to_the_one_that_is_shown(
+def test_a_refused_picture_is_reported_on_each_tab_and_settings_stay_those_of_the_result(
     tab: OverviewTab, show: Callable[..., CurrentResult], tmp_path: Path
 ) -> None:
     shown, bad = show(50), tmp_path / "bad.png"
     bad.write_text("no picture")
     for before in (shown, None):
         *_, last = tab.reconstruct(str(bad), None, before, "tiny", True, 0, 80, False, VISIT, SILENT)
-        told = {place: last.pop(place) for place in tab.statuses}
-        assert all("not a picture" in words for words in told.values())
+        alerts = [last.pop(status) for status in tab.statuses]
+        assert all("not a picture" in alert for alert in alerts)
         assert last == {tab.discarded: str(bad), **(tab.controls.restored(shown) if before else {})}
     *_, last = tab.reconstruct(str(bad), str(bad), shown, "tiny", False, 0, 80, False, VISIT, SILENT)
     assert (last[tab.current].path, last[tab.current].color) == (shown.path, False)
@@ -71,7 +71,7 @@ def test_a_refused_picture_is_told_on_each_tab_and_leaves_settings_to_the_one_th
     assert "not a picture" in last[tab.status]
 
 
-def test_what_is_given_up_leaves_the_controls_as_they_were_for_what_is_shown(
+def test_cancelled_work_restores_the_controls(
     tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controls, shown = tab.controls, show(50)
@@ -87,12 +87,12 @@ def test_what_is_given_up_leaves_the_controls_as_they_were_for_what_is_shown(
     assert last == {tab.status: gr.skip(), tab.discarded: EXAMPLES[1], **settings}
     *_, last = tab.reconstruct(EXAMPLES[1], None, None, "tiny", False, 64, 80, True, VISIT, SILENT)
     assert last == {tab.discarded: EXAMPLES[1], tab.status: gr.skip()}
-    end = supersede  # for something else, which has set the controls
+    end = supersede  # for another picture, which has set the controls
     *_, last = tab.reconstruct(EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
     assert last == {tab.status: gr.skip()}
 
 
-def test_a_rate_that_is_given_up_discards_no_picture(
+def test_a_cancelled_quality_discards_no_picture(
     tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode = pipeline.engine.decode

@@ -1,4 +1,4 @@
-"""The page, as a person uses it: the real app driven in Chromium, on a tiny network so that nobody waits."""
+"""The page in a browser: the real app, driven in Chromium on a tiny network."""
 
 import csv
 import io
@@ -32,13 +32,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 PHOTOGRAPH = Path(paths()[0])  # a rendered scene
 PATIENCE = 120_000  # ms; the machine may be busy
-GRADIOS_OWN = ('aria-label="common.upload"',)  # a button around a file input, in gr.File once it holds files
+IN_GRADIO = ('aria-label="common.upload"',)  # a button around a file input, in gr.File once it holds files
 TABS = ("Overview", "Latent lab", "Equal bytes", "Files", "Batch", "The model")
 
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of checkpoints, in place of the project's own: one, with six channels."""
+    """A folder to take the place of the project's checkpoints, with one checkpoint of six channels."""
     folder = tmp_path_factory.mktemp("others")
     torch.manual_seed(1)
     ResidualAutoencoder(base_channels=4, latent_channels=6).eval().save_pretrained(folder / "six")
@@ -70,16 +70,16 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def complaints() -> list[str]:
-    """What the browser has reported as errors."""
+def browser_errors() -> list[str]:
+    """Errors that the browser reported."""
     return []
 
 
 @pytest.fixture(scope="module")
-def page(address: str, browser: Browser, complaints: list[str]) -> Page:
+def page(address: str, browser: Browser, browser_errors: list[str]) -> Page:
     page = browser.new_page(viewport={"width": 1440, "height": 1000}, reduced_motion="reduce")
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: browser_errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: browser_errors.append(str(error)))
     page.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
     page.goto(address)
@@ -88,13 +88,13 @@ def page(address: str, browser: Browser, complaints: list[str]) -> Page:
 
 @pytest.fixture(scope="module")
 def pipeline(checkpoint: Path) -> Pipeline:
-    """The network that the page has, as it was stored."""
+    """The network of the page, with the weights as they are stored."""
     return Pipeline.open(checkpoint)
 
 
 @pytest.fixture(scope="module")
 def report(pipeline: Pipeline) -> Reconstruction:
-    """What the package itself makes of the photograph."""
+    """What the package computes for the photograph."""
     return pipeline.reconstruct(open_picture(PHOTOGRAPH), color=False, quality=80)
 
 
@@ -107,7 +107,7 @@ def figure(page: Page, name: str) -> Locator:
 
 
 def wait_for_number(place: Locator, expected: float, within: float) -> None:
-    """The first number that stands there. Not to the last digit: the two processes may work in different precision."""
+    """Wait until the first number in the text is as expected, within a tolerance: the precisions may differ."""
     end, text = time.monotonic() + PATIENCE / 1000, ""
     while time.monotonic() < end:
         text = place.inner_text() if place.count() else ""
@@ -124,7 +124,7 @@ def set_quality(page: Page, value: int) -> None:
 
 
 def pixels(image: Locator) -> np.ndarray:
-    """The pixels of the file that an <img> shows, fetched as the browser did."""
+    """The pixels of the file that an <img> shows."""
     expect(image).to_have_attribute("src", re.compile("^http"))
     with urllib.request.urlopen(image.get_attribute("src")) as answer:
         shown = Image.open(io.BytesIO(answer.read()))
@@ -136,7 +136,7 @@ def gray(picture: np.ndarray) -> np.ndarray:
     return picture[..., None].repeat(3, axis=2)
 
 
-def test_first_visit_shows_an_example_already_worked_on(page: Page) -> None:
+def test_a_first_visit_shows_the_result_of_an_example(page: Page) -> None:
     expect(figure(page, "PSNR")).to_have_text(re.compile(r"^\d+\.\d\d dB$"))
     expect(page.get_by_alt_text("The picture rebuilt from its latent").first).to_be_visible()
     expect(page.locator("header .device")).to_contain_text("tiny")
@@ -144,7 +144,7 @@ def test_first_visit_shows_an_example_already_worked_on(page: Page) -> None:
     expect(figure(page, "Latent")).to_contain_text("chroma at half size")
 
 
-def test_a_photograph_comes_back_as_itself(page: Page, report: Reconstruction) -> None:
+def test_the_page_shows_what_the_package_computes(page: Page, report: Reconstruction) -> None:
     page.get_by_label("Gray", exact=True).check()
     expect(figure(page, "Latent")).not_to_contain_text("chroma")
     page.set_input_files("#upload input[type=file]", PHOTOGRAPH)
@@ -166,7 +166,7 @@ def test_a_photograph_comes_back_as_itself(page: Page, report: Reconstruction) -
     expect(page.locator("#status")).to_contain_text(re.compile(r"The file takes .* times smaller than the raw pixels"))
 
 
-def test_pictures_share_one_zoom_and_tell_what_lies_under_the_pointer(page: Page, report: Reconstruction) -> None:
+def test_pictures_share_one_zoom_and_show_the_values_under_the_pointer(page: Page, report: Reconstruction) -> None:
     page.get_by_role("button", name="Side by side", exact=True).click()
     frames = page.locator("#compare .frame")
     expect(frames).to_have_count(3)
@@ -201,7 +201,7 @@ def test_pictures_share_one_zoom_and_tell_what_lies_under_the_pointer(page: Page
     expect(page.get_by_role("img", name="Share of pixels by luma error in gray levels")).to_be_visible()
 
 
-def test_another_rate_decodes_without_encoding_again(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
+def test_another_quality_decodes_without_encoding_again(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
     seconds = figure(page, "Encoding").inner_text()
     set_quality(page, 10)
     coarse = pipeline.decode_and_measure(open_picture(PHOTOGRAPH), report.encoding, pipeline.write(report.encoding, 10))
@@ -224,7 +224,7 @@ def test_the_unquantized_latent_scores_as_evaluate_does(page: Page, report: Reco
     expect(figure(page, "File")).to_have_count(1)
 
 
-def test_the_lab_decodes_what_is_left_of_the_latent(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
+def test_the_lab_decodes_the_edited_latent(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
     open_tab(page, "Latent lab")
     status = page.locator("#lab-status")
     expect(page.locator("#mixer .strip")).to_have_count(4)
@@ -278,10 +278,10 @@ def test_baselines_at_equal_bytes(page: Page, report: Reconstruction, pipeline: 
     expect(page.get_by_role("img", name="PSNR in dB against bits per pixel, by codec")).to_contain_text(OURS)
     page.evaluate(
         "document.querySelector('.work:has(#baselines-status) .stop').click()"
-    )  # others need not wait for curves
+    )  # the next tests need not wait for the curves
 
 
-def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Reconstruction, tmp_path: Path) -> None:
+def test_the_file_can_be_downloaded_and_opened_again(page: Page, report: Reconstruction, tmp_path: Path) -> None:
     open_tab(page, "Overview")
     with page.expect_download() as download:
         page.locator("#download").click()
@@ -289,7 +289,7 @@ def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Reconst
     download.value.save_as(file)
     assert report.compressed
     assert file.name == f"{PHOTOGRAPH.stem}.rae"
-    assert file.stat().st_size == pytest.approx(len(report.compressed.data), rel=0.02)  # a latent may round otherwise
+    assert file.stat().st_size == pytest.approx(len(report.compressed.data), rel=0.02)  # the precisions may differ
 
     open_tab(page, "Files")
     cut = tmp_path / "cut.rae"
@@ -301,7 +301,7 @@ def test_the_file_can_be_taken_away_and_opened_again(page: Page, report: Reconst
     expect(page.locator("#files-status [role=alert]")).to_contain_text("cut.rae: The file is damaged or cut short")
     expect(page.locator("#files-status")).to_contain_text("1 file opened.")
 
-    open_tab(page, "Latent lab")  # and nothing that was there before is gone
+    open_tab(page, "Latent lab")  # which still shows what it did
     expect(page.locator("#lab-status")).to_contain_text("Measured on luma")
     expect(page.locator("#mixer .strip")).to_have_count(4)
     open_tab(page, "Equal bytes")
@@ -341,7 +341,7 @@ def test_the_model_is_drawn_from_its_configuration(page: Page) -> None:
     expect(page.locator("#model-card")).to_have_text("This checkpoint has no model card.")
 
 
-def test_what_is_no_picture_gets_one_sentence_and_harms_nothing(
+def test_a_file_that_is_not_a_picture_is_refused_in_a_sentence(
     page: Page, report: Reconstruction, pipeline: Pipeline, tmp_path: Path
 ) -> None:
     open_tab(page, "Overview")
@@ -349,11 +349,13 @@ def test_what_is_no_picture_gets_one_sentence_and_harms_nothing(
     page.set_input_files("#upload input[type=file]", tmp_path / "holiday.png")
     expect(page.locator("#status [role=alert]")).to_contain_text("not a picture in one of the formats that work")
     before = page.locator("#compare .frame img").first
-    np.testing.assert_array_equal(pixels(before), gray(report.original))  # what was there stays
+    np.testing.assert_array_equal(pixels(before), gray(report.original))  # the result before stays
 
     set_quality(page, 30)
     finer = pipeline.decode_and_measure(open_picture(PHOTOGRAPH), report.encoding, pipeline.write(report.encoding, 30))
-    wait_for_number(figure(page, "PSNR"), finer.psnr, 0.02)  # of what is shown, not of what was refused
+    wait_for_number(
+        figure(page, "PSNR"), finer.psnr, 0.02
+    )  # of the result that is shown, not of the file that was refused
 
     (tmp_path / "ramp.png").write_bytes(write_png(np.tile(np.arange(0, 240, 5, np.uint8), (32, 1))))
     page.set_input_files("#upload input[type=file]", tmp_path / "ramp.png")
@@ -383,7 +385,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_stop_keeps_what_is_shown_and_the_next_work_runs(
+def test_stop_keeps_the_result_and_the_next_work_runs(
     page: Page, report: Reconstruction, pipeline: Pipeline, large: Path
 ) -> None:
     page.get_by_label("Gray", exact=True).check()
@@ -403,13 +405,13 @@ def test_stop_keeps_what_is_shown_and_the_next_work_runs(
     wait_for_number(figure(page, "PSNR"), coarse.psnr, 0.02)
 
 
-def test_a_stopped_batch_keeps_what_is_done(
-    page: Page, folder: Path, large: Path, tmp_path: Path, complaints: list[str]
+def test_a_stopped_batch_keeps_finished_files(
+    page: Page, folder: Path, large: Path, tmp_path: Path, browser_errors: list[str]
 ) -> None:
-    before = complaints.copy()
-    page.reload()  # another visit, with nothing in its tables
+    before = browser_errors.copy()
+    page.reload()  # a new session
     expect(figure(page, "PSNR")).to_be_visible()
-    complaints[:] = before  # a page that is left complains of what it does not get any more
+    browser_errors[:] = before  # those of requests that the reload interrupted
     open_tab(page, "Batch")
     page.get_by_label("Full size", exact=True).check()
     page.set_input_files("#batch input[type=file]", [folder / "a.png", large])
@@ -459,7 +461,7 @@ def test_another_checkpoint_is_another_network(page: Page, others: Path) -> None
     expect(page.locator("#mixer .strip")).to_have_count(6)
 
 
-def test_no_serious_finding_of_ours_by_axe(page: Page) -> None:
+def test_axe_finds_nothing_serious(page: Page) -> None:
     findings = set()
     for tab in TABS:
         open_tab(page, tab)
@@ -468,10 +470,10 @@ def test_no_serious_finding_of_ours_by_axe(page: Page) -> None:
             for finding in Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]:
                 if finding["impact"] in ("serious", "critical"):
                     findings |= {(tab, dark, finding["id"], node["html"][:160]) for node in finding["nodes"]}
-    assert {finding for finding in findings if not any(own in finding[3] for own in GRADIOS_OWN)} == set()
+    assert {finding for finding in findings if not any(own in finding[3] for own in IN_GRADIO)} == set()
 
 
-def test_phone_width_holds_everything(page: Page) -> None:
+def test_everything_fits_the_width_of_a_phone(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     for tab in TABS:
         open_tab(page, tab)
@@ -487,7 +489,7 @@ def test_phone_width_holds_everything(page: Page) -> None:
     page.wait_for_function("Math.abs(document.querySelector('#stage').getBoundingClientRect().top) < 5")
 
 
-def test_the_keyboard_shows_where_it_is(page: Page) -> None:
+def test_keyboard_focus_is_visible(page: Page) -> None:
     page.locator("#theme").focus()
     seen = set()
     while "side" not in seen:
@@ -500,12 +502,12 @@ def test_the_keyboard_shows_where_it_is(page: Page) -> None:
     assert {"upload", "examples", "color", "quality", "exact"} <= seen
 
 
-def test_console_is_clean(page: Page, complaints: list[str]) -> None:
+def test_the_browser_reports_no_error(page: Page, browser_errors: list[str]) -> None:
     assert page.title() == "Residae"
-    assert complaints == []
+    assert browser_errors == []
 
 
-# Programs
+# The endpoints
 
 
 @pytest.fixture(scope="module")
@@ -524,7 +526,7 @@ def test_the_endpoints_are_documented(client: Client) -> None:
     assert types == ["filepath", "bool", "float", "int"]
 
 
-def test_programs_get_what_the_package_gives(client: Client, report: Reconstruction, pipeline: Pipeline) -> None:
+def test_endpoints_return_what_the_package_computes(client: Client, report: Reconstruction, pipeline: Pipeline) -> None:
     photograph = handle_file(PHOTOGRAPH)
     png, figures = client.predict(photograph, False, 80, api_name="/reconstruct")
     assert figures["psnr"] == pytest.approx(report.psnr, abs=0.01)
@@ -542,7 +544,7 @@ def test_programs_get_what_the_package_gives(client: Client, report: Reconstruct
     assert [row["codec"] for row in rows] == [OURS, *COMPARED]
 
 
-def test_programs_get_sentences_for_errors(client: Client, tmp_path: Path) -> None:
+def test_endpoints_return_errors_as_sentences(client: Client, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("no picture")
     with pytest.raises(Exception, match="not a picture in one of the formats"):
         client.predict(handle_file(tmp_path / "x.png"), api_name="/reconstruct")

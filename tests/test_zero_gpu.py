@@ -1,4 +1,4 @@
-"""ZeroGPU: the page runs under a stand-in for it that forks, and forbids all that ZeroGPU forbids.
+"""ZeroGPU: the page runs under a stand-in that forks as ZeroGPU does, and forbids what it forbids.
 
 That proves the pattern of calls. The speed of a real GPU, and CUDA itself, are beyond it.
 """
@@ -127,7 +127,7 @@ def test_each_operation_borrows_once(facts: dict[str, Any]) -> None:
     assert facts["durations"] == [once] * 3 + [scaled] * 2 + [refined]
 
 
-def test_results_are_those_of_any_other_machine(facts: dict[str, Any], elsewhere: Pipeline, picture_file: Path) -> None:
+def test_results_are_those_of_a_cpu(facts: dict[str, Any], elsewhere: Pipeline, picture_file: Path) -> None:
     picture = open_picture(picture_file)
     report = elsewhere.reconstruct(picture, color=True, quality=60)
     assert report.compressed
@@ -140,24 +140,24 @@ def test_results_are_those_of_any_other_machine(facts: dict[str, Any], elsewhere
     assert elsewhere.codec.decompress(bytes.fromhex(facts["file"])).info.quality == 60
 
 
-def test_the_stand_in_does_refuse(facts: dict[str, Any]) -> None:
+def test_the_stand_in_forbids_what_zerogpu_forbids(facts: dict[str, Any]) -> None:
     """Weights placed by a thread, as other machines do; weights placed after the launch; work without a GPU."""
     placed = "only the main thread places tensors, and only before the launch"
     assert facts["refused"] == [placed, placed, "there is no GPU to ask for its memory"]
 
 
-def test_an_error_keeps_its_sentence(facts: dict[str, Any]) -> None:
+def test_an_error_keeps_its_message(facts: dict[str, Any]) -> None:
     assert facts["error"] == "Too large."
 
 
-def test_time_is_asked_for_by_the_size_of_the_picture() -> None:
+def test_the_borrowed_time_grows_with_the_picture() -> None:
     sides = np.array([16, 1024, 4096, 8000])
     asked = [zero_gpu.seconds(side, side) for side in sides]
     assert asked == sorted(asked)
-    assert asked[0] < 15  # a small picture is not put behind those who ask for a minute
+    assert asked[0] < 15  # a small picture does not wait behind requests for a minute
     assert sides[-1] ** 2 == MAX_PIXELS
-    assert asked[-1] < 60  # what a visitor is given without asking
+    assert asked[-1] < 60  # the default of ZeroGPU
 
 
-def test_elsewhere_nothing_is_lent() -> None:
+def test_nothing_is_borrowed_elsewhere() -> None:
     assert not zero_gpu.ON_ZERO_GPU
