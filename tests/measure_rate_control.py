@@ -1,4 +1,4 @@
-"""Measure how well rate control does: python tests/measure_rate_control.py FOLDER [--rates 0.05,0.1] [--path]
+"""Measure how well rate control does: `python -m tests.measure_rate_control FOLDER [--rates 0.05,0.1] [--path]`
 
 For each picture of the folder (luma) and each rate, compare the scale that `residae.rate_control` chooses with the best
 of an exhaustive search over the scales within a factor of it, each with the quality that fills the same bytes. With
@@ -36,9 +36,9 @@ def main() -> None:
     parsed = parser.parse_args()
     pipeline = Pipeline.open(dtype=parsed.dtype)
     pictures = (
-        (name, crop(picture, parsed.crop) if parsed.crop else picture)
-        for name, picture in open_pictures(parsed.folder)
-        if not parsed.names or name in parsed.names
+        (path.stem, crop(picture, parsed.crop) if parsed.crop else picture)
+        for path, picture in open_pictures(parsed.folder)
+        if not parsed.names or path.stem in parsed.names
     )
     measure = print_path if parsed.path else print_losses
     rows = [row for name, picture in pictures for row in measure(pipeline, name, picture, parsed)]
