@@ -76,7 +76,8 @@ def _convert(parsed: argparse.Namespace, suffix: str, convert: Callable[[Path, "
                 data, description = convert(path, advance)
                 write_file(output, data)
                 written.append(output)
-                tqdm.write(f"{path} -> {output}: {description}")
+                with tqdm.external_write_mode():
+                    print(f"{path} -> {output}: {description}")
             except CheckpointError:
                 raise
             except ResidaeError as error:
