@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from hub import TOKEN, Hub
-from huggingface_hub import close_session
 from torch import nn
 
 from residae.checkpoint import Checkpoint
@@ -99,6 +98,8 @@ def folder(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest.T
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A local server in place of the Hub, to which the real client connects with an empty cache and a write token."""
+    from huggingface_hub import close_session  # the tests of a GPU run without this package
+
     settings = {"HF_TOKEN": TOKEN, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
     settings |= {"HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     with Hub.running() as hub:

@@ -1,9 +1,11 @@
 """The bench measures what it says: the work of the specification, each way, beside the plain module."""
 
+import itertools
 import json
 import re
 import subprocess
 import sys
+import textwrap
 import time
 import tomllib
 from collections.abc import Sequence
@@ -214,25 +216,37 @@ HIDE = """if True:
 """
 
 
-def test_it_needs_nothing_but_torch_numpy_pillow_and_psutil() -> None:
-    """Such as a machine with a GPU has it that is lent for an hour."""
+def _run_with_few_packages(code: str, *extra: str) -> subprocess.CompletedProcess[str]:
+    """Run code where PyTorch, NumPy, Pillow, psutil and the extra packages are, and no other requirement of ours."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    required = [
-        *project["dependencies"],
-        *(line for extra in project["optional-dependencies"].values() for line in extra),
-    ]
-    names = {re.split(r"[^\w-]", line)[0] for line in required} - {"residae", "torch", "numpy", "pillow", "psutil"}
-    assert {"safetensors", "tqdm", "huggingface_hub"} <= names
-    code = HIDE.format(names=names) + (
-        "    from pathlib import Path\n"
-        "    from residae import bench\n"
-        "    from residae.cli import main\n"
-        "    bench.APP, bench.ROUNDS, bench.MATRIX_SIDES = Path('absent'), 1, (8,)\n"
-        "    raise SystemExit(main(['bench', '--device', 'cpu', '--dtype', 'float32', '--sizes', '16x16']))\n"
+    required = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    names = {re.split(r"[^\w-]", line)[0] for line in required}
+    names -= {"residae", "torch", "numpy", "pillow", "psutil", *extra}
+    assert {"constriction", "tqdm", "huggingface_hub"} <= names
+    code = HIDE.format(names=names) + textwrap.indent(code, "    ")
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_it_needs_no_more_than_torch_numpy_pillow_and_psutil() -> None:
+    """A machine that is rented for its GPU often has no other package."""
+    done = _run_with_few_packages(
+        "from pathlib import Path\n"
+        "from residae import bench\n"
+        "from residae.cli import main\n"
+        "bench.APP, bench.ROUNDS, bench.MATRIX_SIDES = Path('absent'), 1, (8,)\n"
+        "raise SystemExit(main(['bench', '--device', 'cpu', '--dtype', 'float32', '--sizes', '16x16']))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "CPU, float32; matrix product" in done.stdout
+
+
+def test_the_tests_of_a_gpu_need_little_more() -> None:
+    code = (
+        "import pytest\nraise SystemExit(pytest.main(['tests/test_gpu.py', '-m', 'gpu', '-p', 'no:cacheprovider']))\n"
+    )
+    done = _run_with_few_packages(code, "safetensors")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"[678] (passed|skipped)", done.stdout)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
