@@ -3,6 +3,7 @@
 import ast
 import functools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -199,3 +200,9 @@ def test_importing_does_nothing(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_private_names_of_torch_are_in_one_file() -> None:
+    private = re.compile(r"\btorch\.(ops\b|([a-z]+\.)*_[a-z])|\bfrom torch[\w.]* import _")
+    users = {name for name, path in MODULES.items() if private.search(path.read_text(encoding="utf-8"))}
+    assert users == {"residae.engine.onednn"}

@@ -1,4 +1,4 @@
-"""What freed memory is kept, asked of glibc itself in a process of its own."""
+"""Freed memory is reused, as glibc itself reports in a process of its own."""
 
 import platform
 import subprocess
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other systems keep memory as they like")
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tunes glibc alone")
 ROOT = Path(__file__).resolve().parent.parent
-SETUP = """if True:
+PRELUDE = """if True:
     import ctypes, resource, threading
     from residae import malloc
 
@@ -22,15 +22,15 @@ SETUP = """if True:
 
 
 def _run(code: str) -> str:
-    whole = [sys.executable, "-c", SETUP + code]
+    whole = [sys.executable, "-c", PRELUDE + code]
     return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("settle", [True, False])
-def test_threads_share_two_heaps(settle: bool) -> None:
-    """Twelve that live at the same time; without the bound there is a heap for each."""
+@pytest.mark.parametrize("tune", [True, False])
+def test_threads_share_two_arenas(tune: bool) -> None:
+    """Twelve threads at the same time have two arenas, and without the setting one each."""
     report = _run(f"""
-    if {settle}:
+    if {tune}:
         malloc.tune_malloc()
     together = threading.Barrier(12)
 
@@ -47,22 +47,22 @@ def test_threads_share_two_heaps(settle: bool) -> None:
     libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
     libc.fflush(None)
     """)
-    assert (report.count("<heap nr=") == 2) is settle
+    assert (report.count("<heap nr=") == 2) is tune
 
 
 @pytest.mark.parametrize(
-    ("megabytes", "settle", "kept"),
+    ("megabytes", "tune", "kept"),
     [
         (28, "", False),
         (28, "malloc.tune_malloc()", True),
         (140, "malloc.tune_malloc()", False),
-        (140, "malloc.tune_malloc(malloc.EVERYTHING, malloc.EVERYTHING)", True),
+        (140, "malloc.tune_malloc(malloc.MAX_BYTES, malloc.MAX_BYTES)", True),
     ],
 )
-def test_tensors_take_the_pages_that_the_last_ones_left(megabytes: int, settle: str, kept: bool) -> None:
-    """As a stage of the network works on, and one of training; beyond the thresholds they come from the system anew."""
+def test_tensors_reuse_the_pages_of_freed_ones(megabytes: int, tune: str, kept: bool) -> None:
+    """28 MB is a tensor of a stage of the engine, 140 MB one of training; above the threshold pages are zeroed anew."""
     faults = _run(f"""
-    {settle}
+    {tune}
 
     def work():
         arrays = [libc.malloc({megabytes}_000_000) for _ in range(2)]
@@ -78,7 +78,7 @@ def test_tensors_take_the_pages_that_the_last_ones_left(megabytes: int, settle: 
         work()
         print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
-    if {megabytes} > 32:  # no tensor of a thread
+    if {megabytes} > 32:  # more than the arena of a thread can hold
         count()
     else:
         thread = threading.Thread(target=count)

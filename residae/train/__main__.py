@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         ResidaeError: As `residae.train.loop.train`.
     """
-    malloc.tune_malloc(malloc.EVERYTHING, malloc.EVERYTHING)  # each step needs the memory of the one before
+    malloc.tune_malloc(malloc.MAX_BYTES, malloc.MAX_BYTES)  # each step needs the memory of the one before
     from residae.train.loop import train  # slow to import, and not needed to print the help
 
     preset = PRESETS[arguments.preset] if arguments.preset else Recipe()
