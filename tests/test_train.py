@@ -695,7 +695,7 @@ def test_no_step_of_training_is_done_in_bytes(
 ) -> None:
     """What they round away is more than the noise by which the rates of channels are found."""
     asked = []
-    monkeypatch.setattr("residae.engine.engine.preferred_dtype", lambda device: asked.append(device) or torch.float32)
+    monkeypatch.setattr("residae.engine.precision.preferred_dtype", lambda device: asked.append(device) or torch.float32)
     recipe = Recipe(**SHORT_RATE | {"minutes": 3.0, "validate_minutes": 2.0})
     initialize(ResidualAutoencoder(2, 2)).save_pretrained(tmp_path / "start")
     train(pictures, tmp_path / "run", tmp_path / "output", recipe, tmp_path / "start", pictures)
