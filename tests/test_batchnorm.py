@@ -1,4 +1,4 @@
-"""BatchNorm's statistics made true: the same function, and what passes is what they say."""
+"""Recalibrating BatchNorm gives it the statistics of its inputs, and does not change the function."""
 
 import copy
 

@@ -690,7 +690,7 @@ def test_the_gpu_of_a_mac_is_left_alone(
     assert clock.steps == 20
 
 
-def test_no_step_of_training_is_done_in_bytes(
+def test_no_step_of_training_is_done_in_int8(
     clock: SimpleNamespace, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What they round away is more than the noise by which the rates of channels are found."""
@@ -760,7 +760,7 @@ def test_the_seed_decides(
 
 
 def test_the_checkpoint_is_the_average(clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path) -> None:
-    """Its kernels are; its BatchNorm computes the same from statistics of what passes, which frozen ones are not."""
+    """Its kernels are; its BatchNorm computes the same function with the true statistics of its inputs."""
     recipe = Recipe(**SHORT | {"minutes": 2.5, "decay_minutes": 0.0})  # without a decay, the last state is saved
     train(pictures, tmp_path / "run", tmp_path / "output", recipe, start)
     state = load_file(tmp_path / "run" / STABLE)
@@ -969,7 +969,7 @@ def test_a_log_is_cut_at_a_step(tmp_path: Path) -> None:
 def test_a_shorter_decay_starts_from_the_stable_state(
     clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    """A state that has begun to decay is not taken for a stable one."""
+    """The state of a decay never replaces that of the stable phase."""
     shorter = replace(RECIPE, decay_minutes=0.5)
     train(pictures, tmp_path / "whole", tmp_path / "expected", shorter, start)
     clock.kill_at = 18  # in the decay, after the save of step 17
@@ -1340,7 +1340,7 @@ def test_the_recipe_for_a_gpu_rehearsed_with_few_libraries(start: Path, pictures
 def test_training_on_a_gpu_continues_from_a_cpu(
     start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Momentum is the same tensor there, in the memory format of bfloat16, and training goes on to learn."""
+    """Momentum is the same tensor there, in the memory format of bfloat16."""
     cpu = _training_in(torch.contiguous_format)
     for step in range(2):
         x = torch.rand(2, 1, 32, 32, generator=_generator(step))
