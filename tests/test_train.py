@@ -693,9 +693,11 @@ def test_the_gpu_of_a_mac_is_left_alone(
 def test_no_step_of_training_is_done_in_int8(
     clock: SimpleNamespace, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What they round away is more than the noise by which the rates of channels are found."""
+    """Its rounding is more than the noise by which the sensitivity of channels is measured."""
     asked = []
-    monkeypatch.setattr("residae.engine.precision.preferred_dtype", lambda device: asked.append(device) or torch.float32)
+    monkeypatch.setattr(
+        "residae.engine.precision.preferred_dtype", lambda device: asked.append(device) or torch.float32
+    )
     recipe = Recipe(**SHORT_RATE | {"minutes": 3.0, "validate_minutes": 2.0})
     initialize(ResidualAutoencoder(2, 2)).save_pretrained(tmp_path / "start")
     train(pictures, tmp_path / "run", tmp_path / "output", recipe, tmp_path / "start", pictures)
