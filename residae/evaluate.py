@@ -312,7 +312,7 @@ def print_evaluation(
         for line in overhead(measured):
             print(f"  {line}")
     for codec, (percent, pictures) in bd_rates(rows).items():
-        print(f"BD-rate of {codec} against {OURS}: {percent:+.1f} %, mean of {pictures}")
+        print(f"BD-rate of {codec} against {OURS}: {percent:+.1f} %, mean of {pictures} pictures")
     if json_path:
         write_file(json_path, as_json(rows))
 

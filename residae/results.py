@@ -216,8 +216,9 @@ def bd_rates(rows: Sequence[Row]) -> dict[str, tuple[float, int]]:
     curves: dict[str, dict[str, list[RatePoint]]] = {}  # codec -> picture -> points
     for row in rows:
         for measurement in row:
+            pictures = curves.setdefault(measurement.codec, {})
             if measurement.bytes:
-                points = curves.setdefault(measurement.codec, {}).setdefault(measurement.sha256, [])
+                points = pictures.setdefault(measurement.sha256, [])
                 points.append(RatePoint(measurement.bits_per_pixel, measurement.psnr))
     ours = curves.pop(OURS, {})
     rates = {}

@@ -307,6 +307,8 @@ def test_bd_rate_is_the_mean_over_pictures() -> None:
     rows += _rows({OURS: OUR_CURVE, "WebP": [(0, 0), (0, 0), (800, 30.0)]})  # one point: no BD-rate
     rows = [tuple(replace(m, sha256=f"{i // 3}") for m in row) for i, row in enumerate(rows)]
     assert bd_rates(rows) == {"WebP": (pytest.approx(100), 2)}
+    late = {OURS: OUR_CURVE, "JPEG": [(0, 0.0), *OUR_CURVE[1:]], "WebP": OUR_CURVE}
+    assert [*bd_rates(_rows(late))] == ["JPEG", "WebP"]  # in the order of the table, though WebP has a point first
     assert bd_rates(_rows({OURS: OUR_CURVE})) == {}
 
 
@@ -361,7 +363,7 @@ def test_the_command_writes_what_it_prints(
         assert (int(line["bytes"]), float(line["psnr"])) == (entry["bytes"], entry["PSNR"])
         assert f"{entry['PSNR']:.2f}" in printed
         assert f"{entry['WebP']['PSNR']:.2f}" in printed
-    assert printed.splitlines()[-1] == f"BD-rate of WebP against {OURS}: -12.3 %, mean of 2"
+    assert printed.splitlines()[-1] == f"BD-rate of WebP against {OURS}: -12.3 %, mean of 2 pictures"
 
 
 @pytest.mark.parametrize(
