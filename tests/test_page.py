@@ -163,7 +163,7 @@ def test_the_page_shows_what_the_package_computes(page: Page, report: Reconstruc
     assert report.compressed
     size = len(report.compressed.data)
     wait_for_number(figure(page, "Rate"), 8 * size / (width * height), 0.002)
-    expect(page.locator("#status")).to_contain_text(re.compile(r"The file takes .* times smaller than the raw pixels"))
+    expect(page.locator("#status")).to_contain_text(re.compile(r"The file takes .* times fewer than the raw pixels"))
 
 
 def test_pictures_share_one_zoom_and_show_the_values_under_the_pointer(page: Page, report: Reconstruction) -> None:

@@ -69,7 +69,7 @@ def report_sentences(report: Reconstruction) -> str:
     if report.compressed:
         size = len(report.compressed.data)
         times = report.raw_bytes / size
-        comparison = f", {times:,.0f} times smaller than the raw pixels" if times >= 1 else ""
+        comparison = f", {times:,.0f} times fewer than the raw pixels" if times >= 1 else ""
         sentences.insert(0, f"The file takes {kilobytes(size)}{comparison}.")
     return f"<p>{html.escape(' '.join(sentences))}</p>"
 
