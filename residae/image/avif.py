@@ -38,13 +38,13 @@ def read(data: bytes) -> Raster:
     raster = raster_of(image)
     gray = raster.color.ndim == 2
     raster.profile = image.info.get("icc_profile")
-    code_points = properties.get(b"colrnclx", b"") or _code_points_of_sequence_header(properties.get(b"av1C", b""))
+    code_points = properties.get(b"colrnclx", b"")
     if raster.profile is None and len(code_points) >= 8:
         primaries, transfer = struct.unpack(">HH", code_points[4:8])
         raster.profile = profile_of_code_points(primaries, SRGB if transfer in BROWSER_SRGB else transfer, gray)
     if b"clap" in properties:
         raster = _cropped(raster, properties[b"clap"])
-    raster.orientation = exif.orientation(image.info.get("exif", b""))  # of EXIF, and where it has one of irot and imir
+    raster.orientation = exif.orientation(image.info.get("exif", b""))  # Pillow puts irot and imir there
     if bool(getattr(image, "is_animated", False)):
         raster.notices.append(FIRST_FRAME)
     return raster
@@ -129,19 +129,3 @@ def _cropped(raster: Raster, clap: bytes) -> Raster:
     raster.color = raster.color[inside]
     raster.alpha = None if raster.alpha is None else raster.alpha[inside]
     return raster
-
-
-class _Bits:
-    def __init__(self, content: bytes) -> None:
-        self.value, self.left = int.from_bytes(content, "big"), 8 * len(content)
-
-    def take(self, count: int) -> int:
-        self.left -= count
-        if self.left < 0:
-            raise ValueError("the sequence header ends early")
-        return self.value >> self.left & (1 << count) - 1
-
-
-def _code_points_of_sequence_header(av1c: bytes) -> bytes:
-    """The color description of a still picture's AV1 sequence header, written as an `nclx` box; empty where none."""
-    return b""

@@ -149,7 +149,7 @@ def _srgb() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-EXACT = ImageCms.Flags.NOOPTIMIZE  # without tables that are coarse where it is dark
+NO_OPTIMIZATION = int(ImageCms.Flags.NOOPTIMIZE)  # Little CMS's tables for 16 bits are coarse where it is dark
 SPACES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # of a profile: Pillow's mode
 
 
@@ -178,13 +178,12 @@ def to_srgb(profile: bytes | None, mode: str, deep: bool) -> Transform | None:
         space = SPACES.get(opened.profile.xcolor_space)
         if space is None or (space != mode and (mode, space) != ("L", "RGB")):
             return None
-        shallow = ImageCms.buildTransform(
-            opened, _srgb(), space, "RGB", flags=EXACT
-        )  # fails where the profile is unsound
+        flags = ImageCms.Flags(NO_OPTIMIZATION if mode == "L" else 0)  # RGB of 8 bits is right within a level
+        shallow = ImageCms.buildTransform(opened, _srgb(), space, "RGB", flags=flags)  # fails where it is unsound
         convert = functools.partial(_convert, shallow, space)
         if deep:
             convert = functools.partial(_convert_deep, profile, space)
-        return functools.partial(_convert_gray, convert, space) if mode == "L" else convert
+        return _by_levels(convert, space, deep) if mode == "L" else convert
     return None
 
 
@@ -198,23 +197,29 @@ def _convert_deep(profile: bytes, mode: str, samples: Samples) -> Pixels:
     space = {"L": "gray", "RGB": "rgb", "CMYK": "cmyk"}[mode]
     target = _srgb().tobytes()
     deep = imagecodecs.cms_transform(
-        samples, profile, target, colorspace=space, outcolorspace="rgb", outdtype="uint8", flags=EXACT
+        samples, profile, target, colorspace=space, outcolorspace="rgb", outdtype="uint8", flags=NO_OPTIMIZATION
     )
     return np.asarray(deep)
 
 
-def _convert_gray(convert: Transform, space: str, samples: Samples) -> Pixels:
-    """Gray by a profile of gray or of RGB, as gray again."""
-    rgb = convert(samples if space == "L" else np.repeat(samples[..., None], 3, axis=-1))
-    return np.asarray(Image.fromarray(rgb).convert("L"))
+def _by_levels(convert: Transform, space: str, deep: bool) -> Transform:
+    """The conversion of gray to gray: every level is converted once, by a profile of gray or of RGB."""
+    levels = np.arange(2**16 if deep else 2**8, dtype=np.uint16 if deep else np.uint8)[None]
+    rgb = convert(levels if space == "L" else np.repeat(levels[..., None], 3, axis=-1))
+    table = np.asarray(Image.fromarray(rgb).convert("L"))[0]
+    return lambda samples: table[samples]
+
+
+def to_8_bits(samples: Samples) -> Pixels:
+    """0 to 65,535, or 0 to 255 as it is, to 0 to 255."""
+    if samples.dtype == np.uint8:
+        return samples.view(np.uint8)
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def cmyk_to_rgb(samples: Samples) -> Pixels:
     """Ink without a profile, by the formula that browsers use: (1 - C) (1 - K)."""
-    white = np.float32(np.iinfo(samples.dtype).max)
-    light = 1 - samples.astype(np.float32) / white
-    rgb: Pixels = np.rint(light[..., :3] * light[..., 3:] * 255).astype(np.uint8)
-    return rgb
+    return np.asarray(Image.fromarray(to_8_bits(samples), "CMYK").convert("RGB"))
 
 
 def lab_to_srgb(lab: NDArray[np.float32]) -> Pixels:

@@ -14,12 +14,11 @@ def orientation(exif: bytes) -> int:
         exif: A TIFF structure, with or without the "Exif\\0\\0" that JPEG puts before it.
     """
     exif = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
-    if order is None:
+    if exif[:2] not in (b"II", b"MM"):
         return UPRIGHT
 
     def number(at: int, size: int) -> int:
-        return int.from_bytes(exif[at : at + size], "little" if order == "little" else "big")
+        return int.from_bytes(exif[at : at + size], "little" if exif[:1] == b"I" else "big")
 
     directory = number(4, 4)
     for entry in range(directory + 2, directory + 2 + 12 * number(directory, 2), 12):

@@ -4,6 +4,7 @@ import io
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from residae.image import exif
@@ -13,12 +14,13 @@ from residae.image.refusals import check_size, incomplete, unsupported
 NAME = "JPEG"
 READER = JpegImagePlugin
 
-SOI, EOI, SOS, DQT, DHT, DAC, DRI, DNL = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD, 0xDC
+SOI, EOI, SOS, DHT, DAC, COMMENT = 0xD8, 0xD9, 0xDA, 0xC4, 0xCC, 0xFE
 RESTARTS = range(0xD0, 0xD8)
 FRAMES = {*range(0xC0, 0xD0)} - {DHT, 0xC8, DAC}
 PROGRESSIVE, ARITHMETIC = (0xC2, 0xCA), (0xC9, 0xCA, 0xCB)
 OTHER_FRAMES = {0xF7: "JPEG-LS"} | dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical coding")
 ADOBE, APP1, APP2 = 0xEE, 0xE1, 0xE2
+METADATA = {*range(0xE1, 0xF0), COMMENT}
 ICC = b"ICC_PROFILE\0"
 
 # What a decoder reads where data are missing. None of it is 0xFF, which would begin a marker.
@@ -47,13 +49,10 @@ def read(data: bytes) -> Raster:
         raise unsupported(NAME, OTHER_FRAMES[parts.frame])
     if not parts.coded or not all(all(whole) for whole in parts.coded.values()):
         raise incomplete(NAME)
-    image = _decode(b"".join(parts.kept) + bytes([0xFF, EOI]))
+    samples = _decode(b"".join(parts.kept) + bytes([0xFF, EOI]))
     if parts.frame not in ARITHMETIC:  # whose data may end early: zeros at the end are left out
-        _check_complete(parts, image)
-    samples = np.asarray(image)
+        _check_complete(parts, samples)
     profile = b"".join(parts.profile[number] for number in sorted(parts.profile)) or None
-    if image.mode == "CMYK":  # which Pillow has brought to 255 for no ink where Adobe's marker is
-        pass
     return Raster(samples, profile=profile, orientation=exif.orientation(parts.exif))
 
 
@@ -88,7 +87,7 @@ def segments(data: bytes) -> Segments:
             parts.exif = parts.exif or content
         elif marker == APP2 and content.startswith(ICC) and len(content) > len(ICC) + 2:
             parts.profile.setdefault(content[len(ICC)], content[len(ICC) + 2 :])
-        if marker == ADOBE or not (0xE0 < marker <= 0xEF or marker == 0xFE):
+        if marker == ADOBE or marker not in METADATA:
             parts.kept.append(data[at : at + 2 + length])
         at += 2 + length
         if marker == SOS:
@@ -143,13 +142,12 @@ def _scan_end(data: bytes, at: int) -> int:
         at += 1 if data[at + 1] == 0xFF else 2
 
 
-def _decode(file: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(file), formats=["JPEG"])
-    image.load()
-    return image
+def _decode(file: bytes) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, C)."""
+    return np.asarray(Image.open(io.BytesIO(file), formats=["JPEG"]))
 
 
-def _check_complete(parts: Segments, image: Image.Image) -> None:
+def _check_complete(parts: Segments, samples: NDArray[np.uint8]) -> None:
     """Refuse scans that end before their time.
 
     A decoder that runs out of data invents the rest. With noise after each stretch of entropy-coded data it would
@@ -158,8 +156,7 @@ def _check_complete(parts: Segments, image: Image.Image) -> None:
     kept = list(parts.kept)
     for index in parts.scans:
         kept[index] = with_noise(kept[index])
-    other = _decode(b"".join(kept) + bytes([0xFF, EOI]))
-    if other.tobytes() != image.tobytes():
+    if not np.array_equal(samples, _decode(b"".join(kept) + bytes([0xFF, EOI]))):
         raise incomplete(NAME)
 
 

@@ -40,15 +40,19 @@ HEAD_BYTES = 2**16  # at most, of an answer before the pixels
 INHERITED = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT")  # and no tokens
 SINGLE = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads lay claim to memory that they do not use
 
-LOG = logging.getLogger(__name__)  # what a user is not told
+LOG = logging.getLogger(__name__)  # gets the traceback of a refusal, of which a user sees the message alone
 
-ENDED = "The picture cannot be opened: reading it broke off, over damage in the file or for want of memory."
+ENDED = "The picture cannot be opened: the decoder crashed, because the file is damaged or memory ran out."
 
 
 class DecoderProcess:
-    """Opens pictures one at a time, each within `seconds` of work and `memory` bytes. Several threads may share it.
+    """Open pictures, each in a process of its own. Several threads may share it; they take turns.
 
     Nothing is started before the first picture.
+
+    Args:
+        seconds: Limit on the time of one picture.
+        memory: Limit on the address space of the process, in bytes (Linux).
     """
 
     def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
@@ -58,9 +62,11 @@ class DecoderProcess:
         self._spare: subprocess.Popen[bytes] | None = None
 
     def open_picture(self, source: bytes | str | os.PathLike[str]) -> Picture:
-        """As `residae.image.open_picture`; ImageError also where the picture takes too long, too much, or no end well.
+        """As `residae.image.open_picture`.
 
-        OutOfMemoryError where the machine cannot start another process.
+        Raises:
+            ImageError: As there, and also where the picture exceeds a limit or the process dies.
+            OutOfMemoryError: The machine cannot start another process.
         """
         data = read_picture(source)
         with self._lock:
@@ -75,7 +81,7 @@ class DecoderProcess:
                     self._spare = self._start()
 
     def close(self) -> None:
-        """End the process that waits. It can still be used, and will start another."""
+        """End the waiting process. Opening another picture starts a new one."""
         with self._lock:
             if self._spare:
                 self._spare.kill()

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from residae.image.color import Samples, cmyk_to_rgb, to_srgb
+from residae.image.color import Samples, cmyk_to_rgb, to_8_bits, to_srgb
 from residae.image.exif import UPRIGHT, turned
 from residae.image.picture import Pixels, bands
 
@@ -73,12 +73,6 @@ def raster_of(image: Image.Image) -> Raster:
         else:
             color = np.asarray(image if image.mode == mode else image.convert(mode))
     return Raster(color, alpha, profile=image.info.get("icc_profile"), notices=notices)
-
-
-def to_8_bits(samples: Samples) -> Pixels:
-    if samples.dtype == np.uint8:
-        return samples.view(np.uint8)
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def spread(values: NDArray[Any], bits: int) -> Samples:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 NAME = "TIFF"
 
 # Tags
-DNG_VERSION, SUB_DIRECTORIES, COLOR_MAP, ORIENTATION, PROFILE = 50706, 330, 320, 274, 34675
-PHOTOMETRIC, SAMPLE_FORMAT, EXTRA_SAMPLES, INK_SET, T4_OPTIONS = 262, 339, 338, 332, 292
+DNG_VERSION, COLOR_MAP, ORIENTATION, PROFILE = 50706, 320, 274, 34675
+PHOTOMETRIC, EXTRA_SAMPLES, INK_SET, T4_OPTIONS = 262, 338, 332, 292
 LUMA_COEFFICIENTS, SUBSAMPLING, REFERENCE = 529, 530, 532
 # Values of PHOTOMETRIC
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, SEPARATED, YCBCR, CIELAB, ICCLAB = *range(7), 8, 9
@@ -70,7 +70,7 @@ CODECS = (*COMPRESSIONS.values(), "packbits_encode", "tiff_decode", "cms_transfo
 
 MAX_DIRECTORIES = 16  # looked at for the picture that belongs to a thumbnail
 MAX_SAMPLES = 16
-RAW_SIGNATURES = ((8, b"CR\x02"),)  # Canon CR2, which has no other mark on its first directory
+CANON_RAW = b"CR\x02"  # at byte 8 of a CR2, which has no other mark on its first directory
 
 END_OF_PAGE = re.compile(r"(?:0{11,}1[01]?){2,}0*$")  # end-of-line codes in a row
 
@@ -80,7 +80,7 @@ def read(data: bytes) -> Raster:
     import tifffile  # takes a while to load, and only TIFF needs it
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # what is wrong with a file is told by the refusal
-    if any(data[at:].startswith(mark) for at, mark in RAW_SIGNATURES):
+    if data[8:11] == CANON_RAW:
         raise camera_raw()
     first = _first_directory(data)
     if first >= len(data):
@@ -93,17 +93,16 @@ def read(data: bytes) -> Raster:
         if isinstance(orientation, int) and 1 <= orientation <= 8:
             raster.orientation = orientation
         profile = page.tags.valueof(PROFILE)
-        raster.profile = bytes(profile) if isinstance(profile, bytes) and raster.profile is None else None
+        if isinstance(profile, bytes) and page.photometric not in (CIELAB, ICCLAB):  # which are sRGB by now
+            raster.profile = profile
         if more:
             raster.notices.append(FIRST_FRAME)
         return raster
 
 
 def _first_directory(data: bytes) -> int:
-    order = "little" if data[:2] == b"II" else "big"
-    big = data[2:4] in (b"+\0", b"\0+")
-    where = data[8:16] if big else data[4:8]
-    return int.from_bytes(where, "little" if order == "little" else "big") if where else len(data)
+    where = data[8:16] if data[2:4] in (b"+\0", b"\0+") else data[4:8]
+    return int.from_bytes(where, "little" if data[:2] == b"II" else "big") if where else len(data)
 
 
 def _choose(file: Any) -> tuple["TiffPage", bool]:
@@ -243,7 +242,7 @@ def _decode(page: "TiffPage", data: bytes, index: int, segment: bytes) -> Decode
         if not np.array_equal(_call(page, _with_row(page, segment), index)[0], decoded[0]):
             raise incomplete(NAME)
     elif page.compression == CCITT_4 and index == 0:
-        _check_fax(page, data)
+        _check_group_4(page, data)
     return decoded
 
 
@@ -306,12 +305,14 @@ def _with_row(page: "TiffPage", segment: bytes) -> bytes:
     return bytes(imagecodecs.bitorder_decode(longer)) if page.fillorder == 2 else longer
 
 
-def _check_fax(page: "TiffPage", data: bytes) -> None:
-    """Refuse Group 4 that ends early, which libtiff notices."""
+def _check_group_4(page: "TiffPage", data: bytes) -> None:
+    """Refuse Group 4 that ends early, which libtiff notices in the directories that it counts."""
     import imagecodecs
 
+    if not isinstance(page.index, int):
+        return
     try:
-        imagecodecs.tiff_decode(data, page.index if isinstance(page.index, int) else 0)
+        imagecodecs.tiff_decode(data, page.index)
     except imagecodecs.TiffError as error:
         raise incomplete(NAME) from error
 
@@ -358,12 +359,10 @@ def _raster(page: "TiffPage", samples: NDArray[Any]) -> Raster:
     if samples.dtype == np.bool_:
         samples = samples.view(np.uint8)
     kept = samples[..., :colors] if colors > 1 else samples[..., 0]
-    profile = None
     if kind == PALETTE:
         color: NDArray[Any] = _colored(page, kept, bits)
     elif kind in (CIELAB, ICCLAB):
         color = _from_lab(kept, bits, kind)
-        profile = b"" if color.dtype == np.uint8 else None
     elif samples.dtype.kind == "f" or page.sampleformat == SIGNED or bits > 16:
         color = stretch(kept, notices)
     else:
@@ -372,7 +371,7 @@ def _raster(page: "TiffPage", samples: NDArray[Any]) -> Raster:
         color = ~color
     if kind == YCBCR and page.compression not in (OLD_JPEG, *JPEGS):
         color = _from_ycbcr(page, color)
-    raster = Raster(color, profile=profile, notices=notices)
+    raster = Raster(color, notices=notices)
     extra = page.tags.valueof(EXTRA_SAMPLES)
     extra = (extra,) if isinstance(extra, int) else extra
     if samples.shape[2] > colors:

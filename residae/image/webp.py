@@ -11,7 +11,6 @@ from residae.image.refusals import check_size, incomplete
 
 NAME = "WebP"
 READER = WebPImagePlugin
-ANIMATION = 0x02  # flag of the extended header
 
 
 def read(data: bytes) -> Raster:
@@ -19,20 +18,21 @@ def read(data: bytes) -> Raster:
     if 8 + int.from_bytes(data[4:8], "little") > len(data) + 1:  # some writers count a pad byte that they leave out
         raise incomplete(NAME)
     chunks: dict[bytes, bytes] = {}
-    at = 12
+    frames, at = 0, 12
     while at + 8 <= len(data):
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         if kind in (b"VP8X", b"VP8 ", b"VP8L"):
             check_size(*_size(kind, data[at + 8 : at + 18]))  # before the decoder reserves its canvas
-        if kind in (b"VP8X", b"ICCP", b"EXIF"):
+        if kind in (b"ICCP", b"EXIF"):
             chunks.setdefault(kind, data[at + 8 : at + 8 + length])
+        frames += kind == b"ANMF"
         at += 8 + length + length % 2
     image = Image.open(io.BytesIO(data), formats=["WEBP"])
     image.load()
     samples = np.asarray(image if image.mode in ("RGB", "RGBA") else image.convert("RGB"))
     raster = Raster(samples[..., :3], samples[..., 3] if samples.shape[2] == 4 else None, profile=chunks.get(b"ICCP"))
     raster.orientation = exif.orientation(chunks.get(b"EXIF", b""))
-    if chunks.get(b"VP8X", b"\0")[0] & ANIMATION and data.count(b"ANMF") > 1:
+    if frames > 1:
         raster.notices.append(FIRST_FRAME)
     return raster
 
