@@ -78,14 +78,14 @@ def estimate_bits(symbols: Tensor, mean_weights: Tensor, spread_weights: Tensor)
 
 
 def laplace_bits(distance: Tensor, spread: Tensor) -> Tensor:
-    """The information of symbols under a Laplace distribution: minus log2 of its mass in a unit interval around each.
+    """Bits of symbols under Laplace distributions, each integrated over a unit interval about the symbol.
 
     Args:
-        distance: Of the symbols from their predictions.
-        spread: Their expected distance.
+        distance: Of each symbol from its prediction.
+        spread: Mean absolute distance of its distribution, above 0.
 
     Returns:
-        Bits, at most MAX_BITS each.
+        Bits of each symbol, at most MAX_BITS.
     """
     a = distance.abs()
     inside = a.clamp(max=0.5)

@@ -35,6 +35,7 @@ from residae.evaluate import mean_psnr
 from residae.image import Pixels, open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
+from residae.rate_model import KNOTS, LAMBDA, known_features, laplace_bits
 from residae.resample import resample
 from residae.train import __main__ as command
 from residae.train import loop
@@ -44,10 +45,8 @@ from residae.train.loop import train
 from residae.train.optimizer import KernelMuon, build_optimizers, read_moments
 from residae.train.rate import (
     EXTRA_KNOTS,
-    LAMBDA,
     RateDistortion,
     RateModel,
-    laplace_bits,
     normalized_loss,
     run_decoder,
     run_encoder,
@@ -55,7 +54,7 @@ from residae.train.rate import (
 from residae.train.recipe import PRESETS, Recipe
 from residae.train.records import NOTE, Log
 from residae.train.state import RENAMED, VERSION
-from residae.train.tables import KNOTS, enlarge_middle, fit_checkpoint, fit_contexts, fit_tables
+from residae.train.tables import enlarge_middle, fit_checkpoint, fit_contexts, fit_tables
 from residae.train.training import DECAY, STABLE, Training, initialize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -527,7 +526,7 @@ def test_the_rate_model_starts_from_the_tables_of_the_start(pictures: Path) -> N
         training.step = step
         training.initialize_rate(crops)
         for model in (training.model, training.average):
-            back, known = model.rate.to_tables(), model.rate.known.numpy()
+            back, known = model.rate.to_tables(), known_features(2).numpy()
             np.testing.assert_allclose(back.gains, tables.gains, rtol=1e-4)
             unchanged = (back.mean_weights == tables.mean_weights)[:, :, known].all()
             assert unchanged == (step == 0)

@@ -1,6 +1,5 @@
 """The rate-distortion loss: what a latent costs in the codec's own terms, made differentiable."""
 
-import math
 from contextlib import nullcontext
 from typing import cast
 
@@ -13,14 +12,10 @@ from torch.utils.checkpoint import checkpoint
 from residae.codec import PLANES, Tables
 from residae.codec.tables import ONE, laplace_counts
 from residae.model import PreActResidualBlock, PreActResidualDecoder, PreActResidualEncoder, ResidualAutoencoder
+from residae.rate_model import KNOTS, LAMBDA, PLANE_WEIGHTS, estimate_bits, known_features
 from residae.train.batchnorm import frozen_statistics
-from residae.train.tables import KNOTS, PLANE_WEIGHTS
 
 EXTRA_KNOTS = 2  # of quality in the codec's tables, below the trained ones
-# Weight of the squared error at each knot, which minimizes bits per pixel + LAMBDA * 255^2 * MSE.
-LAMBDA = [0.0005 * 2.6**knot for knot in range(KNOTS)]  # 0.0005 .. 0.059
-MIN_SPREAD = 0.05  # symbols
-MAX_BITS = 56.0  # of an escaped symbol: 24 and 32
 MIN_ERROR = 32.0  # gray levels^2, 33 dB: a crop with a smaller error gets no more weight than one with this
 
 
@@ -40,8 +35,6 @@ class RateModel(nn.Module):
     """
 
     initialized: Tensor
-    known: Tensor  # (C, 2, 1 + 2C) whether a feature is known to a pass
-    cross: Tensor  # (C, 1, 3, 3) sums the four neighbors
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -54,10 +47,6 @@ class RateModel(nn.Module):
         self.spread_weights.data[..., 0] = 1.0
 
         self.register_buffer("initialized", torch.tensor(False))
-        known = torch.arange(features) < 1 + 2 * torch.arange(channels)[:, None, None] + torch.arange(2)[:, None]
-        self.register_buffer("known", known, persistent=False)
-        cross = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]).expand(channels, 1, 3, 3)
-        self.register_buffer("cross", cross.contiguous(), persistent=False)
 
     @torch.no_grad()
     def load_tables(self, tables: Tables) -> None:
@@ -78,8 +67,9 @@ class RateModel(nn.Module):
         because some pictures are still large at the lowest of them.
         """
         rows = [0] * EXTRA_KNOTS + list(range(KNOTS))
+        known = known_features(self.means.shape[1], self.means.device)
         mean, spread = (
-            (weights[rows] * self.known * ONE).round().to("cpu", torch.int32).numpy()
+            (weights[rows] * known * ONE).round().to("cpu", torch.int32).numpy()
             for weights in (self.mean_weights, self.spread_weights.clamp(min=0))
         )
         logs = self.log_gains()
@@ -118,38 +108,8 @@ class RateModel(nn.Module):
         noisy = symbols + torch.rand_like(symbols) - 0.5
 
         share = share[..., None, None]
-        predicted = self._predict(noisy, at(self.mean_weights, share))
-        spread = self._predict(noisy.abs(), at(self.spread_weights, share))
-        spread = MIN_SPREAD + F.softplus(spread - MIN_SPREAD, beta=32)
-        return rounded / gain + mean, laplace_bits(noisy - predicted, spread).sum((1, 2, 3))
-
-    def _predict(self, symbols: Tensor, weights: Tensor) -> Tensor:
-        """(B, C, h, w) from weights (B, C, 2, 1 + 2C): those of the first pass where row + column is even."""
-        batch, channels, height, width = symbols.shape
-        ring = F.conv2d(symbols, self.cross, padding=1, groups=channels)
-        features = torch.stack((ring, symbols), 2).flatten(1, 2)
-        features = F.pad(features, (0, 0, 0, 0, 1, 0), value=1.0).flatten(2)  # (B, 1 + 2C, h * w)
-        both = torch.einsum("bcpf,bfn->bcpn", weights * self.known, features)
-        parity = torch.arange(height, device=symbols.device)[:, None] + torch.arange(width, device=symbols.device)
-        first = (parity % 2 == 0).flatten()
-        return torch.where(first, both[:, :, 0], both[:, :, 1]).view(batch, channels, height, width)
-
-
-def laplace_bits(distance: Tensor, spread: Tensor) -> Tensor:
-    """Bits of symbols under Laplace distributions, each integrated over a unit interval about the symbol.
-
-    Args:
-        distance: Of each symbol from its prediction.
-        spread: Mean absolute distance of its distribution, above 0.
-
-    Returns:
-        Bits of each symbol, at most MAX_BITS.
-    """
-    a = distance.abs()
-    inside = a.clamp(max=0.5)
-    peak = 1 - 0.5 * (torch.exp((inside - 0.5) / spread) + torch.exp(-(inside + 0.5) / spread))
-    tail = (a.clamp(min=0.5) - 0.5) / spread - torch.log(-0.5 * torch.expm1(-1 / spread))
-    return (torch.where(a < 0.5, -peak.log(), tail) / math.log(2)).clamp(max=MAX_BITS)
+        bits = estimate_bits(noisy, at(self.mean_weights, share), at(self.spread_weights, share))
+        return rounded / gain + mean, bits
 
 
 def run_encoder(encoder: PreActResidualEncoder, x: Tensor) -> Tensor:

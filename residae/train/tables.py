@@ -22,6 +22,7 @@ from residae.errors import CheckpointError
 from residae.geometry import STRIDE
 from residae.image import open_picture, to_planes
 from residae.progress import Progress
+from residae.rate_model import KNOTS, PLANE_WEIGHTS
 from residae.resample import resample
 from residae.train.data import choose_pictures
 from residae.train.recipe import LARGEST_SCALE, SCALED_SHARE
@@ -31,11 +32,7 @@ Floats = NDArray[np.float64]
 
 # PSNR in dB that rounding alone would leave at each knot. Below 20 little of a picture is left; above 42 the network's
 # own error, 15 dB larger, hides what finer steps would bring.
-NOISE_PSNR = (20, 24.4, 28.8, 33.2, 37.6, 42)
-KNOTS = len(NOISE_PSNR)
-# Error of RGB per pixel that unit errors of chroma cost, each over 2 x 2 pixels, relative to luma (BT.601):
-# Cb: 4 (0.344^2 + 1.772^2) / 3, Cr: 4 (1.402^2 + 0.714^2) / 3
-PLANE_WEIGHTS = (1.0, 4.34, 3.30)
+NOISE_PSNR = np.linspace(20, 42, KNOTS)
 PRIOR = 32  # symbols of a Laplace distribution that are added to the symbols counted for each table
 REWEIGHTINGS = 8  # of the least squares that fit expected distances
 SENSITIVITY_PICTURES = 8  # crops of 256 x 256 pixels, each decoded once for each channel
@@ -84,7 +81,7 @@ def balance_gains(sensitivity: Floats, latents: Sequence[Sequence[Latent]]) -> t
     channels = len(sensitivity)
     cost = np.maximum(sensitivity, sensitivity.mean() / 1000)  # the decoder may ignore a channel
     means = np.array([np.concatenate([z.reshape(channels, -1) for z in group], 1).mean(1) for group in latents])
-    noise = 255**2 / 10 ** (np.array(NOISE_PSNR) / 10)
+    noise = 255**2 / 10 ** (NOISE_PSNR / 10)
     steps = np.sqrt(12 * noise[:, None, None] / (channels * cost * np.array(PLANE_WEIGHTS)[:, None]))
     return means, 1 / steps
 

@@ -12,13 +12,14 @@ from residae.codec import PLANES, Tables
 from residae.engine import Engine, preferred_float
 from residae.errors import TrainingError
 from residae.model import ResidualAutoencoder
+from residae.rate_model import KNOTS
 from residae.train.batchnorm import recalibrate_batchnorm
 from residae.train.data import Crops
 from residae.train.optimizer import build_optimizers, load_moments, read_moments
 from residae.train.rate import RateDistortion
 from residae.train.recipe import Recipe
 from residae.train.state import Progress, read_progress, read_state, unusable, write_state
-from residae.train.tables import KNOTS, refit_tables
+from residae.train.tables import refit_tables
 
 STABLE = "stable.safetensors"  # the last state of the stable phase
 DECAY = "decay.safetensors"  # the last state of the decay that follows
