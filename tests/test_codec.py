@@ -1,4 +1,4 @@
-"""A `.rae` file gives back its symbols, is as small as it says, and tells whatever is wrong with it."""
+"""A `.rae` file is decoded to its symbols, has the size that the tables predict, and is refused if it is damaged."""
 
 import copy
 import struct
@@ -27,7 +27,7 @@ CRC = 4
 
 
 def latents_of(height: int, width: int, planes: int, seed: int = 0, amplitude: float = 20) -> list[Latent]:
-    """Of 2 channels, correlated in space and between channels, as those of pictures are."""
+    """Latents of 2 channels that are correlated in space and with each other, as those of pictures are."""
     rng = np.random.default_rng(seed)
     latents = []
     for plane_index in range(planes):
@@ -88,7 +88,7 @@ def test_the_overhead_is_at_most_40_bytes() -> None:
     assert read_info(data).name == "a name that "
 
 
-def test_a_name_gives_a_terminal_no_orders() -> None:
+def test_control_characters_in_a_name_are_replaced() -> None:
     data = replace(CODEC, name="\x1b[31mRED\a").compress(latents_of(16, 16, 1), 16, 16, 0).data
     assert read_info(data).name == "\N{REPLACEMENT CHARACTER}[31mRED\N{REPLACEMENT CHARACTER}"
 
@@ -99,7 +99,7 @@ def test_a_name_is_never_cut_within_a_character() -> None:
 
 
 def test_the_format_stays() -> None:
-    """Fixed bytes: change them, and every file there is becomes unreadable."""
+    """These bytes must not change, or existing files can no longer be read."""
     latents = [np.full((2, 2, 3), 40.25, np.float32), *(np.full((2, 1, 2), x, np.float32) for x in (-8.25, 3e9))]
     latents[0][1] *= -3
     latents[0][0, 1, 1] = 7
@@ -136,24 +136,24 @@ def test_prefixes_flips_and_tails_are_refused(scale: int) -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-def test_damage_under_a_true_checksum_is_refused_or_decoded(scale: int) -> None:
+def test_damage_with_a_correct_checksum_is_refused_or_decoded(scale: int) -> None:
     data = CODEC.compress(latents_of(70, 90, 3), 70 // scale, 90 // scale, 80, scale).data
     rng = np.random.default_rng(1)
-    told = 0
+    refused = 0
     for bit in [*range(8 * 43), *rng.integers(8 * 43, 8 * (len(data) - CRC), size=100).tolist()]:
         body = bytearray(data[:-CRC])
         body[bit // 8] ^= 1 << bit % 8
         try:
             found = CODEC.decompress(sealed(bytes(body)))
         except CodecError:
-            told += 1
+            refused += 1
         else:
             assert len(found.latents) in (1, 3)
-    assert told > 200
+    assert refused > 200
 
 
 def _with(data: bytes, **changes: int) -> bytes:
-    """The file with fields of its header changed, under a true checksum."""
+    """The file with other fields in its header and a correct checksum."""
     names = ("magic", "version", "fingerprint", "width", "height", "level", "planes", "name")
     fields = dict(zip(names, rae.HEADER.unpack_from(data), strict=True)) | changes
     return sealed(rae.HEADER.pack(*fields.values()) + data[rae.HEADER.size : -CRC])
@@ -213,7 +213,7 @@ def _check_refusal(data: bytes, words: str) -> None:
         tracemalloc.stop()
 
 
-def test_what_is_no_rae_file_is_told_so() -> None:
+def test_a_file_that_is_no_rae_file_is_refused() -> None:
     for data in (b"", b"RA", b"\x89PNG\r\n\x1a\n" + bytes(100)):
         with pytest.raises(CodecError, match=r"not a \.rae file"):
             read_info(data)
@@ -239,7 +239,7 @@ def test_bytes_and_error_are_monotone_in_quality() -> None:
     assert sizes[-1] > 5 * sizes[0]
 
 
-def test_to_target_takes_the_best_that_fits() -> None:
+def test_compress_within_finds_the_highest_quality_that_fits() -> None:
     latents = latents_of(200, 300, 3, amplitude=500)
     for target in (600, 777, 1500):
         made = CODEC.compress_within(latents, 200, 300, target)
@@ -277,7 +277,7 @@ def fitted() -> Tables:
 
 
 def test_fitted_tables_beat_static_ones(fitted: Tables) -> None:
-    """On other latents than they were fitted to, at low, middle and high rate."""
+    """Measured on latents other than those they were fitted to, at a low, a middle and a high rate."""
     latents = [latents_of(160, 240, 1, seed)[0] for seed in range(100, 112)]
     for level in (4000, 7000, 10_000):
         symbols = [quantizer.quantize(latent, 0, level, fitted) for latent in latents]
@@ -293,8 +293,8 @@ def test_fitted_gains_follow_the_sensitivity(fitted: Tables) -> None:
     assert np.abs(fitted.means).max() < 20  # the latents' deviation is 57
 
 
-def test_gains_that_are_there_are_kept(fitted: Tables, network: ResidualAutoencoder) -> None:
-    """Predictions are fitted anew about them."""
+def test_refitting_keeps_the_gains(fitted: Tables, network: ResidualAutoencoder) -> None:
+    """Only the weights of the predictions are fitted again."""
     planes = [[latents_of(64, 64, 1, seed)[0] for seed in range(4)]] * 3
     again = refit_tables(Engine(network, "cpu"), planes, fitted)
     assert np.array_equal(again.gains, fitted.gains)
@@ -303,17 +303,17 @@ def test_gains_that_are_there_are_kept(fitted: Tables, network: ResidualAutoenco
 
 
 def test_sensitivity_is_that_of_the_decoder(network: ResidualAutoencoder) -> None:
-    """A channel that the decoder does not look at costs nothing, the others something."""
-    deaf = copy.deepcopy(network)
+    """It is 0 for a channel that the decoder ignores, and positive for the others."""
+    ignoring = copy.deepcopy(network)
     with torch.no_grad():
-        deaf.decoder.stages[0][1].weight[:, 2] = 0  # type: ignore[index]
+        ignoring.decoder.stages[0][1].weight[:, 2] = 0  # type: ignore[index]
     latent = np.random.default_rng(0).standard_normal((4, 3, 3)).astype(np.float32)
-    cost = measure_sensitivity(Engine(deaf, "cpu"), [latent])
+    cost = measure_sensitivity(Engine(ignoring, "cpu"), [latent])
     assert cost[2] == 0
     assert (cost[[0, 1, 3]] > 0).all()
 
 
-def test_tables_live_in_the_checkpoint(network: ResidualAutoencoder, tmp_path: Path) -> None:
+def test_tables_are_saved_with_the_checkpoint(network: ResidualAutoencoder, tmp_path: Path) -> None:
     plain = Checkpoint(network).fingerprint
     tables = Tables.default(4)
     assert Checkpoint(network, tables).fingerprint == plain  # these are the ones that are used where there are none

@@ -1,4 +1,4 @@
-"""Any symbols come back from their bytes; the bytes stay what they are; damage is told."""
+"""Every plane of symbols is decoded exactly, the coded bytes never change, and damage is refused."""
 
 import hashlib
 import subprocess
@@ -21,7 +21,7 @@ INT32 = np.iinfo(np.int32)
 
 
 def _tables(channels: int) -> Tables:
-    """Tables that use every weight there is, and fractions of a prediction."""
+    """Tables in which no weight is 0, and predictions have fractions."""
     plain = Tables.default(channels)
     mean = (np.arange(plain.mean_weights.size, dtype=np.int32) * 7919) % 601 - 300
     spread = (np.arange(plain.mean_weights.size, dtype=np.int32) * 104_729) % 701 + 40
@@ -48,7 +48,7 @@ def _planes(draw: st.DrawFn) -> Symbols:
 
 @settings(max_examples=200, deadline=None)
 @given(_planes(), st.integers(0, 2), st.integers(0, MAX_LEVEL))
-def test_any_symbols_come_back(symbols: Symbols, plane_index: int, level: int) -> None:
+def test_all_symbols_are_decoded_exactly(symbols: Symbols, plane_index: int, level: int) -> None:
     tables = TABLES[len(symbols)]
     data = coder.encode(symbols, plane_index, level, tables)
     assert np.array_equal(coder.decode(data, symbols.shape, plane_index, level, tables), symbols)
@@ -92,14 +92,14 @@ def test_more_symbols_than_are_handed_over_at_once(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_format_stays() -> None:
-    """Fixed bytes: change them, and every file there is becomes unreadable."""
+    """These bytes must not change, or existing files can no longer be read."""
     symbols = _pattern((2, 3, 4))
     symbols[1, 2, 3] = -70_000
     assert coder.encode(symbols, 1, 3333, TABLES[2]).hex() == GOLDEN
     assert hashlib.sha256(tables_module.laplace_counts().tobytes()).hexdigest()[:16] == GOLDEN_COUNTS
 
 
-def test_context_is_what_the_format_says() -> None:
+def test_features_are_those_of_the_format() -> None:
     """The features of every cell, computed from the whole plane one by one, as the docstring defines them."""
     symbols = _pattern((2, 3, 4))
     symbols[0, 1, 1] = 10**6  # clipped in contexts
@@ -123,7 +123,7 @@ def test_context_is_what_the_format_says() -> None:
 
 
 def test_a_good_prediction_saves_bytes() -> None:
-    """A ramp, predicted from its neighbors in the second pass, costs less than the same tables make of it blindly."""
+    """A ramp takes fewer bits if the second pass predicts it from its neighbors than without a prediction."""
     plain = Tables.default(1)
     mean = plain.mean_weights.copy()
     mean[..., 1, 1] = ONE // 4
@@ -151,17 +151,17 @@ def test_bits_by_channel_add_up() -> None:
     assert len(coder.encode(symbols, 0, 0, Tables.default(3))) == pytest.approx(bits.sum() / 8, abs=5)
 
 
-def test_words_of_nobody_are_refused_or_decoded() -> None:
-    """CodecError or symbols: nothing else, whatever the bytes. The coder itself tells all but a word too many."""
+def test_random_words_are_refused_or_decoded() -> None:
+    """Random bytes give symbols or CodecError, and no other exception."""
     rng = np.random.default_rng(0)
-    told = 0
+    refused = 0
     for _ in range(300):
         data = rng.bytes(4 * int(rng.integers(0, 40)))
         try:
             coder.decode(data, (3, 3, 4), 0, int(rng.integers(MAX_LEVEL + 1)), TABLES[3])
         except CodecError:
-            told += 1
-    assert told > 200
+            refused += 1
+    assert refused > 200
     data = coder.encode(_pattern((2, 9, 9)), 0, 0, TABLES[2])
     for wrong in (data[:-1], data + b"\0", data + bytes(8), data + b"long tail..."):
         with pytest.raises(CodecError):
@@ -196,13 +196,13 @@ def test_default_tables_are_laplacian() -> None:
         ("counts", lambda a: a - np.eye(tables_module.ALPHABET, dtype=np.int32)[3] * a + 0, "add up"),
     ],
 )
-def test_tables_say_what_is_wrong_with_them(name: str, change: object, words: str) -> None:
+def test_invalid_tables_are_refused(name: str, change: object, words: str) -> None:
     tables = TABLES[2]
     with pytest.raises(CheckpointError, match=words):
         replace(tables, **{name: change(getattr(tables, name))})  # type: ignore[operator]
 
 
-def test_the_coder_is_imported_on_use_and_the_network_never() -> None:
+def test_importing_the_codec_imports_neither_constriction_nor_torch() -> None:
     code = "import sys; from residae import codec; print({'constriction', 'torch', 'PIL'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

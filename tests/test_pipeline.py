@@ -1,4 +1,4 @@
-"""A pipeline encodes once, decodes as often as one likes, and says what it did."""
+"""The pipeline: encoding once, decoding at any rate and scale, and measuring."""
 
 import dataclasses
 import itertools
@@ -109,7 +109,7 @@ def test_a_picture_that_a_scale_makes_too_large(pipeline: Pipeline) -> None:
 
 
 def test_a_scale_is_that_of_the_file(pipeline: Pipeline, picture: Picture) -> None:
-    """What is encoded at a scale that is no number of hundredths decodes as from its file."""
+    """A scale is rounded to hundredths before encoding, so that encoding and file agree."""
     encoding = pipeline.encode(picture, color=False, scale=1.2345)
     assert encoding.scale == pipeline.codec.decompress(pipeline.write(encoding, 50).data).info.scale == 1.23
 
@@ -156,7 +156,7 @@ def test_report(pipeline: Pipeline, picture: Picture, color: bool) -> None:
 
 @pytest.mark.parametrize("color", [False, True])
 def test_report_from_a_file(pipeline: Pipeline, picture: Picture, color: bool) -> None:
-    """What is shown is what the file gives, and not what the encoder had."""
+    """The reconstruction is decoded from the file and not from the unquantized latent."""
     report = pipeline.reconstruct(picture, color, quality=30)
     assert report.compressed
     assert report.compressed.data == pipeline.write(pipeline.encode(picture, color), 30).data
@@ -344,7 +344,7 @@ def test_a_model_card_comes_without_its_front_matter(tmp_path: Path) -> None:
 
 
 def test_a_model_card_has_its_pictures_in_it(tmp_path: Path) -> None:
-    """And none from elsewhere."""
+    """Pictures from outside its folder stay links."""
     (tmp_path / "card").mkdir()
     (tmp_path / "card" / "a.jpg").write_bytes(b"abc")
     (tmp_path / "b.jpg").write_bytes(b"secret")
@@ -422,5 +422,5 @@ def test_open_loads_the_weights(checkpoint: Path, picture: Picture) -> None:
     opened = Pipeline.open(checkpoint, "cpu")
     assert opened.engine.device == torch.device("cpu")
     expected = Pipeline(Checkpoint.open(checkpoint), "cpu")
-    ours, theirs = (lab.encode(picture, color=False).latents[0] for lab in (opened, expected))
+    ours, theirs = (pipeline.encode(picture, color=False).latents[0] for pipeline in (opened, expected))
     np.testing.assert_allclose(ours, theirs, atol=1e-4 * theirs.std())
