@@ -23,7 +23,7 @@ from residae.metrics import psnr, ssim
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline, reference
 from residae.progress import between
-from residae.resample import resample
+from residae.resample import resample, taps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -97,6 +97,43 @@ def test_planes_are_resampled_before_the_encoder_and_after_the_decoder(
         np.testing.assert_array_equal(latent, pipeline.engine.encode(resample(plane, *size)))
         rebuilt.append(resample(pipeline.engine.decode(latent, *size), *plane.shape))
     np.testing.assert_array_equal(pipeline.decode(encoding).pixels, from_planes(rebuilt))
+
+
+def _resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The plane by the weights of `taps`, clamped."""
+    for axis, length in enumerate((height, width)):
+        first, weights = taps(plane.shape[axis], length)
+        index = first[:, None] + np.arange(weights.shape[1])
+        plane = np.moveaxis(np.einsum("jk,jk...->j...", weights, np.moveaxis(plane, axis, 0)[index]), 0, axis)
+    return np.clip(plane, 0, 1)
+
+
+@pytest.mark.parametrize("scale", [0.77, 1.0, 1.68])
+def test_another_decoder_from_the_docstring_makes_the_same_pixels(
+    pipeline: Pipeline, picture: Picture, scale: float
+) -> None:
+    """From the decoder network's planes on, as `residae.codec.rae` defines it."""
+    data = pipeline.write(pipeline.encode(picture, color=True, scale=scale), 60).data
+    info, decoding = pipeline.read(data)
+    tall, wide = (max(1, (length * round(100 * scale) + 50) // 100) for length in (53, 75))
+    sizes = [(tall, wide), *[((tall + 1) // 2, (wide + 1) // 2)] * 2]
+    planes = []
+    for latent, size, own in zip(
+        pipeline.codec.decompress(data).latents, sizes, [(53, 75), (27, 38), (27, 38)], strict=True
+    ):
+        whole = pipeline.engine.decode(latent, 16 * latent.shape[1], 16 * latent.shape[2])
+        planes.append(_resized(whole[: size[0], : size[1]].astype(np.float64), *own))
+    y, *chroma = planes
+    rows, columns = ((np.arange(length) + 0.5) / 2 - 0.5 for length in (53, 75))
+    cb, cr = (np.array([np.interp(columns, np.arange(38), row) for row in plane]) for plane in chroma)
+    cb, cr = (
+        np.array([np.interp(rows, np.arange(27), column) for column in plane.T]).T - 128 / 255 for plane in (cb, cr)
+    )
+    r, b = y + 1.402 * cr, y + 1.772 * cb
+    pixels = np.stack((r, (y - 0.299 * r - 0.114 * b) / 0.587, b), 2)
+    exact = 255 * np.clip(pixels, 0, 1)
+    assert info.scale == scale
+    assert np.abs(decoding.pixels - exact).max() < 0.51  # rounded
 
 
 def test_a_picture_that_a_scale_makes_too_large(pipeline: Pipeline) -> None:
