@@ -25,7 +25,7 @@ from starlette.types import Message, Receive, Scope, Send
 import residae.examples
 from residae.image import MAX_FILE_BYTES, Pixels, write_png
 from residae.ui import guard
-from residae.ui.guard import HEADERS, LAUNCH_OPTIONS, MAX_JSON_BYTES, QUEUE_OPTIONS, Guard, _limit_upload, sweep
+from residae.ui.guard import HEADERS, MAX_JSON_BYTES, Guard, _limit_upload, sweep
 from residae.ui.store import save_result
 
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -281,15 +281,6 @@ def test_a_file_that_is_saved_again_stays_whole_for_its_readers(
 # --- The real server ---
 
 
-def test_settings_are_explicit() -> None:
-    assert QUEUE_OPTIONS == {"api_open": False, "default_concurrency_limit": 1, "max_size": 20}
-    off = ("enable_monitoring", "mcp_server", "run_history", "share", "show_error", "ssr_mode")
-    assert {name: LAUNCH_OPTIONS[name] for name in off} == dict.fromkeys(off, False)
-    assert LAUNCH_OPTIONS["allowed_paths"] == []
-    assert LAUNCH_OPTIONS["max_file_size"] == MAX_FILE_BYTES
-    assert (guard.SWEEP_INTERVAL, guard.MAX_FILE_AGE) == (600, 3600)
-
-
 LIMITED_APP = """
 from gradio import route_utils
 import residae.ui.guard as guard
@@ -304,7 +295,7 @@ app.main()
 @pytest.fixture(scope="module")
 def service(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The app with a short queue, small uploads, and files that are soon old."""
-    with serving(tmp_path_factory.mktemp("service"), checkpoint, LIMITED_APP) as service:
+    with serving(tmp_path_factory.mktemp("service"), checkpoint, LIMITED_APP, GRADIO_MCP_SERVER="True") as service:
         yield service
 
 
@@ -332,6 +323,11 @@ def test_the_server_reveals_nothing_about_itself(client: httpx.Client) -> None:
     assert config["max_file_size"] == MAX_FILE_BYTES
     for path in ("/monitoring", "/monitoring/summary", "/gradio_api/runs", "/gradio_api/run-history/buckets"):
         assert client.get(path).status_code in (403, 404), path
+
+
+def test_the_tools_of_mcp_are_not_served_unasked(client: httpx.Client) -> None:
+    """Although the environment of the process asks for them; see `service`."""
+    assert client.post("/gradio_api/mcp/", json={}).status_code == 404
 
 
 def test_headers_are_on_the_page_and_on_refusals(client: httpx.Client) -> None:

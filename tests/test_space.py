@@ -22,7 +22,7 @@ def test_the_space_runs_the_pinned_gradio() -> None:
 def test_the_front_matter_is_what_the_hub_accepts() -> None:
     assert (ROOT / SPACE["app_file"]).is_file()
     assert SPACE["license"] == PROJECT["license"].lower()
-    assert SPACE["python_version"] == "3.12"  # ZeroGPU has 3.10 and 3.12
+    assert SPACE["python_version"] in {"3.10", "3.12"}  # those of ZeroGPU
     assert 0 < len(SPACE["short_description"]) <= 60
     colors = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
     assert {SPACE["colorFrom"], SPACE["colorTo"]} <= colors

@@ -252,7 +252,6 @@ LAUNCH_OPTIONS: dict[str, Any] = {
     "app_kwargs": {"lifespan": _sweeping, "middleware": [Middleware(Guard)]},
     "enable_monitoring": False,
     "max_file_size": MAX_FILE_BYTES,
-    "mcp_server": False,
     "run_history": False,
     "share": False,
     "show_error": False,  # the text of an exception belongs in the log
