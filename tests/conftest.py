@@ -15,8 +15,6 @@ from residae.image import Picture, Pixels, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
 
-collect_ignore = [] if hasattr(torch.optim, "Muon") else ["test_train.py"]  # training needs PyTorch 2.9
-
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests marked `gpu` where there is no GPU."""

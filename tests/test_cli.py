@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from residae.cli import main
 from residae.errors import CheckpointError, OutOfMemoryError, ResidaeError, TrainingError
@@ -15,7 +14,6 @@ from residae.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.usefixtures("one_thread")
-training = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="training needs PyTorch 2.9")
 
 
 def test_evaluate_prints_each_picture_and_the_mean(
@@ -79,7 +77,6 @@ def test_missing_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "residae: There is no checkpoint folder nowhere.\n"
 
 
-@training
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -98,7 +95,6 @@ def test_training_that_cannot_start(
     assert error.count("\n") == 1
 
 
-@training
 @pytest.mark.parametrize(("kind", "code"), [(CheckpointError, 3), (OutOfMemoryError, 4), (TrainingError, 1)])
 def test_exit_codes(
     kind: type[ResidaeError], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
