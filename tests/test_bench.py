@@ -1,4 +1,4 @@
-"""The bench measures what it says: the work of the specification, each way, beside the plain module."""
+"""The bench: the work of the specification, encoding and decoding, the plain module, and other runtimes."""
 
 import itertools
 import json
@@ -62,7 +62,7 @@ def test_a_second_call_counts_unless_the_first_was_long(taken: list[float], monk
     assert not list(waits)
 
 
-def test_both_ways_at_each_size(network: ResidualAutoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoding_and_decoding_at_each_size(network: ResidualAutoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PLAIN_PIXELS", 32 * 32)
     measured = measure(network, "cpu", [(32, 16), (48, 64)])
     assert measured.device.startswith("CPU, ")
@@ -136,7 +136,7 @@ def test_a_picture_that_would_take_too_long_is_halved() -> None:
     assert module._affordable((4096, 6000), slow) == (1024, 1488)
 
 
-def test_the_highest_memory_is_seen_even_if_it_is_given_back() -> None:
+def test_peak_memory_includes_what_was_freed() -> None:
     with module._peak_memory(CPU) as highest:
         before = highest()
         array = np.ones(2**25)  # 256 MiB
@@ -156,7 +156,7 @@ def test_startup_ends_with_the_first_answer_and_leaves_no_process(tmp_path: Path
     assert not module.psutil.pid_exists(int(mark.read_text()))
 
 
-def test_an_app_that_ends_has_no_page() -> None:
+def test_an_app_that_exits_has_no_page() -> None:
     assert startup([sys.executable, "-c", "raise SystemExit(1)"]) is None
 
 
@@ -250,7 +250,7 @@ def test_the_tests_of_a_gpu_need_little_more() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--device", "cuda"]) == 1
     assert capsys.readouterr().err == "residae: There is no GPU here that PyTorch can use.\n"
 
@@ -315,7 +315,7 @@ def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 @pytest.mark.parametrize("options", [["--against", "tensorrt"], ["--against", "openvino", "--sizes", "16x16"]])
-def test_a_comparison_that_there_is_not(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_of_a_comparison(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["bench", *options])
     assert left.value.code == 2

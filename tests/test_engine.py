@@ -175,14 +175,14 @@ def test_a_region_costs_only_the_cells_that_it_depends_on(engine: Engine) -> Non
 
 
 @pytest.mark.parametrize("part", [slice(5, 5), slice(20, None), slice(0, 10, 2), slice(None, None, -1)])
-def test_a_region_with_nothing_in_it_or_with_gaps(engine: Engine, part: slice) -> None:
+def test_a_region_that_is_empty_or_has_gaps(engine: Engine, part: slice) -> None:
     for region in ((part, slice(None)), (slice(None), part)):
         with pytest.raises(ValueError, match="is empty or has gaps on an axis of 20 pixels"):
             engine.decode(_latent(20, 20), 20, 20, region=region)
 
 
 def _all_alive(network: ResidualAutoencoder) -> ResidualAutoencoder:
-    """Positive weights and inputs keep every ReLU open: whatever can have an influence, has one."""
+    """Give a network positive weights, so that with positive inputs every ReLU is open and no influence is lost."""
     torch.manual_seed(0)
     for parameter in network.parameters():
         nn.init.uniform_(parameter, 0.5, 1.5)
@@ -215,7 +215,7 @@ def test_a_pixel_sees_five_cells_and_no_more() -> None:
 
 
 def test_beyond_the_halo_nothing_changes_at_all(engine: Engine) -> None:
-    """The whole picture in one tile: what changes is the network's doing."""
+    """The whole plane is one tile, so that only the network limits the influence."""
     size = 20
     plane, latent = _plane(size * STRIDE, size * STRIDE), _latent(size * STRIDE, size * STRIDE)
     pixel, cell = 9 * STRIDE, 10
@@ -276,8 +276,8 @@ def test_pixels_of_a_bfloat16_network_are_not_coarse(network: ResidualAutoencode
 
 
 @pytest.fixture
-def true_network(network: ResidualAutoencoder) -> ResidualAutoencoder:
-    """With statistics of what passes, as training leaves them."""
+def calibrated_network(network: ResidualAutoencoder) -> ResidualAutoencoder:
+    """A network whose BatchNorm statistics are those of its activations, as after training."""
     network = copy.deepcopy(network)
     recalibrate_batchnorm(network, [torch.from_numpy(_plane(64, 80))[None, None]])
     return network
@@ -340,9 +340,9 @@ EXACT_INT8 = {
 
 
 @pytest.mark.usefixtures("sums")
-def test_int8_is_close(true_network: ResidualAutoencoder) -> None:
+def test_int8_is_close(calibrated_network: ResidualAutoencoder) -> None:
     plane, latent = _plane(64, 80), _latent(64, 80)
-    fine, coarse = Engine(true_network, "cpu", torch.float32), Engine(true_network, "cpu", torch.int8)
+    fine, coarse = Engine(calibrated_network, "cpu", torch.float32), Engine(calibrated_network, "cpu", torch.int8)
     assert coarse.description == "CPU, int8"
     exact = fine.encode(plane)
     error = coarse.encode(plane) - exact
@@ -352,8 +352,8 @@ def test_int8_is_close(true_network: ResidualAutoencoder) -> None:
 
 
 @pytest.mark.usefixtures("sums")
-def test_tiled_is_whole_in_int8(true_network: ResidualAutoencoder) -> None:
-    whole, tiled = Engine(true_network, "cpu", torch.int8), Engine(true_network, "cpu", torch.int8, tile=3)
+def test_tiled_is_whole_in_int8(calibrated_network: ResidualAutoencoder) -> None:
+    whole, tiled = Engine(calibrated_network, "cpu", torch.int8), Engine(calibrated_network, "cpu", torch.int8, tile=3)
     plane, latent = _plane(117, 333), _latent(117, 333)
     np.testing.assert_allclose(tiled.encode(plane), whole.encode(plane), **CLOSE)
     np.testing.assert_allclose(tiled.decode(latent, 117, 333), whole.decode(latent, 117, 333), **CLOSE)
@@ -361,7 +361,11 @@ def test_tiled_is_whole_in_int8(true_network: ResidualAutoencoder) -> None:
 
 @pytest.mark.parametrize(("loss", "keeps"), [(-1, True), (0.09, True), (0.11, False), (1, False)])
 def test_int8_is_for_networks_that_lose_less_than_a_tenth_of_a_decibel_by_it(
-    true_network: ResidualAutoencoder, sums: torch.dtype, loss: float, keeps: bool, monkeypatch: pytest.MonkeyPatch
+    calibrated_network: ResidualAutoencoder,
+    sums: torch.dtype,
+    loss: float,
+    keeps: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The int8 reconstruction is replaced by that of the network, with its error made larger by `loss` dB."""
     planes: list[Array] = []
@@ -373,15 +377,15 @@ def test_int8_is_for_networks_that_lose_less_than_a_tenth_of_a_decibel_by_it(
 
     def lose(engine: Engine, latent: Array, height: int, width: int) -> Array:
         plane = planes[-1]
-        rebuilt = true_network(torch.from_numpy(plane)[None, None])[0][0, 0].numpy()
+        rebuilt = calibrated_network(torch.from_numpy(plane)[None, None])[0][0, 0].numpy()
         return plane + 10 ** (loss / 20) * (rebuilt - plane)
 
     monkeypatch.setattr(Engine, "encode", remember)
     monkeypatch.setattr(Engine, "decode", lose)
     monkeypatch.setattr(precision, "preferred_dtype", lambda device: torch.int8)
-    assert Engine(true_network, "cpu").dtype == (torch.int8 if keeps else sums)
+    assert Engine(calibrated_network, "cpu").dtype == (torch.int8 if keeps else sums)
     assert len(planes) == 1
-    assert Engine(true_network, "cpu", "int8").dtype == torch.int8  # whoever asks for int8 gets it
+    assert Engine(calibrated_network, "cpu", "int8").dtype == torch.int8  # whoever asks for int8 gets it
 
 
 @pytest.mark.parametrize(
@@ -512,7 +516,7 @@ def test_progress_may_stop_the_work(engine: Engine, way: str) -> None:
         (RuntimeError("another"), RuntimeError),
     ],
 )
-def test_memory_that_runs_out(network: ResidualAutoencoder, error: Exception, kind: type[Exception]) -> None:
+def test_out_of_memory_is_one_error(network: ResidualAutoencoder, error: Exception, kind: type[Exception]) -> None:
     def fail(_: float) -> None:
         raise error
 
@@ -522,10 +526,10 @@ def test_memory_that_runs_out(network: ResidualAutoencoder, error: Exception, ki
 
 
 @pytest.mark.parametrize("way", ["encode", "decode"])
-def test_memory_of_a_gpu_that_runs_out_halves_the_tile(
+def test_out_of_memory_on_a_gpu_halves_the_tile(
     network: ResidualAutoencoder, engine: Engine, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A CPU that says that it is a GPU, and whose memory the first tile just fits into."""
+    """A CPU in place of a GPU, with memory for the first tile only."""
     height, width = 160, 640
     plane, latent = _plane(height, width), _latent(height, width)
     expected = engine.encode(plane) if way == "encode" else engine.decode(latent, height, width)
@@ -549,9 +553,7 @@ def test_memory_of_a_gpu_that_runs_out_halves_the_tile(
     assert small.tile == 20  # another picture may come when there is more memory
 
 
-def test_memory_of_a_gpu_that_does_not_suffice_for_one_cell(
-    network: ResidualAutoencoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_on_a_gpu_with_one_cell(network: ResidualAutoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, tried = Engine(network, "cpu", torch.float32, tile=8), []
 
     def no_memory(stages: object, array: Array, wanted: Region, buffers: object, progress: object) -> Array:
@@ -669,7 +671,7 @@ def test_a_private_operator_that_fails_is_replaced_by_a_public_one(
 @pytest.mark.parametrize("name", onednn.INT8_CONVOLUTION.operators)
 @pytest.mark.usefixtures("sums")
 def test_an_int8_operator_that_fails_leaves_float(
-    true_network: ResidualAutoencoder,
+    calibrated_network: ResidualAutoencoder,
     name: str,
     fault: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -679,12 +681,12 @@ def test_an_int8_operator_that_fails_leaves_float(
     monkeypatch.setattr(onednn.INT8_CONVOLUTION, "opened", {})
     caplog.clear()
     _break(name, fault, monkeypatch)
-    fallback, expected = Engine(true_network, "cpu"), Engine(true_network, "cpu", preferred_float(CPU))
+    fallback, expected = Engine(calibrated_network, "cpu"), Engine(calibrated_network, "cpu", preferred_float(CPU))
     assert fallback.dtype == expected.dtype == preferred_float(CPU)
     plane = _plane(48, 80)
     np.testing.assert_array_equal(fallback.encode(plane), expected.encode(plane))
     with pytest.raises(ResidaeError, match=r"^int8 needs a CPU with VNNI .*\.$"):
-        Engine(true_network, "cpu", "int8")
+        Engine(calibrated_network, "cpu", "int8")
     records = [record for record in caplog.records if f"torch.ops.{name}" in record.getMessage()]
     assert len(records) == 1
 
@@ -771,12 +773,12 @@ def test_a_precision_by_name_or_as_a_dtype(network: ResidualAutoencoder, dtype: 
 
 
 @pytest.mark.parametrize("dtype", ["foo", "", "float16", torch.float16, torch.float64])
-def test_a_precision_that_there_is_not(network: ResidualAutoencoder, dtype: torch.dtype | str) -> None:
+def test_an_unknown_precision(network: ResidualAutoencoder, dtype: torch.dtype | str) -> None:
     with pytest.raises(ResidaeError, match=r"^There is no precision .*: choose float32, bfloat16, int8\.$"):
         Engine(network, "cpu", dtype)
 
 
-def test_a_device_that_there_is_not(network: ResidualAutoencoder) -> None:
+def test_an_unknown_device(network: ResidualAutoencoder) -> None:
     with pytest.raises(ResidaeError, match=r"^There is no device 'foo': choose cpu or cuda\.$"):
         Engine(network, "foo")
 
