@@ -39,6 +39,11 @@ def test_a_path_an_image_and_an_array_of_one_picture_give_the_same_bytes(color: 
     assert residae.compress(color, quality=20) != expected
 
 
+def test_refinement_by_the_package_is_that_of_the_pipeline(color: Pixels) -> None:
+    expected = residae.load().compress(color, 100, refine=5)
+    assert residae.compress(color, 100, refine=5) == expected != residae.compress(color, 100)
+
+
 @pytest.mark.parametrize(
     ("mode", "array"),
     [

@@ -13,7 +13,7 @@ import pytest
 
 from residae.codec import read_info
 from residae.image import Pixels, write_png
-from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv
+from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv, compress_one
 from residae.ui.text import MAX_NAME, short_name
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -50,7 +50,7 @@ def compressed(
     paths[-1].write_bytes(b"<html>")
     with gr.Blocks():
         batch = BatchTab()
-    first, *_, last = batch.compress_each([str(path) for path in paths], "tiny", True, 0, 80, None)
+    first, *_, last = batch.compress_each([str(path) for path in paths], "tiny", True, 0, 80, 0, None)
     assert first[batch.table] == []  # the results of an earlier batch are cleared at once
     assert not first[batch.csv].interactive
     assert not first[batch.zip].interactive
@@ -75,6 +75,21 @@ def test_names_of_a_batch_are_harmless(compressed: tuple[str, zipfile.ZipFile]) 
         assert re.fullmatch(r"\d{3}-[^/\\:]{1,40}\.rae", entry.filename)
         assert entry.filename.isprintable()
         assert read_info(archive.read(entry)).width == 20 + number
+
+
+def test_a_batch_can_be_refined(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, smooth: Callable[[int, int, int], Pixels]
+) -> None:
+    picture_file = tmp_path / "picture.png"
+    picture_file.write_bytes(write_png(smooth(53, 75, 0)))
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+    (*_, plain), (*_, refined) = (
+        compress_one(str(picture_file), "tiny", True, 0, 100, steps, None) for steps in (0, 5)
+    )
+    assert plain
+    assert refined
+    assert plain != refined
+    assert compress_one(str(picture_file), "tiny", True, 0, 100, 5, None)[1] == refined
 
 
 def test_negative_numbers_stay_numbers() -> None:

@@ -85,6 +85,21 @@ def test_the_best_file_within_a_byte_budget(options: list[str], limit: float, ph
     assert 0.8 * limit < size <= limit
 
 
+@pytest.mark.parametrize("options", [["--quality", "100"], ["--max-bytes", "120", "--scale", "1"]])
+def test_refinement_by_the_command_is_that_of_the_package(
+    options: list[str], photograph: Path, fitted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(fitted))
+    file = photograph.with_suffix(".rae")
+    assert main(["compress", str(photograph), *options]) == 0
+    plain = file.read_bytes()
+    assert main(["compress", str(photograph), "--force", *options, "--refine", "5"]) == 0
+    refined = file.read_bytes()
+    named = {name.lstrip("-").replace("-", "_"): int(value) for name, value in zip(*[iter(options)] * 2, strict=True)}
+    assert refined == Pipeline.open(fitted).compress(photograph, refine=5, **named) != plain
+    assert len(refined) <= named.get("max_bytes", len(refined))
+
+
 def test_a_scale_is_taken_and_told(photograph: Path, capsys: Capture) -> None:
     assert main(["compress", str(photograph), "--quality", "50", "--scale", "1.41"]) == 0
     assert "quality 50, scale 1.41" in capsys.readouterr().out

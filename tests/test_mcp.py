@@ -46,7 +46,7 @@ def test_the_endpoints_are_tools(
         tools = found["tools"]
         assert tools.keys() == {"reconstruct", "compress", "decompress", "compare"}
         properties = tools["compress"].inputSchema["properties"]
-        assert list(properties) == ["picture", "color", "quality", "max_bytes", "side"]
+        assert list(properties) == ["picture", "color", "quality", "max_bytes", "side", "refine"]
         assert all(described["description"] for described in properties.values())
 
         assert not found["compress"].isError

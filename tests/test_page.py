@@ -521,9 +521,9 @@ def test_the_endpoints_are_documented(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {"/reconstruct", "/compress", "/decompress", "/compare"}
     names = [parameter["parameter_name"] for parameter in endpoints["/compress"]["parameters"]]
-    assert names == ["picture", "color", "quality", "max_bytes", "side"]
+    assert names == ["picture", "color", "quality", "max_bytes", "side", "refine"]
     types = [parameter["python_type"]["type"] for parameter in endpoints["/reconstruct"]["parameters"]]
-    assert types == ["filepath", "bool", "float", "int"]
+    assert types == ["filepath", "bool", "float", "int", "int"]
 
 
 def test_endpoints_return_what_the_package_computes(client: Client, report: Reconstruction, pipeline: Pipeline) -> None:
@@ -540,6 +540,13 @@ def test_endpoints_return_what_the_package_computes(client: Client, report: Reco
     least = client.predict(photograph, False, 0, api_name="/compress")[1]["bytes"]
     budget = (least + figures["bytes"]) // 2
     assert least <= client.predict(photograph, False, 80, budget, api_name="/compress")[1]["bytes"] <= budget
+    plain, refined = (client.predict(photograph, False, 80, 96, steps, api_name="/reconstruct")[1] for steps in (0, 5))
+    assert refined["psnr"] > plain["psnr"]
+    assert (
+        client.predict(photograph, False, 80, 0, 96, 5, api_name="/compress")[1]["bytes"]
+        == refined["bytes"]
+        != plain["bytes"]
+    )
     rows = client.predict(photograph, False, api_name="/compare")
     assert [row["codec"] for row in rows] == [OURS, *COMPARED]
 

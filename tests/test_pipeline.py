@@ -22,7 +22,7 @@ from residae.image import Picture, from_planes, to_gray, to_planes, write_png
 from residae.metrics import psnr, ssim
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline, reference
-from residae.progress import between
+from residae.progress import between, split
 from residae.resample import resample, taps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -396,7 +396,8 @@ def test_progress_rises_to_one(pipeline: Pipeline, picture: Picture, color: bool
     assert all(a < b for a, b in itertools.pairwise([0.0, *shares]))
     assert shares[-1] == pytest.approx(1)
     assert max(b - a for a, b in itertools.pairwise(shares)) < 0.1
-    assert any(share == pytest.approx(pipeline_module.ENCODE_SHARE) for share in shares)
+    encoding = pipeline_module.ENCODE_WORK / (pipeline_module.ENCODE_WORK + 1)
+    assert any(share == pytest.approx(encoding) for share in shares)
 
 
 def test_progress_may_stop_the_work(pipeline: Pipeline, picture: Picture) -> None:
@@ -412,13 +413,20 @@ def test_progress_may_stop_the_work(pipeline: Pipeline, picture: Picture) -> Non
     assert shares[-1] < 0.7
 
 
-def test_between() -> None:
+def test_between_and_split() -> None:
     shares: list[float] = []
     tell = between(shares.append, 0.25, 0.75)
     assert tell
     for share in (0, 0.5, 1):
         tell(share)
     assert shares == [0.25, 0.5, 0.75]
+    shares.clear()
+    for part in split(shares.append, 1, 0, 3):
+        assert part
+        part(0.5)
+        part(1)
+    assert shares == [0.125, 0.25, 0.25, 0.25, 0.625, 1]
+    assert split(None, 1, 3) == [None, None]
     assert between(None, 0, 1) is None
 
 
@@ -433,7 +441,7 @@ def test_share_of_encoding_is_that_of_the_arithmetic() -> None:
             work(argument)
         flops.append(counter.get_total_flops() / 1e9)
     assert flops == pytest.approx([51.996, 80.958], abs=0.001)
-    assert flops[0] / sum(flops) == pytest.approx(pipeline_module.ENCODE_SHARE, abs=0.005)
+    assert flops[0] / flops[1] == pytest.approx(pipeline_module.ENCODE_WORK, abs=0.005)
 
 
 def test_open_takes_the_argument_then_the_environment_then_the_project(

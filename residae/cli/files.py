@@ -101,6 +101,14 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
         help="factor, 0.5 to 4, by which the picture is resampled before it is encoded; or auto, with a limit on the "
         "size: the factor that keeps most within it (default: auto with --target-bpp or --max-bytes, else 1)",
     )
+    parser.add_argument(
+        "--refine",
+        type=arguments.positive(int),
+        default=0,
+        metavar="STEPS",
+        help="optimize the file for the picture in so many steps, 20 for most of the gain; a step takes as long as two "
+        "to three decodes (default: none)",
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--gray", dest="color", action="store_false", default=None, help="keep only luma")
     mode.add_argument("--color", action="store_true", default=None, help="(default: as the picture is)")
@@ -123,7 +131,14 @@ def _compress(parsed: argparse.Namespace) -> int:
             tqdm.write(f"{path}: {notice}", file=sys.stderr)
         color = picture.pixels.ndim == 3 if parsed.color is None else parsed.color
         encoding, compressed = pipeline.encode_and_write(
-            picture, color, parsed.quality, parsed.scale, parsed.target_bpp, parsed.max_bytes, progress
+            picture,
+            color,
+            parsed.quality,
+            parsed.scale,
+            parsed.target_bpp,
+            parsed.max_bytes,
+            progress,
+            parsed.refine,
         )
         size = len(compressed.data)
         rate = bits_per_pixel(size, picture.width, picture.height)

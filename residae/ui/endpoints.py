@@ -17,7 +17,7 @@ from residae.errors import ResidaeError
 from residae.image import write_png
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
-from residae.ui.cache import DEFAULT_QUALITY, open_at_size
+from residae.ui.cache import DEFAULT_QUALITY, MAX_STEPS, open_at_size
 from residae.ui.components import NETWORK_EVENT
 from residae.ui.store import default_checkpoint, get_pipeline, read_upload, save_result
 
@@ -31,11 +31,12 @@ def add_endpoints() -> None:
         quality = gr.Number(DEFAULT_QUALITY, label="Quality, 0 to 100", minimum=0, maximum=100)
         side = gr.Number(0, label="Working size: long side in px; 0 for full size", minimum=0, precision=0)
         budget = gr.Number(0, label="Largest file in bytes; 0 to use the quality", minimum=0, precision=0)
+        refine = gr.Number(0, label="Steps of refinement", minimum=0, maximum=MAX_STEPS, precision=0)
         png, file = gr.File(label="The reconstruction, as PNG"), gr.File(label="The .rae file")
         figures, table = gr.JSON(label="Figures"), gr.JSON(label="One entry for each codec")
         for function, inputs, outputs in (
-            (reconstruct, [picture, color, quality, side], [png, figures]),
-            (compress, [picture, color, quality, budget, side], [file, figures]),
+            (reconstruct, [picture, color, quality, side, refine], [png, figures]),
+            (compress, [picture, color, quality, budget, side, refine], [file, figures]),
             (decompress, [rae], [png, figures]),
             (compare, [picture, color, quality, side], [table]),
         ):
@@ -46,7 +47,7 @@ PUBLIC_EVENT = NETWORK_EVENT | {"api_visibility": "public"}
 
 
 def reconstruct(
-    picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, side: int = 0
+    picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, side: int = 0, refine: int = 0
 ) -> tuple[str, dict[str, Any]]:
     """Compress a picture, decompress it again, and measure the difference.
 
@@ -55,13 +56,19 @@ def reconstruct(
         color: Whether to keep color; otherwise only luma is kept.
         quality: Quality of the compressed file, 0 to 100.
         side: Long side in pixels to reduce the picture to first; 0 for full size.
+        refine: Steps in which the file is optimized for the picture, 0 to 200; each takes as long as a few decodes.
     """
-    report = _report(picture, color, quality, side)
+    report = _report(picture, color, quality, side, refine)
     return save_result(write_png(report.decoding.pixels), "reconstruction.png"), _figures(report)
 
 
 def compress(
-    picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, max_bytes: int = 0, side: int = 0
+    picture: str,
+    color: bool = True,
+    quality: float = DEFAULT_QUALITY,
+    max_bytes: int = 0,
+    side: int = 0,
+    refine: int = 0,
 ) -> tuple[str, dict[str, Any]]:
     """Compress a picture to a .rae file.
 
@@ -71,10 +78,12 @@ def compress(
         quality: Quality of the file, 0 to 100; ignored if `max_bytes` is given.
         max_bytes: Largest size of the file in bytes, at the highest quality that fits; 0 to use `quality`.
         side: Long side in pixels to reduce the picture to first; 0 for full size.
+        refine: Steps in which the file is optimized for the picture, 0 to 200; each takes as long as a few decodes.
     """
     pipeline = get_pipeline(default_checkpoint())
-    encoding = pipeline.encode(open_at_size(picture, side), color)
-    file = pipeline.write_within(encoding, max_bytes) if max_bytes else pipeline.write(encoding, quality)
+    encoding, file = pipeline.encode_and_write(
+        open_at_size(picture, side), color, quality, 1.0, max_bytes=max_bytes or None, refine=refine
+    )
     size, rate = len(file.data), bits_per_pixel(len(file.data), encoding.width, encoding.height)
     figures = {"bytes": size, "bits_per_pixel": rate, "quality": file.quality}
     return save_result(file.data, "picture.rae"), {"width": encoding.width, "height": encoding.height, **figures}
@@ -111,8 +120,9 @@ def compare(picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, 
     ]
 
 
-def _report(picture: str, color: bool, quality: float, side: int) -> Reconstruction:
-    return get_pipeline(default_checkpoint()).reconstruct(open_at_size(picture, side), color, quality)
+def _report(picture: str, color: bool, quality: float, side: int, refine: int = 0) -> Reconstruction:
+    pipeline = get_pipeline(default_checkpoint())
+    return pipeline.reconstruct(open_at_size(picture, side), color, quality, refine=refine)
 
 
 def _figures(report: Reconstruction) -> dict[str, Any]:

@@ -70,12 +70,13 @@ class ZeroGpuPipeline(Pipeline):
         quality: float | None = None,
         progress: Progress | None = None,
         scale: float = 1.0,
+        refine: int = 0,
     ) -> Reconstruction:
         picture = as_picture(picture)
         if self._borrowed:
-            return super().reconstruct(picture, color, quality, None, scale)
-        duration = seconds(*scaled_shape(picture.height, picture.width, scale))
-        return cast(Reconstruction, self._borrow(duration, "reconstruct", picture, color, quality, None, scale))
+            return super().reconstruct(picture, color, quality, None, scale, refine)
+        duration = seconds(*scaled_shape(picture.height, picture.width, scale), 1 + STEP_WORK * refine)
+        return cast(Reconstruction, self._borrow(duration, "reconstruct", picture, color, quality, None, scale, refine))
 
     def refine(
         self,
