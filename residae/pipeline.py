@@ -322,6 +322,7 @@ class Pipeline:
 
         Raises:
             CodecError: No file is within `max_bytes`.
+            ValueError: The quality or the number of steps is out of range.
         """
         color = len(encoding.latents) == 3
         original = reference(picture, color)

@@ -31,9 +31,9 @@ from residae.progress import Progress, between
 from residae.rate_model import PLANE_WEIGHTS, estimate_bits, lagrange_multiplier
 from residae.resample import taps
 
-LEARNING_RATE = 0.12  # symbols
-DECAY = 0.3  # share of the steps, the last ones, in which the learning rate falls to 0
+LEARNING_RATE = 0.18  # symbols; it falls along half a cosine
 START_TEMPERATURE, ANNEALING = 0.5, 3.0  # the temperature falls by exp(-3)
+FULL_NOISE_STEPS = 80  # from which on there is all of the paper's noise: fewer steps do not average it out
 MEASURE_INTERVAL = 5  # steps; J is measured by a decode, which takes about half a step
 LIMIT_TRIALS = 16  # files written, at most, to stay within a number of bytes
 
@@ -93,7 +93,10 @@ def refine(
 
     Raises:
         CodecError: No file is within `max_bytes`.
+        ValueError: The quality or the number of steps is out of range.
     """
+    if steps < 0:
+        raise ValueError(f"there are 0 steps of refinement or more, not {steps}")
     height, width = planes[0].shape
     shapes = plane_shapes(height, width, len(planes), scale)
     weight = lagrange_multiplier(quality, len(codec.tables.gains))
@@ -115,14 +118,15 @@ def refine(
 
     optimizer = torch.optim.Adam([problem.symbols for problem in problems], LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)
+    noise = min(1, steps / FULL_NOISE_STEPS)
     step = 0
     while goes_on(step) and step < steps:
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1, (1 - step / steps) / DECAY)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / steps)) / 2
         temperature = START_TEMPERATURE * math.exp(-ANNEALING * step / steps)
         optimizer.zero_grad()
         for number, problem in enumerate(problems):
             start, stop = (step + (number + i) / len(problems) for i in (0, 1))
-            problem.backward(temperature, generator, between(progress, start / steps, stop / steps))
+            problem.backward(temperature, noise, generator, between(progress, start / steps, stop / steps))
         optimizer.step()
         step += 1
         if step % MEASURE_INTERVAL == 0 or step == steps:
@@ -163,9 +167,9 @@ class _Plane:
         self.unrounded = unrounded_symbols(latent, plane_index, level, tables)
         self.symbols = on_device(self.unrounded).requires_grad_(True)
 
-    def backward(self, temperature: float, generator: torch.Generator, progress: Progress | None) -> None:
+    def backward(self, temperature: float, noise: float, generator: torch.Generator, progress: Progress | None) -> None:
         """Add the gradient at symbols rounded at random to that of `symbols`."""
-        rounded = round_stochastically(self.symbols, temperature, generator)
+        rounded = round_stochastically(self.symbols, temperature, noise, generator)
         latent = (rounded / self._gain + self._mean).detach()
         gradient = error_gradient(self._decoder, latent, self._shape, self._plane, progress) / self._gain
         bits = estimate_bits(rounded[None], *self._weights)
@@ -229,7 +233,7 @@ def _resampling(shape: tuple[int, int], new_shape: tuple[int, int], wanted: Regi
     return (ranges[0], ranges[1]), matrices[0], matrices[1]
 
 
-def round_stochastically(symbols: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+def round_stochastically(symbols: Tensor, temperature: float, noise: float, generator: torch.Generator) -> Tensor:
     """A relaxed sample of each symbol rounded up or down, differentiable: stochastic Gumbel annealing.
 
     The logits are those of the paper. Of two classes, the softmax with Gumbel noise is the sigmoid of the logits'
@@ -238,12 +242,13 @@ def round_stochastically(symbols: Tensor, temperature: float, generator: torch.G
     Args:
         symbols: Any shape.
         temperature: Above 0. The lower it is, the surer a symbol is rounded to the nearer number, and wholly.
+        noise: 1 for the distribution of the paper, 0 for none.
         generator: On the CPU, so that the noise is that of the seed on every device.
     """
     lower = symbols.detach().floor()
     above = (symbols - lower).clamp(1e-4, 1 - 1e-4)
-    noise = torch.logit(torch.rand(symbols.shape, generator=generator), eps=1e-6).to(symbols.device)
-    return lower + torch.sigmoid((torch.atanh(above) - torch.atanh(1 - above)) / temperature + noise)
+    logistic = torch.logit(torch.rand(symbols.shape, generator=generator), eps=1e-6).to(symbols.device)
+    return lower + torch.sigmoid((torch.atanh(above) - torch.atanh(1 - above)) / temperature + noise * logistic)
 
 
 def _compress_within(

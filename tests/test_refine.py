@@ -128,12 +128,14 @@ def test_lambda_grows_geometrically_between_the_trained_knots() -> None:
 def test_rounding_gets_surer_as_it_cools() -> None:
     symbols = torch.tensor([-2.3, -0.6, 0.2, 0.9, 4.0]).repeat(2000, 1)
     warm, cold = (
-        round_stochastically(symbols, temperature, torch.Generator().manual_seed(0)) for temperature in (1.0, 0.02)
+        round_stochastically(symbols, temperature, 1, torch.Generator().manual_seed(0)) for temperature in (1.0, 0.02)
     )
     assert torch.equal(cold.round(), symbols.round())
     assert (cold - symbols.round()).abs().mean() < 0.01
     assert not torch.equal(warm.round(), symbols.round())
     assert ((warm - symbols.floor()).clamp(0, 1) + symbols.floor() - warm).abs().max() < 1e-6
+    first, second = (round_stochastically(symbols, 1.0, 0, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    assert torch.equal(first, second)
 
 
 # Files
@@ -163,16 +165,22 @@ def test_a_refined_file_is_never_worse(pipeline: Pipeline, picture: Picture, enc
         assert refined.data == pipeline.write(encoding, QUALITY).data
 
 
-def test_the_same_arguments_give_the_same_file(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
+def test_the_same_arguments_give_the_same_file(pipeline: Pipeline, picture: Picture) -> None:
+    encoding = pipeline.encode(picture, color=True, scale=2.2)
     torch.manual_seed(1)
-    first = pipeline.refine(picture, encoding, QUALITY, 5).data
+    first = pipeline.refine(picture, encoding, 100, 10).data
     torch.manual_seed(2)
-    assert pipeline.refine(picture, encoding, QUALITY, 5).data == first
-    assert pipeline.refine(picture, encoding, QUALITY, 5, seed=1).data != first
+    assert pipeline.refine(picture, encoding, 100, 10).data == first
+    assert pipeline.refine(picture, encoding, 100, 10, seed=1).data != first
 
 
 def test_no_steps_give_the_plain_file(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
     assert pipeline.refine(picture, encoding, QUALITY, 0).data == pipeline.write(encoding, QUALITY).data
+
+
+def test_a_negative_number_of_steps(pipeline: Pipeline, picture: Picture) -> None:
+    with pytest.raises(ValueError, match="0 steps of refinement or more, not -1"):
+        pipeline.compress(picture, refine=-1)
 
 
 def test_a_limit_of_bytes_is_kept(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
@@ -223,3 +231,18 @@ def test_exceptions_pass_through(pipeline: Pipeline, picture: Picture, encoding:
 
     with pytest.raises(KeyError, match="mine"):
         pipeline.refine(picture, encoding, QUALITY, 5, **{callback: fail})
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_refinement_on_a_gpu(
+    network: ResidualAutoencoder, tables: Tables, picture: Picture, dtype: torch.dtype
+) -> None:
+    """In tiles as well, and the same file each time: no operation of it depends on the order of threads."""
+    pipeline = Pipeline(Checkpoint(network, tables, name="tiny"), "cuda", dtype)
+    decoder = pipeline._gradient_decoder
+    decoder.block, decoder.tile = 2500, (20, 30)
+    encoding = pipeline.encode(picture, color=True, scale=1.41)
+    refined = pipeline.refine(picture, encoding, QUALITY, 10)
+    assert refined.data == pipeline.refine(picture, encoding, QUALITY, 10).data
+    assert cost(pipeline, picture, refined) < cost(pipeline, picture, pipeline.write(encoding, QUALITY))
