@@ -97,11 +97,13 @@ def refine(
     """
     if steps < 0:
         raise ValueError(f"there are 0 steps of refinement or more, not {steps}")
+    level = quality_level(quality)
+    quality = level / 100  # as the file has it
     height, width = planes[0].shape
     shapes = plane_shapes(height, width, len(planes), scale)
     weight = lagrange_multiplier(quality, len(codec.tables.gains))
     problems = [
-        _Plane(decoder, codec.tables, index, quality_level(quality), plane, latent, shape, weight)
+        _Problem(decoder, codec.tables, index, level, plane, latent, shape, weight)
         for index, (plane, latent, shape) in enumerate(zip(planes, latents, shapes, strict=True))
     ]
 
@@ -142,7 +144,7 @@ class _Candidate:
     cost: float  # J
 
 
-class _Plane:
+class _Problem:
     """The symbols of one plane, and the gradient of its part of J."""
 
     def __init__(

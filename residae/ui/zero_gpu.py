@@ -28,7 +28,7 @@ ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"
 # the file and to measure.
 START_SECONDS = 10  # to fork and to move the weights
 PIXELS_PER_SECOND = 4e6
-STEP_WORK = 2  # of a step of refinement, relative to encoding and decoding once
+STEP_TIMES = 2  # of a step of refinement, relative to encoding and decoding once
 
 
 class ZeroGpuPipeline(Pipeline):
@@ -75,7 +75,7 @@ class ZeroGpuPipeline(Pipeline):
         picture = as_picture(picture)
         if self._borrowed:
             return super().reconstruct(picture, color, quality, None, scale, refine)
-        duration = seconds(*scaled_shape(picture.height, picture.width, scale), 1 + STEP_WORK * refine)
+        duration = seconds(*scaled_shape(picture.height, picture.width, scale), 1 + STEP_TIMES * refine)
         return cast(Reconstruction, self._borrow(duration, "reconstruct", picture, color, quality, None, scale, refine))
 
     def refine(
@@ -93,7 +93,7 @@ class ZeroGpuPipeline(Pipeline):
         options: dict[str, Any] = {"max_bytes": max_bytes, "seed": seed}
         if self._borrowed:
             return super().refine(picture, encoding, quality, steps, **options)
-        duration = seconds(*scaled_shape(encoding.height, encoding.width, encoding.scale), 1 + STEP_WORK * steps)
+        duration = seconds(*scaled_shape(encoding.height, encoding.width, encoding.scale), 1 + STEP_TIMES * steps)
         return cast(Compressed, self._borrow(duration, "refine", picture, encoding, quality, steps, **options))
 
     def _borrow(self, duration: int, operation: str, *arguments: Any, **options: Any) -> Any:
