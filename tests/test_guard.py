@@ -457,7 +457,7 @@ def test_a_missing_file_is_reported_in_a_sentence(service: Service, client: http
     for path in (service.files / ("0" * 64) / "picture", service.files):
         file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
         assert "is no longer on the server" in events(client, "decompress", [file])
-        assert "cannot be read: it is missing" in events(client, "reconstruct", [file, True, 80, 0])
+        assert "cannot be read: it is missing" in events(client, "reconstruct", [file, True, 80, 0, 0])
 
 
 FILE = {"path": "{path}", "meta": {"_type": "gradio.FileData"}}
@@ -471,26 +471,26 @@ INLINE = "data:image/png;base64,iVBORw0KGgo="
             [],
             [FILE],
             [None] * 50,
-            [[FILE], True, 80, 0],
-            ["{path}", True, 80, 0],
-            [5, True, 80, 0],
-            [None, True, 80, 0],
+            [[FILE], True, 80, 0, 0],
+            ["{path}", True, 80, 0, 0],
+            [5, True, 80, 0, 0],
+            [None, True, 80, 0, 0],
         ),
         *(
-            [FILE, True, "80", 0],
-            [FILE, True, [80], 0],
-            [FILE, True, {}, 0],
-            [FILE, True, 80, "x"],
-            [FILE, True, 80, -1],
-            [FILE, True, 80, None],
-            [FILE, True, None, 0],
+            [FILE, True, "80", 0, 0],
+            [FILE, True, [80], 0, 0],
+            [FILE, True, {}, 0, 0],
+            [FILE, True, 80, "x", 0],
+            [FILE, True, 80, -1, 0],
+            [FILE, True, 80, None, 0],
+            [FILE, True, None, 0, 0],
         ),
-        *([FILE, True, -1, 0], [FILE, True, 101, 0], [FILE, True, 10**300, 0], [FILE, True, 80, [[[[]]]]]),
-        [{"path": INLINE, "meta": {"_type": "gradio.FileData"}}, True, 80, 0],
-        [{"path": "x", "url": INLINE, "meta": {"_type": "gradio.FileData"}}, True, 80, 0],
-        [{"path": "HTTP://127.0.0.1/", "meta": {"_type": "gradio.FileData"}}, True, 80, 0],
-        [{"path": "{path}\0.png", "meta": {"_type": "gradio.FileData"}}, True, 80, 0],
-        [json.loads("[" * 300 + "]" * 300), True, 80, 0],
+        *([FILE, True, -1, 0, 0], [FILE, True, 101, 0, 0], [FILE, True, 10**300, 0, 0], [FILE, True, 80, [[[[]]]], 0]),
+        [{"path": INLINE, "meta": {"_type": "gradio.FileData"}}, True, 80, 0, 0],
+        [{"path": "x", "url": INLINE, "meta": {"_type": "gradio.FileData"}}, True, 80, 0, 0],
+        [{"path": "HTTP://127.0.0.1/", "meta": {"_type": "gradio.FileData"}}, True, 80, 0, 0],
+        [{"path": "{path}\0.png", "meta": {"_type": "gradio.FileData"}}, True, 80, 0, 0],
+        [json.loads("[" * 300 + "]" * 300), True, 80, 0, 0],
     ],
     ids=str,
 )
@@ -529,7 +529,7 @@ def test_no_page_is_fetched(service: Service, client: httpx.Client) -> None:
 
 
 def test_exceptions_are_in_the_log_and_not_in_the_response(service: Service, client: httpx.Client) -> None:
-    received = events(client, "compress", [None, True, "no number", 0, 0])
+    received = events(client, "compress", [None, True, "no number", 0, 0, 0])
     assert "event: error" in received
     assert "Traceback" not in received
     assert "TypeError" not in received

@@ -130,7 +130,7 @@ class Visit:
             with socket.create_connection((host, int(port))) as half:
                 half.sendall(head.encode() + case.path.read_bytes()[:20_000])
             return
-        name, settings = ("decompress", []) if case.path.suffix == ".rae" else ("reconstruct", [True, 80, SIDE])
+        name, settings = ("decompress", []) if case.path.suffix == ".rae" else ("reconstruct", [True, 80, SIDE, 0])
         with httpx.Client(base_url=f"{self.address}/gradio_api", timeout=PATIENCE) as client:
             files = {"files": case.path.read_bytes()}
             (path,) = client.post("/upload", files=files).raise_for_status().json()
