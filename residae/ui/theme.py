@@ -30,5 +30,5 @@ THEME = gr.themes.Base(
     block_label_background_fill_dark="#202020",
 )
 
-CSS = static.read("page.css")
+CSS = static.read("page.css") + static.read("viewer.css")
 HEAD = f"<script>{static.read('page.js')}</script>"
