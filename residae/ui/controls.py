@@ -31,8 +31,9 @@ class Controls:
         self.color = gr.Radio([("Color", True), ("Gray", False)], value=True, label="Color mode", elem_id="color")
         self.quality = slider(0, 100, value=DEFAULT_QUALITY, step=1, label="Quality", elem_id="quality")
         self.exact = gr.Checkbox(label="Decode the unquantized latent", elem_id="exact")
-        self.download = gr.DownloadButton("Download .rae", interactive=False, elem_id="download")
         self.side = gr.Radio(SIDES, value=CPU_SIDE, label="Working size", info=SIDE_NOTE, elem_id="side")
+        with gr.Row(elem_id="actions"):
+            self.download = gr.DownloadButton("Download .rae", interactive=False, elem_id="download")
         self.settings = [self.color, self.side, self.quality, self.exact]
 
     def restored(self, current: CurrentResult) -> Updates:
