@@ -361,6 +361,26 @@ def test_the_color_spaces_of_jpeg_2000() -> None:
     assert_near(pixel(jp2(codestream(flat), points)), (32, 130, 197))  # as the same code points of PNG
 
 
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(0, "bilevel where 1 is black"), (1, "YCbCr of BT.709"), (11, "CMY"), (20, "e-sRGB"), (21, "ROMM-RGB")],
+)
+def test_another_color_space_of_jpeg_2000_is_refused_by_its_name(number: int, name: str) -> None:
+    stream = codestream(COLORS[QUARTERS])
+    box_of = struct.pack(">BBBI", 1, 0, 0, number)
+    refused(jp2(stream, box_of), f"^The JPEG 2000 file is of a kind that is not supported: {name}\\.$")
+    unknown = struct.pack(">BBBI", 1, 0, 0, 99)
+    refused(jp2(stream, unknown), r"not supported: color space 99\.$")
+    second = box(b"colr", struct.pack(">BBBI", 1, 0, 0, 16))  # as in a JPX file, for readers that know less
+    assert np.array_equal(open_picture(jp2(stream, box_of, second)).pixels, COLORS[QUARTERS])
+
+
+def test_bilevel_jpeg_2000_where_1_is_white() -> None:
+    bits = (QUARTERS % 2).astype(np.uint8)
+    file = jp2(codestream(bits, 1), struct.pack(">BBBI", 1, 0, 0, 15), channels=1, bits=1)
+    assert np.array_equal(open_picture(file).pixels, bits * 255)
+
+
 @pytest.mark.parametrize("method", [2, 3])
 def test_a_profile_of_jpeg_2000_is_applied(method: int) -> None:
     flat = np.full((8, 8, 3), SAMPLE, np.uint8)
@@ -397,6 +417,34 @@ def test_subsampled_components_at_odd_sizes(size: int) -> None:
     blue, red = (plane.repeat(2, 0).repeat(2, 1)[:size, :size].astype(float) - 128 for plane in (cb, cr))
     shown = np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], -1)
     assert_near(pixels, shown.round().clip(0, 255), 2)
+
+
+@pytest.mark.parametrize("size", [32, 33])
+@pytest.mark.parametrize("step", [2, 3])
+def test_components_that_are_all_sampled_alike_are_a_picture_of_their_own_size(step: int, size: int) -> None:
+    """As ImageMagick writes with -sampling-factor, and as OpenJPEG's own programs show it."""
+    side = -(-size // step)
+    stream = bytearray(codestream(np.ascontiguousarray((ramp(side, side)[..., :3] * 255).round().astype(np.uint8))))
+    shown = open_picture(bytes(stream)).pixels
+    stream[8:40] = struct.pack(">8I", size, size, 0, 0, size, size, 0, 0)
+    for component in range(3):
+        stream[43 + 3 * component : 45 + 3 * component] = bytes([step, step])
+    assert np.array_equal(open_picture(bytes(stream)).pixels, shown)
+
+
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_components_of_sizes_that_cannot_be_brought_together_are_named(
+    step: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wide = np.full((33, 33), 250, np.uint8)
+    small = np.full((-(-33 // step),) * 2, 20, np.uint8)
+    words = r"^The JPEG 2000 file is of a kind that is not supported: components of different sizes\.$"
+    definitions = box(b"cdef", struct.pack(">H6H", 2, 0, 0, 1, 1, 1, 0))
+    refused(jp2(joined([wide, small], [1, step]), "gray", definitions, channels=2), words)
+    if step > 2:  # OpenJPEG has 4:2:0 and 4:2:2 alone
+        refused(jp2(joined([wide, small, small], [1, step, step]), "sYCC"), words)
+        refused(joined([wide, small, small], [1, step, step]), words)
+    assert capfd.readouterr() == ("", "")  # where it has not, it says so
 
 
 def test_subsampled_components_that_are_not_of_ycc() -> None:

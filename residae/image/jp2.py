@@ -22,9 +22,22 @@ CODECS = ("jpeg2k_decode", "cms_transform")
 
 CODESTREAM = b"\xff\x4f\xff\x51"
 SOT, EOC = b"\xff\x90", b"\xff\xd9"
-CMYK, SRGB, GRAY, SYCC, E_SRGB, E_SYCC = 12, 16, 17, 18, 20, 24  # enumerated color spaces
-COLORS = {CMYK: 4, SRGB: 3, GRAY: 1, SYCC: 3, E_SRGB: 3, E_SYCC: 3}
-NAMED_SPACES = {0: "bilevel of two polarities", 13: "YCCK", 14: "CIELab", 15: "bilevel", 19: "CIEJab", E_SYCC: "e-sYCC"}
+CMYK, BLACK_IS_ZERO, SRGB, GRAY, SYCC = 12, 15, 16, 17, 18  # enumerated color spaces
+COLORS = {CMYK: 4, BLACK_IS_ZERO: 1, SRGB: 3, GRAY: 1, SYCC: 3}
+OTHER_SPACES = {  # ISO/IEC 15444-2, table M.25
+    0: "bilevel where 1 is black",
+    1: "YCbCr of BT.709",
+    3: "YCbCr of BT.601",
+    4: "YCbCr of BT.601",
+    9: "PhotoYCC",
+    11: "CMY",
+    13: "YCCK",
+    14: "CIELab",
+    19: "CIEJab",
+    20: "e-sRGB",
+    21: "ROMM-RGB",
+    24: "e-sYCC",
+}
 ALPHA, PREMULTIPLIED = 1, 2  # types of a channel
 MAX_COMPONENTS = 5  # CMYK with alpha
 
@@ -62,6 +75,10 @@ def read(data: bytes) -> Raster:
     components, width, height = _components(stream)
     check_size(width, height)
     _check_complete(stream)
+    steps = {(part.dx, part.dy) for part in components}
+    if len(steps) == 1 and steps != {(1, 1)}:
+        stream = _at_own_size(stream, *steps.pop())
+        components, width, height = _components(stream)
     if len(components) > MAX_COMPONENTS:
         raise unsupported(NAME, f"{len(components)} channels")
     values = _decode(stream, components, description, width, height)
@@ -82,12 +99,12 @@ def _description(data: bytes) -> Description:
 
 
 def _describe(found: Description, kind: bytes, content: bytes) -> None:
-    if kind == b"colr" and found.space is None and found.profile is None:  # the first that is understood
+    if kind == b"colr" and found.space not in COLORS and found.profile is None:  # the first that is supported
         method = content[0]
         if method == 1:
             found.space = int.from_bytes(content[3:7], "big")
         elif method in (2, 3):
-            found.profile = content[3:]
+            found.space, found.profile = None, content[3:]
         elif method == 5:  # code points of H.273
             primaries, transfer = struct.unpack(">HH", content[3:7])
             found.space = SRGB
@@ -123,6 +140,22 @@ def _components(stream: bytes) -> tuple[list[Component], int, int]:
         for k in range(0, 3 * count, 3)
     ]
     return components, right - left, bottom - top
+
+
+def _at_own_size(stream: bytes, dx: int, dy: int) -> bytes:
+    """A codestream whose components are all sampled at every so many pixels, as one of pictures of their own size."""
+    sides = struct.unpack(">8I", stream[8:40])  # of the picture, where it begins, of a tile, and where these begin
+    right, bottom, _, _, tile_width, tile_height, tile_left, tile_top = sides
+    if not dx or not dy:
+        raise ValueError("no distance between samples")
+    across = tile_left + tile_width < right
+    down = tile_top + tile_height < bottom
+    if (across and (tile_width % dx or tile_left % dx)) or (down and (tile_height % dy or tile_top % dy)):
+        raise unsupported(NAME, "tiles that begin between samples")
+    own = [-(-side // step) for side, step in zip(sides, (dx, dy) * 4, strict=True)]
+    components = bytearray(stream[42 : 4 + int.from_bytes(stream[4:6], "big")])
+    components[1::3] = components[2::3] = bytes([1]) * len(components[1::3])
+    return stream[:8] + struct.pack(">8I", *own) + stream[40:42] + bytes(components) + stream[42 + len(components) :]
 
 
 def _check_complete(stream: bytes) -> None:
@@ -170,6 +203,8 @@ def _decode(
         return _decode_by_pillow(stream, components, width, height)
     if first.bits > 16:
         raise unsupported(NAME, f"{first.bits} bits per sample")
+    if subsampled and {(part.dx, part.dy) for part in components[1:]} not in ({(2, 1)}, {(2, 2)}):  # OpenJPEG has these
+        raise unsupported(NAME, "components of different sizes")
     samples = imagecodecs.jpeg2k_decode(stream, numthreads=1)
     if samples.ndim == 2:
         samples = samples[..., None]
@@ -193,6 +228,8 @@ def _decode_by_pillow(
     if max(part.bits for part in components) > 8 or any(part.signed for part in components):
         raise unsupported(NAME, "components of different depths or sizes")
     if any(width % part.dx or height % part.dy for part in components):  # where it loses step
+        raise unsupported(NAME, "components of different sizes")
+    if len(components) == 2:  # which Pillow takes to be of one size
         raise unsupported(NAME, "components of different sizes")
     image = Image.open(io.BytesIO(_file_around(stream, components, width, height)), formats=["JPEG2000"])
     image.load()
@@ -230,13 +267,13 @@ def _raster(values: list[tuple[NDArray[Any], int]], description: Description) ->
     """Sort the channels into colors and alpha, as the boxes have it."""
     count = len(values)
     space = description.space
-    if space in NAMED_SPACES:
-        raise unsupported(NAME, NAMED_SPACES[space])
-    colors = COLORS.get(space, 0) if space is not None else 0
-    if not colors:
-        colors = 1 if count < 3 else 3
+    if space is not None and space not in COLORS:
+        raise unsupported(NAME, OTHER_SPACES.get(space, f"color space {space}"))
+    if space is not None:
+        colors = COLORS[space]
+    else:
         profile_space = (description.profile or b"")[16:20]
-        colors = {b"GRAY": 1, b"RGB ": 3, b"CMYK": 4}.get(profile_space, colors)
+        colors = {b"GRAY": 1, b"RGB ": 3, b"CMYK": 4}.get(profile_space, 1 if count < 3 else 3)
     alpha, premultiplied = None, False
     order = {color: color for color in range(colors)}
     if description.channels:
