@@ -3,6 +3,7 @@
 Files are made here. Where a comment names Chromium, its canvas showed the values.
 """
 
+import functools
 import io
 import struct
 import zlib
@@ -16,7 +17,7 @@ from PIL import Image, ImageCms
 from test_image import chunk, png, saved, swapped_profile, with_chunks
 
 from residae.errors import ImageError
-from residae.image import open_picture
+from residae.image import color, open_picture
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -114,6 +115,30 @@ def test_png_colors_hold_for_every_kind_of_pixel(color: int, depth: int) -> None
     light = levels / 255
     encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055) * 255
     assert_near(found, encoded.round() if color in (0, 4) else encoded.round()[:, None].repeat(3, 1), 1)
+
+
+PROFILES = {
+    "swapped": swapped_profile(),
+    "linear": color.make_profile(color.SRGB_PRIMARIES, color.Curve(1.0)),
+    "Display P3": color.make_profile(color.PRIMARIES[12], color.SRGB_CURVE),
+    "BT.2020": color.make_profile(color.PRIMARIES[9], color.BT709_CURVE),
+    "ROMM": color.make_profile((0.3457, 0.3585, 0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001), color.Curve(1.8)),
+}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_sums_of_light_are_what_little_cms_computes(name: str) -> None:
+    exact = functools.partial(color._convert_deep, PROFILES[name], "RGB")
+    fast = color._by_sums(PROFILES[name], exact)
+    assert fast
+    samples = np.random.default_rng(0).integers(0, 65_536, (64, 64, 3), dtype=np.uint16)
+    samples[:32] //= 64  # dark ones
+    samples[:, :8] = samples[:, :8, :1]  # gray ones
+    assert_near(fast(samples), exact(samples), 1)
+
+
+def test_a_profile_that_is_no_sum_is_left_to_little_cms() -> None:
+    assert color._by_sums(swapped_profile(), lambda samples: (samples // 257 ^ 255).astype(np.uint8)) is None
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])

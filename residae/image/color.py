@@ -43,6 +43,7 @@ PRIMARIES: dict[int, Chromaticities] = {  # ITU-T H.273, table 2
     22: (*D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
 SRGB_PRIMARIES = PRIMARIES[1]
+XYZ_PRIMARIES: Chromaticities = (0.34567, 0.35850, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0)  # with the white of D50
 
 
 @dataclass(frozen=True)
@@ -180,9 +181,11 @@ def to_srgb(profile: bytes | None, mode: str, deep: bool) -> Transform | None:
             return None
         flags = ImageCms.Flags(NO_OPTIMIZATION if mode == "L" else 0)  # RGB of 8 bits is right within a level
         shallow = ImageCms.buildTransform(opened, _srgb(), space, "RGB", flags=flags)  # fails where it is unsound
-        convert = functools.partial(_convert, shallow, space)
+        convert: Transform = functools.partial(_convert, shallow, space)
         if deep:
             convert = functools.partial(_convert_deep, profile, space)
+            if mode == "RGB":
+                convert = _by_sums(profile, convert) or convert
         return _by_levels(convert, space, deep) if mode == "L" else convert
     return None
 
@@ -192,14 +195,47 @@ def _convert(transform: Any, mode: str, samples: Samples) -> Pixels:
 
 
 def _convert_deep(profile: bytes, mode: str, samples: Samples) -> Pixels:
+    return _exactly_converted(samples, mode, profile, _srgb().tobytes(), "uint8")
+
+
+def _exactly_converted(samples: NDArray[Any], mode: str, source: bytes, target: bytes, kind: str) -> NDArray[Any]:
+    """Samples of uint16 or float32 from one profile to another of RGB, by Little CMS without tables of its own."""
     import imagecodecs  # takes a while to load, and few pictures need it
 
     space = {"L": "gray", "RGB": "rgb", "CMYK": "cmyk"}[mode]
-    target = _srgb().tobytes()
-    deep = imagecodecs.cms_transform(
-        samples, profile, target, colorspace=space, outcolorspace="rgb", outdtype="uint8", flags=NO_OPTIMIZATION
+    converted = imagecodecs.cms_transform(
+        samples, source, target, colorspace=space, outcolorspace="rgb", outdtype=kind, flags=NO_OPTIMIZATION
     )
-    return np.asarray(deep)
+    return np.asarray(converted)
+
+
+def _by_sums(profile: bytes, convert: Transform) -> Transform | None:
+    """The conversion of 16-bit RGB by a profile of curves and a matrix, six times as fast; None for another profile.
+
+    By such a profile the light of a color is the sum of what its red, green and blue give each, which is known of
+    every level beforehand. Sums are rounded to 16 bits of light, whose steps are at most 0.05 levels of sRGB.
+    """
+    ramp, middle = np.linspace(0, 1, 2**16, dtype=np.float32), 2**15
+    levels = np.full((3, 2**16, 3), ramp[middle])  # the light of one channel alone may be negative, which is clipped
+    for channel in range(3):
+        levels[channel, :, channel] = ramp
+    xyz = _exactly_converted(levels, "RGB", profile, make_profile(XYZ_PRIMARIES, Curve(1.0)), "float32")
+    xyz[1:] -= xyz[0, middle]  # of a gray, which is in the first table alone
+    to_srgb = np.linalg.solve(_colorants(SRGB_PRIMARIES), _colorants(XYZ_PRIMARIES))  # out of gamut it is negative
+    tables = (xyz @ (65_535 * to_srgb.T)).astype(np.float32)
+    encoded = encode_srgb(np.arange(2**16) / 65_535)
+
+    def add(samples: Samples) -> Pixels:
+        light = tables[0].take(samples[..., 0], 0)
+        for channel in (1, 2):
+            light += tables[channel].take(samples[..., channel], 0)
+        pixels: Pixels = encoded.take(np.rint(light.clip(0, 65_535, out=light), out=light).astype(np.uint16))
+        return pixels
+
+    steps = np.linspace(0, 65_535, 17).astype(np.uint16)
+    grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 17, 3)
+    apart = np.abs(add(grid).astype(np.int16) - convert(grid))
+    return add if apart.max() <= 1 else None
 
 
 def _by_levels(convert: Transform, space: str, deep: bool) -> Transform:
