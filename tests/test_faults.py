@@ -213,35 +213,34 @@ def test_weights_are_truncated_and_deleted_while_the_page_runs(
     assert figures_or_error(client, photograph) == figures
 
 
-def test_weights_are_truncated_before_they_are_loaded(
-    serve: Serve, checkpoint: Path, photograph: Path, figures: dict[str, Any], tmp_path: Path
+def test_the_page_is_terminated_at_work_and_starts_again_with_truncated_weights(
+    service: Service,
+    client: Client,
+    serve: Serve,
+    checkpoint: Path,
+    endless: Path,
+    photograph: Path,
+    figures: dict[str, Any],
+    tmp_path: Path,
 ) -> None:
+    """It ends at once, and the next one works with the files that it left. No test after this one has the service."""
+    job = client.submit(handle_file(endless), True, 80, 1024, api_name="/reconstruct")
+    decoder = decoder_at_work(service)
+    service.process.terminate()
+    service.process.wait()
+    decoder.kill()
+    with pytest.raises(Exception):  # noqa: B017, PT011  # the client has several for a server that is gone
+        job.result(PATIENCE)
     weights = Path(shutil.copytree(checkpoint, tmp_path / "tiny"))
     (file,) = weights.glob("model*.safetensors")
     os.truncate(file, file.stat().st_size // 2)
-    with serve(tmp_path, weights) as service:
-        client = program(service.address)
+    with serve(service.files.parent, weights) as successor:
+        client = program(successor.address)
         assert figures_or_error(client, photograph).endswith(f"{file.name} is damaged or not a safetensors file.")
         shutil.copy(checkpoint / file.name, file)
         assert figures_or_error(client, photograph) == figures
         with pytest.raises(AppError, match=r"not a \.rae file"):
             client.predict(handle_file(photograph), api_name="/decompress")
-
-
-def test_the_page_is_terminated_at_work(
-    serve: Serve, checkpoint: Path, endless: Path, photograph: Path, figures: dict[str, Any], tmp_path: Path
-) -> None:
-    """It ends at once, and the next one works with the files that it left."""
-    with serve(tmp_path, checkpoint) as service:
-        job = program(service.address).submit(handle_file(endless), True, 80, 1024, api_name="/reconstruct")
-        decoder = decoder_at_work(service)
-        service.process.terminate()
-        service.process.wait()
-        decoder.kill()
-        with pytest.raises(Exception):  # noqa: B017, PT011  # the client has several for a server that is gone
-            job.result(PATIENCE)
-    with serve(tmp_path, checkpoint) as service:
-        assert figures_or_error(program(service.address), photograph) == figures
 
 
 def test_weights_are_truncated_under_a_pipeline(checkpoint: Path, tmp_path: Path, picture: Picture) -> None:

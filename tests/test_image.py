@@ -26,7 +26,12 @@ from residae.image import (
     write_png,
 )
 
-pytestmark = pytest.mark.filterwarnings("error")  # no warning of a library reaches anybody
+NO_WARNINGS = pytest.mark.filterwarnings(  # no warning of a library reaches anybody
+    "error",
+    "ignore::ResourceWarning",  # may be of what another test left, and is raised whenever it is collected
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+pytestmark = NO_WARNINGS
 
 ON_WHITE = "Transparency is shown on white."
 FIRST_FRAME = "Only the first frame is used."

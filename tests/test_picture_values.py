@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageCms
-from test_image import chunk, png, saved, swapped_profile, with_chunks
+from test_image import NO_WARNINGS, chunk, png, saved, swapped_profile, with_chunks
 
 from residae.errors import ImageError
 from residae.image import color, open_picture
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = NO_WARNINGS
 
 SAMPLE = (64, 128, 192)
 ON_WHITE = "Transparency is shown on white."
