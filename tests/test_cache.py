@@ -31,6 +31,15 @@ def test_a_small_picture_is_opened_once(tmp_path: Path) -> None:
         open_at_size(str(path), FULL_SIZE)  # it may be large, and is not kept
 
 
+def test_the_log_has_the_traceback_of_a_refusal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "damaged.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    with pytest.raises(ImageError) as caught:
+        open_at_size(str(path), FULL_SIZE)
+    assert "Traceback" not in str(caught.value)
+    assert "in open_picture" in caplog.text
+
+
 def test_reports_on_examples_are_kept_the_last_used_ones(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
     monkeypatch.setattr(cache, "MAX_EXAMPLE_REPORTS", 2)

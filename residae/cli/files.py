@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,7 +119,7 @@ def _add_compress(parser: argparse.ArgumentParser) -> None:
 def _compress(parsed: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from residae.image import open_picture
+    from residae.image.process import DecoderProcess
     from residae.metrics import bits_per_pixel
 
     if parsed.scale == "auto" and parsed.target_bpp is None and parsed.max_bytes is None:
@@ -126,7 +127,7 @@ def _compress(parsed: argparse.Namespace) -> int:
     pipeline = arguments.open_pipeline(parsed)
 
     def convert(path: Path, progress: "Progress") -> tuple[bytes, str]:
-        picture = open_picture(path)
+        picture = decoder.open_picture(path)
         for notice in picture.notices:
             tqdm.write(f"{path}: {notice}", file=sys.stderr)
         color = picture.pixels.ndim == 3 if parsed.color is None else parsed.color
@@ -145,7 +146,8 @@ def _compress(parsed: argparse.Namespace) -> int:
         setting = f"quality {compressed.quality:g}, scale {encoding.scale:g}"
         return compressed.data, f"{size:,} bytes, {rate:.3f} bits per pixel, {setting}"
 
-    return _convert(parsed, ".rae", convert)
+    with closing(DecoderProcess()) as decoder:
+        return _convert(parsed, ".rae", convert)
 
 
 def _add_decompress(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,6 @@ Linux, that on time everywhere.
 
 import io
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -39,8 +38,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 HEAD_BYTES = 2**16  # at most, of an answer before the pixels
 INHERITED = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT")  # and no tokens
 SINGLE = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads lay claim to memory that they do not use
-
-LOG = logging.getLogger(__name__)  # gets the traceback of a refusal, of which a user sees the message alone
 
 ENDED = "The picture cannot be opened: the decoder crashed, because the file is damaged or memory ran out."
 
@@ -73,9 +70,6 @@ class DecoderProcess:
             try:
                 with self._take() as process:
                     return self._ask(process, data)
-            except ImageError as error:
-                LOG.warning("A picture is refused.", exc_info=error)
-                raise
             finally:
                 with suppress(OSError):  # the next picture will say so
                     self._spare = self._start()

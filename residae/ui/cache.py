@@ -1,13 +1,14 @@
 """What is kept so that it is there at once: opened pictures, and the reports on the example pictures."""
 
 import functools
+import logging
 import os
 import sys
 import threading
 from contextlib import suppress
 
 import residae.examples
-from residae.errors import ResidaeError
+from residae.errors import ImageError, ResidaeError
 from residae.image import Picture, fit
 from residae.image.process import DecoderProcess
 from residae.pipeline import Reconstruction
@@ -24,6 +25,8 @@ EXAMPLE_REPORTS: dict[tuple[object, ...], Reconstruction] = {}  # by settings, t
 MAX_EXAMPLE_REPORTS = 40
 _keeping = threading.Lock()
 DECODER = DecoderProcess()  # opens every picture
+
+LOG = logging.getLogger(__name__)
 
 
 def default_side(checkpoint: str) -> int:
@@ -47,7 +50,11 @@ def open_at_size(path: str, side: int) -> Picture:
 
 
 def _open(path: str, side: int) -> Picture:
-    picture = DECODER.open_picture(path)
+    try:
+        picture = DECODER.open_picture(path)
+    except ImageError as error:  # of which the visitor sees the message alone
+        LOG.warning("A picture is refused.", exc_info=error)
+        raise
     return fit(picture, side or max(picture.width, picture.height))
 
 
