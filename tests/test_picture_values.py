@@ -570,6 +570,13 @@ def test_packed_depths_of_tiff(bits: int, photometric: str) -> None:
     assert_near(open_picture(file).pixels, 255 - shown if photometric == "miniswhite" else shown, 1)
 
 
+def test_a_tiff_of_samples_of_different_depths_is_named() -> None:
+    file = tiff(np.zeros((8, 8, 3), np.uint8), "rgb", planarconfig="contig")
+    depths = struct.pack("<3H", 8, 8, 8)
+    assert file.count(depths) == 1
+    refused(file.replace(depths, struct.pack("<3H", 5, 6, 5)), r"not supported: samples of different depths\.$")
+
+
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "u4", "f2", "f4", "f8"])
 def test_values_without_bounds_are_scaled_by_their_range(dtype: str, samples: int) -> None:

@@ -166,6 +166,8 @@ def _colors(page: "TiffPage") -> int:
         raise unsupported(NAME, "complex numbers")
     if page.compression not in COMPRESSIONS:
         raise unsupported(NAME, f"compression {int(page.compression)}")
+    if not isinstance(page.bitspersample, int):
+        raise unsupported(NAME, "samples of different depths")
     if page.dtype is None:
         raise unsupported(NAME, f"{page.bitspersample} bits per sample of format {page.sampleformat}")
     colors = COLORS[kind]
