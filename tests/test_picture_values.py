@@ -622,6 +622,15 @@ def test_cielab_of_tiff(bits: int) -> None:
     assert_near(open_picture(tiff(stored, "cielab")).pixels, shown, 6 if bits == 8 else 2)
 
 
+def test_the_white_of_cielab() -> None:
+    """L*, a* and b* of D65, as ImageMagick and libvips have them, for sRGB red, gray and blue (IEC 61966-2-1)."""
+    lab = np.array([[[53.24, 80.09, 67.20], [53.59, 0, 0], [32.30, 79.19, -107.86]]])
+    stored = np.rint(lab * [655.35, 256, 256]).astype(np.int64).astype("u2")
+    white = (318, 5, 2, (3127, 10_000, 3290, 10_000), True)
+    assert_near(open_picture(tiff(stored, "cielab", extratags=[white])).pixels, [[[255, 0, 0], [128] * 3, [0, 0, 255]]])
+    refused(tiff(np.zeros((16, 16, 3), np.uint8), "cielab", compression="jpeg"), "not supported: CIELAB in JPEG")
+
+
 @pytest.mark.parametrize("steps", [(1, 1), (2, 1), (2, 2), (4, 2)])
 def test_ycbcr_of_tiff_without_jpeg(steps: tuple[int, int]) -> None:
     """TIFF 6.0, section 21: blocks of luma, then Cb and Cr."""

@@ -25,7 +25,7 @@ Samples = NDArray[Any]  # uint8 or uint16
 Transform = Callable[[Samples], Pixels]
 Chromaticities = tuple[float, float, float, float, float, float, float, float]  # x and y of white, red, green and blue
 
-D65 = (0.3127, 0.3290)
+D65, D50 = (0.3127, 0.3290), (0.34567, 0.35850)
 D50_XYZ = np.array([0.9642, 1.0, 0.8249])  # white of the profile connection space
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
@@ -43,7 +43,7 @@ PRIMARIES: dict[int, Chromaticities] = {  # ITU-T H.273, table 2
     22: (*D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
 SRGB_PRIMARIES = PRIMARIES[1]
-XYZ_PRIMARIES: Chromaticities = (0.34567, 0.35850, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0)  # with the white of D50
+XYZ_PRIMARIES: Chromaticities = (*D50, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -258,12 +258,14 @@ def cmyk_to_rgb(samples: Samples) -> Pixels:
     return np.asarray(Image.fromarray(to_8_bits(samples), "CMYK").convert("RGB"))
 
 
-def lab_to_srgb(lab: NDArray[np.float32]) -> Pixels:
-    """CIELAB of D50, L* in 0 to 100, as in TIFF and ICC profiles."""
+def lab_to_srgb(lab: NDArray[np.float32], white: tuple[float, ...] = D50) -> Pixels:
+    """CIELAB, L* in 0 to 100, relative to a white of these chromaticities (x, y)."""
     y = (lab[..., 0] + 16) / 116
     f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], -1)
-    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * D50_XYZ
-    return encode_srgb(xyz @ np.linalg.inv(_colorants(SRGB_PRIMARIES)).T)
+    relative = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29))
+    primaries: Chromaticities = (white[0], white[1], 1.0, 0.0, 0.0, 1.0, 0.0, 0.0)  # the axes of XYZ
+    to_srgb = np.asarray(np.linalg.solve(_colorants(SRGB_PRIMARIES), _colorants(primaries)))
+    return encode_srgb(relative @ to_srgb.T)
 
 
 def encode_srgb(linear: NDArray[Any]) -> Pixels:

@@ -47,6 +47,8 @@ def read(data: bytes) -> Raster:
     parts = segments(data)
     if parts.frame in OTHER_FRAMES:
         raise unsupported(NAME, OTHER_FRAMES[parts.frame])
+    if parts.frame and len(parts.components) not in (1, 3, 4):  # inside TIFF there may be others
+        raise unsupported(NAME, f"{len(parts.components)} components")
     if not parts.coded or not all(all(whole) for whole in parts.coded.values()):
         raise incomplete(NAME)
     samples = _decode(b"".join(parts.kept) + bytes([0xFF, EOI]))
@@ -109,8 +111,6 @@ def _frame(parts: Segments, marker: int, content: bytes) -> None:
     parts.components = list(content[6 : 6 + 3 * content[5] : 3])
     if marker not in OTHER_FRAMES and content[0] != 8:
         raise unsupported(NAME, f"{content[0]} bits per sample")
-    if len(parts.components) not in (1, 3, 4):
-        raise unsupported(NAME, f"{len(parts.components)} components")
     parts.coded = {component: [False] * 64 for component in parts.components}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residae.image import jpeg
-from residae.image.color import lab_to_srgb
+from residae.image.color import D50, lab_to_srgb
 from residae.image.picture import Pixels, bands
 from residae.image.raster import FIRST_FRAME, Raster, spread, stretch
 from residae.image.refusals import camera_raw, check_size, hdr, incomplete, unsupported
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NAME = "TIFF"
 
 # Tags
-DNG_VERSION, COLOR_MAP, ORIENTATION, PROFILE = 50706, 320, 274, 34675
+DNG_VERSION, COLOR_MAP, ORIENTATION, PROFILE, WHITE_POINT = 50706, 320, 274, 34675, 318
 PHOTOMETRIC, EXTRA_SAMPLES, INK_SET, T4_OPTIONS = 262, 338, 332, 292
 LUMA_COEFFICIENTS, SUBSAMPLING, REFERENCE = 529, 530, 532
 # Values of PHOTOMETRIC
@@ -54,6 +54,7 @@ COMPRESSIONS = {  # the function of imagecodecs that decodes each
     PACKBITS: "packbits_decode",
     32909: "pixarlog_decode",
     33003: "jpeg2k_decode",
+    33004: "jpeg2k_decode",
     33005: "jpeg2k_decode",
     34712: "jpeg2k_decode",
     34887: "lerc_decode",
@@ -164,6 +165,8 @@ def _colors(page: "TiffPage") -> int:
         raise unsupported(NAME, "inks other than CMYK")
     if page.sampleformat not in (UNSIGNED, SIGNED, FLOAT, VOID):
         raise unsupported(NAME, "complex numbers")
+    if kind in (CIELAB, ICCLAB) and page.compression in (OLD_JPEG, *JPEGS):
+        raise unsupported(NAME, "CIELAB in JPEG")
     if page.compression not in COMPRESSIONS:
         raise unsupported(NAME, f"compression {int(page.compression)}")
     if not isinstance(page.bitspersample, int):
@@ -364,7 +367,7 @@ def _raster(page: "TiffPage", samples: NDArray[Any]) -> Raster:
     if kind == PALETTE:
         color: NDArray[Any] = _colored(page, kept, bits)
     elif kind in (CIELAB, ICCLAB):
-        color = _from_lab(kept, bits, kind)
+        color = _from_lab(kept, bits, kind, _rationals(page, WHITE_POINT, D50))
     elif samples.dtype.kind == "f" or page.sampleformat == SIGNED or bits > 16:
         color = stretch(kept, notices)
     else:
@@ -408,8 +411,11 @@ def _colored(page: "TiffPage", indices: NDArray[Any], bits: int) -> Pixels:
     return colors
 
 
-def _from_lab(values: NDArray[Any], bits: int, kind: int) -> Pixels:
-    """CIELAB, whose a* and b* are signed, or ICCLAB, where they have an offset (TIFF 6.0, section 23)."""
+def _from_lab(values: NDArray[Any], bits: int, kind: int, white: tuple[float, ...]) -> Pixels:
+    """CIELAB, whose a* and b* are signed, or ICCLAB, where they have an offset (TIFF 6.0, section 23).
+
+    The white is D50 unless a tag says otherwise, as Adobe's programs and libtiff have it.
+    """
     if bits not in (8, 16) or values.dtype.kind == "f":
         raise unsupported(NAME, f"CIELAB of {bits} bits")
     pixels = np.empty(values.shape, np.uint8)
@@ -421,7 +427,7 @@ def _from_lab(values: NDArray[Any], bits: int, kind: int) -> Pixels:
         else:
             chroma = raw[..., 1:] - (raw[..., 1:] >= 2 ** (bits - 1)) * 2**bits
         lab = np.concatenate([lightness, chroma / 2 ** (bits - 8)], -1)
-        pixels[rows] = lab_to_srgb(lab.astype(np.float32))
+        pixels[rows] = lab_to_srgb(lab.astype(np.float32), white)
     return pixels
 
 
