@@ -17,7 +17,9 @@ from residae.errors import ImageError, OutOfMemoryError
 from residae.image import (
     FORMATS,
     MAX_FILE_BYTES,
+    CropBox,
     Picture,
+    crop,
     fit,
     from_planes,
     open_picture,
@@ -949,6 +951,24 @@ def test_fit_only_ever_makes_smaller(size: tuple[int, int], channels: tuple[int,
 def test_fit_keeps_the_mean() -> None:
     picture = as_picture(noise(200, 300, 3))
     assert np.abs(fit(picture, 50).pixels.mean((0, 1)) - picture.pixels.mean((0, 1))).max() < 1
+
+
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [
+        (CropBox(5, 7, 20, 10), slice(7, 17), slice(5, 25)),
+        (CropBox(-3, -4, 10, 10), slice(0, 6), slice(0, 7)),
+        (CropBox(50, 30, 99, 99), slice(30, 40), slice(50, 60)),
+        (CropBox(999, 999, 5, 0), slice(39, 40), slice(59, 60)),
+    ],
+)
+def test_crop_cuts_the_box_within_the_picture(box: CropBox, rows: slice, columns: slice) -> None:
+    picture = Picture(noise(40, 60, 3), (ON_WHITE,), 7)
+    part = crop(picture, box)
+    assert np.array_equal(part.pixels, picture.pixels[rows, columns])
+    size = f"{part.width:,} x {part.height:,} of 60 x 40 pixels, from ({columns.start}, {rows.start}) on."
+    assert part.notices == (ON_WHITE, f"This is a part, {size}")
+    assert (part.file_bytes, part.source_size, fit(part, 4).source_size) == (None, (40, 60), (40, 60))
 
 
 def test_gray_planes_are_pillows_luma_and_come_back_exactly() -> None:

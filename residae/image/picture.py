@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ class Picture:
     pixels: Pixels  # (H, W, 3) sRGB, or (H, W) where the source has no color
     notices: tuple[str, ...]  # sentences on how the pixels differ from what the file holds
     file_bytes: int | None  # size of the source file; None once the picture is no longer the whole of it
+    source_size: tuple[int, int] | None = None  # (height, width) of the picture that it was reduced or cut from
 
     @property
     def color(self) -> bool:
@@ -37,6 +39,15 @@ class Picture:
         return int(self.pixels.shape[0])
 
 
+class CropBox(NamedTuple):
+    """A part of a picture, in its pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
 def to_image(pixels: Pixels) -> Image.Image:
     """A PIL image of (H, W) or (H, W, 3) uint8 pixels."""
     return Image.fromarray(pixels)
@@ -49,8 +60,23 @@ def fit(picture: Picture, long_side: int) -> Picture:
     image = Image.fromarray(picture.pixels)
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
     size = f"{image.width:,} x {image.height:,} of {picture.width:,} x {picture.height:,} pixels"
-    notices = *picture.notices, f"Worked on at {size}."
-    return replace(picture, pixels=np.asarray(image), notices=notices, file_bytes=None)
+    return _changed(picture, np.asarray(image), f"Worked on at {size}.")
+
+
+def crop(picture: Picture, box: CropBox) -> Picture:
+    """A part of the picture and a notice. What of the box lies outside is cut off; at least one pixel stays."""
+    left, top = min(max(box.left, 0), picture.width - 1), min(max(box.top, 0), picture.height - 1)
+    right = min(max(box.left + box.width, left + 1), picture.width)
+    bottom = min(max(box.top + box.height, top + 1), picture.height)
+    pixels = np.ascontiguousarray(picture.pixels[top:bottom, left:right])
+    size = f"{right - left:,} x {bottom - top:,} of {picture.width:,} x {picture.height:,} pixels"
+    return _changed(picture, pixels, f"This is a part, {size}, from ({left:,}, {top:,}) on.")
+
+
+def _changed(picture: Picture, pixels: Pixels, notice: str) -> Picture:
+    """The picture with other pixels than its file holds, and the notice that says so."""
+    source_size = picture.source_size or (picture.height, picture.width)
+    return Picture(pixels, (*picture.notices, notice), None, source_size)
 
 
 def cover(picture: Picture, height: int, width: int) -> Picture:
