@@ -1,13 +1,4 @@
-// The page's own script: pasted pictures, slider releases, scrolling, light and dark.
-document.addEventListener("paste", (event) => {
-  const input = document.querySelector("#upload input[type=file]");
-  const pictures = [...event.clipboardData.files];
-  if (!input || !pictures.length) return;
-  const transfer = new DataTransfer();
-  transfer.items.add(pictures[0]);
-  input.files = transfer.files;
-  input.dispatchEvent(new Event("change", { bubbles: true }));
-});
+// The page's own script: slider releases, scrolling, light and dark.
 // Gradio reports a slider's release by pointer only: let the keyboard and the number beside it count as well.
 const release = (event) => {
   const range = event.target.closest(".block")?.querySelector("input[type=range]");
