@@ -1,8 +1,10 @@
 """Fixtures of several test modules: a tiny network, computed pictures, and a stand-in for the Hugging Face Hub."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from residae.checkpoint import Checkpoint
 from residae.image import Picture, Pixels, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -111,6 +116,24 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         close_session()
         yield hub
     close_session()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Chromium."""
+    from playwright.sync_api import Error, sync_playwright  # the tests of a GPU run without this package
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        try:
+            running = playwright.chromium.launch(executable_path=chromium, args=flags)
+        except Error as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no Chromium to drive the page with: {error.message.splitlines()[0]}")
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="session")

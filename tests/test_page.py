@@ -2,9 +2,7 @@
 
 import csv
 import io
-import os
 import re
-import shutil
 import time
 import urllib.request
 import zipfile
@@ -17,7 +15,7 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from gradio_client import Client, handle_file
 from PIL import Image
-from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 from service import program, serving
 
 from residae.codec import read_info
@@ -52,21 +50,6 @@ def address(checkpoint: Path, others: Path, tmp_path_factory: pytest.TempPathFac
     with serving(tmp_path_factory.mktemp("app"), checkpoint, f"{code}import app; app.main()") as service:
         yield f"{service.address}/"
     assert "Traceback" not in service.log.read_text()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        try:
-            running = playwright.chromium.launch(executable_path=chromium, args=flags)
-        except Error as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"no Chromium to drive the page with: {error.message.splitlines()[0]}")
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +149,7 @@ def test_the_page_shows_what_the_package_computes(page: Page, report: Reconstruc
     expect(page.locator("#status")).to_contain_text(re.compile(r"The file takes .* times fewer than the raw pixels"))
 
 
-def test_pictures_share_one_zoom_and_show_the_values_under_the_pointer(page: Page, report: Reconstruction) -> None:
+def test_pictures_share_one_zoom(page: Page, report: Reconstruction) -> None:
     page.get_by_role("button", name="Side by side", exact=True).click()
     frames = page.locator("#compare .frame")
     expect(frames).to_have_count(3)
@@ -177,16 +160,6 @@ def test_pictures_share_one_zoom_and_show_the_values_under_the_pointer(page: Pag
     placed = [frames.nth(i).locator("img").get_attribute("style") for i in range(3)]
     assert placed[0] == placed[1] == placed[2]
     assert f"width: {report.original.shape[1]}px" in str(placed[0])
-
-    box = frames.nth(1).bounding_box()
-    assert box
-    page.mouse.move(box["x"] + 20, box["y"] + 30)
-    readout = page.locator("#compare .readout")
-    expect(readout).to_have_text(re.compile(r"^\d+, \d+: \d+ → \d+, error"))
-    x, y, before, after, error = map(int, re.findall(r"[-\d]+", readout.inner_text().replace("\N{MINUS SIGN}", "-")))
-    assert before == report.original[y, x]
-    assert abs(after - int(report.decoding.pixels[y, x])) <= 8
-    assert error == after - before
 
     page.get_by_role("button", name="Signed", exact=True).first.click()
     expect(page.get_by_role("img", name=re.compile("blue too dark, orange too bright"))).to_be_visible()

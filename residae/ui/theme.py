@@ -31,4 +31,4 @@ THEME = gr.themes.Base(
 )
 
 CSS = static.read("page.css") + static.read("viewer.css")
-HEAD = f"<script>{static.read('page.js')}</script>"
+HEAD = f"<script>{''.join(map(static.read, ('session.js', 'page.js', 'drop.js')))}</script>"

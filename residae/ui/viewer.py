@@ -17,7 +17,23 @@ from residae.pipeline import Reconstruction
 from residae.ui import static
 from residae.ui.store import save_result
 
-SCRIPT = static.read("dom.js") + static.read("viewer.js")
+SCRIPT = "".join(map(static.read, ("dom.js", "viewer.js", "crop.js")))
+KEYS = {  # what viewer.js does at each, as the list under "?" says it
+    "F": "Full screen, and back",
+    "Space": "Hold: show the original. With a pointer, press the picture and hold still.",
+    "0": "Fit the picture",
+    "1": "100 %: one pixel of the picture for one of the page",
+    "+ −": "Zoom in and out, also with Ctrl and the wheel, or two fingers",
+    "← ↑ ↓ →": "Move the picture, also by dragging it",
+    "Shift ← →": "Move the divider",
+    "B": "Blink: swap the two pictures in place",
+    "V": "Next view",
+    "?": "This list",
+}
+FULL_SCREEN_ICON = (
+    '<svg viewBox="0 0 14 14" width="14" height="14" fill="none" stroke="currentColor" stroke-width="1.6" '
+    'aria-hidden="true"><path d="M1 5V1h4M9 1h4v4M13 9v4H9M5 13H1V9"/></svg>'
+)
 TEMPLATE = """
 <div class="tools">
   <div class="views" role="group" aria-label="View"></div>
@@ -25,25 +41,52 @@ TEMPLATE = """
     <button type="button" aria-pressed="true">Absolute</button>
     <button type="button" aria-pressed="false">Signed</button>
   </div>
-  <span class="readout"></span>
   <div class="zoom" role="group" aria-label="Zoom">
-    <output class="scale"></output>
-    <button type="button" class="farther" aria-label="Zoom out">−</button>
-    <button type="button" class="closer" aria-label="Zoom in">+</button>
-    <button type="button" class="fit" aria-pressed="true">Fit</button>
-    <button type="button" class="one" aria-pressed="false" aria-label="Actual size, 100 %">1:1</button>
+    <output class="scale" aria-label="Zoom"></output>
+    <button type="button" class="crop" title="Work on a part of the picture at full resolution" hidden>Crop</button>
+    <button type="button" class="blink" aria-keyshortcuts="B" title="Swap the two pictures (B)">Blink</button>
+    <button type="button" class="farther" aria-label="Zoom out" title="Zoom out (−)">−</button>
+    <button type="button" class="closer" aria-label="Zoom in" title="Zoom in (+)">+</button>
+    <button type="button" class="fit" aria-pressed="true" title="Fit the picture (0)">Fit</button>
+    <button type="button" class="one" aria-pressed="false" aria-label="1:1, 100 %"
+      title="100 %: one pixel of the picture for one of the page (1)">1:1</button>
+    <button type="button" class="full-screen" aria-pressed="false" aria-label="Full screen"
+      title="Full screen (F)">{icon}</button>
+    <button type="button" class="keys-button" aria-label="Keys" title="Keys (?)">?</button>
   </div>
 </div>
-<div class="stage" tabindex="0" role="group" data-invitation="{invitation}"
-  aria-label="Pictures. Arrow keys move, plus and minus zoom, 1 shows the actual size, 0 fits."></div>
+<div class="surface">
+  <div class="stage" tabindex="0" role="group" data-invitation="{invitation}"
+    aria-label="Pictures. Press question mark for the keys." aria-keyshortcuts="F Space 0 1 + - B V ?"></div>
+  <b class="tag peek">Original</b>
+  <div class="readout" hidden></div>
+  <p class="hint" aria-hidden="true"><kbd>Space</kbd> original <kbd>F</kbd> full screen <kbd>0</kbd> fit <kbd>1</kbd>
+    1:1 <kbd>?</kbd> keys</p>
+  <details class="differences" open hidden><summary></summary><table></table></details>
+  <div class="chooser" hidden>
+    <div class="box" tabindex="0" role="group" aria-label="Part of the picture. Arrow keys move it, with Shift they
+      resize it, Enter uses it, and Escape leaves."></div>
+    <p class="choice">
+      <button type="button" class="use"></button>
+      <button type="button" class="cancel">Cancel</button>
+    </p>
+  </div>
+  <p class="message" role="status"></p>
+</div>
 <div class="key"></div>
+<div class="help" popover role="dialog" aria-label="Keys of the light table"><h3>Keys</h3><dl>{keys}</dl></div>
 """
 
 
 def light_table(elem_id: str, invitation: str) -> gr.HTML:
     """An empty light table, with a sentence in the place of pictures."""
+    keys = "".join(
+        f"<dt>{' '.join(f'<kbd>{key}</kbd>' for key in names.split())}</dt><dd>{action}</dd>"
+        for names, action in KEYS.items()
+    )
+    template = TEMPLATE.format(invitation=html.escape(invitation), keys=keys, icon=FULL_SCREEN_ICON)
     return gr.HTML(
-        html_template=TEMPLATE.format(invitation=html.escape(invitation)),
+        html_template=template,
         js_on_load=SCRIPT,
         apply_default_css=False,
         elem_id=elem_id,
@@ -51,10 +94,14 @@ def light_table(elem_id: str, invitation: str) -> gr.HTML:
     )
 
 
+def served_file(data: bytes, name: str) -> dict[str, Any]:
+    """A file that the page can fetch, described as Gradio's own components do."""
+    return {"path": save_result(data, name), "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+
+
 def png_file(pixels: Pixels, name: str) -> dict[str, Any]:
-    """A PNG that the page can fetch, described as Gradio's own components do."""
-    path = save_result(write_png(pixels, compress_level=1), name)
-    return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+    """A PNG that the page can fetch."""
+    return served_file(write_png(pixels, compress_level=1), name)
 
 
 def pane(name: str, alt: str, pixels: Pixels | None, caption: str = "", measured: bool = False) -> dict[str, Any]:
@@ -79,7 +126,12 @@ def error_pane(name: str, original: Pixels, decoded: Pixels, scale: float, capti
 
 
 def table(
-    panes: Sequence[dict[str, Any]], views: Sequence[dict[str, Any]], size: tuple[int, int], scale: float
+    panes: Sequence[dict[str, Any]],
+    views: Sequence[dict[str, Any]],
+    size: tuple[int, int],
+    scale: float,
+    original: int | None = None,
+    result: int | None = None,
 ) -> dict[str, Any]:
     """The value of a light table.
 
@@ -89,9 +141,18 @@ def table(
             color scale) and `size` (of its pictures).
         size: (height, width) of the pictures.
         scale: Of the error maps, gray levels.
+        original: Index of the pane that the others are made from. It is shown in their place while Space is held.
+        result: Index of the pane that "Keep as A" keeps, and that is B beside a kept one.
     """
     key = {"absolute": charts.color_bar(scale, signed=False), "signed": charts.color_bar(scale, signed=True)}
-    return {"panes": [*panes], "views": [*views], "size": [size[1], size[0]], "key": key}
+    roles = {"original": original, "result": result}
+    return {"panes": [*panes], "views": [*views], "size": [size[1], size[0]], "key": key} | roles
+
+
+def with_facts(table: dict[str, Any], facts: dict[str, str]) -> dict[str, Any]:
+    """A light table whose result has settings and figures, by name: they are compared as A and B, and can be saved."""
+    panes = [pane | {"facts": facts} if i == table["result"] else pane for i, pane in enumerate(table["panes"])]
+    return table | {"panes": panes}
 
 
 def report_table(report: Reconstruction, name: str = "Reconstruction") -> dict[str, Any]:
@@ -110,4 +171,4 @@ def report_table(report: Reconstruction, name: str = "Reconstruction") -> dict[s
         {"name": "Side by side", "panes": [0, 1, 2], "key": True},
         {"name": "Error", "panes": [2], "key": True},
     ]
-    return table(panes, views, original.shape[:2], scale)
+    return table(panes, views, original.shape[:2], scale, original=0, result=1)

@@ -1,18 +1,76 @@
 // The light table: pictures of one size under one zoom. viewer.py describes `props.value`.
 const $ = (selector) => element.querySelector(selector);
-const stage = $(".stage"), bar = $(".views"), maps = $(".maps"), readout = $(".readout"), key = $(".key");
-const fitButton = $(".fit"), oneButton = $(".one");
-const view = { index: 0, signed: false, zoom: null, x: 0.5, y: 0.5, divide: 0.5 }; // zoom: CSS pixels per pixel; null fits
-let frames = [], loading = 0;
-const canvases = new Map(); // url -> its pixels, for the readout
+const surface = $(".surface"), stage = $(".stage"), bar = $(".views"), maps = $(".maps"), readout = $(".readout"), key = $(".key");
+const differences = $(".differences");
+const fitButton = $(".fit"), oneButton = $(".one"), fullButton = $(".full-screen"), help = $(".help"), message = $(".message");
+const HOLD = 250; // ms of a press without movement, from which on the original is shown
+const STILL = 6; // CSS pixels of movement that still count as none
+// zoom: CSS pixels per pixel of the picture, null fits; front: the one of stacked pictures that covers the others
+const view = { name: null, signed: false, zoom: null, x: 0.5, y: 0.5, divide: 0.5, front: null, peek: false };
+let frames = []; // { root, pictures: [<img>], panes, left, top, scale, peek, divider, slide, tags }
+let loading = 0;
 
-const value = () => props.value || { panes: [], views: [], size: [3, 2], key: {} };
-const sizeNow = () => value().views[view.index]?.size || value().size;
+const EMPTY = { panes: [], views: [], size: [3, 2], key: {} };
+const A_AND_B = "A | B";
+let table = EMPTY; // `props.value`, and the result that is kept as A
+const value = () => table;
+const currentView = () => value().views.find((v) => v.name === view.name) || value().views[0];
+const sizeNow = () => currentView()?.size || value().size;
 const address = (pane) => (view.signed && pane.signed ? pane.signed : pane.picture).url;
+const original = () => value().panes[value().original ?? -1];
 
-function pressed(buttons, chosen) {
+function press(buttons, chosen) {
   [...buttons.children].forEach((button, i) => button.setAttribute("aria-pressed", String(i === chosen)));
 }
+
+// A and B: the result that was kept, from whichever light table, beside the one that this table shows
+
+const given = () => props.value || EMPTY;
+const isComparable = (kept) => kept && kept.subject === given().subject && kept.size === String(given().size) && given().result != null;
+
+function update() {
+  const { kept } = residae, { panes, views, result } = given();
+  if (!isComparable(kept)) table = given();
+  else table = {
+    ...given(),
+    panes: [...panes, kept.pane, { ...panes[result], name: "B" }],
+    views: [{ name: A_AND_B, panes: [panes.length, panes.length + 1], wipe: true }, ...views],
+  };
+  build();
+  document.dispatchEvent(new Event("residae-shown"));
+}
+
+async function keep(pane = given().panes[given().result]) {
+  if (!pane?.picture) return;
+  const { subject, size } = given(), blob = await (await fetch(pane.picture.url)).blob(); // so that it outlives the server's file
+  const picture = { url: URL.createObjectURL(blob) };
+  residae.keep({ subject, size: String(size), pane: { ...pane, name: "A", picture, signed: null, measured: true } });
+  if (pane === given().panes[given().result]) say("Kept as A. Change a setting, and the result is B.", 6);
+}
+document.addEventListener("residae-kept", () => {
+  const leaving = !residae.kept && view.name === A_AND_B;
+  if (residae.kept && isComparable(residae.kept)) Object.assign(view, { name: A_AND_B, front: null });
+  if (leaving) Object.assign(view, { name: null, front: null });
+  update();
+});
+
+/** The facts of A and B, each as [name, A, B]. */
+const facts = ([a, b]) => [...new Set([a, b].flatMap(({ facts }) => Object.keys(facts || {})))]
+  .map((name) => [name, a.facts?.[name] ?? "–", b.facts?.[name] ?? "–"]);
+
+function showDifferences(panes) {
+  const rows = panes ? facts(panes).filter(([, a, b]) => a !== b) : [];
+  const cell = (tag, textContent) => make(tag, { textContent });
+  differences.hidden = !panes;
+  differences.querySelector("summary").textContent = rows.length ? "What differs" : "A and B are the same";
+  differences.querySelector("table").hidden = !rows.length;
+  differences.querySelector("table").replaceChildren(
+    make("tr", {}, cell("td", ""), ...["A", "B"].map((name) => Object.assign(cell("th", name), { scope: "col" }))),
+    ...rows.map(([name, ...both]) => make("tr", {}, Object.assign(cell("th", name), { scope: "row" }), ...both.map((text) => cell("td", text)))),
+  );
+}
+
+// Building: a frame for each picture, or one for a view whose pictures lie on one another
 
 function columns(count) {
   // The number that makes the pictures largest; empty places count against it
@@ -26,110 +84,170 @@ function columns(count) {
   return best;
 }
 
-function image(pane, hidden) {
-  const node = make("img", { alt: hidden ? "" : pane.alt, draggable: false, src: address(pane) });
-  node.onload = place;
-  node.dataset.pane = pane.name;
-  return node;
+function image(pane, className = "") {
+  return make("img", { alt: pane.alt, draggable: false, src: address(pane), className, onload: place });
+}
+
+function frameOf(panes) {
+  const frame = { root: make("div", { className: "frame" }), panes, pictures: [] };
+  if (!panes[0].picture) {
+    frame.root.append(make("p", { className: "absent", textContent: panes[0].alt }));
+    return frame;
+  }
+  frame.pictures = panes.map((pane) => image(pane));
+  frame.root.append(...frame.pictures);
+  return frame;
+}
+
+function stack(panes) {
+  const frame = frameOf(panes);
+  frame.divider = make("div", { className: "divider" });
+  frame.tags = panes.map((pane, i) => make("b", { className: `tag ${i ? "right" : "left"}`, textContent: pane.name }));
+  frame.slide = make("input", { type: "range", min: 0, max: 100, step: 0.5, className: "wipe" });
+  frame.slide.oninput = () => divide(frame.slide.value / 100);
+  frame.root.append(frame.divider, ...frame.tags);
+  return [frame, make("figure", {}, frame.root, frame.slide)];
+}
+
+function single(pane) {
+  const frame = frameOf([pane]);
+  frame.caption = make("figcaption", {}, make("b"), make("span"));
+  if (pane.facts && pane.picture) {
+    const button = make("button", { type: "button", className: "keep", textContent: "Keep as A", onclick: () => keep(frame.panes[0]) });
+    button.setAttribute("aria-label", `Keep ${pane.name} as A`);
+    frame.caption.append(button);
+  }
+  return [frame, make("figure", {}, frame.root, frame.caption)];
 }
 
 function build() {
-  const { panes, views, key: keys } = value();
-  element.classList.toggle("empty", !panes.length);
-  if (view.index >= views.length) view.index = 0;
-  bar.replaceChildren(...(views.length > 1 ? views : []).map((v, i) =>
-    make("button", { type: "button", textContent: v.name, onclick: () => { view.index = i; Object.assign(view, v.size ? { zoom: null } : {}); build(); } })));
-  pressed(bar, view.index);
-  const current = views[view.index];
+  const { panes, views } = value(), current = currentView();
+  element.toggleAttribute("data-empty", !panes.length);
+  element.toggleAttribute("data-peekable", Boolean(original()));
+  bar.replaceChildren(...(views.length > 1 ? views : []).map((v) => make("button", { type: "button", textContent: v.name, onclick: () => choose(v) })));
+  press(bar, views.indexOf(current));
   if (!current) {
     stage.replaceChildren(make("p", { className: "invitation", textContent: stage.dataset.invitation }));
     stage.style.gridTemplateColumns = stage.dataset.layout = "";
+    frames = [];
     return;
   }
   const shown = current.panes.map((i) => panes[i]);
   maps.hidden = !shown.some((pane) => pane.signed);
-  pressed(maps, Number(view.signed));
+  press(maps, Number(view.signed));
+  element.toggleAttribute("data-stacked", Boolean(current.wipe));
   // A picture stays until its successor has loaded, so that no frame is ever empty.
-  const layout = `${view.index} ${shown.length}`;
-  if (stage.dataset.layout === layout && frames.length) return refresh(current, shown);
+  const layout = [current.name, ...shown.map((pane) => Boolean(pane.picture))].join();
+  if (stage.dataset.layout === layout) return refresh(current, shown);
   stage.dataset.layout = layout;
-  frames = [];
-  if (current.wipe) {
-    const frame = make("div", { className: "frame" }, image(shown[0]), image(shown[1]), make("div", { className: "divider" }));
-    const slide = make("input", { type: "range", min: 0, max: 100, step: 0.5, value: 100 * view.divide, className: "wipe" });
-    slide.setAttribute("aria-label", `Divide between ${shown[0].name} on the left and ${shown[1].name} on the right`);
-    slide.oninput = () => { view.divide = slide.value / 100; place(); };
-    frames.push(frame);
-    const names = make("figcaption", {}, make("b", { textContent: shown[0].name }), make("b", { textContent: shown[1].name }));
-    stage.replaceChildren(make("figure", {}, frame, slide, names));
-    stage.style.gridTemplateColumns = "minmax(0, 1fr)";
-  } else {
-    stage.replaceChildren(...shown.map((pane) => {
-      const frame = make("div", { className: "frame" });
-      if (pane.picture) frame.append(image(pane)); else frame.append(make("p", { className: "absent", textContent: pane.alt }));
-      frames.push(frame);
-      return make("figure", {}, frame, make("figcaption", {}, make("b", { textContent: pane.name }), make("span", { textContent: pane.caption || "" })));
-    }));
-    stage.style.gridTemplateColumns = `repeat(${columns(shown.length)}, minmax(0, 1fr))`;
-  }
-  finish(current, keys);
+  loading++;
+  const made = current.wipe ? [stack(shown)] : shown.map(single);
+  frames = made.map(([frame]) => frame);
+  stage.replaceChildren(...made.map(([, figure]) => figure));
+  finish(current, shown);
 }
 
 function refresh(current, shown) {
   const round = ++loading;
-  const absent = shown.map((pane) => !pane.picture).join();
-  const present = [...stage.querySelectorAll("figure")].map((figure) => !figure.querySelector("img")).join();
-  if (!current.wipe && absent !== present) { stage.dataset.layout = ""; return build(); }
-  const images = [...stage.querySelectorAll(".frame img")];
-  const panes = shown.filter((pane) => pane.picture);
-  Promise.allSettled(panes.map((pane) => Object.assign(new Image(), { src: address(pane) }).decode())).then(() => {
+  const changes = frames.flatMap((frame, f) => {
+    frame.panes = current.wipe ? shown : [shown[f]];
+    return frame.pictures.map((node, i) => [node, address(frame.panes[i]), frame.panes[i].alt]);
+  });
+  Promise.allSettled(changes.map(([, src]) => Object.assign(new Image(), { src }).decode())).then(() => {
     if (round !== loading) return; // newer pictures are loading
-    images.forEach((node, i) => { if (node.getAttribute("src") !== address(panes[i])) node.src = address(panes[i]); node.alt = panes[i].alt; });
-    if (!current.wipe) [...stage.querySelectorAll("figcaption")].forEach((c, i) => {
-      c.firstChild.textContent = shown[i].name; c.lastChild.textContent = shown[i].caption || "";
-    });
-    if (!current.wipe) stage.style.gridTemplateColumns = `repeat(${columns(shown.length)}, minmax(0, 1fr))`;
-    finish(current, value().key);
+    for (const [node, src, alt] of changes) {
+      if (node.getAttribute("src") !== src) node.src = src;
+      node.alt = alt;
+    }
+    finish(current, shown);
   });
 }
 
-function finish(current, keys) {
+function finish(current, shown) {
+  const { key: keys } = value();
+  showDifferences(current.name === A_AND_B && shown);
   key.innerHTML = current.key && keys ? keys[view.signed ? "signed" : "absolute"] || "" : "";
+  for (const frame of frames) {
+    frame.tags?.forEach((tag, i) => { tag.textContent = frame.panes[i].name; });
+    frame.slide?.setAttribute("aria-label", `Divide between ${shown[0].name} on the left and ${shown.at(-1).name} on the right`);
+    if (frame.caption) [frame.caption.children[0].textContent, frame.caption.children[1].textContent] = [frame.panes[0].name, frame.panes[0].caption || ""];
+  }
+  stage.style.gridTemplateColumns = `repeat(${columns(frames.length)}, minmax(0, 1fr))`;
   place();
 }
 
+// Placing: where the pictures lie in their frames
+
 function scaleOf(frame) {
   const [width, height] = sizeNow();
-  return view.zoom || Math.min(frame.clientWidth / width, frame.clientHeight / height);
+  return view.zoom || Math.min(frame.root.clientWidth / width, frame.root.clientHeight / height);
 }
 
 function place() {
   const [width, height] = sizeNow();
   for (const frame of frames) {
-    if (!frame.clientWidth) continue;
+    const { pictures, divider, slide, tags } = frame, { clientWidth: wide, clientHeight: high } = frame.root;
+    if (!wide) continue;
     const scale = scaleOf(frame), w = width * scale, h = height * scale;
     const offset = (extent, inner, at) => inner <= extent ? (extent - inner) / 2 : Math.min(0, Math.max(extent - inner, extent / 2 - at * inner));
-    const left = offset(frame.clientWidth, w, view.x), top = offset(frame.clientHeight, h, view.y);
-    Object.assign(frame.dataset, { left, top, scale });
-    const images = frame.querySelectorAll("img");
-    images.forEach((node) => Object.assign(node.style, {
+    const left = offset(wide, w, view.x), top = offset(high, h, view.y);
+    Object.assign(frame, { left, top, scale });
+    for (const node of frame.peek ? [...pictures, frame.peek] : pictures) Object.assign(node.style, {
       width: `${w}px`, height: `${h}px`, transform: `translate(${left}px, ${top}px)`, imageRendering: scale >= 2 ? "pixelated" : "auto",
-    }));
-    const divider = frame.querySelector(".divider");
-    if (divider) { // over the visible part of the picture
-      const from = Math.max(left, 0), to = Math.min(left + w, frame.clientWidth), x = from + view.divide * (to - from);
-      images[1].style.clipPath = `inset(0 0 0 ${Math.max(0, x - left)}px)`;
-      divider.style.transform = `translateX(${x}px)`;
-      const slide = frame.parentElement.querySelector(".wipe");
-      Object.assign(slide.style, { left: `${from - 8}px`, width: `${to - from + 16}px` });
-      slide.value = 100 * view.divide;
-    }
+    });
+    if (!divider) continue;
+    const from = Math.max(left, 0), to = Math.min(left + w, wide), x = from + view.divide * (to - from); // the visible part
+    const cover = view.peek ? 0 : view.front;
+    pictures.forEach((node, i) => {
+      node.style.visibility = cover === null || cover === i ? "" : "hidden";
+      node.style.clipPath = i && cover === null ? `inset(0 0 0 ${Math.max(0, x - left)}px)` : "";
+    });
+    divider.hidden = slide.hidden = cover !== null;
+    divider.style.transform = `translateX(${x}px)`;
+    Object.assign(slide.style, { left: `${from - 8}px`, width: `${to - from + 16}px` });
+    slide.value = 100 * view.divide;
+    tags.forEach((tag, i) => {
+      tag.hidden = view.peek || (view.front !== null && view.front !== i);
+      Object.assign(tag.style, { top: `${Math.max(top, 0) + 10}px`, [i ? "right" : "left"]: `${(i ? wide - to : from) + 10}px` });
+    });
   }
-  const first = frames.find((frame) => frame.clientWidth);
+  const first = frames.find((frame) => frame.root.clientWidth);
   if (first) $(".scale").textContent = `${Math.round(100 * scaleOf(first))} %`;
   fitButton.setAttribute("aria-pressed", String(view.zoom === null));
   oneButton.setAttribute("aria-pressed", String(view.zoom === 1));
+  surface.classList.toggle("zoomed", view.zoom !== null);
+  surface.classList.toggle("peeking", view.peek);
 }
+
+// What can be done: each is on a button or a key, and with a pointer
+
+const choose = (chosen) => {
+  Object.assign(view, { name: chosen.name, front: null }, chosen.size ? { zoom: null } : {});
+  build();
+};
+const nextView = () => {
+  const { views } = value();
+  choose(views[(views.indexOf(currentView()) + 1) % views.length]);
+};
+const divide = (share) => {
+  Object.assign(view, { divide: Math.min(1, Math.max(0, share)), front: null });
+  place();
+};
+const blink = () => {
+  if (!frames[0]?.divider) return;
+  view.front = view.front === 0 ? 1 : 0;
+  place();
+};
+const peek = (on) => {
+  if (!original() || view.peek === on) return;
+  view.peek = on;
+  for (const frame of frames) {
+    frame.peek?.remove();
+    frame.peek = on && frame.pictures.length ? make("img", { alt: "", draggable: false, decoding: "sync", src: original().picture.url }) : null;
+    if (frame.peek) frame.pictures.at(-1).after(frame.peek);
+  }
+  place();
+};
 
 function zoomTo(zoom, frame = frames[0], at = null) {
   // keep the point under the pointer where it is
@@ -137,132 +255,237 @@ function zoomTo(zoom, frame = frames[0], at = null) {
   const [width, height] = sizeNow(), before = scaleOf(frame);
   if (zoom !== null) zoom = Math.min(16, Math.max(0.05, zoom));
   if (zoom !== null && at) {
-    const px = (at.x - frame.dataset.left) / before, py = (at.y - frame.dataset.top) / before;
-    view.x = (px + (frame.clientWidth / 2 - at.x) / zoom) / width;
-    view.y = (py + (frame.clientHeight / 2 - at.y) / zoom) / height;
+    const px = (at.x - frame.left) / before, py = (at.y - frame.top) / before;
+    view.x = (px + (frame.root.clientWidth / 2 - at.x) / zoom) / width;
+    view.y = (py + (frame.root.clientHeight / 2 - at.y) / zoom) / height;
   }
   view.zoom = zoom;
-  clamp();
-  place();
+  pan(0, 0);
 }
-
-function clamp() {
-  view.x = Math.min(1, Math.max(0, view.x));
-  view.y = Math.min(1, Math.max(0, view.y));
-}
+const zoomBy = (factor) => zoomTo(scaleOf(frames[0]) * factor);
 
 function pan(dx, dy) {
   const [width, height] = sizeNow(), scale = scaleOf(frames[0]);
-  view.x += dx / (width * scale);
-  view.y += dy / (height * scale);
-  clamp();
+  view.x = Math.min(1, Math.max(0, view.x + dx / (width * scale)));
+  view.y = Math.min(1, Math.max(0, view.y + dy / (height * scale)));
   place();
 }
 
-const within = (event, frame) => {
-  const box = frame.getBoundingClientRect();
-  return { x: event.clientX - box.left, y: event.clientY - box.top };
+const isFull = () => element.hasAttribute("data-full");
+const showFull = (full) => {
+  element.toggleAttribute("data-full", full);
+  fullButton.setAttribute("aria-pressed", String(full));
+  document.body.classList.toggle("behind-full", full);
+  stage.focus({ preventScroll: true });
+};
+const toggleFull = () => {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else if (element.requestFullscreen && !isFull()) element.requestFullscreen().then(() => showFull(true), () => showFull(true));
+  else showFull(!isFull()); // a phone without full screen for elements fills its window instead
+};
+document.addEventListener("fullscreenchange", () => { if (!document.fullscreenElement && isFull()) showFull(false); });
+
+let saying = 0;
+const say = (text, seconds = 4) => {
+  message.textContent = text;
+  clearTimeout(saying);
+  if (seconds) saying = setTimeout(() => { message.textContent = ""; }, 1000 * seconds);
 };
 
-// Values under the pointer
+// Values under the pointer, from the pixels of the files themselves
 
-async function pixelsOf(url) {
-  if (!canvases.has(url)) {
-    if (canvases.size > 8) canvases.delete(canvases.keys().next().value);
-    canvases.set(url, (async () => {
-      const picture = Object.assign(new Image(), { src: url });
-      await picture.decode();
-      const canvas = make("canvas", { width: picture.naturalWidth, height: picture.naturalHeight });
-      const context = canvas.getContext("2d", { willReadFrequently: true });
-      context.drawImage(picture, 0, 0);
-      return context;
-    })());
+const probe = make("canvas", { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+const sources = new Map(); // url -> the picture, decoded
+let reading = 0;
+
+function sourceOf(url) {
+  if (!sources.has(url)) {
+    if (sources.size > 8) sources.delete(sources.keys().next().value);
+    const picture = Object.assign(new Image(), { src: url });
+    sources.set(url, picture.decode().then(() => picture));
   }
-  return canvases.get(url);
+  return sources.get(url);
 }
+
+async function sample({ url }, x, y) {
+  const picture = await sourceOf(url), [width, height] = sizeNow();
+  probe.drawImage(picture, Math.floor(x * picture.naturalWidth / width), Math.floor(y * picture.naturalHeight / height), 1, 1, 0, 0, 1, 1);
+  return [...probe.getImageData(0, 0, 1, 1).data].slice(0, 3);
+}
+
+const hideReadout = () => { reading++; readout.hidden = true; };
 
 async function read(event, frame) {
-  const at = within(event, frame), [width, height] = sizeNow(), { left, top, scale } = frame.dataset;
-  const x = Math.floor((at.x - left) / scale), y = Math.floor((at.y - top) / scale);
-  if (x < 0 || y < 0 || x >= width || y >= height) return;
-  const measured = value().panes.filter((pane) => pane.measured && pane.picture);
-  const samples = await Promise.all(measured.map(async (pane) => {
-    const context = await pixelsOf(pane.picture.url);
-    const u = Math.floor(x * context.canvas.width / width), v = Math.floor(y * context.canvas.height / height);
-    return [...context.getImageData(u, v, 1, 1).data].slice(0, 3);
-  }));
+  const round = ++reading, at = within(event, frame), [width, height] = sizeNow();
+  const x = Math.floor((at.x - frame.left) / frame.scale), y = Math.floor((at.y - frame.top) / frame.scale);
+  if (!(x >= 0 && y >= 0 && x < width && y < height)) return hideReadout();
+  const { panes } = value(), first = original();
+  const candidates = frame.panes.some((pane) => pane.measured && pane !== first) ? frame.panes : panes;
+  const measured = [first, ...candidates.filter((pane) => pane.measured && pane !== first)].filter((pane) => pane?.picture).slice(0, 3);
+  if (!measured.length) return hideReadout();
+  const samples = await Promise.all(measured.map((pane) => sample(pane.picture, x, y)));
+  if (round !== reading) return;
   const gray = samples.every(([r, g, b]) => r === g && g === b);
-  let text = samples.map((s) => gray ? s[0] : s.join(" ")).join(" → ");
-  if (samples.length === 2) {
-    const [a, b] = samples, off = Math.sqrt(a.reduce((sum, _, c) => sum + (b[c] - a[c]) ** 2, 0) / 3);
-    text += `, error ${gray ? String(b[0] - a[0]).replace("-", "\u2212") : off.toFixed(1)}`;
-  }
-  readout.textContent = `${x}, ${y}: ${text}`;
-  readout.title = `x, y: ${measured.map((pane) => pane.name).join(" → ")}, in gray levels`;
+  const error = (a, b) => {
+    if (gray) return String(b[0] - a[0]).replace("-", "\u2212");
+    return Math.sqrt(a.reduce((sum, _, c) => sum + (b[c] - a[c]) ** 2, 0) / 3).toFixed(1);
+  };
+  const rows = samples.map((levels, i) => [measured[i].name, gray ? levels[0] : levels.join(" "), i && first ? `error ${error(samples[0], levels)}` : ""]);
+  readout.replaceChildren(...[[`x ${x}, y ${y}`, "", ""], ...rows].flat().map((textContent) => make("span", { textContent })));
+  const box = surface.getBoundingClientRect();
+  readout.hidden = false;
+  readout.classList.toggle("aside", event.clientX < box.left + box.width / 2 && event.clientY > box.bottom - box.height / 3);
 }
 
-let drag = null, pinch = new Map();
+// Pointers: drag to move, two fingers to zoom, hold still to see the original
+
+const frameAt = (event) => frames.find((frame) => frame.root.contains(event.target)) || frames.find((frame) => frame.root.parentElement.contains(event.target));
+const within = (event, frame) => {
+  const box = frame.root.getBoundingClientRect();
+  return { x: event.clientX - box.left, y: event.clientY - box.top };
+};
+const fingers = new Map(); // pointerId -> its last event
+let drag = null, holding = 0;
+
 stage.addEventListener("pointerdown", (event) => {
-  const frame = event.target.closest(".frame");
-  if (!frame) return;
-  pinch.set(event.pointerId, event);
-  read(event, frame);
+  const frame = frameAt(event);
+  if (!frame || event.button) return;
+  fingers.set(event.pointerId, event);
   drag = { x: event.clientX, y: event.clientY, frame };
-  if (view.zoom !== null) { stage.setPointerCapture(event.pointerId); event.preventDefault(); }
+  clearTimeout(holding);
+  if (event.target.closest(".wipe")) return;
+  if (fingers.size === 1) holding = setTimeout(peek, HOLD, true);
+  if (view.zoom !== null) stage.setPointerCapture(event.pointerId);
+  if (event.pointerType === "touch") read(event, frame);
 });
 stage.addEventListener("pointermove", (event) => {
-  if (pinch.size === 2 && pinch.has(event.pointerId)) {
-    const spread = () => { const [a, b] = [...pinch.values()]; return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY); };
-    const before = spread();
-    pinch.set(event.pointerId, event);
-    zoomTo(scaleOf(drag.frame) * spread() / before, drag.frame, within(event, drag.frame));
-  } else if (drag && event.buttons && view.zoom !== null) {
+  if (drag && Math.hypot(event.clientX - drag.x, event.clientY - drag.y) > STILL && !view.peek) clearTimeout(holding);
+  if (fingers.size === 2 && fingers.has(event.pointerId)) {
+    const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY); };
+    const middle = () => { const [a, b] = [...fingers.values()]; return { clientX: (a.clientX + b.clientX) / 2, clientY: (a.clientY + b.clientY) / 2 }; };
+    const before = spread(), from = middle();
+    fingers.set(event.pointerId, event);
+    const to = middle();
+    zoomTo(scaleOf(drag.frame) * spread() / before, drag.frame, within(to, drag.frame));
+    pan(from.clientX - to.clientX, from.clientY - to.clientY);
+    return;
+  }
+  if (drag && fingers.has(event.pointerId) && view.zoom !== null) {
     pan(drag.x - event.clientX, drag.y - event.clientY);
     Object.assign(drag, { x: event.clientX, y: event.clientY });
-  } else {
-    const frame = event.target.closest(".frame") || event.target.closest("figure")?.querySelector(".frame");
-    if (frame) read(event, frame);
+    return;
   }
+  const frame = frameAt(event);
+  if (frame) read(event, frame);
 });
-const released = (event) => { pinch.delete(event.pointerId); drag = null; };
-stage.addEventListener("pointerup", released);
-stage.addEventListener("pointercancel", released);
+const release = (event) => {
+  fingers.delete(event.pointerId);
+  clearTimeout(holding);
+  drag = null;
+  peek(false);
+};
+for (const type of ["pointerup", "pointercancel"]) stage.addEventListener(type, release);
+stage.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") hideReadout(); });
+stage.addEventListener("contextmenu", (event) => { if (event.pointerType === "touch" || view.peek) event.preventDefault(); });
 stage.addEventListener("dblclick", (event) => {
-  const frame = event.target.closest(".frame") || event.target.closest("figure")?.querySelector(".frame");
+  const frame = frameAt(event);
   if (frame) zoomTo(view.zoom === null ? 1 : null, frame, within(event, frame));
 });
 stage.addEventListener("wheel", (event) => {
-  const frame = event.target.closest(".frame") || event.target.closest("figure")?.querySelector(".frame");
-  if (!frame || !(event.ctrlKey || event.metaKey)) return; // a plain wheel scrolls the page
+  const frame = frameAt(event);
+  if (!frame || !(event.ctrlKey || event.metaKey || isFull())) return; // a plain wheel scrolls the page
   event.preventDefault();
   zoomTo(scaleOf(frame) * Math.exp(-event.deltaY / 200), frame, within(event, frame));
 }, { passive: false });
-stage.addEventListener("keydown", (event) => {
-  if (event.target !== stage || event.ctrlKey || event.metaKey || event.altKey) return;
-  const moves = { ArrowLeft: [-40, 0], ArrowRight: [40, 0], ArrowUp: [0, -40], ArrowDown: [0, 40] };
-  if (moves[event.key]) pan(...moves[event.key]);
-  else if (event.key === "+" || event.key === "=") zoomTo(scaleOf(frames[0]) * 1.25);
-  else if (event.key === "-") zoomTo(scaleOf(frames[0]) / 1.25);
-  else if (event.key === "0") zoomTo(null);
-  else if (event.key === "1") zoomTo(1);
-  else return;
+
+// Keys: while the focus is in the light table, or the pointer is on it and the focus is nowhere
+
+const KEYS = {
+  ArrowLeft: (shift) => shift ? divide(view.divide - 0.02) : pan(-40, 0),
+  ArrowRight: (shift) => shift ? divide(view.divide + 0.02) : pan(40, 0),
+  ArrowUp: () => pan(0, -40),
+  ArrowDown: () => pan(0, 40),
+  "+": () => zoomBy(1.25),
+  "=": () => zoomBy(1.25),
+  "-": () => zoomBy(1 / 1.25),
+  0: () => zoomTo(null),
+  1: () => zoomTo(1),
+  b: blink,
+  f: toggleFull,
+  v: nextView,
+  " ": () => peek(true),
+  "?": () => help.togglePopover(),
+};
+document.addEventListener("keydown", (event) => {
+  const inside = element.contains(event.target), pointed = event.target === document.body && stage.matches(":hover");
+  if (!frames.length || !(inside || pointed) || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Escape" && isFull() && !document.fullscreenElement) return showFull(false);
+  if (event.target.closest("button") && [" ", "Enter"].includes(event.key)) return;
+  if (event.target.matches("input") && event.key.startsWith("Arrow") && !event.shiftKey) return; // the divider's own
+  const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!act || (event.repeat && [" ", "b", "f", "v"].includes(event.key.toLowerCase()))) return event.key === " " && act && event.preventDefault();
   event.preventDefault();
+  act(event.shiftKey);
 });
+document.addEventListener("keyup", (event) => { if (event.key === " ") peek(false); });
+window.addEventListener("blur", () => peek(false));
+
 fitButton.onclick = () => zoomTo(null);
 oneButton.onclick = () => zoomTo(1);
-$(".closer").onclick = () => zoomTo(scaleOf(frames[0]) * 1.25);
-$(".farther").onclick = () => zoomTo(scaleOf(frames[0]) / 1.25);
+fullButton.onclick = toggleFull;
+$(".closer").onclick = () => zoomBy(1.25);
+$(".farther").onclick = () => zoomBy(1 / 1.25);
+$(".blink").onclick = blink;
+$(".keys-button").onclick = () => help.togglePopover();
 [...maps.children].forEach((button, i) => { button.onclick = () => { view.signed = Boolean(i); build(); }; });
 new ResizeObserver(() => {
-  const count = stage.querySelectorAll("figure").length;
-  if (count > 1) stage.style.gridTemplateColumns = `repeat(${columns(count)}, minmax(0, 1fr))`;
+  if (frames.length > 1) stage.style.gridTemplateColumns = `repeat(${columns(frames.length)}, minmax(0, 1fr))`;
   place();
 }).observe(stage);
-let size = "";
-watch("value", () => {
-  const next = String(value().size);
-  if (next !== size) Object.assign(view, { zoom: null, x: 0.5, y: 0.5 });
-  size = next;
-  build();
+
+// What the page's other scripts ask of this light table
+
+residae.tables.push({
+  isVisible: () => Boolean(given().panes.length) && stage.checkVisibility(),
+  keep,
+  say,
+  picture: () => given().picture,
+  name: () => given().name,
+  file: () => given().file,
+  key: () => given().key.absolute,
+  facts,
+  panes: () => { // what is kept as A, what this table shows, what both are made from, and the error of what it shows
+    const { panes, result } = given();
+    return { a: isComparable(residae.kept) ? residae.kept.pane : null, b: panes[result], original: original(), error: panes.find((pane) => pane.signed) };
+  },
+  state: () => {
+    const { signed, zoom, x, y, divide } = view, round = (number) => Number(number.toFixed(4));
+    const place = zoom === null ? {} : { zoom: round(zoom), x: round(x), y: round(y) };
+    return { show: currentView()?.name, ...(signed ? { signed: 1 } : {}), ...place, divide: round(divide) };
+  },
 });
-build();
+
+function restoreView() {
+  const { picture, show, signed, ...numbers } = residae.link;
+  residae.link = null;
+  const within = (name, least, most) => {
+    const number = Number.parseFloat(numbers[name]);
+    return Number.isFinite(number) ? Math.min(most, Math.max(least, number)) : null;
+  };
+  Object.assign(view, { name: show ?? null, signed: signed === "1", zoom: within("zoom", 0.05, 16) });
+  for (const name of ["x", "y", "divide"]) view[name] = within(name, 0, 1) ?? 0.5;
+  if (picture === "own") say("This link was made with a picture of its sender's own, which it does not contain: open yours, and the settings of the link apply.", 0);
+}
+
+let size = "", subject = null;
+watch("value", () => {
+  const next = String(given().size), changed = subject !== null && given().subject !== subject;
+  if (next !== size) Object.assign(view, { zoom: null, x: 0.5, y: 0.5 });
+  if (changed) say("");
+  if (changed && given().file !== undefined && residae.kept) residae.keep(null);
+  size = next;
+  subject = given().subject ?? null;
+  if (residae.link && given().result != null && stage.checkVisibility()) restoreView();
+  update();
+});
+update();

@@ -1,0 +1,133 @@
+// The buttons that keep, share and save what is shown. session.js has the light tables.
+const button = (name) => element.querySelector(`.${name}`);
+const menu = button("menu"), rae = button("rae");
+const escaped = (text) => make("p", { textContent: text }).innerHTML;
+
+const say = (text) => residae.table?.say(text);
+const stem = () => residae.overview.name();
+
+async function loaded(src) {
+  const image = Object.assign(new Image(), { src });
+  await image.decode();
+  return image;
+}
+
+function save(content, name) {
+  const url = content instanceof Blob ? URL.createObjectURL(content) : content;
+  make("a", { href: url, download: name }).click();
+  if (content instanceof Blob) setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+const blobOf = async (url) => (await fetch(url)).blob();
+
+/** The key to the error map as a picture of that width. */
+function keyImage(width, color = "#111") {
+  const svg = residae.table.key().replace('width="100%"', `width="${width}" color="${color}" font-family="system-ui, sans-serif"`);
+  return loaded(`data:image/svg+xml,${encodeURIComponent(svg)}`);
+}
+
+/** The error map as PNG, with its scale below it. */
+async function errorMap() {
+  const picture = await loaded(residae.table.panes().error.picture.url), margin = 16, high = 44;
+  const width = Math.max(picture.naturalWidth, 360), canvas = make("canvas", { width, height: picture.naturalHeight + high + margin });
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(picture, (width - picture.naturalWidth) / 2, 0);
+  context.drawImage(await keyImage(width - 2 * margin), margin, picture.naturalHeight + margin / 2);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
+
+function dataUrl(blob) {
+  return new Promise((resolve) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.readAsDataURL(blob);
+  });
+}
+
+/** Names and values of the settings and figures: [name, B], or [name, A, B] where a result is kept. */
+function rows() {
+  const { a, b } = residae.table.panes();
+  return a ? residae.table.facts([a, b]) : Object.entries(b.facts || {});
+}
+
+/** One page of HTML with everything in it: pictures, error map, settings and figures. */
+async function sheet() {
+  const { a, b, original, error } = residae.table.panes(), bar = residae.table.key().replace("<svg", "<svg color='#555'");
+  const shown = a ? [["Original", original], ["A", a], ["B", b], ["Error of B", error]] : [["Original", original], [b.name, b], ["Error", error]];
+  const figures = await Promise.all(shown.map(async ([name, pane]) =>
+    `<figure><img alt="${escaped(pane.alt)}" src="${await dataUrl(await blobOf(pane.picture.url))}"><figcaption>${escaped(name)}</figcaption>${pane === error ? bar : ""}</figure>`));
+  const head = a ? "<tr><td></td><th>A</th><th>B</th></tr>" : "";
+  const body = rows().map(([name, ...values]) =>
+    `<tr${values.length > 1 && values[0] !== values[1] ? " class='differs'" : ""}><th>${escaped(name)}</th>${values.map((v) => `<td>${escaped(v)}</td>`).join("")}</tr>`).join("");
+  const title = `Residae: ${escaped(stem())}`;
+  return new Blob([`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${title}</title>
+<style>
+:root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }
+body { max-width: 1400px; margin: 0 auto; padding: 24px; } h1 { font-size: 1.35rem; margin: 0 0 16px; }
+main { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 20px; } figure { margin: 0; } img { display: block; width: 100%; height: auto; }
+figcaption { padding: 6px 0; font-weight: 600; } table { border-collapse: collapse; margin-top: 20px; } tr { border-bottom: 1px solid #8884; }
+th, td { text-align: left; padding: 5px 28px 5px 0; font-weight: 400; } td { font-weight: 600; } .differs td { color: #2563eb; }
+@media (prefers-color-scheme: dark) { .differs td { color: #7db0ff; } } @media (max-width: 700px) { main { grid-template-columns: 1fr; } }
+</style><h1>${title}</h1><main>${figures.join("")}</main><table>${head}${body}</table></html>`], { type: "text/html" });
+}
+
+const ACTIONS = {
+  reconstruction: async () => save(await blobOf(residae.table.panes().b.picture.url), `${stem()}-reconstruction.png`),
+  error: async () => save(await errorMap(), `${stem()}-error.png`),
+  sheet: async () => save(await sheet(), `${stem()}.html`),
+  picture: async () => {
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": blobOf(residae.table.panes().b.picture.url) })]);
+    say("The picture is on the clipboard.");
+  },
+  figures: async () => {
+    await navigator.clipboard.writeText(rows().map((row) => row.join("\t")).join("\n"));
+    say("The figures are on the clipboard.");
+  },
+};
+
+function openMenu() {
+  const box = button("save").getBoundingClientRect();
+  menu.showPopover();
+  menu.style.left = `${Math.min(box.left, innerWidth - menu.offsetWidth - 8)}px`;
+  menu.style.top = `${Math.max(8, box.top - menu.offsetHeight - 6)}px`;
+  menu.querySelector("button").focus();
+}
+menu.addEventListener("toggle", (event) => button("save").setAttribute("aria-expanded", String(event.newState === "open")));
+button("save").onclick = openMenu;
+for (const item of menu.querySelectorAll("button")) item.onclick = async () => {
+  menu.hidePopover();
+  try { await ACTIONS[item.dataset.action](); } catch (error) {
+    say(item.dataset.action === "picture" || item.dataset.action === "figures"
+      ? "The browser does not let this page use the clipboard: save instead." : "The file cannot be made: its pictures are no longer on the server. Change a setting to make them again.");
+  }
+};
+
+button("keep").onclick = () => residae.kept ? residae.keep(null) : residae.table?.keep();
+document.addEventListener("residae-kept", () => {
+  button("keep").textContent = residae.kept ? "Leave A | B" : "Keep as A";
+});
+
+button("share").onclick = async () => {
+  const address = residae.address();
+  const limit = residae.overview?.picture() ? "" : " Your picture is not in it.";
+  try {
+    await navigator.clipboard.writeText(address);
+    say(`The link is on the clipboard.${limit}`);
+  } catch { // no permission, or a page that came over plain HTTP
+    history.replaceState(null, "", address);
+    say(`The link is in the address bar.${limit}`);
+  }
+};
+
+document.addEventListener("residae-shown", () => {
+  const file = residae.overview?.file();
+  rae.toggleAttribute("href", Boolean(file));
+  rae.ariaDisabled = String(!file);
+  if (file) Object.assign(rae, { href: file.url, download: file.orig_name });
+  for (const one of element.querySelectorAll("button")) one.disabled = !residae.table;
+});
+
+const tab = residae.link?.tab;
+if (tab) document.querySelector(`#tab-${CSS.escape(tab)}-button`)?.click();

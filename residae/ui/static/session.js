@@ -1,0 +1,42 @@
+// What the page's scripts share: the light tables, the result that is kept as A, the settings, and the link that was opened.
+{
+  const STORED = "residae-settings"; // in localStorage
+  const own = ["picture", "tab", "show", "signed", "zoom", "x", "y", "divide"]; // in a link beside the settings
+  const query = Object.fromEntries(new URLSearchParams(location.search));
+  const stored = () => {
+    try { return JSON.parse(localStorage.getItem(STORED)) ?? {}; } catch { return {}; } // storage may be off
+  };
+  window.residae = {
+    tables: [], // of viewer.js
+    kept: null, // the result A: { subject, size, pane }
+    settings: {},
+    link: own.some((name) => name in query) ? query : null, // until its view is restored
+
+    /** Keep a result as A in place of the one before; null to keep none. */
+    keep(result) {
+      if (this.kept) URL.revokeObjectURL(this.kept.pane.picture.url);
+      this.kept = result;
+      document.dispatchEvent(new Event("residae-kept"));
+    },
+    /** The light table with a result that is looked at, else one with a result. */
+    get table() {
+      const withResult = this.tables.filter((table) => table.panes().b);
+      return withResult.find((table) => table.isVisible()) ?? withResult[0];
+    },
+    /** The light table of the Overview, which knows the picture's name and has the file. */
+    get overview() { return this.tables.find((table) => table.file() !== undefined); },
+    /** Called with the values of the settings at each change of one. */
+    remember(names, values) {
+      this.settings = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+      try { localStorage.setItem(STORED, JSON.stringify(this.settings)); } catch { /* storage is off or full */ }
+    },
+    /** What a visit starts with, as JSON: the settings of the last one, or those of a link. */
+    start: () => JSON.stringify({ ...stored(), ...query }),
+    /** A link to what is shown. */
+    address() {
+      const { table, overview } = this, tab = document.querySelector('[role=tab][aria-selected="true"]')?.id.match(/tab-(\w+)-button/)?.[1];
+      const values = { picture: overview?.picture() ?? "own", ...this.settings, tab, ...table?.state() };
+      return `${location.origin}${location.pathname}?${new URLSearchParams(Object.entries(values).filter(([, v]) => v != null))}`;
+    },
+  };
+}
