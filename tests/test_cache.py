@@ -13,8 +13,7 @@ from PIL import Image
 from residae.errors import ImageError
 from residae.pipeline import Pipeline
 from residae.ui import cache, store
-from residae.ui.cache import CPU_SIDE, EXAMPLES, FULL_SIZE, open_at_size, reconstruct, warm_up
-from residae.ui.controls import first_visit
+from residae.ui.cache import CPU_SIDE, EXAMPLES, FULL_SIZE, default_side, open_at_size, reconstruct, warm_up
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -86,5 +85,6 @@ def test_the_warm_up_prepares_what_a_visit_starts_with(on_gpu: bool, monkeypatch
     pipeline = SimpleNamespace(engine=SimpleNamespace(on_gpu=on_gpu))
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
     run_in_a_thread()
-    assert asked[0] == first_visit(store.default_checkpoint())
+    name = store.default_checkpoint()
+    assert asked[0] == (EXAMPLES[0], default_side(name))
     assert {side for _, side in asked} == {FULL_SIZE if on_gpu else CPU_SIDE}

@@ -61,13 +61,13 @@ def test_a_refused_picture_is_reported_on_each_tab_and_settings_stay_those_of_th
     shown, bad = show(50), tmp_path / "bad.png"
     bad.write_text("no picture")
     for before in (shown, None):
-        *_, last = tab.reconstruct(str(bad), None, before, "tiny", True, 0, 80, False, VISIT, SILENT)
+        *_, last = tab.reconstruct(str(bad), None, None, before, "tiny", True, 0, 80, False, VISIT, SILENT)
         alerts = [last.pop(status) for status in tab.statuses]
         assert all("not a picture" in alert for alert in alerts)
         assert last == {tab.discarded: str(bad), **(tab.controls.restored(shown) if before else {})}
-    *_, last = tab.reconstruct(str(bad), str(bad), shown, "tiny", False, 0, 80, False, VISIT, SILENT)
+    *_, last = tab.reconstruct(str(bad), None, str(bad), shown, "tiny", False, 0, 80, False, VISIT, SILENT)
     assert (last[tab.current].path, last[tab.current].color) == (shown.path, False)
-    *_, last = tab.reconstruct(str(bad), str(bad), None, "tiny", False, 0, 80, False, VISIT, SILENT)
+    *_, last = tab.reconstruct(str(bad), None, str(bad), None, "tiny", False, 0, 80, False, VISIT, SILENT)
     assert "not a picture" in last[tab.status]
 
 
@@ -82,13 +82,13 @@ def test_cancelled_work_restores_the_controls(
         return encode(*given)
 
     monkeypatch.setattr(pipeline.engine, "encode", ended)
-    *_, last = tab.reconstruct(EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
+    *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
     settings = {controls.color: True, controls.side: 0, controls.exact: False, controls.quality: 50}
     assert last == {tab.status: gr.skip(), tab.discarded: EXAMPLES[1], **settings}
-    *_, last = tab.reconstruct(EXAMPLES[1], None, None, "tiny", False, 64, 80, True, VISIT, SILENT)
+    *_, last = tab.reconstruct(EXAMPLES[1], None, None, None, "tiny", False, 64, 80, True, VISIT, SILENT)
     assert last == {tab.discarded: EXAMPLES[1], tab.status: gr.skip()}
     end = supersede  # for another picture, which has set the controls
-    *_, last = tab.reconstruct(EXAMPLES[1], None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
+    *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
     assert last == {tab.status: gr.skip()}
 
 
@@ -116,5 +116,5 @@ def test_a_picture_that_is_too_large_may_be_tried_at_another_size(
 
     shown = show(50)
     monkeypatch.setattr(pipeline.engine, "encode", fail)
-    *_, last = tab.reconstruct(EXAMPLES[1], None, shown, "tiny", True, 0, 80, False, VISIT, SILENT)
+    *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", True, 0, 80, False, VISIT, SILENT)
     assert last.keys() == {*tab.statuses}

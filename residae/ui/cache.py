@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import residae.examples
 from residae.errors import ImageError, ResidaeError
-from residae.image import Picture, fit
+from residae.image import CropBox, Picture, crop, fit
 from residae.image.process import DecoderProcess
 from residae.pipeline import Reconstruction
 from residae.progress import Progress
@@ -34,27 +34,29 @@ def default_side(checkpoint: str) -> int:
     return FULL_SIZE if get_pipeline(checkpoint).engine.on_gpu else CPU_SIDE
 
 
-def open_at_size(path: str, side: int) -> Picture:
-    """Open a picture and reduce it to the working size.
+def open_at_size(path: str, side: int, box: CropBox | None = None) -> Picture:
+    """Open a picture, or a part of it, and reduce it to the working size.
 
     The latest small ones are kept, because each new quality needs its picture again.
 
     Args:
         path: Of the picture file.
         side: Long side in pixels; FULL_SIZE for the picture's own.
+        box: The part to open; None for the whole picture.
 
     Raises:
         ImageError: The picture cannot be opened, or is over a limit.
     """
-    return _open_once(path, side) if 0 < side <= CPU_SIDE else _open(path, side)
+    return _open_once(path, side, box) if 0 < side <= CPU_SIDE else _open(path, side, box)
 
 
-def _open(path: str, side: int) -> Picture:
+def _open(path: str, side: int, box: CropBox | None) -> Picture:
     try:
         picture = DECODER.open_picture(path)
     except ImageError as error:  # of which the visitor sees the message alone
         LOG.warning("A picture is refused.", exc_info=error)
         raise
+    picture = crop(picture, box) if box else picture
     return fit(picture, side or max(picture.width, picture.height))
 
 
@@ -62,7 +64,13 @@ _open_once = functools.lru_cache(maxsize=16)(_open)  # 3 MB each; the path of an
 
 
 def reconstruct(
-    path: str, checkpoint: str, color: bool, side: int, quality: float | None, progress: Progress | None
+    path: str,
+    checkpoint: str,
+    color: bool,
+    side: int,
+    quality: float | None,
+    progress: Progress | None,
+    box: CropBox | None = None,
 ) -> Reconstruction:
     """Send a picture through the network and back. Reports on the examples are kept.
 
@@ -73,15 +81,16 @@ def reconstruct(
         side: Long side to work at, in pixels; FULL_SIZE for the picture's own.
         quality: Of the file, 0 to 100; if it is None the latent is decoded unquantized.
         progress: As in `Pipeline.reconstruct`.
+        box: The part to work on; None for the whole picture.
 
     Raises:
         ImageError: The picture cannot be opened, or is over a limit.
         CheckpointError: The checkpoint cannot be loaded.
     """
-    settings = path, checkpoint, color, side, quality
+    settings = path, checkpoint, color, side, quality, box
     with _keeping:
         report = EXAMPLE_REPORTS.pop(settings, None)
-    report = report or get_pipeline(checkpoint).reconstruct(open_at_size(path, side), color, quality, progress)
+    report = report or get_pipeline(checkpoint).reconstruct(open_at_size(path, side, box), color, quality, progress)
     if path in EXAMPLES:
         with _keeping:
             EXAMPLE_REPORTS[settings] = report

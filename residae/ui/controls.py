@@ -1,17 +1,11 @@
-"""The column at the left: which picture, how it is compressed, and its file."""
-
-from contextlib import suppress
-from pathlib import Path
+"""The column at the left: which picture, how it is compressed."""
 
 import gradio as gr
 
-from residae.errors import ResidaeError
-from residae.pipeline import Reconstruction
-from residae.ui.cache import CPU_SIDE, DEFAULT_QUALITY, EXAMPLES, FULL_SIZE, default_side
+from residae.ui.actions import Actions
+from residae.ui.cache import CPU_SIDE, DEFAULT_QUALITY, EXAMPLES, FULL_SIZE
 from residae.ui.components import example_gallery, slider
 from residae.ui.state import CurrentResult
-from residae.ui.store import save_result
-from residae.ui.text import kilobytes, short_name
 from residae.ui.work import Updates
 
 SIDES = [(f"Up to {CPU_SIDE:,} px", CPU_SIDE), ("Full size", FULL_SIZE)]
@@ -21,7 +15,7 @@ SIDE_NOTE = f"Along the long side. On a CPU, {CPU_SIDE:,} px take seconds and ma
 class Controls:
     """The column at the left.
 
-    Shows the upload, the examples, the settings and the download of the `.rae` file. It holds no state. `Page` connects
+    Shows the upload, the examples, the settings and what can be done with a result. It holds no state. `Page` connects
     its events, which reconstruct the picture that was chosen.
     """
 
@@ -33,7 +27,9 @@ class Controls:
         self.exact = gr.Checkbox(label="Decode the unquantized latent", elem_id="exact")
         self.side = gr.Radio(SIDES, value=CPU_SIDE, label="Working size", info=SIDE_NOTE, elem_id="side")
         with gr.Row(elem_id="actions"):
-            self.download = gr.DownloadButton("Download .rae", interactive=False, elem_id="download")
+            self.actions = Actions(
+                {"color": self.color, "side": self.side, "quality": self.quality, "exact": self.exact}
+            )
         self.settings = [self.color, self.side, self.quality, self.exact]
 
     def restored(self, current: CurrentResult) -> Updates:
@@ -41,22 +37,7 @@ class Controls:
         quality = {self.quality: current.quality} if current.quality is not None else {}
         return {self.color: current.color, self.side: current.side, self.exact: current.quality is None, **quality}
 
-    def offer_file(self, report: Reconstruction, path: str) -> Updates:
-        """Offer the file that the picture was decoded from, under the name of the picture file `path`."""
-        if not report.compressed:
-            return {self.download: gr.DownloadButton("No file to download", value=None, interactive=False)}
-        file = save_result(report.compressed.data, f"{short_name(Path(path).stem)}.rae")
-        label = f"Download .rae, {kilobytes(len(report.compressed.data))}"
-        return {self.download: gr.DownloadButton(label, value=file, interactive=True)}
 
-
-def choose_example(event: gr.SelectData) -> tuple[str, None]:
-    """The path of the picture to work on, and that of a discarded one: none."""
-    return EXAMPLES[int(event.index)], None
-
-
-def first_visit(checkpoint: str) -> tuple[str, int]:
-    """The picture and the working size that a visit starts with."""
-    with suppress(ResidaeError):
-        return EXAMPLES[0], default_side(checkpoint)
-    return EXAMPLES[0], CPU_SIDE  # reconstructing it meets the same error, and shows it
+def choose_example(event: gr.SelectData) -> tuple[str, None, None]:
+    """The path of the picture to work on, the part of it, and the path of a discarded one: none."""
+    return EXAMPLES[int(event.index)], None, None

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT
-from residae.ui.controls import Controls, choose_example, first_visit
+from residae.ui.controls import Controls, choose_example
 from residae.ui.endpoints import add_endpoints
 from residae.ui.guard import MAX_FILE_AGE, SWEEP_INTERVAL
 from residae.ui.tabs.batch import BatchTab
@@ -31,13 +31,14 @@ def build() -> gr.Blocks:
 class Page:
     """The page.
 
-    Shows the heading, the controls and the tabs. For each session it holds the path of the chosen picture, the current
-    result and the id of the open tab. A new picture or setting is reconstructed by the Overview, a new quality decoded
-    again; then the open tab follows.
+    Shows the heading, the controls and the tabs. For each session it holds the path of the chosen picture, the part of
+    it, the current result and the id of the open tab. A new picture or setting is reconstructed by the Overview, a new
+    quality decoded again; then the open tab follows.
     """
 
     def __init__(self) -> None:
-        self.source, self.current, self.open_tab = gr.State(), gr.State(), gr.State("overview")
+        self.source, self.part = gr.State(), gr.State()
+        self.current, self.open_tab = gr.State(), gr.State("overview")
         self.tabs: dict[str, gr.Tab] = {}
         self.header = gr.HTML(heading(), apply_default_css=False)
         with gr.Row(elem_id="bench"):
@@ -64,6 +65,7 @@ class Page:
     def wire(self, blocks: gr.Blocks) -> None:
         """Connect the events of all parts."""
         controls, overview, checkpoint = self.controls, self.overview, self.model.checkpoint
+        controls.actions.wire()
         self.lab.wire()
         self.equal_bytes.wire()
         self.files.wire(checkpoint)
@@ -77,7 +79,7 @@ class Page:
             "trigger_mode": "always_last",  # the last of several requests counts, and none is dropped during another
             **NETWORK_EVENT,
         }
-        picture = [self.source, overview.discarded]
+        picture = [self.source, self.part, overview.discarded]
         reconstruct = {
             "fn": overview.reconstruct,
             "inputs": [*picture, self.current, checkpoint, *controls.settings],
@@ -89,15 +91,17 @@ class Page:
             **work,
         }
         uploaded = controls.upload.upload(
-            lambda path: (None, path, None), controls.upload, [controls.upload, *picture], **QUICK_EVENT
+            lambda path: (None, path, None, None), controls.upload, [controls.upload, *picture], **QUICK_EVENT
         )
         chosen = controls.examples.select(choose_example, outputs=picture, **QUICK_EVENT)
-        visited = blocks.load(first_visit, checkpoint, [self.source, controls.side], **QUICK_EVENT)
+        cropped = overview.table.select(overview.choose_part, self.current, picture, **QUICK_EVENT)
+        visited = blocks.load(**controls.actions.restore_event(self.source, checkpoint))
         setting = gr.on([controls.color.input, controls.side.input, checkpoint.input], supersede, **QUICK_EVENT)
         quality = gr.on([controls.quality.release, controls.exact.input], supersede_requested, **QUICK_EVENT)
         for event, next_event in (
             (uploaded.then(supersede, **QUICK_EVENT), reconstruct),
             (chosen.then(supersede, **QUICK_EVENT), reconstruct),
+            (cropped.then(supersede, **QUICK_EVENT), reconstruct),
             (visited, reconstruct),
             (setting, reconstruct),
             (quality, requantize),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from residae.codec import Compressed
-from residae.image import Picture
+from residae.image import CropBox, Picture
 from residae.pipeline import Encoding, Pipeline
 from residae.ui.cache import open_at_size
 from residae.ui.store import get_pipeline
@@ -22,6 +22,7 @@ class CurrentResult:
         encoding: Of the picture.
         compressed: The file that the picture was decoded from; None from the unquantized latent.
         psnr: Of the decoded picture, dB.
+        box: The part of the picture that it is of; None for the whole picture.
     """
 
     path: str
@@ -30,6 +31,7 @@ class CurrentResult:
     encoding: Encoding
     compressed: Compressed | None
     psnr: float
+    box: CropBox | None = None
 
     @property
     def color(self) -> bool:
@@ -45,5 +47,5 @@ class CurrentResult:
         return get_pipeline(self.checkpoint)
 
     def picture(self) -> Picture:
-        """The original, at working size."""
-        return open_at_size(self.path, self.side)
+        """The original, or the part of it, at working size."""
+        return open_at_size(self.path, self.side, self.box)

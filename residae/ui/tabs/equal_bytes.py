@@ -10,6 +10,7 @@ from residae.compare import Comparison, compare
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
 from residae.progress import between
+from residae.ui.actions import codec_facts, subject
 from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.state import CurrentResult
 from residae.ui.text import comparison_table, decibels, note, verdict
@@ -83,19 +84,19 @@ class EqualBytesTab:
             )
             comparisons = compare(current.pipeline, report, between(report_progress, 0.1, 1))
             first = next(comparisons)
-            yield {self.compared: None, **self._side_by_side(report, first), self.chart: draw_curves(report, first)}
+            yield {self.compared: None, **self._side_by_side(current, first), self.chart: draw_curves(report, first)}
             for comparison in comparisons:
                 yield {self.chart: draw_curves(report, comparison)}
             yield {self.compared: current}  # only now, so that a comparison that ended early starts again
 
         yield from report_errors(self.status, work())
 
-    def _side_by_side(self, report: Reconstruction, comparison: Comparison) -> Updates:
+    def _side_by_side(self, current: CurrentResult, comparison: Comparison) -> Updates:
         """The pictures and error maps of all codecs, the table and the verdict."""
         original, size = comparison.original, comparison.results[0].bytes
-        decoded = [result.pixels for result in comparison.results if result.pixels is not None]
-        scale = max(heatmaps.error_scale(original, pixels) for pixels in decoded)
-        pictures = [pane("Original", "The original picture", original)]
+        decoded_by_all = [result.pixels for result in comparison.results if result.pixels is not None]
+        scale = max(heatmaps.error_scale(original, pixels) for pixels in decoded_by_all)
+        pictures = [pane("Original", "The original picture", original, measured=True)]
         errors = []
         for result in comparison.results:
             if result.pixels is None:
@@ -103,14 +104,17 @@ class EqualBytesTab:
                 pictures.append(pane(result.name, sentence, None))
                 continue
             caption = decibels(result.psnr)
-            pictures.append(pane(result.name, f"The picture decoded by {result.name}", result.pixels, caption))
+            alt = f"The picture decoded by {result.name}"
+            decoded = pane(result.name, alt, result.pixels, caption, measured=True)
+            pictures.append(decoded | {"facts": codec_facts(result, current)})
             errors.append(error_pane(result.name, original, result.pixels, scale, caption))
         views: list[dict[str, Any]] = [
             {"name": "Pictures", "panes": [*range(len(pictures))]},
             {"name": "Errors", "panes": [*range(len(pictures), len(pictures) + len(errors))], "key": True},
         ]
         return {
-            self.table: table([*pictures, *errors], views, original.shape[:2], scale),
+            self.table: table([*pictures, *errors], views, original.shape[:2], scale, original=0, result=1)
+            | {"subject": subject(current)},
             self.status: verdict(comparison),
             self.figures: comparison_table(comparison),
         }

@@ -8,13 +8,15 @@ import gradio as gr
 
 from residae import charts, heatmaps
 from residae.errors import OutOfMemoryError, ResidaeError
+from residae.image import CropBox
 from residae.pipeline import Reconstruction
 from residae.ui import cache
+from residae.ui.actions import describe, facts
 from residae.ui.components import status_line
 from residae.ui.controls import Controls
 from residae.ui.state import CurrentResult
 from residae.ui.text import alert, heading, report_figures, report_sentences
-from residae.ui.viewer import light_table, report_table
+from residae.ui.viewer import light_table, report_table, with_facts
 from residae.ui.work import Cancelled, Priority, Updates, progress_reporter, report_errors
 
 
@@ -41,12 +43,13 @@ class OverviewTab:
         """Every component that the handlers may update."""
         return [
             *(self.header, self.current, self.discarded, self.table, self.figures, self.histogram, *self.statuses),
-            *(self.controls.download, *self.controls.settings),
+            *self.controls.settings,
         ]
 
     def reconstruct(
         self,
         path: str | None,
+        box: CropBox | None,
         discarded: str | None,
         current: CurrentResult | None,
         checkpoint: str,
@@ -61,16 +64,23 @@ class OverviewTab:
 
         After a picture was discarded, new settings apply to the current result.
         """
-        chosen = current.path if current and path == discarded else path
+        chosen, part = (current.path, current.box) if current and path == discarded else (path, box)
 
         def work() -> Iterator[Updates]:
             if chosen:
                 report_progress = progress_reporter(progress, request, priority=Priority.NEW_PICTURE)
-                report = cache.reconstruct(chosen, checkpoint, color, side, None if exact else quality, report_progress)
-                result = CurrentResult(chosen, side, checkpoint, report.encoding, report.compressed, report.psnr)
+                wanted = None if exact else quality
+                report = cache.reconstruct(chosen, checkpoint, color, side, wanted, report_progress, part)
+                result = CurrentResult(chosen, side, checkpoint, report.encoding, report.compressed, report.psnr, part)
                 yield from self._show(result, report)
 
         yield from self._restore_on_failure(work(), path, current)
+
+    def choose_part(self, current: CurrentResult | None, event: gr.EventData) -> Any:
+        """The path of the picture to work on, the part of it, and the path of a discarded one: none."""
+        if current is None:
+            return gr.skip()
+        return current.path, CropBox(*(int(length) for length in event.part[:4])) if event.part else None, None
 
     def requantize(
         self,
@@ -123,12 +133,13 @@ class OverviewTab:
     def _show(self, result: CurrentResult, report: Reconstruction) -> Iterator[Updates]:
         """Show the picture first, then what takes time to measure."""
         pipeline = result.pipeline
-        yield {self.table: report_table(report)}
+        table = report_table(report) | describe(result)
+        yield {self.table: table}
         yield {
+            self.table: with_facts(table, facts(result, report)),
             self.header: heading(f"{pipeline.name} · {pipeline.engine.description}"),
             self.current: result,
             self.figures: report_figures(report),
             self.status: report_sentences(report),
             self.histogram: charts.error_histogram(heatmaps.luma_error(report.original, report.decoding.pixels)),
-            **self.controls.offer_file(report, result.path),
         }

@@ -1,0 +1,163 @@
+"""What can be done with a result: keep it as A, share a link to it, and save it. Also the settings a visit starts with.
+
+Keeping, sharing and saving happen in the browser, in `actions.js`, with the files and facts that `describe` adds to the
+Overview's light table. Nothing of it is kept on the server.
+"""
+
+import json
+import math
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from residae.compare import OURS, CodecResult
+from residae.errors import ResidaeError
+from residae.metrics import bits_per_pixel
+from residae.pipeline import Reconstruction
+from residae.ui import static
+from residae.ui.cache import EXAMPLES, default_side
+from residae.ui.components import QUICK_EVENT
+from residae.ui.state import CurrentResult
+from residae.ui.text import decibels, short_name, similarity
+from residae.ui.viewer import served_file
+
+SCRIPT = static.read("dom.js") + static.read("actions.js")
+TEMPLATE = """
+<div class="actions" role="group" aria-label="Keep, share and save">
+  <button type="button" class="keep" disabled>Keep as A</button>
+  <button type="button" class="share" disabled>Share link</button>
+  <a class="rae" id="download" role="link" aria-disabled="true">Save .rae</a>
+  <button type="button" class="save" aria-expanded="false" disabled>Save as…</button>
+  <div class="menu" popover>
+    <button type="button" data-action="reconstruction">Reconstruction, PNG</button>
+    <button type="button" data-action="error">Error map with its scale, PNG</button>
+    <button type="button" data-action="sheet">Sheet with pictures and figures, HTML</button>
+    <button type="button" data-action="picture">Copy the picture</button>
+    <button type="button" data-action="figures">Copy the figures</button>
+  </div>
+</div>
+"""
+
+
+class Actions:
+    """The buttons that keep, share and save what is shown.
+
+    It also restores the settings of the last visit, which the browser remembers, or those of a link, which win.
+
+    Args:
+        settings: The components to remember, by the name that each has in a link.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        gr.HTML(html_template=TEMPLATE, js_on_load=SCRIPT, apply_default_css=False, elem_id="actions-bar")
+        self.start = gr.Textbox(visible=False)  # filled by the browser when the page has loaded
+
+    def wire(self) -> None:
+        """Let the browser remember each change of a setting."""
+        names = json.dumps([*self.settings])
+        components = [*self.settings.values()]
+        remember = f"(...values) => residae.remember({names}, values)"
+        gr.on([c.change for c in components], None, components, js=remember, **QUICK_EVENT)
+
+    def restore_event(self, source: gr.State, checkpoint: gr.Dropdown) -> dict[str, Any]:
+        """The event that starts a visit. Its result is the path of the picture, and the settings."""
+        return {
+            "fn": self.restore,
+            "inputs": [self.start, checkpoint],
+            "outputs": [source, *self.settings.values()],
+            "js": "(_, checkpoint) => [residae.start(), checkpoint]",
+            **QUICK_EVENT,
+        }
+
+    def restore(self, start: str, checkpoint: str) -> list[Any]:
+        """The picture and the settings that a visit starts with.
+
+        Args:
+            start: Names and values as JSON, of which nothing is believed: values that a setting cannot have are left
+                out.
+            checkpoint: Name of the checkpoint.
+
+        Returns:
+            The path of the picture, then the value of each setting.
+        """
+        wanted: dict[str, Any] = {}
+        with suppress(ResidaeError):  # reconstructing the picture meets the same error, and shows it
+            wanted["side"] = default_side(checkpoint)
+        with suppress(ValueError, TypeError):
+            wanted |= json.loads(start)
+        pictures = {Path(path).stem: path for path in EXAMPLES}
+        values = [allowed(component, wanted.get(name)) for name, component in self.settings.items()]
+        return [pictures.get(str(wanted.get("picture")), EXAMPLES[0]), *values]
+
+
+def allowed(component: Any, wanted: Any) -> Any:
+    """What a value from a link or from the browser's memory stands for: a value of the component, or no change."""
+    text = str(wanted).lower()
+    if isinstance(component, gr.Checkbox):
+        return {"true": True, "false": False}.get(text, gr.skip())
+    if isinstance(component, gr.Radio):
+        return next((value for _, value in component.choices if str(value).lower() == text), gr.skip())
+    try:
+        number = float(text)
+    except ValueError:
+        return gr.skip()
+    return min(max(number, component.minimum), component.maximum) if math.isfinite(number) else gr.skip()
+
+
+def subject(current: CurrentResult) -> str:
+    """Tells pictures apart in the browser, where only results of one picture, or one part of it, are compared."""
+    path = Path(current.path)
+    name = path.stem if current.path in EXAMPLES else path.parent.name  # a hash of the upload's content
+    return f"{name} {current.box or ''}"
+
+
+def describe(current: CurrentResult) -> dict[str, Any]:
+    """Entries of a light table that name a result, its file, and the picture that it was made from."""
+    name, file = short_name(Path(current.path).stem), None
+    if current.compressed:
+        file = served_file(current.compressed.data, f"{name}.rae")
+    example = name if current.path in EXAMPLES else None
+    return {"name": name, "picture": example, "subject": subject(current), "file": file, "source": source(current)}
+
+
+def source(current: CurrentResult) -> dict[str, Any] | None:
+    """The picture that `crop.js` lets a part be chosen from; None where all of its pixels are there."""
+    if not (current.side or current.box) or not (size := current.picture().source_size):
+        return None
+    return {"size": [size[1], size[0]], "longest": current.side or max(size), "part": current.box}
+
+
+def facts(current: CurrentResult, report: Reconstruction) -> dict[str, str]:
+    """Settings and figures of a result, by name."""
+    encoding, compressed = report.encoding, report.compressed
+    return {
+        "Codec": OURS,
+        "Checkpoint": current.checkpoint,
+        "Color": "Color" if current.color else "Gray",
+        "Quality": f"{compressed.quality:g}" if compressed else "unquantized",
+        "Picture": f"{encoding.width:,} × {encoding.height:,} px",
+        "Scale": f"{encoding.scale:g}",
+        **(size_facts(len(compressed.data), report.original) if compressed else {}),
+        "PSNR": decibels(report.psnr),
+        "SSIM": similarity(report.ssim),
+    }
+
+
+def codec_facts(result: CodecResult, current: CurrentResult) -> dict[str, str]:
+    """The same of a picture by another codec; `current` is the result that it is compared with."""
+    return {
+        "Codec": result.name,
+        "Color": "Color" if current.color else "Gray",
+        **size_facts(result.bytes, result.pixels),
+        "PSNR": decibels(result.psnr),
+        "SSIM": similarity(result.ssim),
+    }
+
+
+def size_facts(size: int, pixels: Any) -> dict[str, str]:
+    """Size and rate of a file with a picture of these pixels."""
+    height, width = pixels.shape[:2]
+    return {"File": f"{size:,} bytes", "Rate": f"{bits_per_pixel(size, width, height):.3f} bpp"}

@@ -1,0 +1,327 @@
+"""The light table and the actions in a browser: zoom, keys, touch, A and B, saving, links and parts of a picture."""
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from service import serving
+
+from residae.examples import paths
+from residae.image import open_picture, write_png
+from residae.pipeline import Pipeline
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PATIENCE = 60_000  # ms; the machine may be busy
+MINUS = "\N{MINUS SIGN}"
+
+
+@pytest.fixture(scope="module")
+def address(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("app"), checkpoint) as service:
+        yield f"{service.address}/"
+    assert "Traceback" not in service.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def page(address: str, context: BrowserContext) -> Page:
+    return visit(context, address)
+
+
+def visit(context: BrowserContext, address: str) -> Page:
+    """A new page that shows its first result."""
+    page = context.new_page()
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    page.goto(address)
+    shown(page)
+    return page
+
+
+def figure(page: Page, name: str) -> Locator:
+    return page.locator(f"#figures dt:text-is('{name}') + dd")
+
+
+def shown(page: Page) -> None:
+    """Wait until a result is there, with its figures."""
+    expect(figure(page, "PSNR")).to_have_text(re.compile("dB"))
+    expect(page.locator("#actions-bar .keep")).to_be_enabled()
+
+
+def set_quality(page: Page, value: int) -> None:
+    page.get_by_label("number input for Quality").fill(str(value))
+    page.get_by_label("number input for Quality").press("Enter")
+    page.wait_for_function("(value) => residae.table.panes().b.facts?.Quality === value", arg=str(value))
+
+
+def choose_example(page: Page, index: int) -> None:
+    page.locator("#examples button").nth(index).click()
+    name = Path(paths()[index]).stem
+    page.wait_for_function("(name) => residae.overview.picture() === name && residae.table.panes().b.facts", arg=name)
+
+
+def placed(page: Page) -> dict[str, Any]:
+    """How the first frame of the Overview is drawn: its pictures' styles, and the divider."""
+    return page.evaluate(
+        """() => {
+          const frame = document.querySelector("#compare .frame"), [first, second] = frame.querySelectorAll("img");
+          const divided = !frame.querySelector(".divider").hidden;
+          return { first: first.style.cssText, second: second.style.cssText, divided };
+        }"""
+    )
+
+
+def test_every_view_of_the_picture_has_a_key(page: Page) -> None:
+    table, stage = page.locator("#compare"), page.locator("#compare .stage")
+    original = open_picture(paths()[0]).pixels
+    scale = table.locator(".scale")
+    fitted = scale.inner_text()
+    stage.focus()
+    page.keyboard.press("1")
+    expect(scale).to_have_text("100 %")
+    assert f"width: {original.shape[1]}px" in placed(page)["first"]
+    for zoom in ("125 %", "156 %", "195 %", "156 %"):
+        page.keyboard.press("+" if zoom > scale.inner_text() else "-")
+        expect(scale).to_have_text(zoom)
+    centered = placed(page)["first"]
+    page.keyboard.press("ArrowRight")
+    assert placed(page)["first"] != centered
+    page.keyboard.press("ArrowLeft")
+    assert placed(page)["first"] == centered
+    page.keyboard.press("0")
+    expect(scale).to_have_text(fitted)
+
+    divided = placed(page)
+    page.keyboard.press("Shift+ArrowLeft")
+    assert placed(page)["second"] != divided["second"]
+    page.keyboard.down(" ")
+    expect(table.locator(".tag.peek")).to_be_visible()
+    expect(table.locator(".frame img")).to_have_count(3)
+    on_top = table.locator(".frame img").nth(2)
+    assert on_top.get_attribute("src") == table.locator(".frame img").first.get_attribute("src")
+    page.keyboard.up(" ")
+    expect(table.locator(".frame img")).to_have_count(2)
+    page.keyboard.press("b")
+    assert not placed(page)["divided"]
+    assert "hidden" in placed(page)["second"]
+    page.keyboard.press("b")
+    assert "hidden" in placed(page)["first"]
+    page.keyboard.press("Shift+ArrowRight")
+    assert placed(page)["divided"]
+
+    page.keyboard.press("f")
+    expect(table.locator(".full-screen")).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate("document.querySelector('#compare .surface').clientHeight > innerHeight * 0.9")
+    page.keyboard.press("f")
+    expect(table.locator(".full-screen")).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("?")
+    keys = table.locator(".help kbd").all_inner_texts()
+    assert {"F", "Space", "0", "1", "+", MINUS, "B", "V", "?"} <= {*keys}
+    page.keyboard.press("Escape")
+    expect(table.locator(".help")).to_be_hidden()
+    page.keyboard.press("v")
+    expect(table.locator(".frame")).to_have_count(3)
+    table.get_by_role("button", name="Divided").click()
+
+
+def test_values_under_the_pointer_are_those_of_the_files(page: Page, pipeline: Pipeline) -> None:
+    picture = open_picture(paths()[0])
+    frame, readout = page.locator("#compare .frame"), page.locator("#compare .readout")
+    box = frame.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.6)
+    expect(readout).to_contain_text("error")
+    x, y, *levels = (float(n) for n in re.findall(r"\d+(?:\.\d+)?", readout.inner_text()))
+    before, after, error = np.array(levels[:3]), np.array(levels[3:6]), levels[6]
+    np.testing.assert_array_equal(before, picture.pixels[int(y), int(x)])
+    decoded = pipeline.reconstruct(picture, color=True, quality=80).decoding.pixels[int(y), int(x)]
+    assert abs(after - decoded.astype(int)).max() <= 8, "another precision, not another pixel"
+    assert error == pytest.approx(np.sqrt(np.mean((before - after) ** 2)), abs=0.06)
+    page.mouse.down()
+    expect(page.locator("#compare .tag.peek")).to_be_visible()
+    page.mouse.up()
+    expect(page.locator("#compare .tag.peek")).to_be_hidden()
+
+
+def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> None:
+    table, bar = page.locator("#compare"), page.locator("#actions-bar")
+    size = table.locator(".stage").bounding_box()
+    bar.get_by_role("button", name="Keep as A").click()
+    expect(table.get_by_role("button", name="A | B")).to_have_attribute("aria-pressed", "true")
+    expect(table.locator(".differences")).to_contain_text("A and B are the same")
+    set_quality(page, 20)
+    rows = table.locator(".differences tr")
+    expect(rows.filter(has_text="Quality")).to_have_text(re.compile("80.*20"))
+    expect(rows.filter(has_text="Color")).to_have_count(0)  # as it is the same in both
+    assert table.locator(".stage").bounding_box() == size, "the picture does not jump"
+    first, second = (table.locator(".frame img").nth(i) for i in range(2))
+    expect(first).to_have_attribute("src", re.compile("^blob:"))
+    expect(second).to_have_attribute("src", re.compile("^http"))
+
+    bar.get_by_role("button", name="Save as").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Sheet").click()
+    download.value.save_as(tmp_path / "sheet.html")
+    sheet = (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    inlined = re.findall(r'src="data:image/png;base64,([^"]+)"', sheet)
+    assert len(inlined) == 4
+    assert not re.findall(r'(?:src|href)="(?!data:)', sheet)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(inlined[0]))).convert("RGB")), open_picture(paths()[0]).pixels
+    )
+    assert re.search("Quality</th><td>80</td><td>20", sheet)
+
+    bar.get_by_role("button", name="Leave A | B").click()
+    expect(table.get_by_role("button", name="A | B")).to_have_count(0)
+    expect(table.locator(".differences")).to_be_hidden()
+    bar.get_by_role("button", name="Keep as A").click()
+    choose_example(page, 1)  # it cannot be compared with the picture before
+    expect(bar.get_by_role("button", name="Keep as A")).to_be_visible()
+    expect(table.get_by_role("button", name="A | B")).to_have_count(0)
+    choose_example(page, 0)
+    set_quality(page, 80)
+
+
+def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> None:
+    bar, size = page.locator("#actions-bar"), open_picture(paths()[0]).pixels.shape[1::-1]
+    pictures = {}
+    for name in ("Reconstruction", "Error map"):
+        bar.get_by_role("button", name="Save as").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name=re.compile(f"^{name}")).click()
+        download.value.save_as(tmp_path / download.value.suggested_filename)
+        pictures[name] = Image.open(tmp_path / download.value.suggested_filename).convert("RGB")
+    assert pictures["Reconstruction"].size == size
+    error = pictures["Error map"]
+    assert error.width == size[0]
+    scale = np.asarray(error)[size[1] + 12]  # through the color bar below the map
+    assert len(np.unique(scale, axis=0)) > 50
+    bar.get_by_role("button", name="Save as").click()
+    page.get_by_role("button", name="Copy the figures").click()
+    expect(page.locator("#compare .message")).to_contain_text("on the clipboard")
+    assert f"PSNR\t{figure(page, 'PSNR').inner_text()}" in page.evaluate("navigator.clipboard.readText()")
+    bar.get_by_role("button", name="Save as").click()
+    page.get_by_role("button", name="Copy the picture").click()
+    page.wait_for_function(
+        "navigator.clipboard.read().then(items => items.some(item => item.types.includes('image/png')))"
+    )
+
+
+def test_a_link_restores_what_is_shown_and_settings_are_remembered(
+    page: Page, context: BrowserContext, address: str, tmp_path: Path
+) -> None:
+    choose_example(page, 2)
+    page.get_by_label("Gray", exact=True).check()
+    set_quality(page, 33)
+    page.locator("#compare .one").click()
+    page.locator("#actions-bar").get_by_role("button", name="Share").click()
+    expect(page.locator("#compare .message")).to_contain_text("The link is on the clipboard.")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert parse_qs(urlsplit(link).query)["quality"] == ["33"]
+    psnr, picture = figure(page, "PSNR").inner_text(), figure(page, "Picture").inner_text()
+    again = visit(context, link)
+    expect(figure(again, "PSNR")).to_have_text(psnr)
+    expect(figure(again, "Picture")).to_have_text(picture)
+    expect(again.locator("#compare .scale")).to_have_text("100 %")
+    again.close()
+
+    own = tmp_path / "own.png"
+    own.write_bytes(write_png(np.zeros((20, 30), np.uint8)))
+    page.set_input_files("#upload input[type=file]", own)
+    expect(figure(page, "Picture")).to_have_text("30 × 20 px")
+    page.locator("#actions-bar").get_by_role("button", name="Share").click()
+    expect(page.locator("#compare .message")).to_contain_text("Your picture is not in it.")
+    again = visit(context, f"{page.evaluate('navigator.clipboard.readText()')}&quality=1e9&side=nonsense&tab=lab")
+    expect(again.locator("#edited .message")).to_contain_text("which it does not contain")
+    expect(again.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
+    again.close()
+
+    again = visit(context, address)  # without a link: the settings of the last visit
+    expect(again.get_by_label("Gray", exact=True)).to_be_checked()
+    again.close()
+    page.close()
+
+
+def test_two_fingers_zoom_the_viewer_alone_and_a_file_is_taken_anywhere(browser: Browser, address: str) -> None:
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = visit(phone, address)
+    stage = page.locator("#compare .stage")
+    stage.scroll_into_view_if_needed()
+    before, box = page.locator("#compare .scale").inner_text(), stage.bounding_box()
+    assert box
+    session, x, y = phone.new_cdp_session(page), box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.3
+
+    def touch(kind: str, *apart: float) -> None:
+        points = [{"x": x + sign * d, "y": y, "id": i} for d in apart for i, sign in enumerate((-1, 1))]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 20)
+    for step in range(1, 12):
+        touch("touchMove", 20 + 6 * step)
+    touch("touchEnd")
+    expect(page.locator("#compare .scale")).not_to_have_text(before)
+    assert page.evaluate("visualViewport.scale") == 1
+    data = json.dumps([*write_png(np.zeros((24, 40), np.uint8))])
+    page.evaluate(
+        f"""() => {{
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array({data})], "dropped.png", {{ type: "image/png" }}));
+          const send = (type) => document.querySelector("header").dispatchEvent(
+            new DragEvent(type, {{ bubbles: true, cancelable: true, dataTransfer: data }}));
+          send("dragover");
+          if (!document.body.classList.contains("dropping")) throw new Error("nothing shows the drag");
+          send("drop");
+        }}"""
+    )
+    expect(figure(page, "Picture")).to_have_text("40 × 24 px")
+    phone.close()
+
+
+def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (900, 2048, 3), np.uint8)
+    (tmp_path / "large.png").write_bytes(write_png(pixels))
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = visit(context, address)
+    page.set_input_files("#upload input[type=file]", tmp_path / "large.png")
+    expect(figure(page, "Picture")).to_have_text("1,024 × 450 px")
+    page.locator("#compare").get_by_role("button", name="Crop").click()
+    expect(page.locator("#compare .use")).to_have_text("Work on these 1,024 × 900 px")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Shift+ArrowUp")
+    page.keyboard.press("Enter")
+    expect(figure(page, "Picture")).to_have_text("1,024 × 868 px")
+    part = page.locator("#compare .frame img").first.get_attribute("src")
+    shown = np.asarray(Image.open(io.BytesIO(page.request.get(str(part)).body())))
+    np.testing.assert_array_equal(shown, pixels[:868, 512 - 32 :][:, :1024])
+    expect(page.locator("#status")).to_contain_text("This is a part")
+    page.locator("#compare").get_by_role("button", name="Whole picture").click()
+    expect(figure(page, "Picture")).to_have_text("1,024 × 450 px")
+
+    box = page.locator("#compare .frame").bounding_box()
+    assert box
+    page.locator("#compare").get_by_role("button", name="Crop").click()
+    page.mouse.move(box["x"] + 40, box["y"] + box["height"] * 0.4)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 140, box["y"] + box["height"] * 0.5)
+    page.mouse.up()
+    page.locator("#compare .use").click()
+    page.wait_for_function("residae.table.panes().b.facts?.Picture?.match(/^(19|20)\\d × \\d+ px/)")
+    context.close()
