@@ -30,21 +30,30 @@ class Format(NamedTuple):
     name: str
     start: bytes  # pattern of how a file begins
     read: Callable[[bytes], Raster]
+    suffixes: tuple[str, ...]  # of its files' names, in lower case
     codecs: tuple[str, ...] = ()  # functions of imagecodecs that the reader may call
 
 
 FORMATS = {
-    "PNG": Format(png.NAME, rb"\x89PNG\r\n\x1a\n", png.read),
-    "JPEG": Format(jpeg.NAME, rb"\xff\xd8\xff", jpeg.read),
-    "WEBP": Format(webp.NAME, rb"RIFF....WEBP", webp.read),
-    "GIF": Format(gif.NAME, rb"GIF8[79]a", gif.read, gif.CODECS),
+    "PNG": Format(png.NAME, rb"\x89PNG\r\n\x1a\n", png.read, (".png", ".apng")),
+    "JPEG": Format(jpeg.NAME, rb"\xff\xd8\xff", jpeg.read, (".jpg", ".jpeg", ".jpe", ".jfif")),
+    "WEBP": Format(webp.NAME, rb"RIFF....WEBP", webp.read, (".webp",)),
+    "GIF": Format(gif.NAME, rb"GIF8[79]a", gif.read, (".gif",), gif.CODECS),
     # With its header's size: a text may begin with BM.
-    "BMP": Format(bmp.NAME, rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", bmp.read),
-    "TIFF": Format(tiff.NAME, rb"II[*+]\0|MM\0[*+]", tiff.read, tiff.CODECS),
+    "BMP": Format(bmp.NAME, rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", bmp.read, (".bmp", ".dib")),
+    "TIFF": Format(tiff.NAME, rb"II[*+]\0|MM\0[*+]", tiff.read, (".tif", ".tiff"), tiff.CODECS),
     # Anywhere among the brands: HEIC shares the first.
-    "AVIF": Format(avif.NAME, rb"....ftyp.{0,64}?avi[fs]", avif.read),
-    "JPEG2000": Format(jp2.NAME, rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n", jp2.read, jp2.CODECS),
+    "AVIF": Format(avif.NAME, rb"....ftyp.{0,64}?avi[fs]", avif.read, (".avif", ".avifs")),
+    "JPEG2000": Format(
+        jp2.NAME,
+        rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n",
+        jp2.read,
+        (".jp2", ".jpf", ".jpx", ".j2k", ".j2c", ".jpc"),
+        jp2.CODECS,
+    ),
 }
+
+SUFFIXES = frozenset(suffix for format in FORMATS.values() for suffix in format.suffixes)  # by which pictures are found
 
 
 def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from residae.errors import translate_oom
+from residae.errors import ImageError, translate_oom
 
 Pixels = NDArray[np.uint8]
 
@@ -90,6 +90,38 @@ def write_png(pixels: Pixels, compress_level: int = 6) -> bytes:
     """Lossless PNG of (H, W) or (H, W, 3) uint8; at level 1 a few percent larger, in half the time."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=compress_level)
+    return buffer.getvalue()
+
+
+WRITTEN: dict[str, tuple[str, dict[str, object]]] = {  # suffix -> format and options of Pillow
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+    ".webp": ("WEBP", {"lossless": True}),
+    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".bmp": ("BMP", {}),
+    ".jp2": ("JPEG2000", {}),
+}
+
+
+@translate_oom()
+def write_picture(pixels: Pixels, suffix: str) -> bytes:
+    """A picture file in the format that a suffix stands for. All are lossless but JPEG, which gets quality 95.
+
+    Args:
+        pixels: (H, W) or (H, W, 3) uint8.
+        suffix: One of WRITTEN.
+
+    Raises:
+        ImageError: The format has no pictures of this size.
+    """
+    format, options = WRITTEN[suffix]
+    buffer = io.BytesIO()
+    try:
+        Image.fromarray(pixels).save(buffer, format, **options)
+    except (OSError, ValueError) as error:  # WebP ends at 16,383 pixels a side
+        raise ImageError(f"The picture cannot be written as {format}, for example because it is too large.") from error
     return buffer.getvalue()
 
 
