@@ -1,5 +1,6 @@
 """A batch of pictures with malicious names: neither the table nor the archive contains them."""
 
+import codecs
 import csv
 import io
 import re
@@ -23,6 +24,8 @@ NAMES = [
     "+1",
     "-1",
     "@SUM(A1)",
+    "＝1+1",
+    "a;=1+1",
     "..",
     "..\\..\\evil",
     "C:\\evil",
@@ -39,7 +42,7 @@ NAMES = [
 @pytest.fixture
 def compressed(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, smooth: Callable[[int, int, int], Pixels]
-) -> tuple[str, zipfile.ZipFile]:
+) -> tuple[bytes, zipfile.ZipFile]:
     """The table as CSV and the archive, for pictures of those names and a file that is not a picture."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
     monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
@@ -54,17 +57,18 @@ def compressed(
     assert first[batch.table] == []  # the results of an earlier batch are cleared at once
     assert not first[batch.csv].interactive
     assert not first[batch.zip].interactive
-    return Path(last[batch.csv].value["path"]).read_text(), zipfile.ZipFile(last[batch.zip].value["path"])
+    return Path(last[batch.csv].value["path"]).read_bytes(), zipfile.ZipFile(last[batch.zip].value["path"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no files of such names")
-def test_names_of_a_batch_are_harmless(compressed: tuple[str, zipfile.ZipFile]) -> None:
-    text, archive = compressed
-    head, *rows = csv.reader(io.StringIO(text))
+def test_names_of_a_batch_are_harmless(compressed: tuple[bytes, zipfile.ZipFile]) -> None:
+    data, archive = compressed
+    assert data.startswith(codecs.BOM_UTF8)  # else Excel reads it in the code page of the system
+    head, *rows = csv.reader(io.StringIO(data.decode("utf-8-sig")))
     assert tuple(head) == COLUMNS
     assert [len(row) for row in rows] == [len(COLUMNS)] * (len(NAMES) + 1)
     for name, *figures, _ in rows:
-        assert name[0] not in "=+-@"
+        assert name[0] not in "=+-@＝＋－＠"
         assert name.isprintable()
         assert not set(name) & set('<>"/\\:')
         assert len(name) <= MAX_NAME + 1
@@ -93,7 +97,12 @@ def test_a_batch_can_be_refined(
 
 
 def test_negative_numbers_stay_numbers() -> None:
-    assert as_csv([["a", -1.5]]).splitlines()[1] == "a,-1.5"
+    assert as_csv([["a", -1.5]]).splitlines()[1] == '"a",-1.5'
+
+
+def test_a_name_stays_one_cell_where_semicolons_separate_cells() -> None:
+    row = [*csv.reader(io.StringIO(as_csv([["a;=1+1", -1.5]])), delimiter=";")][1]
+    assert row == ["a;=1+1,-1.5"]
 
 
 @pytest.mark.parametrize("name", NAMES)

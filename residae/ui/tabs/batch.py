@@ -23,7 +23,7 @@ COLUMNS = ("Picture", "Width", "Height", "Bytes", "bpp", "PSNR, dB", "SSIM", "En
 WIDTHS: list[str | int] = [140, 70, 74, 74, 76, 94, 76, 96, 98, 260]  # px
 TYPES: Any = ["str", *["number"] * 8, "str"]
 MAX_PICTURES = 200
-FORMULA_MARKS = ("=", "+", "-", "@")  # a spreadsheet takes text that starts with one for a formula
+FORMULA_MARKS = tuple("=+-@＝＋－＠")  # a spreadsheet takes text that starts with one for a formula
 NOTE = (
     f"Color mode, quality and working size are those at the left. Up to {MAX_PICTURES} pictures at a time. When you "
     "stop, the finished ones are kept."
@@ -132,10 +132,15 @@ class BatchTab:
 
 
 def as_csv(rows: list[list[Any]]) -> str:
-    """The table as CSV. Text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    text = io.StringIO()
+    """The table as CSV, with a byte order mark, without which Excel does not read it as UTF-8.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe in front. Text is in quotes, so that it stays
+    one cell also where cells are separated by semicolons.
+    """
+    text = io.StringIO("\N{BYTE ORDER MARK}")
+    text.seek(0, io.SEEK_END)
     safe = ([f"'{c}" if isinstance(c, str) and c.startswith(FORMULA_MARKS) else c for c in row] for row in rows)
-    csv.writer(text).writerows([COLUMNS, *safe])
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerows([COLUMNS, *safe])
     return text.getvalue()
 
 
