@@ -5,15 +5,15 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast, parse_flag_from_env
+from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from residae.checkpoint import Checkpoint
+from residae.distributed import join_processes
 from residae.engine import preferred_float
 from residae.model import ResidualAutoencoder
 from residae.train.data import Crops, choose_pictures
@@ -29,9 +29,6 @@ LOG = "log.csv"
 LOG_STEPS = 20  # steps per row of the log
 TABLE_PICTURES = 96  # to which the final tables are fitted
 SHARD_SIZE = "16MB"  # of an export, which may have to pass through a channel for small files: below 16 MiB
-# Longer than any validation: while the first process measures, the others wait for it in a collective, which ends the
-# run when it takes longer. A process that dies is noticed by the launcher, not by this.
-TIMEOUT = timedelta(days=7)
 
 
 def train(
@@ -73,10 +70,7 @@ def train(
             check_output(written, run)
     if held_out:
         choose_pictures(held_out)  # a wrong folder should fail now, not after half an hour
-    # PartialState comes first, because Accelerator continues with it and would choose the device itself. The GPU of a
-    # Mac has no float64, which clocks and sums need.
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or torch.backends.mps.is_available()
-    device = PartialState(cpu=on_cpu, timeout=TIMEOUT).device
+    device = join_processes().device  # first, because Accelerator continues with it and would choose the device itself
     mixed = preferred_float(device) == torch.bfloat16
     accelerator = Accelerator(mixed_precision="bf16" if mixed else "no")
     torch.manual_seed(recipe.seed)

@@ -1,0 +1,105 @@
+"""Share work between the processes of `accelerate launch`, each with a GPU of its own where there are GPUs."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Self, TypeVar
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+T = TypeVar("T")
+
+# Longer than any work of one process while the others wait for it in a collective, which ends the run when it takes
+# longer. A process that dies is noticed by the launcher, not by this.
+TIMEOUT = timedelta(days=7)
+SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # variables of the launchers
+
+
+def join_processes(cpu: bool = False) -> "PartialState":
+    """Join the processes that were launched with this one, if there are any, and choose its device.
+
+    Args:
+        cpu: Whether not to use a GPU.
+    """
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # The GPU of a Mac has no float64, which clocks and sums need.
+    on_cpu = cpu or parse_flag_from_env("ACCELERATE_USE_CPU") or torch.backends.mps.is_available()
+    return PartialState(cpu=on_cpu, timeout=TIMEOUT)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process and those that were launched with it. All must call the methods in the same order.
+
+    Attributes:
+        index: Of this process, from 0.
+        count: Of all processes.
+        device: Of this process, such as `cuda:1`; None to leave the choice to the engine.
+    """
+
+    index: int = 0
+    count: int = 1
+    device: str | None = None
+
+    @classmethod
+    def join(cls, device: str | None = None) -> Self:
+        """Join the other processes. One that is alone does not import Accelerate, which takes seconds.
+
+        Args:
+            device: That was asked for.
+        """
+        if max(int(os.environ.get(name, 1)) for name in SIZES) == 1:
+            return cls(device=device)
+        state = join_processes(cpu=device == "cpu")
+        return cls(state.process_index, state.num_processes, device if device == "cpu" else str(state.device))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process prints and writes what concerns all."""
+        return self.index == 0
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """The items of this process. They alternate, because neighbors often take equally long."""
+        return items[self.index :: self.count]
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What the first process makes, in every process. Where it raises an exception, the other processes exit."""
+        if self.count == 1:
+            return make()
+        from accelerate.utils import broadcast_object_list
+
+        made: list[tuple[T] | None] = [None]
+        try:
+            if self.is_first:
+                made = [(make(),)]
+        finally:
+            broadcast_object_list(made)
+        if made[0] is None:
+            sys.exit(0)  # the first process says why, with the exit code
+        return made[0][0]
+
+    def first_alone(self, make: Callable[[], T]) -> T:
+        """Call a function in each process, but in the first before the others: it may download, or fail for all."""
+        made: list[T] = []
+
+        def make_first() -> bool:
+            made.append(make())
+            return True
+
+        self.from_first(make_first)
+        return made[0] if made else make()
+
+    def gather(self, value: T) -> list[T]:
+        """The value of each process, by index, in every process."""
+        if self.count == 1:
+            return [value]
+        from accelerate.utils import gather_object
+
+        gathered: list[T] = gather_object([value])
+        return gathered
