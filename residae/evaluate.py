@@ -16,13 +16,16 @@ from residae import metrics
 from residae.baselines import Baseline, compress_within
 from residae.codec.coder import static_bits
 from residae.compare import OURS
-from residae.errors import CodecError, ImageError
-from residae.files import write_file
-from residae.image import Picture, Pixels, open_picture
+from residae.distributed import Processes
+from residae.errors import CodecError, ImageError, OutOfMemoryError, ResidaeError
+from residae.files import InputFile, find_files
+from residae.image import SUFFIXES, Picture, Pixels, open_picture
 from residae.pipeline import Encoding, Pipeline, reference
-from residae.results import Measurement, ResultsFile, Row, as_json, bd_rates, figures, mean_figures, overhead
+from residae.results import Measurement, ResultsFile, Row, bd_rates, figures, mean_figures, overhead
 
-OnSkip = Callable[[Path, ImageError], None]  # a file that cannot be opened, and why
+Pictures = str | Path | Sequence[InputFile]
+OnSkip = Callable[[Path, ResidaeError], None]  # a file that cannot be measured, and why
+MAX_NAME = 40  # characters of a picture's name in the table
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Setting:
 
 def evaluate(
     pipeline: Pipeline,
-    folder: str | Path,
+    pictures: Pictures,
     settings: Sequence[Setting] = (Setting(),),
     baselines: Sequence[Baseline] = (),
     *,
@@ -69,17 +72,17 @@ def evaluate(
     known: ResultsFile | None = None,
     on_skip: OnSkip | None = None,
 ) -> Iterator[Row]:
-    """Measure each picture directly in a folder, in order of name, at each setting.
+    """Measure each picture at each setting.
 
     Args:
         pipeline: Encodes each picture once at each scale, and decodes it at every setting.
-        folder: Of the pictures.
+        pictures: A folder, or files that `picture_files` found.
         settings: What is asked of our codec.
         baselines: Codecs that get at most the bytes of our file.
         color: Whether to measure R, G and B; otherwise every codec codes only luma.
         ssimulacra2: Whether to measure SSIMULACRA 2 as well.
         known: Measurements that need not be made again.
-        on_skip: Called with each file that cannot be opened.
+        on_skip: Called with each file that cannot be opened, or that takes more memory than there is.
 
     Yields:
         For each picture and setting our measurement, then that of each baseline.
@@ -87,11 +90,16 @@ def evaluate(
     Raises:
         ImageError: There is no picture in the folder.
     """
-    for path, picture in open_pictures(folder, on_skip):
-        task = _Task(pipeline, path, picture, color, ssimulacra2)
+    for file, picture in open_pictures(pictures, on_skip):
+        task = _Task(pipeline, file, picture, color, ssimulacra2)
         for setting in settings:
             asked = task.ask(setting)
-            ours = (known and known.find(asked)) or task.measure(asked, setting)
+            try:
+                ours = (known and known.find(asked)) or task.measure(asked, setting)
+            except OutOfMemoryError as error:
+                ours = asked
+                if on_skip:
+                    on_skip(file.path, error)
             row = [ours]
             for baseline in baselines:
                 asked = task.ask_baseline(setting, baseline, ours.bytes)
@@ -108,33 +116,48 @@ def mean_psnr(pipeline: Pipeline, folder: str | Path) -> float:
     return fmean(ours.psnr for ours, *_ in evaluate(pipeline, folder))
 
 
-def picture_files(folder: str | Path) -> list[Path]:
-    """The files directly in a folder, in order of name, whether they are pictures or not."""
-    return sorted(path for path in Path(folder).glob("*") if not path.is_dir())
-
-
-def open_pictures(folder: str | Path, on_skip: OnSkip | None = None) -> Iterator[tuple[Path, Picture]]:
-    """Open the pictures directly in a folder, in order of name. Other files, such as a text about them, are skipped.
+def picture_files(arguments: Iterable[str | Path], on_skip: OnSkip | None = None) -> list[InputFile]:
+    """The picture files that files, folders and patterns stand for, as `residae.files.find_files`.
 
     Args:
-        folder: Of the pictures.
+        arguments: Files, folders and patterns.
+        on_skip: Called with each that stands for no file, or cannot be listed.
+
+    Returns:
+        The files, each of another name.
+    """
+    report = on_skip or (lambda path, error: None)
+    files = find_files(
+        map(Path, arguments), SUFFIXES, lambda path, reason: report(path, ImageError(f"{path}: {reason}"))
+    )
+    if len({file.name for file in files}) == len(files):
+        return files
+    return [InputFile(file.path, file.path.as_posix()) for file in files]  # of several folders
+
+
+def open_pictures(pictures: Pictures, on_skip: OnSkip | None = None) -> Iterator[tuple[InputFile, Picture]]:
+    """Open pictures one at a time.
+
+    Args:
+        pictures: A folder, or files that `picture_files` found.
         on_skip: Called with each file that cannot be opened.
 
     Raises:
         ImageError: There is no picture in the folder.
     """
+    files = picture_files([pictures], on_skip) if isinstance(pictures, (str, Path)) else pictures
     found = False
-    for path in picture_files(folder):
+    for file in files:
         try:
-            picture = open_picture(path)
+            picture = open_picture(file.path)
         except ImageError as error:
             if on_skip:
-                on_skip(path, error)
+                on_skip(file.path, error)
             continue
         found = True
-        yield path, picture
-    if not found:
-        raise ImageError(f"There is no picture in {folder}.")
+        yield file, picture
+    if not found and isinstance(pictures, (str, Path)):
+        raise ImageError(f"There is no picture in {pictures}.")
 
 
 @dataclass
@@ -142,7 +165,7 @@ class _Task:
     """All measurements of one picture, which is encoded once at each scale that they need."""
 
     pipeline: Pipeline
-    path: Path
+    file: InputFile
     picture: Picture
     color: bool
     ssimulacra2: bool
@@ -154,7 +177,7 @@ class _Task:
 
     @cached_property
     def sha256(self) -> str:
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return hashlib.sha256(self.file.path.read_bytes()).hexdigest()
 
     def ask(self, setting: Setting) -> Measurement:
         """The measurement of our codec that is to be made, without its results."""
@@ -169,7 +192,7 @@ class _Task:
     def _ask(self, setting: Setting, codec: str, options: str, max_bytes: int | None) -> Measurement:
         options = ", ".join(filter(None, ("color" if self.color else "luma", options)))
         picture = self.picture
-        common = self.path.stem, self.sha256, picture.width, picture.height, str(setting)
+        common = self.file.name, self.sha256, picture.width, picture.height, str(setting)
         return Measurement(*common, codec, options, max_bytes)
 
     def measure(self, asked: Measurement, setting: Setting) -> Measurement:
@@ -249,48 +272,67 @@ class _Task:
 
 def print_evaluation(
     pipeline: Pipeline,
-    folder: Path,
+    files: Sequence[InputFile],
     settings: Sequence[Setting] = (Setting(),),
     baselines: Sequence[Baseline] = (),
     *,
     color: bool = False,
     ssimulacra2: bool = False,
     results: ResultsFile | None = None,
-    json_path: Path | None = None,
-) -> None:
+    processes: Processes = Processes(),  # noqa: B008
+) -> tuple[list[Row], int]:
     """Evaluate, and print a table: a line for each picture and setting, then the means and the BD-rates.
 
     Args:
         pipeline: As in `evaluate`.
-        folder: As in `evaluate`.
+        files: That `picture_files` found. A file that cannot be measured is reported.
         settings: As in `evaluate`.
         baselines: As in `evaluate`; the table has their PSNR.
         color: As in `evaluate`.
         ssimulacra2: As in `evaluate`.
         results: Gives the measurements that it holds, and gets the others as they are made.
-        json_path: Where to write all results as JSON; see `residae.results.as_json`.
+        processes: Share the files. The first prints the table, with several processes at the end.
+
+    Returns:
+        The rows of all processes in the order of the table, and the number of files that could not be measured.
 
     Raises:
-        ImageError: There is no picture in the folder.
-        ResidaeError: A file cannot be written.
+        ResidaeError: `results` cannot be written.
     """
     columns = ["bytes", "bpp", "PSNR", "SSIM", "MS-SSIM", *(["SSIMULACRA2"] if ssimulacra2 else [])]
     columns += [*(baseline.name for baseline in baselines), "encode", "decode", "coding", "parsing"]
-    names = max(13, *(len(str(setting)) + 2 for setting in settings))
+    longest = max((len(file.name) for file in files), default=0)
+    widths = min(max(11, longest), MAX_NAME) + 1, max(13, *(len(str(setting)) + 2 for setting in settings))
     kind = "color" if color else "luma"
-    print(f"{pipeline.name} on {pipeline.engine.description}; {kind}; PSNR in dB, seconds; coding and parsing in ms")
-    print(f"{'picture':<12}{'setting':<{names}}" + "".join(f"{column:>{_width(column)}}" for column in columns))
-    rows: list[Row] = []
-    total = len(settings) * len(picture_files(folder))
-    with tqdm(total=total, disable=None, bar_format="{percentage:.0f} %|{bar}| {remaining}") as bar:
 
-        def on_skip(path: Path, error: ImageError) -> None:
+    def print_row(row: Row) -> None:
+        name = row[0].picture if len(row[0].picture) < widths[0] else "…" + row[0].picture[2 - widths[0] :]
+        tqdm.write(f"{name:<{widths[0]}}{row[0].setting:<{widths[1]}}" + _cells(columns, figures(row)))
+        sys.stdout.flush()
+
+    if processes.is_first:
+        print(
+            f"{pipeline.name} on {pipeline.engine.description}; {kind}; PSNR in dB, seconds; coding and parsing in ms"
+        )
+        heads = "".join(f"{column:>{_width(column)}}" for column in columns)
+        print(f"{'picture':<{widths[0]}}{'setting':<{widths[1]}}" + heads)
+    share = processes.share(files)
+    failed, rows = 0, []
+    with tqdm(
+        total=len(settings) * len(share),
+        disable=None if processes.is_first else True,
+        bar_format="{percentage:.0f} %|{bar}| {remaining}",
+    ) as bar:
+
+        def on_skip(path: Path, error: ResidaeError) -> None:
+            nonlocal failed
+            failed += 1
             tqdm.write(f"residae: {path} is skipped: {error}", file=sys.stderr)
             bar.update(len(settings))
 
         for row in evaluate(
             pipeline,
-            folder,
+            share,
             settings,
             baselines,
             color=color,
@@ -301,20 +343,24 @@ def print_evaluation(
             if results:
                 results.append(row)
             rows.append(row)
-            ours = row[0]
-            tqdm.write(f"{ours.picture[:11]:<12}{ours.setting:<{names}}" + _cells(columns, figures(row)))
-            sys.stdout.flush()
+            if processes.count == 1:
+                print_row(row)
             bar.update()
-    for index, setting in enumerate(settings):
-        measured = [row for row in rows[index :: len(settings)] if not math.isnan(row[0].psnr)]
-        mean = f"{f'mean of {len(measured)}':<12}{setting!s:<{names}}"
-        print(mean + _cells(columns, mean_figures(measured)))
-        for line in overhead(measured):
-            print(f"  {line}")
-    for codec, (percent, pictures) in bd_rates(rows).items():
-        print(f"BD-rate of {codec} against {OURS}: {percent:+.1f} %, mean of {pictures} pictures")
-    if json_path:
-        write_file(json_path, as_json(rows))
+    gathered = processes.gather((rows, failed))
+    order = {file.name: index for index, file in enumerate(files)}
+    rows = sorted((row for part, _ in gathered for row in part), key=lambda row: order[row[0].picture])
+    if processes.is_first:
+        for row in rows if processes.count > 1 else ():
+            print_row(row)
+        for index, setting in enumerate(settings):
+            measured = [row for row in rows[index :: len(settings)] if not math.isnan(row[0].psnr)]
+            title = f"{f'mean of {len(measured)}':<{widths[0]}}{setting!s:<{widths[1]}}"
+            print(title + _cells(columns, mean_figures(measured)))
+            for line in overhead(measured):
+                print(f"  {line}")
+        for codec, (percent, pictures) in bd_rates(rows).items():
+            print(f"BD-rate of {codec} against {OURS}: {percent:+.1f} %, mean of {pictures} pictures")
+    return rows, sum(count for _, count in gathered)
 
 
 def _cells(columns: Iterable[str], values: Mapping[str, float]) -> str:

@@ -5,14 +5,14 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from residae.compare import OURS, RatePoint, bd_rate
 from residae.errors import ResidaeError
-from residae.files import refuse_to_overwrite, write_file
+from residae.files import check_target, is_standard_output, write_file
 from residae.metrics import bits_per_pixel
 
 
@@ -21,7 +21,7 @@ class Measurement:
     """One picture at one setting by one codec. What was not measured is NaN, or None for whole numbers.
 
     Attributes:
-        picture: Name of the picture's file, without its suffix.
+        picture: Name of the picture's file, as `residae.evaluate.picture_files` gives it.
         sha256: Of the picture's file, in hexadecimal.
         width: In pixels.
         height: In pixels.
@@ -98,16 +98,19 @@ class ResultsFile:
         Raises:
             ResidaeError: It exists and neither is set, it is another kind of file, or it cannot be read or written.
         """
+        if is_standard_output(path):
+            raise ResidaeError("The table is appended to a file that --resume can read: give the name of one.")
         self.path = path
         kept = _read_measurements(path) if resume and path.exists() else []
         if not resume:
-            refuse_to_overwrite(path, force)
+            check_target(path, force)
         write_file(path, _as_tsv(kept, header=True))  # without the line that an interrupted run left incomplete
         self._measurements = {measurement.key: measurement for measurement in kept}
 
     def find(self, wanted: Measurement) -> Measurement | None:
         """The measurement of the same key, if the file has it."""
-        return self._measurements.get(wanted.key)
+        found = self._measurements.get(wanted.key)
+        return found and replace(found, picture=wanted.picture)  # which may have been renamed
 
     def append(self, measurements: Iterable[Measurement]) -> None:
         """Write those that the file does not have.
@@ -218,12 +221,12 @@ def bd_rates(rows: Sequence[Row]) -> dict[str, tuple[float, int]]:
         for measurement in row:
             pictures = curves.setdefault(measurement.codec, {})
             if measurement.bytes:
-                points = pictures.setdefault(measurement.sha256, [])
+                points = pictures.setdefault(measurement.picture, [])
                 points.append(RatePoint(measurement.bits_per_pixel, measurement.psnr))
     ours = curves.pop(OURS, {})
     rates = {}
     for codec, pictures in curves.items():
-        percents = [bd_rate(ours[sha256], points) for sha256, points in pictures.items()]
+        percents = [bd_rate(ours[picture], points) for picture, points in pictures.items()]
         defined = [percent for percent in percents if not math.isnan(percent)]
         if defined:
             rates[codec] = fmean(defined), len(defined)
@@ -250,7 +253,7 @@ def _curve(measurements: Sequence[Measurement]) -> dict[str, Any]:
     """The mean curve of one codec."""
     pictures: dict[str, list[Measurement]] = {}
     for measurement in measurements:
-        pictures.setdefault(measurement.sha256, []).append(measurement)
+        pictures.setdefault(measurement.picture, []).append(measurement)
     complete = [some for some in pictures.values() if not any(math.isnan(m.psnr) for m in some)]
     settings = sorted(zip(*complete, strict=True), key=lambda some: fmean(m.bits_per_pixel for m in some))
     names = {

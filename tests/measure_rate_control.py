@@ -36,9 +36,9 @@ def main() -> None:
     parsed = parser.parse_args()
     pipeline = Pipeline.open(dtype=parsed.dtype)
     pictures = (
-        (path.stem, crop(picture, parsed.crop) if parsed.crop else picture)
-        for path, picture in open_pictures(parsed.folder)
-        if not parsed.names or path.stem in parsed.names
+        (file.path.stem, crop(picture, parsed.crop) if parsed.crop else picture)
+        for file, picture in open_pictures(parsed.folder)
+        if not parsed.names or file.path.stem in parsed.names
     )
     measure = print_path if parsed.path else print_losses
     rows = [row for name, picture in pictures for row in measure(pipeline, name, picture, parsed)]

@@ -25,25 +25,25 @@ def test_evaluate_prints_each_picture_and_the_mean(
     pipeline = Pipeline.open(checkpoint)
     assert title.startswith(f"tiny on {pipeline.engine.description}; luma")
     assert head.split()[:6] == ["picture", "setting", "bytes", "bpp", "PSNR", "SSIM"]
-    (a,), (b,) = evaluate(pipeline, folder)
+    (a,), (b,), (c,) = evaluate(pipeline, folder)
     assert [row.split()[:-4] for row in rows] == [  # less the times
-        ["a", "unquantized", "-", "-", f"{a.psnr:.2f}", f"{a.ssim:.4f}", "-"],
-        ["b", "unquantized", "-", "-", f"{b.psnr:.2f}", f"{b.ssim:.4f}", "-"],
+        ["a.png", "unquantized", "-", "-", f"{a.psnr:.2f}", f"{a.ssim:.4f}", "-"],
+        ["b.png", "unquantized", "-", "-", f"{b.psnr:.2f}", f"{b.ssim:.4f}", "-"],
+        ["more/c.png", "unquantized", "-", "-", f"{c.psnr:.2f}", f"{c.ssim:.4f}", "-"],
         [
             "mean",
             "of",
-            "2",
+            "3",
             "unquantized",
             "-",
             "-",
-            f"{(a.psnr + b.psnr) / 2:.2f}",
-            f"{(a.ssim + b.ssim) / 2:.4f}",
+            f"{(a.psnr + b.psnr + c.psnr) / 3:.2f}",
+            f"{(a.ssim + b.ssim + c.ssim) / 3:.4f}",
             "-",
         ],
     ]
     assert len({len(line) for line in (head, *rows)}) == 1  # columns line up
-    skipped = f"residae: {folder / 'README.md'} is skipped: The file is not a picture"
-    assert [line[: len(skipped)] for line in printed.err.splitlines()] == [skipped]
+    assert printed.err == ""
 
 
 def test_evaluate_takes_the_checkpoint_of_the_environment(
@@ -67,9 +67,13 @@ def test_evaluation_in_a_precision(
     assert f", {dtype}; luma" in capsys.readouterr().out
 
 
-def test_evaluation_of_no_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(folder / "b.png")]) == 1
-    assert capsys.readouterr() == ("", f"residae: There is no folder {folder / 'b.png'}.\n")
+def test_evaluation_of_a_file_that_is_no_picture(
+    checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(folder / "README.md"), "--checkpoint", str(checkpoint)]) == 1
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"residae: {folder / 'README.md'} is skipped: The file is not a picture")
+    assert last == f"residae: There is no picture in {folder / 'README.md'}."
 
 
 def test_missing_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,12 @@
 """The commands that convert files, and fit."""
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from residae.cli import main
 from residae.codec import read_info
 from residae.codec.coder import ideal_bits
 from residae.errors import OutOfMemoryError
-from residae.image import open_picture
+from residae.image import Pixels, open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
 from residae.train import tables
@@ -171,11 +173,9 @@ def test_a_full_disk_leaves_no_partial_file(photograph: Path, monkeypatch: pytes
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the errors of Windows read differently")
 def test_names_that_no_file_can_have(photograph: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert main(["compress", "."]) == 1
-    assert b"residae: .: This is a folder, not a file." in capfdbinary.readouterr().err
     for output in (["-o", str(photograph.with_name("x" * 256))], ["-o", str(photograph.with_name("x" * 256) / "y")]):
         assert main(["compress", str(photograph), *output]) == 1
-        assert main(["compress", str(photograph), str(photograph), *output]) == 1
+        assert main(["compress", str(photograph), str(photograph.with_name("absent.png")), *output]) == 1
         assert capfdbinary.readouterr().err.count(b"File name too long") == 3
 
 
@@ -326,7 +326,7 @@ def test_json_is_written_and_not_replaced_unasked(folder: Path, tmp_path: Path, 
     assert head[7:10] == ["JPEG", "JPEG", "2000"]
     kept = scores.read_text()
     pictures = json.loads(kept)["pictures"]
-    assert [row["name"] for row in pictures] == ["a", "b"]
+    assert [row["name"] for row in pictures] == ["a.png", "b.png", "more/c.png"]
     entry = pictures[0]
     assert {"bytes", "bpp", "PSNR", "SSIM", "encode", "decode", "coding", "parsing"} <= set(entry)
     assert {name: entry[name] for name in ("width", "height", "setting", "quality")} == {
@@ -351,15 +351,15 @@ def test_contexts_of_a_constant_picture_save_nothing(tmp_path: Path, capsys: Cap
 
 def test_means_leave_out_a_picture_that_takes_more_than_the_rate(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     """That picture has 8 x 8 pixels, which is also too small for SSIM."""
-    pictures = Path(shutil.copytree(folder, tmp_path / "pictures"))
+    pictures = Path(shutil.copytree(folder, tmp_path / "pictures", ignore=shutil.ignore_patterns("more")))
     Image.new("L", (8, 8), 99).save(pictures / "aa.png")
     scores = tmp_path / "scores.json"
     assert main(["evaluate", str(pictures), "--quality", "50", "--target-bpp", "0.3", "--json", str(scores)]) == 0
     document = json.loads(scores.read_text(), parse_constant=pytest.fail)
     rows = {(row["name"], "bytes" in row): row for row in document["pictures"]}
-    assert rows.keys() == {("a", True), ("aa", True), ("aa", False), ("b", True)}
-    assert "SSIM" not in rows["aa", True]
-    assert "PSNR" not in rows["aa", False]
+    assert rows.keys() == {("a.png", True), ("aa.png", True), ("aa.png", False), ("b.png", True)}
+    assert "SSIM" not in rows["aa.png", True]
+    assert "PSNR" not in rows["aa.png", False]
     means = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("mean")]
     assert [line[2] for line in means] == ["3", "2"]
     assert float(means[1][6]) <= 0.3
@@ -368,4 +368,265 @@ def test_means_leave_out_a_picture_that_takes_more_than_the_rate(folder: Path, t
 def test_two_inputs_of_one_name_do_not_overwrite_each_other(photograph: Path, tmp_path: Path) -> None:
     twin = Path(shutil.copy(photograph, tmp_path / "photograph.webp"))  # a PNG by its content
     assert main(["compress", str(photograph), str(twin), "--force", "-o", str(tmp_path / "out")]) == 1
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photograph.rae"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [["-o", "OUT"], ["--force"], ["-o", "OUT/../OUT"]])
+def test_results_of_one_name_are_refused_before_any_work(
+    photograph: Path, tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Also where only a link shows that the two are one."""
+    folder = tmp_path / "OUT"
+    folder.mkdir()
+    inputs = [photograph, Path(shutil.copy(photograph, tmp_path / "photograph.jpg"))]
+    if options == ["-o", "OUT"]:
+        (tmp_path / "other").mkdir()
+        inputs = [photograph, Path(shutil.copy(photograph, tmp_path / "other" / "second.png"))]
+        (folder / "second.rae").symlink_to("photograph.rae")
+        options = [*options, "--force"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Pipeline, "open", None)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["compress", *map(str, inputs), *options]) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    errors = capsys.readouterr().err
+    assert f"The result would replace that of {photograph}" in errors
+    assert "Nothing is done" in errors
+
+
+def test_a_result_does_not_replace_another_input(photograph: Path, tmp_path: Path, capsys: Capture) -> None:
+    other = Path(shutil.copy(photograph, tmp_path / "photograph.rae"))  # a PNG by its content
+    assert main(["compress", "--force", str(photograph), str(other)]) == 1
+    assert "which is an input as well" in capsys.readouterr().err
+    assert other.read_bytes() == photograph.read_bytes()
+
+
+def _streams(monkeypatch: pytest.MonkeyPatch, given: bytes) -> io.BytesIO:
+    """Standard input that holds `given`, and standard output, which is returned."""
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, write_through=True))
+    return output
+
+
+def test_standard_input_and_output(photograph: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    assert main(["compress", str(photograph)]) == 0
+    file = photograph.with_suffix(".rae").read_bytes()
+    for arguments in (["-"], ["-", "-o", "-"], [str(photograph), "-o", "-"]):
+        with monkeypatch.context() as context:
+            output = _streams(context, photograph.read_bytes())
+            assert main(["compress", *arguments]) == 0
+            assert output.getvalue() == file  # and nothing else
+    assert "bytes, " in capsys.readouterr().err
+    assert main(["decompress", str(photograph.with_suffix(".rae")), "-o", str(photograph.with_name("back.png"))]) == 0
+    output = _streams(monkeypatch, file)
+    assert main(["decompress", "-"]) == 0
+    assert output.getvalue() == photograph.with_name("back.png").read_bytes()
+    output = _streams(monkeypatch, file)
+    assert main(["info", "-"]) == 0
+    assert output.getvalue().startswith(b"picture     64 x 48, color\n")
+    assert not Path("-").exists()
+
+
+def test_standard_output_takes_one_result(photograph: Path, folder: Path, capsys: Capture) -> None:
+    assert main(["compress", str(photograph), str(folder / "a.png"), "-o", "-"]) == 1
+    assert "Standard output holds one result" in capsys.readouterr().err
+
+
+def test_no_file_is_written_to_a_terminal(photograph: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    output = _streams(monkeypatch, b"")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["compress", str(photograph), "-o", "-"]) == 1
+    assert "Standard output is a terminal" in capsys.readouterr().err
+    assert not output.getvalue()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_a_pipe_of_two_commands(fitted: Path, photograph: Path) -> None:
+    """Through the names that the system gives to the streams."""
+    residae = f"{sys.executable} -m residae"
+    back = photograph.with_name("back.png")
+    command = f"{residae} compress /dev/stdin -o /dev/stdout < {photograph} | {residae} decompress - > {back}"
+    subprocess.run(command, cwd=ROOT, shell=True, check=True, capture_output=True)
+    assert open_picture(back).pixels.shape == (48, 64, 3)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_force_replaces_neither_links_nor_fifos(photograph: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "real.rae").write_text("old")
+    (tmp_path / "real.rae").chmod(0o600)
+    (tmp_path / "link.rae").symlink_to("real.rae")
+    assert main(["compress", str(photograph), "-o", str(tmp_path / "link.rae"), "--force"]) == 0
+    assert (tmp_path / "link.rae").is_symlink()
+    assert read_info((tmp_path / "real.rae").read_bytes()).width == 64
+    assert (tmp_path / "real.rae").stat().st_mode & 0o777 == 0o600
+    os.mkfifo(tmp_path / "fifo")
+    assert main(["compress", str(photograph), "-o", str(tmp_path / "fifo"), "--force"]) == 1
+    assert "no program reads from it" in capsys.readouterr().err
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    assert main(["compress", str(photograph), "-o", str(tmp_path / "fifo")]) == 0
+    assert read_info(os.read(reader, 2**16)).width == 64
+    os.close(reader)
+    assert (tmp_path / "fifo").is_fifo()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are shorter on Windows")
+def test_the_longest_name(photograph: Path) -> None:
+    picture = photograph.rename(photograph.with_name("x" * 251 + ".png"))
+    assert main(["compress", str(picture)]) == 0
+    assert picture.with_suffix(".rae").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("x", "PNG"), ("x.PNG", "PNG"), ("x.jpg", "JPEG"), ("x.webp", "WEBP"), ("x.tif", "TIFF"), ("x.bmp", "BMP")],
+)
+def test_a_picture_is_written_as_its_name_says(photograph: Path, name: str, format: str) -> None:
+    assert main(["compress", str(photograph)]) == 0
+    file = str(photograph.with_suffix(".rae"))
+    assert main(["decompress", file]) == 0 or main(["decompress", file, "--force"]) == 0
+    assert main(["decompress", file, "-o", str(photograph.with_name(name))]) == 0
+    with Image.open(photograph.with_name(name)) as image:
+        assert image.format == format
+    error = open_picture(photograph.with_name(name)).pixels.astype(int) - open_picture(photograph).pixels
+    assert abs(error).max() <= (0 if format != "JPEG" else 16)
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_a_name_of_another_format_is_refused(photograph: Path, command: str, capsys: Capture) -> None:
+    assert main(["compress", str(photograph)]) == 0
+    output = photograph.with_name("x.jpg" if command == "compress" else "x.xyz")
+    assert main([command, str(photograph.with_suffix(".rae")), "-o", str(output)]) == 1
+    assert f"but not {output.suffix}." in capsys.readouterr().err
+    assert not output.exists()
+
+
+@pytest.fixture
+def many(smooth: Callable[[int, int, int], Pixels], tmp_path: Path) -> Path:
+    """A folder of five pictures, one in a folder within, and of files that are none; one picture is damaged."""
+    folder = tmp_path / "many"
+    for number, name in enumerate(("a.png", "b.png", "c.png", "d.PNG", "in/e.png")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(write_png(smooth(20, 20 + number, number)))
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:60])
+    (folder / "notes.txt").write_text("Five pictures.")
+    return folder
+
+
+def test_a_folder_is_converted(many: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["compress", str(many), "-o", str(tmp_path / "out")]) == 1  # one is damaged
+    printed = capsys.readouterr()
+    assert "b.png: " in printed.err
+    assert "notes.txt" not in printed.err
+    written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.rae"))
+    assert written == ["a.rae", "c.rae", "d.rae", "in/e.rae"]
+    head, sums = printed.out.splitlines()[-2:]
+    assert head.split() == ["done", "skipped", "failed", "pixels", ".rae", "bytes", "bits", "per", "pixel"]
+    pixels = 20 * (20 + 22 + 23 + 24)
+    size = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*.rae"))
+    assert sums.split() == ["4", "0", "1", f"{pixels:,}", f"{size:,}", f"{8 * size / pixels:.4f}"]
+    assert main(["decompress", str(tmp_path / "out"), "-o", str(tmp_path / "back")]) == 0
+    assert open_picture(tmp_path / "back" / "in" / "e.png").pixels.shape == (20, 24, 3)
+
+
+def test_a_pattern_is_converted(many: Path, tmp_path: Path) -> None:
+    assert main(["compress", str(many / "**" / "[ce].png"), "-o", str(tmp_path / "out")]) == 0
+    written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.rae"))
+    assert written == ["c.rae", "in/e.rae"]
+    assert main(["compress", str(many / "*.gif")]) == 1
+
+
+def test_a_stopped_run_goes_on(many: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is done again, and no part of a file is left."""
+    (many / "b.png").unlink()
+    out, encode, count = tmp_path / "out", Pipeline.encode_and_write, 0
+
+    def stop(*args: object, **kwargs: object) -> object:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr(Pipeline, "encode_and_write", stop)
+    assert main(["compress", str(many), "-o", str(out)]) == 130
+    first = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert [path.name for path in first] == ["a.rae", "c.rae"] or [path.name for path in first] == ["c.rae", "a.rae"]
+    capsys.readouterr()
+    assert main(["compress", str(many), "-o", str(out), "--skip-existing"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["2", "2", "0"]
+    assert count == 5
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+    monkeypatch.setattr(Pipeline, "open", None)  # nothing is left to do
+    assert main(["compress", str(many), "-o", str(out), "--skip-existing"]) == 0
+
+
+def test_force_and_skipping_exclude_each_other(many: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["compress", str(many), "--force", "--skip-existing"])
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_device_and_precision_are_taken(
+    command: str, photograph: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert main(["compress", str(photograph)]) == 0
+    asked = []
+    opened = Pipeline.open.__func__
+    monkeypatch.setattr(Pipeline, "open", lambda *arguments: asked.append(arguments) or opened(Pipeline, *arguments))
+    file = photograph if command == "compress" else photograph.with_suffix(".rae")
+    assert main([command, str(file), "--force", "--dtype", "float32", "--device", "cpu"]) in (0, 1)
+    assert asked == [(None, "cpu", "float32")]
+
+
+def test_two_pictures_of_one_stem_are_kept_apart(photograph: Path, tmp_path: Path) -> None:
+    """And two of one content."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    shutil.copy(photograph, pictures / "a.png")
+    Image.open(photograph).save(pictures / "a.jpg")
+    shutil.copy(photograph, pictures / "b.png")
+    scores = tmp_path / "scores.json"
+    assert main(["evaluate", str(pictures), "--quality", "50,80", "--json", str(scores)]) == 0
+    document = json.loads(scores.read_text())
+    assert [*document["inputs"]] == ["a.jpg", "a.png", "b.png"]
+    assert [row["name"] for row in document["pictures"]] == ["a.jpg", "a.jpg", "a.png", "a.png", "b.png", "b.png"]
+    assert len(document["results"]["psnr"]) == 2
+
+
+def test_json_on_standard_output(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    output = _streams(monkeypatch, b"")
+    assert main(["evaluate", str(folder / "a.png"), "--quality", "50", "--json", "-"]) == 0
+    assert json.loads(output.getvalue())["pictures"][0]["name"] == "a.png"
+    assert "mean of 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["folder", "file/below.json", "x" * 256, "results.tsv", "exists.json"])
+def test_the_targets_of_an_evaluation_are_checked_before_any_work(
+    target: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(Pipeline, "open", None)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "exists.json").write_text("mine")
+    tsv = ["--tsv", str(tmp_path / "results.tsv")]
+    assert main(["evaluate", str(folder), "--json", str(tmp_path / target), *tsv]) == 1
+    assert "residae: " in capsys.readouterr().err
+    assert (tmp_path / "exists.json").read_text() == "mine"
+
+
+def test_an_evaluation_goes_on_after_a_damaged_picture(many: Path, capsys: Capture) -> None:
+    assert main(["evaluate", str(many), str(many / "*.gif")]) == 1
+    printed = capsys.readouterr()
+    assert "b.png is skipped: " in printed.err
+    assert "*.gif: No file has such a name." in printed.err
+    assert "mean of 4" in printed.out
+
+
+def test_pictures_of_one_name_in_two_folders(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shutil.copy(folder / "a.png", tmp_path / name)
+    assert main(["evaluate", str(tmp_path / "one"), str(tmp_path / "two")]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split()[0][-9:] for row in rows[:2]] == ["one/a.png", "two/a.png"]

@@ -20,7 +20,7 @@ from residae.cli import main
 from residae.codec import Tables
 from residae.compare import OURS, RatePoint, bd_rate
 from residae.errors import ImageError, ResidaeError
-from residae.evaluate import Setting, evaluate, mean_psnr, open_pictures, print_evaluation
+from residae.evaluate import Setting, evaluate, mean_psnr, open_pictures, picture_files, print_evaluation
 from residae.image import Pixels, open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
@@ -28,6 +28,13 @@ from residae.results import COLUMNS, Measurement, ResultsFile, Row, as_json, bd_
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The common folder, without the folder in it."""
+    copy = tmp_path_factory.mktemp("folder") / "pictures"
+    return Path(shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("more")))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +58,7 @@ def test_unquantized_latents(pipeline: Pipeline, folder: Path) -> None:
     reports = [pipeline.reconstruct(open_picture(folder / name), color=False) for name in ("a.png", "b.png")]
     assert all(len(row) == 1 for row in rows)
     (a,), (b,) = rows
-    assert [(m.picture, m.width, m.height) for m in (a, b)] == [("a", 52, 40), ("b", 64, 48)]
+    assert [(m.picture, m.width, m.height) for m in (a, b)] == [("a.png", 52, 40), ("b.png", 64, 48)]
     assert [(m.psnr, m.ssim) for m in (a, b)] == [(report.psnr, report.ssim) for report in reports]
     assert a.sha256 == hashlib.sha256((folder / "a.png").read_bytes()).hexdigest()
     assert all(m.encode_seconds > 0 and m.decode_seconds > 0 for m in (a, b))
@@ -64,7 +71,7 @@ def test_files(large_files: Checkpoint, folder: Path) -> None:
     settings = [Setting(quality=100), Setting(quality=10), Setting(bits_per_pixel=0.3, scale=1)]
     rows = list(evaluate(pipeline, folder, settings, [CODECS["JPEG"]]))
     assert [(row[0].picture, row[0].setting) for row in rows] == [
-        (name, setting) for name in "ab" for setting in ("quality 100", "quality 10", "0.3 bpp, scale 1")
+        (name, setting) for name in ("a.png", "b.png") for setting in ("quality 100", "quality 10", "0.3 bpp, scale 1")
     ]
     picture = open_picture(folder / "a.png")
     sizes = []
@@ -108,7 +115,7 @@ def test_baselines_get_the_bytes_of_our_file(large_files: Checkpoint, photograph
 def test_color_is_measured_over_r_g_and_b(pipeline: Pipeline, folder: Path) -> None:
     gray, colored = (row[0] for row in evaluate(pipeline, folder, [Setting(quality=50)], color=True))
     for measured in (gray, colored):
-        report = pipeline.reconstruct(open_picture(folder / f"{measured.picture}.png"), color=True, quality=50)
+        report = pipeline.reconstruct(open_picture(folder / measured.picture), color=True, quality=50)
         assert report.original.ndim == 3
         assert (measured.psnr, measured.ssim) == (report.psnr, report.ssim)
         assert report.compressed
@@ -179,16 +186,18 @@ def test_ssimulacra2_where_asked(pipeline: Pipeline, photographs: Path) -> None:
 
 
 def test_pictures_come_one_at_a_time_with_their_paths(folder: Path, tmp_path: Path) -> None:
-    copied = shutil.copytree(folder, tmp_path / "copied")
+    copied = Path(shutil.copytree(folder, tmp_path / "copied"))
+    (copied / "in").mkdir()
+    shutil.copy(folder / "a.png", copied / "in")
     (copied / "nothing.png").symlink_to("nowhere.png")
     skipped: list[str] = []
     pictures = list(open_pictures(str(copied), lambda path, error: skipped.append(f"{path.name}: {error}")))
-    assert [(path, picture.width, picture.height) for path, picture in pictures] == [
-        (copied / "a.png", 52, 40),
-        (copied / "b.png", 64, 48),
+    assert [(file.path, file.name, picture.width, picture.height) for file, picture in pictures] == [
+        (copied / "a.png", "a.png", 52, 40),
+        (copied / "b.png", "b.png", 64, 48),
+        (copied / "in" / "a.png", "in/a.png", 52, 40),
     ]
-    text, link = skipped
-    assert text.startswith("README.md: The file is not a picture")
+    (link,) = skipped
     assert link.startswith("nothing.png: ")
 
 
@@ -264,7 +273,7 @@ def test_other_conditions_are_measured_anew(pipeline: Pipeline, photographs: Pat
     shutil.copy(photographs / "0.png", copied / "1.png")
     (zero,), (one,) = evaluate(pipeline, copied, known=tsv)
     original = {m.picture: m for (m,) in evaluate(pipeline, photographs)}
-    assert (zero.psnr, one.psnr) == (original["1"].psnr, original["0"].psnr)
+    assert (zero.psnr, one.psnr) == (original["1.png"].psnr, original["0.png"].psnr)
 
 
 def test_a_table_is_not_replaced_unasked(tmp_path: Path) -> None:
@@ -391,7 +400,7 @@ def test_scale_and_steps_on_the_command_line(checkpoint: Path, folder: Path, cap
         ("--scale 1 --quality 70 --refine 1", "quality 70, scale 1, 1 steps"),
     ):
         assert main([*common, *options.split()]) == 0
-        assert f"a           {setting}  " in capsys.readouterr().out
+        assert f"a.png       {setting}  " in capsys.readouterr().out
 
 
 def test_ssimulacra2_that_is_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -401,6 +410,8 @@ def test_ssimulacra2_that_is_not_installed(folder: Path, monkeypatch: pytest.Mon
 
 
 def test_columns_line_up(pipeline: Pipeline, folder: Path, capsys: Capture) -> None:
-    print_evaluation(pipeline, folder, [Setting(bits_per_pixel=0.1234567)], [CODECS["AVIF"].at_effort(8)])
+    print_evaluation(
+        pipeline, picture_files([folder]), [Setting(bits_per_pixel=0.1234567)], [CODECS["AVIF"].at_effort(8)]
+    )
     lines = capsys.readouterr().out.splitlines()[1:5]
     assert len({len(line) for line in lines}) == 1

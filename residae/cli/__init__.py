@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Terminated by SIGTERM or SIGINT, it leaves no partial file behind.
+    """Run one command. Ended by Ctrl-C, SIGTERM or a terminal that closes, it leaves no partial file behind.
 
     Args:
         arguments: The command and its arguments; those of the process if None.
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, else as in `residae.cli.exit_codes`.
 
     Raises:
-        SystemExit: With code 2 for arguments that do not parse, with 0 after `--help`, or on SIGTERM.
+        SystemExit: With code 2 for arguments that do not parse, with 0 after `--help`, or on SIGTERM and SIGHUP.
     """
     malloc.tune_malloc()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -63,7 +63,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         group.add_commands(commands)
     parsed = parser.parse_args(arguments)
     try:
-        with _exit_on_sigterm():
+        with _exit_on_signals():
             code: int | None = parsed.command(parsed)
             return code or 0
     except ResidaeError as error:
@@ -74,10 +74,15 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 @contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit, so that every `finally` runs."""
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(SIGNALED + number))
+def _exit_on_signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into SystemExit, so that every `finally` runs. SIGHUP stays ignored under nohup."""
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.getsignal(number) for number in numbers}
+    caught = [number for number in numbers if before[number] != signal.SIG_IGN]
+    for number in caught:
+        signal.signal(number, lambda number, _: sys.exit(SIGNALED + number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number in caught:
+            signal.signal(number, before[number] or signal.SIG_DFL)

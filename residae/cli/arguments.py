@@ -1,10 +1,17 @@
 """Arguments that several commands share, and types of arguments."""
 
 import argparse
-from collections.abc import Callable
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from residae.distributed import Processes
+from residae.errors import ResidaeError
+from residae.files import is_standard_output
 from residae.geometry import MAX_SCALE, MIN_SCALE
 
 if TYPE_CHECKING:
@@ -29,17 +36,41 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=choices, help="default: the fastest without visible loss")
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add `--device`, where the network runs."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU where there is one")
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add `--json FILE` and `--force`."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 
 
-def open_pipeline(parsed: argparse.Namespace, dtype: str | None = None) -> "Pipeline":
-    """The pipeline of the checkpoint that was named, or of the default one."""
+def open_pipeline(parsed: argparse.Namespace, processes: Processes) -> "Pipeline":
+    """The pipeline of `--checkpoint` in `--dtype` on the device of this process; the first process opens it first."""
     from residae.pipeline import Pipeline  # imports torch
 
-    return Pipeline.open(parsed.checkpoint, dtype=dtype)
+    return processes.first_alone(lambda: Pipeline.open(parsed.checkpoint, processes.device, parsed.dtype))
+
+
+def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
+    """Refuse a file whose name has the suffix of another format. Other targets, such as /dev/null, have no format.
+
+    Raises:
+        ResidaeError: It has.
+    """
+    is_file = True
+    with suppress(OSError):  # no file can have this name, as writing it will say
+        is_file = path.is_file() or not path.exists()
+    if is_file and path.suffix.lower() not in ("", *suffixes):
+        raise ResidaeError(f"{path}: a result can be named {', '.join(suffixes)}, but not {path.suffix}.")
+
+
+def text_beside(outputs: Iterable[Path | None]) -> AbstractContextManager[object]:
+    """Print text on standard error while one of the outputs is standard output."""
+    is_taken = any(is_standard_output(path) for path in outputs if path)
+    return redirect_stdout(sys.stderr) if is_taken else nullcontext()
 
 
 def quality(text: str) -> float:
@@ -58,6 +89,32 @@ def scale(text: str) -> "Scale":
     if not MIN_SCALE <= value <= MAX_SCALE:
         raise argparse.ArgumentTypeError(f"a scale is auto, or {MIN_SCALE:g} to {MAX_SCALE:g}, not {text}")
     return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = number(float, text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"a share is 0 to 1, not {text}")
+    return value
+
+
+def gain(text: str) -> tuple[int, float]:
+    """A channel, from 1, and its factor, from `N=G`."""
+    channel, _, factor = text.partition("=")
+    value = number(float, factor)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{factor} is not a factor")
+    return int(positive(int)(channel)), value
+
+
+def crop(text: str) -> tuple[int, int, int, int]:
+    """(left, top, width, height) from `WxH+X+Y`, in pixels."""
+    found = re.fullmatch(r"(\d+)x(\d+)\+(\d+)\+(\d+)", text, re.ASCII)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WxH+X+Y, such as 640x480+100+0")
+    width, height, left, top = map(int, found.groups())
+    return left, top, width, height
 
 
 def positive(kind: Callable[[str], float]) -> Callable[[str], float]:

@@ -3,11 +3,19 @@
 import argparse
 import importlib.util
 import json
+import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from residae.cli import arguments
-from residae.errors import ResidaeError
-from residae.files import refuse_to_overwrite, write_file
+from residae.cli.exit_codes import BAD_INPUT
+from residae.distributed import Processes
+from residae.errors import ImageError, ResidaeError
+from residae.files import InputFile, check_target, write_file
+
+if TYPE_CHECKING:
+    from residae.results import ResultsFile
 
 
 def add_commands(commands: "arguments.Commands") -> None:
@@ -17,7 +25,13 @@ def add_commands(commands: "arguments.Commands") -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "inputs",
+        type=Path,
+        nargs="+",
+        metavar="IN",
+        help="pictures, folders with all that is below them, or patterns in quotes such as 'pictures/**/*.png'",
+    )
     parser.add_argument(
         "--quality",
         type=arguments.comma_separated(arguments.quality),
@@ -57,11 +71,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="continue --tsv FILE: measure only what it does not hold")
     arguments.add_json(parser)
     arguments.add_dtype(parser)
+    arguments.add_device(parser)
     arguments.add_checkpoint(parser)
     parser.set_defaults(command=_evaluate, refuse=parser.error)
 
 
-def _evaluate(parsed: argparse.Namespace) -> None:
+def _evaluate(parsed: argparse.Namespace) -> int:
     if parsed.against and not parsed.quality and not parsed.target_bpp:
         parsed.refuse("baselines are measured at the bytes of our files: give --quality or --target-bpp")
     if parsed.scale == "auto" and (parsed.quality or not parsed.target_bpp):
@@ -74,31 +89,51 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         raise ResidaeError(
             "SSIMULACRA 2 needs a package of its own: install residae with its extra, as residae[measure]."
         )
-    if not parsed.folder.is_dir():
-        raise ResidaeError(f"There is no folder {parsed.folder}.")
-    if parsed.json:
-        refuse_to_overwrite(parsed.json, parsed.force)
-    from residae.evaluate import Setting, print_evaluation
-    from residae.results import ResultsFile
+    from residae.evaluate import Setting, picture_files, print_evaluation
+    from residae.results import ResultsFile, as_json
 
     scale = None if parsed.scale == "auto" else parsed.scale
     settings = [Setting(quality=quality, scale=scale, steps=parsed.refine) for quality in parsed.quality]
     settings += [Setting(bits_per_pixel=rate, scale=scale, steps=parsed.refine) for rate in parsed.target_bpp]
-    results = ResultsFile(parsed.tsv, parsed.resume, parsed.force) if parsed.tsv else None
-    print_evaluation(
-        arguments.open_pipeline(parsed, parsed.dtype),
-        parsed.folder,
-        settings or [Setting(scale=scale)],
-        parsed.against,
-        color=parsed.color,
-        ssimulacra2=parsed.ssimulacra2,
-        results=results,
-        json_path=parsed.json,
-    )
+    absent: list[ResidaeError] = []
+    nothing = ImageError(f"There is no picture in {', '.join(map(str, parsed.inputs))}.")
+
+    def prepare() -> "tuple[list[InputFile], ResultsFile | None]":
+        if parsed.json:
+            if parsed.tsv and os.path.realpath(parsed.json) == os.path.realpath(parsed.tsv):
+                raise ResidaeError("--json and --tsv name one file: give each its own.")
+            check_target(parsed.json, parsed.force)
+        files = picture_files(parsed.inputs, lambda _, error: absent.append(error))
+        if not files:
+            raise nothing
+        for error in absent:
+            print(f"residae: {error}", file=sys.stderr)
+        return files, ResultsFile(parsed.tsv, parsed.resume, parsed.force) if parsed.tsv else None
+
+    processes = Processes.join(parsed.device)
+    files, results = processes.from_first(prepare)
+    with arguments.text_beside([parsed.json]):
+        rows, failed = print_evaluation(
+            arguments.open_pipeline(parsed, processes),
+            files,
+            settings or [Setting(scale=scale)],
+            parsed.against,
+            color=parsed.color,
+            ssimulacra2=parsed.ssimulacra2,
+            results=results,
+            processes=processes,
+        )
+    if not processes.is_first:
+        return 0
+    if not rows:
+        raise nothing
+    if parsed.json:
+        write_file(parsed.json, as_json(rows))
+    return BAD_INPUT if failed or absent else 0
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU where there is one")
+    arguments.add_device(parser)
     arguments.add_dtype(parser)
     parser.add_argument(
         "--sizes",
@@ -122,10 +157,11 @@ def _bench(parsed: argparse.Namespace) -> None:
     if parsed.against and (parsed.sizes or parsed.dtype or parsed.device == "cuda"):
         parsed.refuse("--against compares all precisions on the CPU at one size: leave out --device, --dtype, --sizes")
     if parsed.json:
-        refuse_to_overwrite(parsed.json, parsed.force)
-    if parsed.against:
-        figures = print_comparison(parsed.against)
-    else:
-        figures = print_bench(parsed.device, parsed.sizes or SIZES, parsed.dtype)
+        check_target(parsed.json, parsed.force)
+    with arguments.text_beside([parsed.json]):
+        if parsed.against:
+            figures = print_comparison(parsed.against)
+        else:
+            figures = print_bench(parsed.device, parsed.sizes or SIZES, parsed.dtype)
     if parsed.json:
         write_file(parsed.json, json.dumps(figures).encode())

@@ -1,0 +1,104 @@
+"""What compress, reconstruct and compare share: opening a picture, and encoding it as their options say."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from residae.cli import arguments
+from residae.files import read_file
+
+if TYPE_CHECKING:
+    from argparse import _MutuallyExclusiveGroup
+
+    from residae.codec import Compressed
+    from residae.image import Picture
+    from residae.image.process import DecoderProcess
+    from residae.pipeline import Encoding, Pipeline
+    from residae.progress import Progress
+
+DEFAULT_QUALITY = 80.0
+
+
+def add_encoding(parser: argparse.ArgumentParser) -> "_MutuallyExclusiveGroup":
+    """Add the options of a picture and its encoding, and return the group of those that choose the size of the file."""
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument("--quality", type=arguments.quality, default=DEFAULT_QUALITY, help="0 to 100 (default: 80)")
+    rate.add_argument(
+        "--target-bpp", type=arguments.positive(float), metavar="B", help="the best within so many bits per pixel"
+    )
+    rate.add_argument("--max-bytes", type=arguments.positive(int), metavar="N", help="the best within so many bytes")
+    parser.add_argument(
+        "--scale",
+        type=arguments.scale,
+        metavar="S",
+        help="factor, 0.5 to 4, by which the picture is resampled before it is encoded; or auto, with a limit on the "
+        "size: the factor that keeps most within it (default: auto with --target-bpp or --max-bytes, else 1)",
+    )
+    parser.add_argument(
+        "--refine",
+        type=arguments.positive(int),
+        default=0,
+        metavar="STEPS",
+        help="optimize the file for the picture in so many steps, 20 for most of the gain; a step takes as long as two "
+        "to three decodes (default: none)",
+    )
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--gray", dest="color", action="store_false", default=None, help="keep only luma")
+    mode.add_argument("--color", action="store_true", default=None, help="(default: as the picture is)")
+    parser.add_argument(
+        "--crop", type=arguments.crop, metavar="WxH+X+Y", help="use only W x H pixels, from column X and row Y on"
+    )
+    return rate
+
+
+def check_scale(parsed: argparse.Namespace) -> None:
+    """Exit with the usage where a scale is to be chosen by a size that was not given."""
+    if parsed.scale == "auto" and parsed.target_bpp is None and parsed.max_bytes is None:
+        parsed.refuse("--scale auto goes by the size of the file: give --target-bpp or --max-bytes")
+
+
+def open_picture(decoder: "DecoderProcess", path: Path, crop: tuple[int, int, int, int] | None = None) -> "Picture":
+    """Open a picture file, or standard input, and cut it to (left, top, width, height)."""
+    from residae import image
+
+    picture = decoder.open_picture(read_file(path, image.MAX_FILE_BYTES + 1))
+    return image.crop(picture, *crop) if crop else picture
+
+
+def print_notices(path: Path, picture: "Picture") -> None:
+    """Print on standard error what is said about a picture."""
+    from tqdm import tqdm
+
+    for notice in picture.notices:
+        tqdm.write(f"{path}: {notice}", file=sys.stderr)
+
+
+def keeps_color(parsed: argparse.Namespace, picture: "Picture") -> bool:
+    """Whether chroma is encoded: as was asked, else as the picture has it."""
+    return picture.color if parsed.color is None else bool(parsed.color)
+
+
+def encode(
+    pipeline: "Pipeline", picture: "Picture", parsed: argparse.Namespace, progress: "Progress | None"
+) -> "tuple[Encoding, Compressed]":
+    """Encode a picture and make its file, as the options of `add_encoding` say."""
+    return pipeline.encode_and_write(
+        picture,
+        keeps_color(parsed, picture),
+        parsed.quality,
+        parsed.scale,
+        parsed.target_bpp,
+        parsed.max_bytes,
+        progress,
+        parsed.refine,
+    )
+
+
+def describe(encoding: "Encoding", compressed: "Compressed") -> str:
+    """Size, rate and settings of a file, in words."""
+    from residae.metrics import bits_per_pixel
+
+    size = len(compressed.data)
+    rate = bits_per_pixel(size, encoding.width, encoding.height)
+    return f"{size:,} bytes, {rate:.3f} bits per pixel, quality {compressed.quality:g}, scale {encoding.scale:g}"

@@ -1,0 +1,134 @@
+"""Two processes share the files of a command, as `accelerate launch` starts them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from service import ROOT
+
+from residae.cli import main
+from residae.distributed import Processes
+from residae.image import Pixels, write_png
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(sys.platform == "win32", reason="PyTorch for Windows has no libuv for torch.distributed.run"),
+]
+
+KILLED = """
+import os, signal, sys
+from residae.cli import main
+from residae.pipeline import Pipeline
+
+encode, started = Pipeline.encode_and_write, []
+
+def encode_or_die(*arguments):
+    started.append(1)
+    if os.environ["RANK"] == "1" and len(started) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return encode(*arguments)
+
+Pipeline.encode_and_write = encode_or_die
+sys.exit(main(sys.argv[1:]))
+"""
+
+BOTH = """
+import sys
+from residae.cli import main
+
+split = sys.argv.index("evaluate")
+codes = main(sys.argv[1:split]), main(sys.argv[split:])
+print("codes", *codes)
+"""
+
+
+def _launch(program: str, arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "program.py").write_text(program)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "--"]
+    return subprocess.run(
+        [*launch, str(folder / "program.py"), *arguments],
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_of_two_processes_goes_on_after_a_kill(
+    checkpoint: Path,
+    smooth: Callable[[int, int, int], Pixels],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What was written before is whole and stays; the end is that of one process, with one table and one code."""
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    (pictures / "in").mkdir(parents=True)
+    for number in range(7):
+        (pictures / ("in" if number % 2 else ".") / f"{number}.png").write_bytes(
+            write_png(smooth(20, 20 + number, number))
+        )
+    damaged = pictures / "6.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    assert main(["compress", str(pictures), "-o", str(tmp_path / "expected")]) == 1
+    expected = _files(tmp_path / "expected")
+    assert len(expected) == 6
+
+    killed = _launch(KILLED, ["compress", str(pictures), "-o", str(out)], tmp_path)
+    assert killed.returncode != 0
+    first = _files(out)
+    assert 0 < len(first) < 6
+    assert first.items() < expected.items()
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.rae")}
+
+    capsys.readouterr()
+    assert main(["evaluate", str(pictures), "--quality", "50,90", "--json", str(tmp_path / "one.json")]) == 1
+    one = json.loads((tmp_path / "one.json").read_text())
+    files = ["--json", str(tmp_path / "two.json"), "--tsv", str(tmp_path / "two.tsv")]
+    evaluate = ["evaluate", str(pictures), "--quality", "50,90", *files]
+    done = _launch(BOTH, ["compress", str(pictures), "-o", str(out), "--skip-existing", *evaluate], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert _files(out) == expected
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    lines = done.stdout.splitlines()
+    assert sorted(line for line in lines if line.startswith("codes")) == ["codes 0 0", "codes 1 1"]
+    sums = [lines[i + 1].split() for i, line in enumerate(lines) if line.split()[:3] == ["done", "skipped", "failed"]]
+    assert [row[:3] for row in sums] == [[str(6 - len(first)), str(len(first)), "1"]]
+    assert done.stderr.count("6.png: ") == 1
+
+    two = json.loads((tmp_path / "two.json").read_text())
+    assert [_lasting(row) for row in two["pictures"]] == [_lasting(row) for row in one["pictures"]]
+    assert two["inputs"] == one["inputs"]
+    assert len([line for line in lines if line.startswith("mean of 6")]) == 2
+    assert len((tmp_path / "two.tsv").read_text().splitlines()) == 1 + 2 * 6
+
+
+def _lasting(row: dict[str, object]) -> dict[str, object]:
+    """A row without its times."""
+    return {name: value for name, value in row.items() if name not in ("encode", "decode", "coding", "parsing")}
+
+
+def test_a_process_that_is_alone() -> None:
+    alone = Processes.join("cpu")
+    assert (alone.is_first, alone.device) == (True, "cpu")
+    assert alone.share([1, 2, 3]) == [1, 2, 3]
+    assert alone.gather("x") == ["x"]
+    assert alone.first_alone(lambda: "x") == alone.from_first(lambda: "x") == "x"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_shares_are_even_and_whole(count: int) -> None:
+    items = [*range(7)]
+    shares = [Processes(index, count).share(items) for index in range(count)]
+    assert sorted(item for share in shares for item in share) == items
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
