@@ -28,6 +28,7 @@ CONES_TO_LINEAR_SRGB = np.array(
     ]
 )
 
+MOSAIC_COLUMNS, MOSAIC_GAP = 4, 8  # tiles in a row, and pixels between them
 BLOCK = 8  # pixels; an error within so many pixels of an edge counts as on it
 
 REGIONS: dict[str, tuple[int | slice, int | slice]] = {  # row and column of a 3 x 3 grid
@@ -177,6 +178,18 @@ def latent_tiles(z: Floats, scale: float | None = None) -> list[Picture]:
     deviation = z - z.mean((1, 2), dtype=np.float64, keepdims=True)
     scale = scale or 3 * float(deviation.std((1, 2)).max()) or 1.0  # constant channels have no deviation
     return [_enlarge(_diverge(channel / scale), 128, 512) for channel in deviation]
+
+
+def mosaic(tiles: list[Picture]) -> Picture:
+    """Tiles of one size in rows, four in each, with gaps of white."""
+    height, width = (side + MOSAIC_GAP for side in tiles[0].shape[:2])
+    columns = min(MOSAIC_COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    picture = np.full((rows * height - MOSAIC_GAP, columns * width - MOSAIC_GAP, 3), 255, np.uint8)
+    for index, tile in enumerate(tiles):
+        top, left = index // columns * height, index % columns * width
+        picture[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    return picture
 
 
 def latent_channel(z_c: Floats) -> Picture:

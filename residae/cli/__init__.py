@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from residae import malloc
-from residae.cli import files, make, measure, serve
+from residae.cli import explore, files, make, measure, serve
 from residae.cli.exit_codes import BAD_INPUT, PIPE_CLOSED, SIGNALED, exit_code
 from residae.errors import ResidaeError
 
@@ -59,7 +59,7 @@ def _flush() -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="residae", description="A pipeline for one residual autoencoder.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (files, measure, make, serve):
+    for group in (files, explore, measure, make, serve):
         group.add_commands(commands)
     parsed = parser.parse_args(arguments)
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from residae.cli import arguments
+from residae.errors import ImageError
 from residae.files import read_file
 
 if TYPE_CHECKING:
@@ -59,11 +60,23 @@ def check_scale(parsed: argparse.Namespace) -> None:
 
 
 def open_picture(decoder: "DecoderProcess", path: Path, crop: tuple[int, int, int, int] | None = None) -> "Picture":
-    """Open a picture file, or standard input, and cut it to (left, top, width, height)."""
+    """Open a picture file, or standard input, and cut it to (left, top, width, height).
+
+    Raises:
+        ImageError: The picture cannot be opened, or does not contain the part.
+    """
     from residae import image
 
     picture = decoder.open_picture(read_file(path, image.MAX_FILE_BYTES + 1))
-    return image.crop(picture, *crop) if crop else picture
+    if not crop:
+        return picture
+    box = image.CropBox(*crop)
+    if not 0 < box.width <= picture.width - box.left or not 0 < box.height <= picture.height - box.top:
+        raise ImageError(
+            f"A part of {box.width:,} x {box.height:,} pixels from ({box.left:,}, {box.top:,}) on is not within the "
+            f"picture of {picture.width:,} x {picture.height:,}."
+        )
+    return image.crop(picture, box)
 
 
 def print_notices(path: Path, picture: "Picture") -> None:

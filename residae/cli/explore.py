@@ -1,0 +1,242 @@
+"""Commands that show what the page shows: reconstruct, with edits of the latent and maps, and compare."""
+
+import argparse
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from residae.cli import arguments
+from residae.cli.encoding import (
+    add_encoding,
+    check_scale,
+    describe,
+    encode,
+    keeps_color,
+    open_picture,
+    print_notices,
+)
+from residae.distributed import Processes
+from residae.errors import ResidaeError
+from residae.files import check_target, is_same_file, write_file
+from residae.progress import Progress, split
+
+if TYPE_CHECKING:
+    from residae.codec import Compressed
+    from residae.compare import CodecResult
+    from residae.edit import Edits
+    from residae.image import Picture
+    from residae.pipeline import Encoding, Pipeline, Reconstruction
+
+
+def add_commands(commands: "arguments.Commands") -> None:
+    """Add the parsers of these commands."""
+    _add_reconstruct(commands.add_parser("reconstruct", help="what is left of a picture, with edits and maps"))
+    _add_compare(commands.add_parser("compare", help="one picture by all codecs at equal bytes"))
+
+
+def _add_reconstruct(parser: argparse.ArgumentParser) -> None:
+    _add_picture(parser)
+    rate = add_encoding(parser)
+    rate.add_argument("--unquantized", action="store_true", help="decode the latent as it is, without a file")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="write the picture; - for a PNG on the output")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    maps = parser.add_argument_group("maps")
+    maps.add_argument("--error-map", type=Path, metavar="FILE", help="write a map of the error")
+    maps.add_argument("--signed", action="store_true", help="map the signed error of luma: blue dark, orange bright")
+    maps.add_argument(
+        "--map-scale",
+        type=arguments.positive(float),
+        metavar="LEVELS",
+        help="error in gray levels at which the map saturates (default: one that 99 %% of the pixels do not exceed)",
+    )
+    maps.add_argument("--channel-map", type=Path, metavar="FILE", help="write the channels of luma, side by side")
+    edits = parser.add_argument_group("edits", "of the latent that is decoded, in this order; channels count from 1")
+    edits.add_argument("--blend", type=Path, metavar="PICTURE", help="blend in the latent of another picture")
+    edits.add_argument(
+        "--blend-share", type=arguments.share, default=0.5, metavar="S", help="its share, 0 to 1 (default: 0.5)"
+    )
+    channels = edits.add_mutually_exclusive_group()
+    numbers = arguments.comma_separated(arguments.positive(int))
+    channels.add_argument("--mute", type=numbers, default=[], metavar="N,...", help="mute these channels")
+    channels.add_argument("--solo", type=numbers, default=[], metavar="N,...", help="mute all channels but these")
+    edits.add_argument(
+        "--gain",
+        type=arguments.comma_separated(arguments.gain),
+        default=[],
+        metavar="N=G,...",
+        help="multiply the deviations of channel N from its mean by G",
+    )
+    unit = "standard deviations of each channel"
+    edits.add_argument(
+        "--step", type=arguments.positive(float), default=0.0, metavar="S", help=f"round to multiples of S {unit}"
+    )
+    edits.add_argument(
+        "--noise", type=arguments.positive(float), default=0.0, metavar="S", help=f"add Gaussian noise of S {unit}"
+    )
+    parser.set_defaults(command=_reconstruct, refuse=parser.error)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    _add_picture(parser)
+    add_encoding(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="write the picture of each codec as PNG")
+    arguments.add_json(parser)
+    parser.set_defaults(command=_compare, refuse=parser.error)
+
+
+def _add_picture(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("picture", type=Path, metavar="IN", help="a picture, or - for standard input")
+    arguments.add_checkpoint(parser)
+    arguments.add_dtype(parser)
+    arguments.add_device(parser)
+
+
+def _reconstruct(parsed: argparse.Namespace) -> None:
+    from residae import heatmaps
+    from residae.edit import reconstruct_edited
+    from residae.image import write_picture
+    from residae.image.process import DecoderProcess
+
+    check_scale(parsed)
+    outputs = [path for path in (parsed.output, parsed.error_map, parsed.channel_map) if path]
+    _check_pictures(outputs, parsed)
+    pipeline = arguments.open_pipeline(parsed, Processes(device=parsed.device))
+    with closing(DecoderProcess()) as decoder:
+        picture = open_picture(decoder, parsed.picture, parsed.crop)
+        blended = open_picture(decoder, parsed.blend) if parsed.blend else None
+    edits = _edits(parsed, pipeline.latent_channels)
+    compressed = None
+    with _progress() as progress:
+        parts = split(progress, 2, 1)
+        if parsed.unquantized:
+            encoding = pipeline.encode(picture, keeps_color(parsed, picture), parts[0], parsed.scale or 1.0)
+        else:
+            encoding, compressed = encode(pipeline, picture, parsed, parts[0])
+            encoding = pipeline.stored(encoding, compressed)
+        other = _encode_other(pipeline, blended, encoding) if blended else None
+        report = reconstruct_edited(pipeline, picture, encoding, edits, other, parts[1])
+    pictures = [report.decoding.pixels] if parsed.output else []
+    with arguments.text_beside(outputs):
+        print_notices(parsed.picture, picture)
+        _print_figures(report, compressed)
+        if parsed.error_map:
+            pair = report.original, report.decoding.pixels
+            scale = parsed.map_scale or heatmaps.error_scale(*pair)
+            pictures.append(heatmaps.error_map(*pair, parsed.signed, scale))
+            print(f"map         saturates at an error of {scale:g} gray levels")
+    if parsed.channel_map:
+        pictures.append(heatmaps.mosaic(heatmaps.latent_tiles(report.encoding.latents[0])))
+    for path, pixels in zip(outputs, pictures, strict=True):
+        write_file(path, write_picture(pixels, path.suffix.lower() or ".png"))
+
+
+def _edits(parsed: argparse.Namespace, channels: int) -> "Edits":
+    """The edits that were asked for, of a latent with so many channels."""
+    from residae.edit import Edits
+
+    gains = {channel: 0.0 for channel in range(1, channels + 1) if parsed.solo and channel not in parsed.solo}
+    gains |= dict(parsed.gain) | dict.fromkeys(parsed.mute, 0.0)
+    last = max([*gains, *parsed.solo], default=1)
+    if last > channels:
+        raise ResidaeError(f"There is no channel {last}: the latent of this checkpoint has {channels}.")
+    share = parsed.blend_share if parsed.blend else 0.0
+    return Edits(tuple(gains.get(channel, 1.0) for channel in range(1, channels + 1)), share, parsed.step, parsed.noise)
+
+
+def _encode_other(pipeline: "Pipeline", picture: "Picture", encoding: "Encoding") -> "Encoding":
+    """The encoding of a picture to blend in, cut to the size of the other."""
+    from residae.image import cover
+
+    other = cover(picture, encoding.height, encoding.width)
+    return pipeline.encode(other, len(encoding.latents) == 3, scale=encoding.scale)
+
+
+def _print_figures(report: "Reconstruction", compressed: "Compressed | None") -> None:
+    from residae.heatmaps import where_error
+
+    encoding = report.encoding
+    print(f"picture     {encoding.width} x {encoding.height}, {'color' if len(encoding.latents) == 3 else 'gray'}")
+    if compressed:
+        print(f"file        {describe(encoding, compressed)}")
+    print(f"PSNR        {report.psnr:.2f} dB")
+    print(f"SSIM        {report.ssim:.4f}")
+    print(f"error       {where_error(report.original, report.decoding.pixels)}")
+
+
+def _compare(parsed: argparse.Namespace) -> None:
+    from residae.compare import compare
+    from residae.image.process import DecoderProcess
+
+    check_scale(parsed)
+    if parsed.json:
+        check_target(parsed.json, parsed.force)
+    pipeline = arguments.open_pipeline(parsed, Processes(device=parsed.device))
+    with closing(DecoderProcess()) as decoder:
+        picture = open_picture(decoder, parsed.picture, parsed.crop)
+    with _progress() as progress:
+        parts = split(progress, 2, 1, 5)
+        encoding, compressed = encode(pipeline, picture, parsed, parts[0])
+        report = pipeline.decode_and_measure(picture, encoding, compressed, progress=parts[1])
+        results = next(compare(pipeline, report, parts[2])).results
+    figures = {result.name: _figures(result, encoding) for result in results}
+    with arguments.text_beside([parsed.json]):
+        print_notices(parsed.picture, picture)
+        print("codec       " + "".join(f"{name:>12}" for name in ("bytes", "bpp", "PSNR", "SSIM", "MS-SSIM")))
+        for name, values in figures.items():
+            print(f"{name:<12}" + "".join(f"{_cell(value):>12}" for value in values.values()))
+    if parsed.output:
+        _write_pictures(parsed.output, parsed.force, results)
+    if parsed.json:
+        write_file(parsed.json, json.dumps([{"codec": name, **values} for name, values in figures.items()]).encode())
+
+
+def _figures(result: "CodecResult", encoding: "Encoding") -> dict[str, float | None]:
+    """The figures of a codec; None for those that are not defined, and for all if it cannot make a file this small."""
+    from residae.metrics import bits_per_pixel
+
+    rate = bits_per_pixel(result.bytes, encoding.width, encoding.height)
+    figures = {"bytes": result.bytes, "bpp": rate, "psnr": result.psnr, "ssim": result.ssim, "ms_ssim": result.ms_ssim}
+    defined = result.pixels is not None
+    return {name: value if defined and math.isfinite(value) else None for name, value in figures.items()}
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _write_pictures(folder: Path, force: bool, results: "Sequence[CodecResult]") -> None:
+    from residae.image import write_png
+
+    for result in results:
+        if result.pixels is not None:
+            path = folder / f"{result.name.lower().replace(' ', '-')}.png"
+            check_target(path, force)
+            write_file(path, write_png(result.pixels))
+
+
+def _check_pictures(paths: Sequence[Path], parsed: argparse.Namespace) -> None:
+    """Refuse before any work what cannot be written, and a name that is that of the input or of another result."""
+    from residae.image import WRITTEN
+
+    for path in paths:
+        if is_same_file(path, parsed.picture):
+            raise ResidaeError(f"{path} is the input: give the result another name.")
+        check_target(path, parsed.force)
+        arguments.check_suffix(path, [*WRITTEN])
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        raise ResidaeError("Two results would have the same name: give each its own.")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Draw a bar of the share that is done, if standard error is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=1.0, disable=None, leave=False, bar_format="{percentage:.0f} %|{bar}| {remaining}") as bar:
+        yield lambda share: bar.update(share - bar.n)

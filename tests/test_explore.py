@@ -1,0 +1,201 @@
+"""The commands that show what the page shows: reconstruct, with edits and maps, and compare."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from residae import heatmaps
+from residae.cli import main
+from residae.compare import compare
+from residae.edit import Edits, reconstruct_edited
+from residae.image import CropBox, Pixels, cover, crop, open_picture, write_png
+from residae.pipeline import Pipeline
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def environment(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+
+
+@pytest.fixture
+def photograph(smooth: Callable[[int, int, int], Pixels], tmp_path: Path) -> Path:
+    path = tmp_path / "photograph.png"
+    path.write_bytes(write_png(smooth(48, 64, 1)))
+    return path
+
+
+def _pixels(path: Path) -> Pixels:
+    return open_picture(path).pixels
+
+
+def _printed(capsys: Capture) -> dict[str, str]:
+    """The figures that were printed, by name."""
+    return {line.split()[0]: line[12:] for line in capsys.readouterr().out.splitlines()}
+
+
+def test_reconstruct_prints_and_writes_what_the_package_gives(
+    photograph: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    names = [str(tmp_path / name) for name in ("out.png", "error.png", "channels.png")]
+    written = ["-o", names[0], "--error-map", names[1], "--channel-map", names[2]]
+    assert main(["reconstruct", str(photograph), "--quality", "70", *written]) == 0
+    report = Pipeline.open().reconstruct(open_picture(photograph), quality=70)
+    printed = _printed(capsys)
+    assert report.compressed
+    assert printed["picture"] == "64 x 48, color"
+    assert printed["file"].startswith(f"{len(report.compressed.data):,} bytes, ")
+    assert printed["PSNR"] == f"{report.psnr:.2f} dB"
+    assert printed["SSIM"] == f"{report.ssim:.4f}"
+    assert printed["error"] == heatmaps.where_error(report.original, report.decoding.pixels)
+    np.testing.assert_array_equal(_pixels(tmp_path / "out.png"), report.decoding.pixels)
+    scale = heatmaps.error_scale(report.original, report.decoding.pixels)
+    assert printed["map"] == f"saturates at an error of {scale:g} gray levels"
+    expected = heatmaps.error_map(report.original, report.decoding.pixels, False, scale)
+    np.testing.assert_array_equal(_pixels(tmp_path / "error.png"), expected)
+    stored = Pipeline.open().stored(report.encoding, report.compressed)
+    tiles = heatmaps.latent_tiles(stored.latents[0])
+    np.testing.assert_array_equal(_pixels(tmp_path / "channels.png"), heatmaps.mosaic(tiles))
+
+
+@pytest.mark.parametrize(
+    ("options", "edits"),
+    [
+        (["--mute", "2"], Edits((1, 0, 1, 1))),
+        (["--mute", "1,4", "--gain", "2=0.5,3=-1"], Edits((0, 0.5, -1, 0))),
+        (["--solo", "3"], Edits((0, 0, 1, 0))),
+        (["--step", "1.5", "--noise", "0.25"], Edits((1, 1, 1, 1), step=1.5, noise=0.25)),
+    ],
+)
+def test_edits(options: list[str], edits: Edits, photograph: Path, tmp_path: Path, capsys: Capture) -> None:
+    output = tmp_path / "out.png"
+    assert main(["reconstruct", str(photograph), "-o", str(output), *options]) == 0
+    pipeline, picture = Pipeline.open(), open_picture(photograph)
+    encoding = pipeline.encode(picture, color=True)
+    encoding = pipeline.stored(encoding, pipeline.write(encoding, 80))
+    report = reconstruct_edited(pipeline, picture, encoding, edits)
+    np.testing.assert_array_equal(_pixels(output), report.decoding.pixels)
+    assert _printed(capsys)["PSNR"] == f"{report.psnr:.2f} dB"
+
+
+def test_blending(photograph: Path, folder: Path, tmp_path: Path) -> None:
+    """With another picture of another size, without a file."""
+    options = ["--unquantized", "--gray", "--blend", str(folder / "a.png"), "--blend-share", "0.25"]
+    assert main(["reconstruct", str(photograph), "-o", str(tmp_path / "out.png"), *options]) == 0
+    pipeline, picture = Pipeline.open(), open_picture(photograph)
+    encoding, other = (
+        pipeline.encode(some, color=False) for some in (picture, cover(open_picture(folder / "a.png"), 48, 64))
+    )
+    report = reconstruct_edited(pipeline, picture, encoding, Edits(blend=0.25), other)
+    np.testing.assert_array_equal(_pixels(tmp_path / "out.png"), report.decoding.pixels)
+
+
+def test_a_signed_map_on_a_scale(photograph: Path, tmp_path: Path, capsys: Capture) -> None:
+    options = ["--signed", "--map-scale", "40", "--unquantized"]
+    assert main(["reconstruct", str(photograph), "--error-map", str(tmp_path / "map.png"), *options]) == 0
+    printed = _printed(capsys)
+    report = Pipeline.open().reconstruct(open_picture(photograph))
+    assert "file" not in printed
+    assert printed["map"] == "saturates at an error of 40 gray levels"
+    expected = heatmaps.error_map(report.original, report.decoding.pixels, True, 40)
+    np.testing.assert_array_equal(_pixels(tmp_path / "map.png"), expected)
+
+
+@pytest.mark.parametrize("command", ["compress", "reconstruct", "compare"])
+def test_a_crop(command: str, photograph: Path, tmp_path: Path, capsys: Capture) -> None:
+    """It gives what the same part as a picture of its own gives."""
+    part = tmp_path / "part.png"
+    part.write_bytes(write_png(crop(open_picture(photograph), CropBox(9, 5, 40, 30)).pixels))
+    outputs = [tmp_path / "one", tmp_path / "two"]
+    assert main([command, str(photograph), "--crop", "40x30+9+5", "-o", str(outputs[0])]) == 0
+    printed = capsys.readouterr()
+    assert "This is a part, 40 x 30 of 64 x 48 pixels, from (9, 5) on." in printed.err
+    assert main([command, str(part), "-o", str(outputs[1])]) == 0
+    if command == "compare":
+        assert capsys.readouterr().out == printed.out
+        outputs = [output / "residae.png" for output in outputs]
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+@pytest.mark.parametrize(("size", "code"), [("64x48+0+0", 0), ("64x48+1+0", 1), ("0x9+0+0", 1), ("9x49+0+0", 1)])
+def test_a_crop_beyond_the_picture(size: str, code: int, photograph: Path, capsys: Capture) -> None:
+    assert main(["reconstruct", str(photograph), "--crop", size]) == code
+    assert ("is not within the picture" in capsys.readouterr().err) is (code == 1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--crop", "64x48"],
+        ["--crop", "64x48+-1+0"],
+        ["--mute", "0"],
+        ["--mute", "1", "--solo", "2"],
+        ["--gain", "1"],
+        ["--gain", "1=nan"],
+        ["--blend-share", "1.5"],
+        ["--scale", "auto"],
+        ["--unquantized", "--max-bytes", "99"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage(options: list[str], photograph: Path) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(["reconstruct", str(photograph), *options])
+    assert leaving.value.code == 2
+
+
+@pytest.mark.parametrize("options", [["--mute", "5"], ["--solo", "5"], ["--gain", "5=1"]])
+def test_channels_that_the_latent_lacks(options: list[str], photograph: Path, capsys: Capture) -> None:
+    assert main(["reconstruct", str(photograph), *options]) == 1
+    assert "There is no channel 5: the latent of this checkpoint has 4." in capsys.readouterr().err
+
+
+def test_targets_are_checked_before_any_work(
+    photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(Pipeline, "open", None)
+    (tmp_path / "mine.png").write_text("mine")
+    for options, sentence in (
+        (["-o", str(tmp_path / "mine.png")], "exists already"),
+        (["-o", str(photograph), "--force"], "is the input"),
+        (["-o", str(tmp_path / "new.png"), "--error-map", str(tmp_path / "." / "new.png")], "the same name"),
+        (["--error-map", str(tmp_path / "new.xyz")], "but not .xyz"),
+    ):
+        assert main(["reconstruct", str(photograph), *options]) == 1
+        assert sentence in capsys.readouterr().err
+    assert (tmp_path / "mine.png").read_text() == "mine"
+
+
+def test_compare_gives_what_the_package_gives(photograph: Path, tmp_path: Path, capsys: Capture) -> None:
+    options = ["--quality", "60", "--json", str(tmp_path / "table.json"), "-o", str(tmp_path / "pictures")]
+    assert main(["compare", str(photograph), *options]) == 0
+    pipeline = Pipeline.open()
+    report = pipeline.reconstruct(open_picture(photograph), quality=60)
+    results = next(compare(pipeline, report)).results
+    table = json.loads((tmp_path / "table.json").read_text(), parse_constant=pytest.fail)
+    assert [entry["codec"] for entry in table] == [result.name for result in results]
+    assert table[0]["bytes"] == len(report.compressed.data if report.compressed else b"")
+    assert table[0]["psnr"] == report.psnr
+    assert table[0]["bpp"] == 8 * table[0]["bytes"] / (64 * 48)
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["codec", "bytes", "bpp", "PSNR", "SSIM", "MS-SSIM"]
+    assert len(rows) == len(results)
+    assert rows[0].split()[1:4] == [f"{table[0]['bytes']:,}", f"{table[0]['bpp']:.4f}", f"{report.psnr:.4f}"]
+    assert {entry["psnr"] is None for entry in table[1:]} == {result.pixels is None for result in results[1:]}
+    np.testing.assert_array_equal(_pixels(tmp_path / "pictures" / "residae.png"), report.decoding.pixels)
+    assert main(["compare", str(photograph), *options]) == 1  # nothing is replaced
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (5, 7, 3)), (4, (5, 4 * 7 + 3 * 8, 3)), (6, (18, 52, 3))])
+def test_a_mosaic_holds_every_tile(count: int, shape: tuple[int, ...]) -> None:
+    tiles = [np.full((5, 7, 3), 10 * index, np.uint8) for index in range(count)]
+    mosaic = heatmaps.mosaic(tiles)
+    assert mosaic.shape == shape
+    for index in range(count):
+        top, left = index // 4 * 13, index % 4 * 15
+        np.testing.assert_array_equal(mosaic[top : top + 5, left : left + 7], tiles[index])
