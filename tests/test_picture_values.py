@@ -7,6 +7,7 @@ import functools
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import imagecodecs
@@ -497,6 +498,26 @@ def tiff(samples: np.ndarray, photometric: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def retagged(file: bytes, changes: dict[int, tuple[int, int] | None]) -> bytes:
+    """A little-endian TIFF with other tags of one value, given by type and value, or without them."""
+    at = struct.unpack("<I", file[4:8])[0]
+    end = at + 2 + 12 * struct.unpack_from("<H", file, at)[0]
+    tags = {struct.unpack_from("<H", file, entry)[0]: file[entry : entry + 12] for entry in range(at + 2, end, 12)}
+    tags |= {tag: struct.pack("<HHII", tag, change[0], 1, change[1]) for tag, change in changes.items() if change}
+    kept = [tags[tag] for tag in sorted(tags) if changes.get(tag, True)]
+    directory = struct.pack("<H", len(kept)) + b"".join(kept) + bytes(4)
+    return file[:4] + struct.pack("<I", len(file)) + file[8:] + directory
+
+
+def with_byte_counts(file: bytes, change: Callable[[list[int]], list[int]]) -> bytes:
+    """A TIFF with other lengths of its strips or tiles."""
+    with tifffile.TiffFile(io.BytesIO(file)) as opened:
+        tag = opened.pages[0].tags.get(279) or opened.pages[0].tags[325]
+    form = f"<{tag.count}{'H' if tag.dtype == 3 else 'I'}"
+    counts = struct.pack(form, *change(list(struct.unpack_from(form, file, tag.valueoffset))))
+    return file[: tag.valueoffset] + counts + file[tag.valueoffset + len(counts) :]
+
+
 LAYOUTS: dict[str, dict[str, Any]] = {
     "strips": {"rowsperstrip": 7},
     "tiles": {"tile": (16, 32)},
@@ -631,6 +652,106 @@ def test_the_white_of_cielab() -> None:
     refused(tiff(np.zeros((16, 16, 3), np.uint8), "cielab", compression="jpeg"), "not supported: CIELAB in JPEG")
 
 
+def test_cielab_of_floating_point() -> None:
+    """L*, a* and b* themselves, as libvips has them; values that are not finite are no color."""
+    lab = np.array([[[54.29, 80.81, 69.89], [53.39, 0, 0], [29.57, 68.30, -112.03], [np.nan] * 3]])
+    for dtype in ("f2", "f4", "f8"):
+        shown = [[[255, 0, 0], [127, 127, 127], [0, 0, 255], [0, 0, 0]]]
+        assert_near(open_picture(tiff(lab.astype(dtype), "cielab")).pixels, shown)
+    refused(tiff(lab.astype("f4"), "icclab"), "not supported: ICCLAB of floating point")
+
+
+def jpeg_planes(planes: list[np.ndarray], photometric: str, height: int, **options: Any) -> bytes:
+    """Planes in JPEG as libtiff writes them, without the mark of a JPEG file, in strips of this height."""
+    strips = [plane[top : top + height] for plane in planes for top in range(0, len(plane), height)]
+    encoded = [saved(strip, "JPEG", quality=98) for strip in strips]
+    assert all(file[2:4] == b"\xff\xe0" for file in encoded)
+    shape = (len(planes), *planes[0].shape)
+    layout = {"shape": shape, "dtype": "u1", "planarconfig": "separate", "rowsperstrip": height}
+    return tiff(iter(file[:2] + file[20:] for file in encoded), photometric, **layout, compression="jpeg", **options)
+
+
+@pytest.mark.parametrize("height", [37, 16])
+@pytest.mark.parametrize("photometric", ["rgb", "ycbcr", "separated"])
+def test_jpeg_in_planes(photometric: str, height: int) -> None:
+    samples = np.rint(ramp(40, 56)[:37, :53, :] * 127 + 64).astype(np.uint8)
+    samples[..., 3] = 90
+    planes = [np.ascontiguousarray(samples[..., index]) for index in range(4 if photometric == "separated" else 3)]
+    y, cb, cr, k = np.moveaxis(samples.astype(float), -1, 0)
+    shown = samples[..., :3]
+    if photometric == "ycbcr":
+        cb, cr = cb - 128, cr - 128
+        shown = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], -1).clip(0, 255)
+    elif photometric == "separated":
+        shown = (255 - samples[..., :3].astype(float)) * (255 - k[..., None]) / 255
+    file = jpeg_planes(planes, photometric, height)
+    assert_near(open_picture(file).pixels, shown, 6)
+    refused(with_byte_counts(file, lambda counts: [counts[0] - 40, *counts[1:]]), "^The TIFF file is incomplete")
+    refused(_taller(jpeg_planes(planes, photometric, 37), 90), "^The TIFF file is incomplete")
+
+
+def test_chroma_of_half_size_in_planes_is_named() -> None:
+    luma, chroma = np.zeros((32, 32), np.uint8), np.zeros((16, 16), np.uint8)
+    file = jpeg_planes([luma, luma, luma], "ycbcr", 32, subsampling=(2, 2))
+    half = jpeg_planes([chroma, chroma, chroma], "ycbcr", 16)
+    assert np.unique(open_picture(file).pixels).tolist() == [0, 135]  # as the data are, whatever the tag says
+    refused(retagged(half, {256: (4, 32), 257: (4, 32), 278: (4, 32)}), "chroma of half size in planes of its own")
+
+
+@pytest.mark.parametrize("layout", [{}, {"rowsperstrip": 7}, {"tile": (16, 32)}, {"planarconfig": "separate"}], ids=str)
+@pytest.mark.parametrize("bits", [1, 8, 12, 16])
+def test_uncompressed_data_whose_length_is_not_told(layout: dict[str, Any], bits: int) -> None:
+    """A byte count of zero is taken to be what the samples need, as ImageMagick and libvips have it."""
+    color = bits in (8, 16)
+    values = np.rint(ramp()[..., :3] * (2**bits - 1)).astype("u1" if bits <= 8 else "u2")
+    values = values if color else values[..., 0]
+    shown = np.rint(values * (255 / (2**bits - 1)))
+    options = {"bitspersample": bits, **layout}
+    if "planarconfig" in layout and color:
+        values = np.ascontiguousarray(np.moveaxis(values, -1, 0))
+    elif color:
+        options["planarconfig"] = "contig"
+    else:
+        options.pop("planarconfig", None)
+    file = tiff(values, "rgb" if color else "minisblack", **options)
+    for change in (lambda counts: [0] * len(counts), lambda counts: [0, *counts[1:]]):
+        assert_near(open_picture(with_byte_counts(file, change)).pixels, shown, 1)
+    refused(with_byte_counts(file[:-20], lambda counts: [0] * len(counts)), "^The TIFF file is incomplete")
+
+
+@pytest.mark.parametrize("compression", ["lzw", "deflate", "packbits", "zstd", "jpeg"])
+def test_one_strip_whose_length_is_not_told(compression: str) -> None:
+    """It ends where the decoder has had enough. Of several strips each has to have a length."""
+    values = np.rint(ramp()[..., 0] * 255).astype(np.uint8)
+    file = tiff(values, "minisblack", compression=compression)
+    unknown = with_byte_counts(file, lambda counts: [0])
+    assert_near(open_picture(unknown).pixels, values, 6 if compression == "jpeg" else 0)
+    refused(unknown[:-100], "^The TIFF file is (incomplete|damaged)")
+    several = tiff(values, "minisblack", compression=compression, rowsperstrip=16)
+    refused(with_byte_counts(several, lambda counts: [0, *counts[1:]]), "^The TIFF file is incomplete")
+
+
+@pytest.mark.parametrize("layout", [{"planarconfig": "contig"}, {"planarconfig": "separate"}], ids=str)
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("photometric", ["rgb", "separated"])
+def test_a_number_of_samples_that_is_missing(photometric: str, compression: str | None, layout: dict[str, Any]) -> None:
+    """There are as many as have a depth."""
+    values = np.rint(ramp()[..., : 3 if photometric == "rgb" else 4] * 255).astype(np.uint8)
+    samples = np.ascontiguousarray(np.moveaxis(values, -1, 0)) if layout["planarconfig"] == "separate" else values
+    file = tiff(samples, photometric, compression=compression, rowsperstrip=16, **layout)
+    assert np.array_equal(open_picture(retagged(file, {277: None})).pixels, open_picture(file).pixels)
+
+
+def test_rgb_of_one_depth_without_a_number_of_samples() -> None:
+    values = np.rint(ramp()[..., :3] * 255).astype(np.uint8)
+    color, gray = tiff(values, "rgb", planarconfig="contig"), tiff(values[..., 0], "minisblack")
+    assert np.array_equal(open_picture(retagged(color, {277: None, 258: (3, 8)})).pixels, values)
+    for samples in (None, (3, 1)):  # as ImageMagick, libvips and tifffile have it
+        assert np.array_equal(open_picture(retagged(gray, {262: (3, 2), 277: samples})).pixels, values[..., 0])
+    refused(retagged(color, {277: (3, 1)}), "^The TIFF file is damaged")
+    refused(retagged(color, {277: None, 258: None}), "^The TIFF file is damaged")
+
+
 @pytest.mark.parametrize("steps", [(1, 1), (2, 1), (2, 2), (4, 2)])
 def test_ycbcr_of_tiff_without_jpeg(steps: tuple[int, int]) -> None:
     """TIFF 6.0, section 21: blocks of luma, then Cb and Cr."""
@@ -663,14 +784,8 @@ def test_strips_that_hold_more_than_they_should() -> None:
 
 
 def _taller(file: bytes, height: int) -> bytes:
-    """A little-endian TIFF of one strip that claims to have more rows."""
-    data = bytearray(file)
-    directory = struct.unpack("<I", data[4:8])[0]
-    for entry in range(directory + 2, directory + 2 + 12 * struct.unpack_from("<H", data, directory)[0], 12):
-        tag = struct.unpack_from("<H", data, entry)[0]
-        if tag in (257, 278):
-            struct.pack_into("<HHII", data, entry, tag, 4, 1, height)
-    return bytes(data)
+    """A TIFF of one strip that claims to have more rows."""
+    return retagged(file, {257: (4, height), 278: (4, height)})
 
 
 BILEVEL = Image.fromarray(((np.indices((200, 400)) // 8).sum(0) % 2 * 255).astype(np.uint8)).convert("1")

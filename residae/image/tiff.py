@@ -28,6 +28,7 @@ NAME = "TIFF"
 # Tags
 DNG_VERSION, COLOR_MAP, ORIENTATION, PROFILE, WHITE_POINT = 50706, 320, 274, 34675, 318
 PHOTOMETRIC, EXTRA_SAMPLES, INK_SET, T4_OPTIONS = 262, 338, 332, 292
+BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, STRIP_OFFSETS, STRIP_BYTE_COUNTS = 258, 277, 273, 279
 LUMA_COEFFICIENTS, SUBSAMPLING, REFERENCE = 529, 530, 532
 # Values of PHOTOMETRIC
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, SEPARATED, YCBCR, CIELAB, ICCLAB = *range(7), 8, 9
@@ -89,6 +90,7 @@ def read(data: bytes) -> Raster:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page, more = _choose(file)
         check_size(page.imagewidth, page.imagelength)
+        _count_samples(page)
         raster = _raster(page, _samples(page, data, _colors(page)))
         orientation = page.tags.valueof(ORIENTATION)
         if isinstance(orientation, int) and 1 <= orientation <= 8:
@@ -148,6 +150,33 @@ def _sub_directories(page: "TiffPage") -> list["TiffPage"]:
         return []
 
 
+def _count_samples(page: "TiffPage") -> None:
+    """Correct the number of samples per pixel where its tag is missing, and the color where it is RGB of one sample.
+
+    There are as many samples as depths. If there is one depth, uncompressed strips tell by their length whether RGB has
+    three samples, or only one, which is shown as gray, as other readers have it.
+    """
+    missing = SAMPLES_PER_PIXEL not in page.tags
+    depths, count = page.tags.valueof(BITS_PER_SAMPLE), page.samplesperpixel
+    if missing and isinstance(depths, tuple) and len(set(depths)) == 1:
+        count = len(depths)
+    elif page.photometric == RGB and count == 1 and page.compression == 1 and isinstance(page.bitspersample, int):
+        held = sum(page.databytecounts) * 8 // (page.imagewidth * page.imagelength * page.bitspersample)
+        if missing and held == 3:
+            count = 3
+        elif held == 1:
+            page.photometric = BLACK_IS_ZERO
+    if count == page.samplesperpixel:
+        return
+    page.samplesperpixel = count
+    if page.planarconfig == 1:
+        page.shaped = (*page.shaped[:4], count)
+    else:
+        page.shaped = (count, *page.shaped[1:])
+        page.dataoffsets = page.tags.valueof(STRIP_OFFSETS, page.dataoffsets)  # tifffile keeps those of one plane
+        page.databytecounts = page.tags.valueof(STRIP_BYTE_COUNTS, page.databytecounts)
+
+
 def _colors(page: "TiffPage") -> int:
     """Number of color samples; a kind that cannot be shown is refused here, before its pixels are decoded."""
     kind = int(page.photometric)
@@ -182,7 +211,7 @@ def _colors(page: "TiffPage") -> int:
 def _samples(page: "TiffPage", data: bytes, colors: int) -> NDArray[Any]:
     """(H, W, samples) as they are stored; only those of color and the first extra one are kept."""
     height, width, count = page.imagelength, page.imagewidth, min(page.samplesperpixel, colors + 1)
-    separate = page.planarconfig == 2 and page.samplesperpixel > 1
+    separate = _in_planes(page)
     whole: NDArray[Any] | None = None
     _check_tiles(page)
     for index, segment in enumerate(_segments(page, data)):
@@ -211,10 +240,19 @@ def _segments(page: "TiffPage", data: bytes) -> Iterator[bytes]:
     count = math.prod(page.chunked)
     if min(len(page.dataoffsets), len(page.databytecounts)) < count:
         raise incomplete(NAME)
-    for start, length in zip(page.dataoffsets[:count], page.databytecounts[:count], strict=True):
+    for index, (start, length) in enumerate(zip(page.dataoffsets[:count], page.databytecounts[:count], strict=True)):
+        if not length and start:  # not known to the writer
+            length = _full_size(page, index) if page.compression == 1 else len(data) - start if count == 1 else 0
         if not start or not length or start >= len(data):
             raise incomplete(NAME)
         yield data[start : start + length]
+
+
+def _full_size(page: "TiffPage", index: int) -> int:
+    """Bytes of a strip or tile without compression, each row of which ends with a whole byte."""
+    _, _, (_, rows, columns, samples) = page.decode(None, index)
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else 0
+    return rows * math.ceil(columns * samples * bits / 8)
 
 
 Decoded = tuple[NDArray[Any], tuple[int, int, int, int, int], tuple[int, int, int, int]]
@@ -252,11 +290,34 @@ def _decode(page: "TiffPage", data: bytes, index: int, segment: bytes) -> Decode
 
 
 def _call(page: "TiffPage", segment: bytes, index: int) -> Decoded:
+    if page.compression in JPEGS and _in_planes(page):
+        return _plane_of_jpeg(page, segment, index)
     options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in (6, *JPEGS) else {}
     values, place, shape = page.decode(segment, index, **options)
     if values is None:
         raise incomplete(NAME)
     return values, place, shape
+
+
+def _in_planes(page: "TiffPage") -> bool:
+    return page.planarconfig == 2 and page.samplesperpixel > 1
+
+
+def _plane_of_jpeg(page: "TiffPage", segment: bytes, index: int) -> Decoded:
+    """A JPEG of one component, of which tifffile tells the decoder that it has all those of the picture."""
+    import imagecodecs
+
+    _, place, shape = page.decode(None, index)
+    values = imagecodecs.jpeg8_decode(segment, tables=page.jpegtables)
+    if values.ndim != 2:
+        raise ValueError("a plane of several components")
+    if values.shape[1] != shape[2]:
+        if page.photometric == YCBCR:
+            raise unsupported(NAME, "chroma of half size in planes of its own")
+        raise ValueError("a JPEG of another width than its strip or tile")
+    if len(values) < shape[1]:
+        raise incomplete(NAME)
+    return values[None, : shape[1], :, None], place, shape
 
 
 def _shortened(page: "TiffPage", segment: bytes, index: int) -> bytes:
@@ -267,7 +328,7 @@ def _shortened(page: "TiffPage", segment: bytes, index: int) -> bytes:
     if not page.is_tiled:
         top = index % math.ceil(page.imagelength / page.rowsperstrip) * page.rowsperstrip
         rows, columns = min(page.rowsperstrip, page.imagelength - top), page.imagewidth
-    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    samples = 1 if _in_planes(page) else page.samplesperpixel
     size = rows * columns * samples * (page.dtype.itemsize if page.dtype else 1)
     if page.compression == PACKBITS:
         return bytes(imagecodecs.packbits_encode(imagecodecs.packbits_decode(segment)[:size]))
@@ -374,7 +435,7 @@ def _raster(page: "TiffPage", samples: NDArray[Any]) -> Raster:
         color = spread(kept, bits)
     if kind == WHITE_IS_ZERO:
         color = ~color
-    if kind == YCBCR and page.compression not in (OLD_JPEG, *JPEGS):
+    if kind == YCBCR and (page.compression not in (OLD_JPEG, *JPEGS) or _in_planes(page)):
         color = _from_ycbcr(page, color)
     raster = Raster(color, notices=notices)
     extra = page.tags.valueof(EXTRA_SAMPLES)
@@ -414,12 +475,19 @@ def _colored(page: "TiffPage", indices: NDArray[Any], bits: int) -> Pixels:
 def _from_lab(values: NDArray[Any], bits: int, kind: int, white: tuple[float, ...]) -> Pixels:
     """CIELAB, whose a* and b* are signed, or ICCLAB, where they have an offset (TIFF 6.0, section 23).
 
-    The white is D50 unless a tag says otherwise, as Adobe's programs and libtiff have it.
+    Floating-point values are L*, a* and b* themselves, as libvips has them. The white is D50 unless a tag says
+    otherwise, as Adobe's programs and libtiff have it.
     """
-    if bits not in (8, 16) or values.dtype.kind == "f":
+    floating = values.dtype.kind == "f"
+    if floating and kind == ICCLAB:
+        raise unsupported(NAME, "ICCLAB of floating point")
+    if not floating and bits not in (8, 16):
         raise unsupported(NAME, f"CIELAB of {bits} bits")
     pixels = np.empty(values.shape, np.uint8)
     for rows in bands(*values.shape[:2]):
+        if floating:
+            pixels[rows] = lab_to_srgb(np.nan_to_num(values[rows].astype(np.float32)), white)
+            continue
         raw = values[rows].view(f"u{bits // 8}").astype(np.int32)
         lightness = raw[..., :1] * (100 / (2**bits - 1))
         if kind == ICCLAB:
