@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from service import serving
@@ -78,6 +79,13 @@ def choose_example(page: Page, index: int) -> None:
     page.wait_for_function("(name) => residae.overview.picture() === name && residae.table.panes().b.facts", arg=name)
 
 
+def axe_findings(page: Page) -> list[str]:
+    """What axe-core finds in the light table and the actions."""
+    context = {"include": [["#compare"], ["#actions-bar"]]}
+    violations = Axe().run(page, context=context, options={"resultTypes": ["violations"]}).response["violations"]
+    return [f"{violation['id']}: {node['html']}" for violation in violations for node in violation["nodes"]]
+
+
 def placed(page: Page) -> dict[str, Any]:
     """How the first frame of the Overview is drawn: its pictures' styles, and the divider."""
     return page.evaluate(
@@ -135,6 +143,7 @@ def test_every_view_of_the_picture_has_a_key(page: Page) -> None:
     page.keyboard.press("?")
     keys = table.locator(".help kbd").all_inner_texts()
     assert {"F", "Space", "0", "1", "+", MINUS, "B", "V", "?"} <= {*keys}
+    assert axe_findings(page) == []
     page.keyboard.press("Escape")
     expect(table.locator(".help")).to_be_hidden()
     page.keyboard.press("v")
@@ -177,6 +186,7 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
     expect(second).to_have_attribute("src", re.compile("^http"))
 
     bar.get_by_role("button", name="Save as").click()
+    assert axe_findings(page) == []
     with page.expect_download() as download:
         page.get_by_role("button", name="Sheet").click()
     download.value.save_as(tmp_path / "sheet.html")
@@ -304,6 +314,7 @@ def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, 
     expect(figure(page, "Picture")).to_have_text("1,024 × 450 px")
     page.locator("#compare").get_by_role("button", name="Crop").click()
     expect(page.locator("#compare .use")).to_have_text("Work on these 1,024 × 900 px")
+    assert axe_findings(page) == []
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Shift+ArrowUp")
     page.keyboard.press("Enter")

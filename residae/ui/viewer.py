@@ -26,7 +26,7 @@ KEYS = {  # what viewer.js does at each, as the list under "?" says it
     "+ −": "Zoom in and out, also with Ctrl and the wheel, or two fingers",
     "← ↑ ↓ →": "Move the picture, also by dragging it",
     "Shift ← →": "Move the divider",
-    "B": "Blink: swap the two pictures in place",
+    "B": "Blink: swap the pictures in place",
     "V": "Next view",
     "?": "This list",
 }
@@ -44,7 +44,7 @@ TEMPLATE = """
   <div class="zoom" role="group" aria-label="Zoom">
     <output class="scale" aria-label="Zoom"></output>
     <button type="button" class="crop" title="Work on a part of the picture at full resolution" hidden>Crop</button>
-    <button type="button" class="blink" aria-keyshortcuts="B" title="Swap the two pictures (B)">Blink</button>
+    <button type="button" class="blink" aria-keyshortcuts="B" title="Swap the pictures in place (B)">Blink</button>
     <button type="button" class="farther" aria-label="Zoom out" title="Zoom out (−)">−</button>
     <button type="button" class="closer" aria-label="Zoom in" title="Zoom in (+)">+</button>
     <button type="button" class="fit" aria-pressed="true" title="Fit the picture (0)">Fit</button>
@@ -74,7 +74,7 @@ TEMPLATE = """
   <p class="message" role="status"></p>
 </div>
 <div class="key"></div>
-<div class="help" popover role="dialog" aria-label="Keys of the light table"><h3>Keys</h3><dl>{keys}</dl></div>
+<div class="help" popover role="dialog" aria-label="Keys of the light table"><h2>Keys</h2><dl>{keys}</dl></div>
 """
 
 
@@ -137,8 +137,8 @@ def table(
 
     Args:
         panes: From `pane` and `error_pane`.
-        views: Each with `name`, `panes` (indices) and, as needed, `wipe` (two panes under a divider), `key` (show the
-            color scale) and `size` (of its pictures).
+        views: Each with `name`, `panes` (indices) and, as needed, `wipe` (two panes under a divider), `stack` (any
+            number in one place, to blink), `key` (show the color scale) and `size` (of its pictures).
         size: (height, width) of the pictures.
         scale: Of the error maps, gray levels.
         original: Index of the pane that the others are made from. It is shown in their place while Space is held.

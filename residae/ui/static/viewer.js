@@ -99,13 +99,15 @@ function frameOf(panes) {
   return frame;
 }
 
-function stack(panes) {
+function stack(panes, divided) {
   const frame = frameOf(panes);
+  frame.tags = panes.map(() => make("b", { className: "tag" }));
+  frame.root.append(...frame.tags);
+  if (!divided) return [frame, make("figure", {}, frame.root)];
   frame.divider = make("div", { className: "divider" });
-  frame.tags = panes.map((pane, i) => make("b", { className: `tag ${i ? "right" : "left"}`, textContent: pane.name }));
   frame.slide = make("input", { type: "range", min: 0, max: 100, step: 0.5, className: "wipe" });
   frame.slide.oninput = () => divide(frame.slide.value / 100);
-  frame.root.append(frame.divider, ...frame.tags);
+  frame.root.append(frame.divider);
   return [frame, make("figure", {}, frame.root, frame.slide)];
 }
 
@@ -135,13 +137,14 @@ function build() {
   const shown = current.panes.map((i) => panes[i]);
   maps.hidden = !shown.some((pane) => pane.signed);
   press(maps, Number(view.signed));
-  element.toggleAttribute("data-stacked", Boolean(current.wipe));
+  const stacked = Boolean(current.wipe || current.stack);
+  element.toggleAttribute("data-stacked", stacked);
   // A picture stays until its successor has loaded, so that no frame is ever empty.
   const layout = [current.name, ...shown.map((pane) => Boolean(pane.picture))].join();
   if (stage.dataset.layout === layout) return refresh(current, shown);
   stage.dataset.layout = layout;
   loading++;
-  const made = current.wipe ? [stack(shown)] : shown.map(single);
+  const made = stacked ? [stack(shown, current.wipe)] : shown.map(single);
   frames = made.map(([frame]) => frame);
   stage.replaceChildren(...made.map(([, figure]) => figure));
   finish(current, shown);
@@ -150,7 +153,7 @@ function build() {
 function refresh(current, shown) {
   const round = ++loading;
   const changes = frames.flatMap((frame, f) => {
-    frame.panes = current.wipe ? shown : [shown[f]];
+    frame.panes = frame.tags ? shown : [shown[f]];
     return frame.pictures.map((node, i) => [node, address(frame.panes[i]), frame.panes[i].alt]);
   });
   Promise.allSettled(changes.map(([, src]) => Object.assign(new Image(), { src }).decode())).then(() => {
@@ -168,7 +171,7 @@ function finish(current, shown) {
   showDifferences(current.name === A_AND_B && shown);
   key.innerHTML = current.key && keys ? keys[view.signed ? "signed" : "absolute"] || "" : "";
   for (const frame of frames) {
-    frame.tags?.forEach((tag, i) => { tag.textContent = frame.panes[i].name; });
+    frame.tags?.forEach((tag, i) => { tag.textContent = [frame.panes[i].name, frame.panes[i].caption].filter(Boolean).join(" · "); });
     frame.slide?.setAttribute("aria-label", `Divide between ${shown[0].name} on the left and ${shown.at(-1).name} on the right`);
     if (frame.caption) [frame.caption.children[0].textContent, frame.caption.children[1].textContent] = [frame.panes[0].name, frame.panes[0].caption || ""];
   }
@@ -195,21 +198,24 @@ function place() {
     for (const node of frame.peek ? [...pictures, frame.peek] : pictures) Object.assign(node.style, {
       width: `${w}px`, height: `${h}px`, transform: `translate(${left}px, ${top}px)`, imageRendering: scale >= 2 ? "pixelated" : "auto",
     });
-    if (!divider) continue;
+    if (!tags) continue;
     const from = Math.max(left, 0), to = Math.min(left + w, wide), x = from + view.divide * (to - from); // the visible part
-    const cover = view.peek ? 0 : view.front;
+    const front = view.front ?? (divider ? null : 0), cover = view.peek ? 0 : front;
     pictures.forEach((node, i) => {
       node.style.visibility = cover === null || cover === i ? "" : "hidden";
       node.style.clipPath = i && cover === null ? `inset(0 0 0 ${Math.max(0, x - left)}px)` : "";
     });
-    divider.hidden = slide.hidden = cover !== null;
-    divider.style.transform = `translateX(${x}px)`;
-    Object.assign(slide.style, { left: `${from - 8}px`, width: `${to - from + 16}px` });
-    slide.value = 100 * view.divide;
+    const upper = Math.max(top, 0), lower = Math.min(top + h, high);
     tags.forEach((tag, i) => {
-      tag.hidden = view.peek || (view.front !== null && view.front !== i);
-      Object.assign(tag.style, { top: `${Math.max(top, 0) + 10}px`, [i ? "right" : "left"]: `${(i ? wide - to : from) + 10}px` });
+      tag.hidden = view.peek || (front !== null && front !== i);
+      const [side, inset] = divider && i ? ["right", wide - to] : ["left", from];
+      Object.assign(tag.style, { top: `${upper + 10}px`, [side]: `${inset + 10}px` });
     });
+    if (!divider) continue;
+    divider.hidden = slide.hidden = cover !== null;
+    Object.assign(divider.style, { transform: `translateX(${x}px)`, top: `${upper}px`, height: `${lower - upper}px` });
+    Object.assign(slide.style, { left: `${from - 14}px`, width: `${to - from + 28}px` });
+    slide.value = 100 * view.divide;
   }
   const first = frames.find((frame) => frame.root.clientWidth);
   if (first) $(".scale").textContent = `${Math.round(100 * scaleOf(first))} %`;
@@ -234,8 +240,9 @@ const divide = (share) => {
   place();
 };
 const blink = () => {
-  if (!frames[0]?.divider) return;
-  view.front = view.front === 0 ? 1 : 0;
+  const { tags, divider } = frames[0] ?? {};
+  if (!tags) return;
+  view.front = ((view.front ?? (divider ? -1 : 0)) + 1) % tags.length;
   place();
 };
 const peek = (on) => {

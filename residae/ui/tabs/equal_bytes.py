@@ -110,6 +110,7 @@ class EqualBytesTab:
             errors.append(error_pane(result.name, original, result.pixels, scale, caption))
         views: list[dict[str, Any]] = [
             {"name": "Pictures", "panes": [*range(len(pictures))]},
+            {"name": "In place", "panes": [i for i, shown in enumerate(pictures) if shown["picture"]], "stack": True},
             {"name": "Errors", "panes": [*range(len(pictures), len(pictures) + len(errors))], "key": True},
         ]
         return {
