@@ -671,6 +671,38 @@ def jpeg_planes(planes: list[np.ndarray], photometric: str, height: int, **optio
     return tiff(iter(file[:2] + file[20:] for file in encoded), photometric, **layout, compression="jpeg", **options)
 
 
+def old_jpeg(stream: bytes, height: int, told: str) -> bytes:
+    """Old-style JPEG (TIFF 6.0, section 22): a stream at byte 8 that tags of its own tell, or a strip, or both."""
+    scan = stream.index(b"\xff\xda") + 14 if "scan" in told else 0  # after the header of three components
+    tags = {256: (4, 400), 257: (4, height), 258: (3, 8), 259: (3, 6), 262: (3, 6), 277: (3, 3), 278: (4, height)}
+    if told != "stream":
+        tags |= {273: (4, 8 + scan), 279: (4, len(stream) - scan)}
+    if "stream" in told:
+        tags |= {512: (3, 1), 513: (4, 8), 514: (4, len(stream))}
+    directory = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in sorted(tags.items()))
+    start = struct.pack("<I", 8 + len(stream))
+    return b"II*\0" + start + stream + struct.pack("<H", len(tags)) + directory + bytes(4)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}], ids=str)
+@pytest.mark.parametrize("told", ["stream", "strip", "stream and strip", "stream, and scan as the strip"])
+def test_old_style_jpeg_is_whole_or_refused(told: str, options: dict[str, Any]) -> None:
+    stream = saved(PHOTO, "JPEG", quality=90, **options)
+    assert_near(open_picture(old_jpeg(stream, 200, told)).pixels, np.asarray(Image.open(io.BytesIO(stream))), 2)
+    for part in (0.5, 0.9, 0.99):
+        cut = stream[: int(len(stream) * part)]
+        refused(old_jpeg(cut, 200, told), "^The TIFF file is incomplete")
+        refused(old_jpeg(cut + b"\xff\xd9", 200, told), "^The TIFF file is incomplete")
+    if "progressive" in options:
+        last = stream.rindex(b"\xff\xda")
+        refused(old_jpeg(stream[:last] + b"\xff\xd9", 200, told), "^The TIFF file is incomplete")
+    refused(old_jpeg(stream, 300, told), "^The TIFF file is incomplete")
+
+
+def test_old_style_jpeg_in_pieces_is_named() -> None:
+    refused(old_jpeg(saved(PHOTO, "JPEG"), 200, "scan"), "not supported: old-style JPEG whose tables are not with its")
+
+
 @pytest.mark.parametrize("height", [37, 16])
 @pytest.mark.parametrize("photometric", ["rgb", "ycbcr", "separated"])
 def test_jpeg_in_planes(photometric: str, height: int) -> None:

@@ -29,6 +29,7 @@ NAME = "TIFF"
 DNG_VERSION, COLOR_MAP, ORIENTATION, PROFILE, WHITE_POINT = 50706, 320, 274, 34675, 318
 PHOTOMETRIC, EXTRA_SAMPLES, INK_SET, T4_OPTIONS = 262, 338, 332, 292
 BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, STRIP_OFFSETS, STRIP_BYTE_COUNTS = 258, 277, 273, 279
+JPEG_STREAM, JPEG_STREAM_LENGTH = 513, 514
 LUMA_COEFFICIENTS, SUBSAMPLING, REFERENCE = 529, 530, 532
 # Values of PHOTOMETRIC
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, SEPARATED, YCBCR, CIELAB, ICCLAB = *range(7), 8, 9
@@ -37,7 +38,8 @@ LOG = (32844, 32845)  # LogL and LogLuv
 COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, MASK: 1, SEPARATED: 4, YCBCR: 3, CIELAB: 3, ICCLAB: 3}
 # Values of COMPRESSION
 CCITT_RLE, CCITT_3, CCITT_4, OLD_JPEG, JPEG, PACKBITS = 2, 3, 4, 6, 7, 32773
-JPEGS = (JPEG, 34892)
+JPEGS = (OLD_JPEG, JPEG, 34892)
+JPEG_START = b"\xff\xd8"
 NONE, ASSOCIATED, UNASSOCIATED = range(3)  # of EXTRA_SAMPLES
 CMYK_INKS = 1
 UNSIGNED, SIGNED, FLOAT, VOID = 1, 2, 3, 4
@@ -194,7 +196,7 @@ def _colors(page: "TiffPage") -> int:
         raise unsupported(NAME, "inks other than CMYK")
     if page.sampleformat not in (UNSIGNED, SIGNED, FLOAT, VOID):
         raise unsupported(NAME, "complex numbers")
-    if kind in (CIELAB, ICCLAB) and page.compression in (OLD_JPEG, *JPEGS):
+    if kind in (CIELAB, ICCLAB) and page.compression in JPEGS:
         raise unsupported(NAME, "CIELAB in JPEG")
     if page.compression not in COMPRESSIONS:
         raise unsupported(NAME, f"compression {int(page.compression)}")
@@ -238,6 +240,11 @@ def _check_tiles(page: "TiffPage") -> None:
 def _segments(page: "TiffPage", data: bytes) -> Iterator[bytes]:
     """The bytes of each strip or tile."""
     count = math.prod(page.chunked)
+    if page.compression == OLD_JPEG and count == 1:
+        start = page.tags.valueof(JPEG_STREAM, (len(data),))[0]
+        if data[start : start + 2] == JPEG_START:
+            yield data[start : start + (page.tags.valueof(JPEG_STREAM_LENGTH, (0,))[0] or len(data))]
+            return
     if min(len(page.dataoffsets), len(page.databytecounts)) < count:
         raise incomplete(NAME)
     for index, (start, length) in enumerate(zip(page.dataoffsets[:count], page.databytecounts[:count], strict=True)):
@@ -263,9 +270,11 @@ def _decode(page: "TiffPage", data: bytes, index: int, segment: bytes) -> Decode
     import imagecodecs
     import tifffile
 
+    if page.compression == OLD_JPEG and not segment.startswith(JPEG_START):
+        raise unsupported(NAME, "old-style JPEG whose tables are not with its data")
     cut = page.dataoffsets[index] + page.databytecounts[index] > len(data)
     try:
-        if page.photometric == YCBCR and page.compression not in (OLD_JPEG, *JPEGS):
+        if page.photometric == YCBCR and page.compression not in JPEGS:
             return _subsampled(page, index, segment)
         try:
             decoded = _call(page, segment, index)
@@ -292,7 +301,7 @@ def _decode(page: "TiffPage", data: bytes, index: int, segment: bytes) -> Decode
 def _call(page: "TiffPage", segment: bytes, index: int) -> Decoded:
     if page.compression in JPEGS and _in_planes(page):
         return _plane_of_jpeg(page, segment, index)
-    options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in (6, *JPEGS) else {}
+    options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in JPEGS else {}
     values, place, shape = page.decode(segment, index, **options)
     if values is None:
         raise incomplete(NAME)
@@ -435,7 +444,7 @@ def _raster(page: "TiffPage", samples: NDArray[Any]) -> Raster:
         color = spread(kept, bits)
     if kind == WHITE_IS_ZERO:
         color = ~color
-    if kind == YCBCR and (page.compression not in (OLD_JPEG, *JPEGS) or _in_planes(page)):
+    if kind == YCBCR and (page.compression not in JPEGS or _in_planes(page)):
         color = _from_ycbcr(page, color)
     raster = Raster(color, notices=notices)
     extra = page.tags.valueof(EXTRA_SAMPLES)
