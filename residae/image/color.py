@@ -151,16 +151,23 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 
 NO_OPTIMIZATION = int(ImageCms.Flags.NOOPTIMIZE)  # Little CMS's tables for 16 bits are coarse where it is dark
+TABLES = int(ImageCms.Flags.CLUT_PRE_LINEARIZATION)  # less coarse, since they begin with the curves of the profile
+MAX_EXACT = 4 * 10**6  # pixels that are converted without tables, which takes half a second for a million
 SPACES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # of a profile: Pillow's mode
 
 
-def to_srgb(profile: bytes | None, mode: str, deep: bool) -> Transform | None:
+def to_srgb(profile: bytes | None, mode: str, deep: bool, pixels: int) -> Transform | None:
     """The conversion by an ICC profile, of bands of rows to uint8 sRGB.
+
+    It is exact where there are at most MAX_EXACT pixels, or samples are gray, or the profile is one of curves and a
+    matrix, or of linear light. Otherwise it goes by tables of Little CMS, which are within a level on average; a color
+    at the edge of sRGB may be some 30 levels off, as it may be in a picture of 8 bits.
 
     Args:
         profile: The profile, or None.
         mode: What the samples are: "L", "RGB" or "CMYK" (0 is no ink).
         deep: Whether the samples are uint16.
+        pixels: How many there are in all bands.
 
     Returns:
         (H, W) or (H, W, C) samples -> (H, W) or (H, W, 3). None where there is no profile, or none that is sound and of
@@ -183,9 +190,10 @@ def to_srgb(profile: bytes | None, mode: str, deep: bool) -> Transform | None:
         shallow = ImageCms.buildTransform(opened, _srgb(), space, "RGB", flags=flags)  # fails where it is unsound
         convert: Transform = functools.partial(_convert, shallow, space)
         if deep:
-            convert = functools.partial(_convert_deep, profile, space)
-            if mode == "RGB":
-                convert = _by_sums(profile, convert) or convert
+            exact = functools.partial(_convert_deep, profile, space, NO_OPTIMIZATION)
+            convert = (_by_sums(profile, exact) if mode == "RGB" else None) or exact
+            if convert is exact and mode != "L" and pixels > MAX_EXACT:
+                convert = functools.partial(_convert_deep, profile, space, TABLES)
         return _by_levels(convert, space, deep) if mode == "L" else convert
     return None
 
@@ -194,17 +202,19 @@ def _convert(transform: Any, mode: str, samples: Samples) -> Pixels:
     return np.asarray(ImageCms.applyTransform(Image.fromarray(samples, mode), transform))
 
 
-def _convert_deep(profile: bytes, mode: str, samples: Samples) -> Pixels:
-    return _exactly_converted(samples, mode, profile, _srgb().tobytes(), "uint8")
+def _convert_deep(profile: bytes, mode: str, flags: int, samples: Samples) -> Pixels:
+    return _converted(samples, mode, profile, _srgb().tobytes(), "uint8", flags)
 
 
-def _exactly_converted(samples: NDArray[Any], mode: str, source: bytes, target: bytes, kind: str) -> NDArray[Any]:
-    """Samples of uint16 or float32 from one profile to another of RGB, by Little CMS without tables of its own."""
+def _converted(
+    samples: NDArray[Any], mode: str, source: bytes, target: bytes, kind: str, flags: int = NO_OPTIMIZATION
+) -> NDArray[Any]:
+    """Samples of uint16 or float32 from one profile to another of RGB, by Little CMS."""
     import imagecodecs  # takes a while to load, and few pictures need it
 
     space = {"L": "gray", "RGB": "rgb", "CMYK": "cmyk"}[mode]
     converted = imagecodecs.cms_transform(
-        samples, source, target, colorspace=space, outcolorspace="rgb", outdtype=kind, flags=NO_OPTIMIZATION
+        samples, source, target, colorspace=space, outcolorspace="rgb", outdtype=kind, flags=flags
     )
     return np.asarray(converted)
 
@@ -219,7 +229,7 @@ def _by_sums(profile: bytes, convert: Transform) -> Transform | None:
     levels = np.full((3, 2**16, 3), ramp[middle])  # the light of one channel alone may be negative, which is clipped
     for channel in range(3):
         levels[channel, :, channel] = ramp
-    xyz = _exactly_converted(levels, "RGB", profile, make_profile(XYZ_PRIMARIES, Curve(1.0)), "float32")
+    xyz = _converted(levels, "RGB", profile, make_profile(XYZ_PRIMARIES, Curve(1.0)), "float32")
     xyz[1:] -= xyz[0, middle]  # of a gray, which is in the first table alone
     to_srgb = np.linalg.solve(_colorants(SRGB_PRIMARIES), _colorants(XYZ_PRIMARIES))  # out of gamut it is negative
     tables = (xyz @ (65_535 * to_srgb.T)).astype(np.float32)

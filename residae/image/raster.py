@@ -34,7 +34,7 @@ class Raster:
         """Pixels in sRGB, on white and upright: (H, W) of gray, else (H, W, 3)."""
         height, width, *channels = self.color.shape
         mode = {(): "L", (3,): "RGB", (4,): "CMYK"}[tuple(channels)]
-        transform = to_srgb(self.profile, mode, self.color.dtype == np.uint16)
+        transform = to_srgb(self.profile, mode, self.color.dtype == np.uint16, height * width)
         if transform is None:
             transform = cmyk_to_rgb if mode == "CMYK" else to_8_bits
         alpha = self.alpha
