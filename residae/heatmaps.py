@@ -29,6 +29,8 @@ CONES_TO_LINEAR_SRGB = np.array(
 )
 
 MOSAIC_COLUMNS, MOSAIC_GAP = 4, 8  # tiles in a row, and pixels between them
+STRIP_SIDE = 128  # cells of a channel in a strip of channels, at most, along each side
+
 BLOCK = 8  # pixels; an error within so many pixels of an edge counts as on it
 
 REGIONS: dict[str, tuple[int | slice, int | slice]] = {  # row and column of a 3 x 3 grid
@@ -198,6 +200,24 @@ def latent_channel(z_c: Floats) -> Picture:
     return _enlarge(_diverge(deviation / (3 * float(deviation.std()) or 1.0)), 512, 1024)
 
 
+def latent_strip(z: Floats) -> Picture:
+    """Show every channel of a latent on a scale of its own, one below the other.
+
+    Args:
+        z: (C, h, w) latent. If a side has more than STRIP_SIDE cells, blocks of cells are averaged.
+
+    Returns:
+        (C * h', w', 3) uint8, a pixel for each cell or block. The color saturates at 2.5 standard deviations of the
+        channel.
+    """
+    block = -(-max(z.shape[1:]) // STRIP_SIDE)
+    sums, cells = (_block_sums(x, block) for x in (z.astype(np.float64), np.ones(z.shape[1:])))
+    means = sums / cells
+    deviation = means - means.mean((1, 2), keepdims=True)
+    scale = 2.5 * deviation.std((1, 2), keepdims=True)
+    return _diverge(deviation / np.where(scale, scale, 1)).reshape(-1, means.shape[2], 3)
+
+
 def where_error(original: Picture, reconstruction: Picture) -> str:
     """Say where the squared error is.
 
@@ -220,10 +240,10 @@ def where_error(original: Picture, reconstruction: Picture) -> str:
     if not total:
         return "There is no error: the two pictures are equal."
 
-    size = _block_sums(np.ones(error.shape))
-    gradient = _block_sums(_gradient_energy(original)) / size
+    size = _block_sums(np.ones(error.shape), BLOCK)
+    gradient = _block_sums(_gradient_energy(original), BLOCK) / size
     sharpest = gradient > np.quantile(gradient, 0.75)  # fewer blocks than a quarter if many are flat
-    share_of_error = float(_block_sums(error)[sharpest].sum()) / total
+    share_of_error = float(_block_sums(error, BLOCK)[sharpest].sum()) / total
     share_of_area = float(size[sharpest].sum()) / error.size
     is_on_detail = share_of_error >= max(0.5, 2 * share_of_area)
 
@@ -304,10 +324,10 @@ def _gradient_energy(picture: Picture) -> NDArray[np.float32]:
     return across**2 + down**2
 
 
-def _block_sums(x: Floats) -> Floats:
-    """Sums over squares of BLOCK x BLOCK pixels; those at the right and lower edges are cut."""
-    rows = np.add.reduceat(x, range(0, x.shape[0], BLOCK), axis=0)
-    return np.add.reduceat(rows, range(0, x.shape[1], BLOCK), axis=1)
+def _block_sums(x: Floats, side: int) -> Floats:
+    """Sums over squares of the last two axes; those at the right and lower edges are cut."""
+    rows = np.add.reduceat(x, range(0, x.shape[-2], side), axis=-2)
+    return np.add.reduceat(rows, range(0, x.shape[-1], side), axis=-1)
 
 
 def _diverge(x: Floats) -> Picture:

@@ -134,6 +134,20 @@ def test_latent_channel_has_its_own_scale() -> None:
     assert (heatmaps.latent_channel(np.full((4, 4), 0.1, np.float32)) == heatmaps.diverging()[127]).all()
 
 
+def test_a_strip_of_channels_shows_each_channel_on_its_own_scale() -> None:
+    latent = np.stack([1000 + 7 * np.eye(3, 5), np.eye(3, 5), np.full((3, 5), 4.0)])
+    faint, vivid, constant = heatmaps.latent_strip(latent).reshape(3, 3, 5, 3)
+    np.testing.assert_array_equal(faint, vivid)
+    assert len(np.unique(vivid.reshape(-1, 3), axis=0)) == 2
+    np.testing.assert_array_equal(constant, np.broadcast_to(heatmaps.diverging()[127], (3, 5, 3)))
+
+
+def test_a_large_strip_of_channels_is_reduced_by_averaging() -> None:
+    latent = np.random.default_rng(0).normal(size=(2, 3, 300))
+    averages = np.stack([latent[..., start : start + 3].mean((1, 2)) for start in range(0, 300, 3)], axis=1)
+    np.testing.assert_array_equal(heatmaps.latent_strip(latent), heatmaps.latent_strip(averages[:, None]))
+
+
 def test_channel_statistics() -> None:
     z_c = np.array([[1, 2], [3, 6]], np.float32)
     expected = heatmaps.ChannelStatistics(mean=3, standard_deviation=3.5**0.5, minimum=1, maximum=6)
