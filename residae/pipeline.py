@@ -372,27 +372,39 @@ class Pipeline:
         color: bool | None = None,
         quality: float | None = None,
         progress: Progress | None = None,
-        scale: float = 1.0,
+        scale: Scale = 1.0,
         refine: int = 0,
+        max_bytes: int | None = None,
     ) -> Reconstruction:
         """Encode, compress, decode and measure a picture.
 
         Args:
             picture: As in `compress`.
             color: Whether to use its chroma as well; as the picture has it if None.
-            quality: Of the file, 0 to 100; if it is None the latent is decoded unquantized.
+            quality: Of the file, 0 to 100; if both it and `max_bytes` are None the latent is decoded unquantized.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
-            scale: As in `encode`.
+            scale: As in `encode`, or "auto" to choose it by `max_bytes`.
             refine: Steps of refinement of the file, as in `Pipeline.refine`.
+            max_bytes: As in `encode_and_write`.
+
+        Raises:
+            CodecError: No file is so small.
         """
         picture = as_picture(picture)
         color = picture.color if color is None else color
-        parts = split(progress, ENCODE_WORK, STEP_WORK * refine, 1)
-        encoding = self.encode(picture, color, parts[0], scale)
-        compressed = None if quality is None else self.write(encoding, quality)
-        if refine and quality is not None:
-            compressed = self.refine(picture, encoding, quality, refine, progress=parts[1])
-        return self.decode_and_measure(picture, encoding, compressed, progress=parts[2])
+        first, last = split(progress, ENCODE_WORK + STEP_WORK * refine, 1)
+        compressed = None
+        if max_bytes is not None:
+            encoding, compressed = self.encode_and_write(
+                picture, color, scale=scale, max_bytes=max_bytes, progress=first, refine=refine
+            )
+        elif quality is not None:
+            encoding, compressed = self.encode_and_write(picture, color, quality, scale, progress=first, refine=refine)
+        elif scale == "auto":
+            raise ValueError("the scale is chosen by the size of the file: give max_bytes")
+        else:
+            encoding = self.encode(picture, color, first, scale)
+        return self.decode_and_measure(picture, encoding, compressed, progress=last)
 
     @translate_oom()
     def decode_and_measure(

@@ -12,8 +12,9 @@ from residae.codec import Compressed
 from residae.errors import ResidaeError
 from residae.geometry import scaled_shape
 from residae.image import Picture, PictureLike, as_picture
-from residae.pipeline import Decoding, Encoding, Pipeline, Reconstruction
+from residae.pipeline import Decoding, Encoding, Pipeline, Reconstruction, Scale
 from residae.progress import Progress
+from residae.rate_control import MAX_ENCODINGS
 from residae.refine import OnStep
 
 try:
@@ -29,6 +30,7 @@ ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"
 START_SECONDS = 10  # to fork and to move the weights
 PIXELS_PER_SECOND = 4e6
 STEP_TIMES = 2  # of a step of refinement, relative to encoding and decoding once
+AUTO_SCALE = 2.0  # the largest that rate control chooses for most files
 
 
 class ZeroGpuPipeline(Pipeline):
@@ -69,14 +71,17 @@ class ZeroGpuPipeline(Pipeline):
         color: bool | None = None,
         quality: float | None = None,
         progress: Progress | None = None,
-        scale: float = 1.0,
+        scale: Scale = 1.0,
         refine: int = 0,
+        max_bytes: int | None = None,
     ) -> Reconstruction:
         picture = as_picture(picture)
+        arguments = picture, color, quality, None, scale, refine, max_bytes
         if self._borrowed:
-            return super().reconstruct(picture, color, quality, None, scale, refine)
-        duration = seconds(*scaled_shape(picture.height, picture.width, scale), 1 + STEP_TIMES * refine)
-        return cast(Reconstruction, self._borrow(duration, "reconstruct", picture, color, quality, None, scale, refine))
+            return super().reconstruct(*arguments)
+        expected, encodings = (AUTO_SCALE, MAX_ENCODINGS) if scale == "auto" else (scale, 1)
+        duration = seconds(*scaled_shape(picture.height, picture.width, expected), encodings + STEP_TIMES * refine)
+        return cast(Reconstruction, self._borrow(duration, "reconstruct", *arguments))
 
     def refine(
         self,
