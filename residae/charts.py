@@ -194,6 +194,43 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
     return _svg("PSNR in dB against bits per pixel, by codec", top + height + 66, content)
 
 
+def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> str:
+    """PSNR and bytes of the best file by step, each between its own lowest and highest value.
+
+    Args:
+        points: (step, dB, bytes) from step 0 on.
+        steps: At which the axis ends.
+
+    Returns:
+        An SVG of full width, 80 pixels high, with the last values in words.
+    """
+    top, bottom = 26, 76  # pixels
+    content = f'<line x2="100%" y1="{bottom}" y2="{bottom}" stroke="currentColor" opacity="0.3"/>'
+    _, psnr, size = points[-1]
+    series = (
+        ([point[1] for point in points], 0.5, "var(--accent, currentColor)", "none"),
+        ([point[2] for point in points], 0.04 * points[0][2], "currentColor", "3 3"),
+    )
+    for values, least_span, color, dashes in series:
+        low, span = min(values), max(max(values) - min(values), least_span)
+        places = [
+            (100 * step / max(steps, 1), bottom - 4 - (bottom - top - 8) * (value - low) / span)
+            for (step, *_), value in zip(points, values, strict=True)
+        ]
+        for (x1, y1), (x2, y2) in pairwise(places):
+            content += (
+                f'<line x1="{x1:.3f}%" y1="{y1:.1f}" x2="{x2:.3f}%" y2="{y2:.1f}" stroke="{color}" stroke-width="2" '
+                f'stroke-dasharray="{dashes}"/>'
+            )
+    content += f'<text x="0" y="12" fill="var(--accent, currentColor)" font-weight="600">{psnr:.2f} dB</text>'
+    content += _text("100%", 12, "end", f"{size:,} bytes")
+    title = f"Refinement: {psnr:.2f} dB and {size:,} bytes after {points[-1][0]} of {steps} steps"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" width="100%" height="80" '
+        f'fill="currentColor" font-size="12" style="font-variant-numeric: tabular-nums">{content}</svg>'
+    )
+
+
 def network_diagram(
     encoder: Sequence[tuple[str, int, int, int, int]], decoder: Sequence[tuple[str, int, int, int, int]]
 ) -> str:
