@@ -63,7 +63,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.ui.work", "residae.ui.store"},
     {"residae.ui.cache", "residae.ui.viewer"},
     {"residae.ui.components", "residae.ui.state"},
-    {"residae.ui.actions"},
+    {"residae.ui.actions", "residae.ui.refinement", "residae.ui.maps"},
     {"residae.ui.controls"},
     {"residae.ui.tabs.overview", "residae.ui.tabs.lab", "residae.ui.tabs.equal_bytes", "residae.ui.tabs.files"},
     {"residae.ui.tabs.batch", "residae.ui.tabs.model", "residae.ui.endpoints"},

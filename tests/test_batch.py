@@ -7,6 +7,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -14,6 +15,7 @@ import pytest
 
 from residae.codec import read_info
 from residae.image import Pixels, write_png
+from residae.ui.cache import Settings
 from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv, compress_one
 from residae.ui.text import MAX_NAME, short_name
 
@@ -53,7 +55,7 @@ def compressed(
     paths[-1].write_bytes(b"<html>")
     with gr.Blocks():
         batch = BatchTab()
-    first, *_, last = batch.compress_each([str(path) for path in paths], "tiny", True, 0, 80, 0, None)
+    first, *_, last = batch.compress_each([Settings(str(path), "tiny") for path in paths], 0, None)
     assert first[batch.table] == []  # the results of an earlier batch are cleared at once
     assert not first[batch.csv].interactive
     assert not first[batch.zip].interactive
@@ -88,12 +90,12 @@ def test_a_batch_can_be_refined(
     picture_file.write_bytes(write_png(smooth(53, 75, 0)))
     monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
     (*_, plain), (*_, refined) = (
-        compress_one(str(picture_file), "tiny", True, 0, 100, steps, None) for steps in (0, 5)
+        compress_one(Settings(str(picture_file), "tiny", quality=100), steps, None) for steps in (0, 5)
     )
     assert plain
     assert refined
     assert plain != refined
-    assert compress_one(str(picture_file), "tiny", True, 0, 100, 5, None)[1] == refined
+    assert compress_one(Settings(str(picture_file), "tiny", quality=100), 5, None)[1] == refined
 
 
 def test_negative_numbers_stay_numbers() -> None:
@@ -110,3 +112,14 @@ def test_a_short_name_can_be_shown_and_written(name: str) -> None:
     assert len(short_name(name)) <= MAX_NAME
     assert short_name(name).isprintable()
     assert short_name(name).encode()
+
+
+def test_a_batch_keeps_to_a_size_of_the_file(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, smooth: Callable[[int, int, int], Pixels]
+) -> None:
+    picture_file = tmp_path / "picture.png"
+    picture_file.write_bytes(write_png(smooth(53, 75, 0)))
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+    limited = Settings(str(picture_file), "tiny", scale="auto", quality=None, max_bytes=600)
+    assert len(compress_one(limited, 5, None)[1] or b"") in range(1, 601)
+    assert "takes at least" in compress_one(replace(limited, max_bytes=1), 0, None)[0][-1]

@@ -5,15 +5,26 @@ import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 from PIL import Image
 
 from residae.errors import ImageError
-from residae.pipeline import Pipeline
+from residae.pipeline import Pipeline, Reconstruction
 from residae.ui import cache, store
-from residae.ui.cache import CPU_SIDE, EXAMPLES, FULL_SIZE, default_side, open_at_size, reconstruct, warm_up
+from residae.ui.cache import (
+    CPU_SIDE,
+    EXAMPLES,
+    FULL_SIZE,
+    RecentlyUsed,
+    Settings,
+    default_side,
+    open_at_size,
+    reconstruct,
+    warm_up,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,19 +50,37 @@ def test_the_log_has_the_traceback_of_a_refusal(tmp_path: Path, caplog: pytest.L
     assert "in open_picture" in caplog.text
 
 
-def test_reports_on_examples_are_kept_the_last_used_ones(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_is_computed_once_and_its_encoding_serves_every_rate(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
-    monkeypatch.setattr(cache, "MAX_EXAMPLE_REPORTS", 2)
-    monkeypatch.setattr(cache, "EXAMPLE_REPORTS", {})
+    monkeypatch.setattr(cache, "REPORTS", RecentlyUsed(10**7))
+    monkeypatch.setattr(cache, "ENCODINGS", RecentlyUsed(10**6))
 
-    def report(quality: float) -> object:
-        return reconstruct(EXAMPLES[0], "tiny", False, 32, quality, None)
+    def report(**given: Any) -> Reconstruction:
+        return reconstruct(Settings(EXAMPLES[0], "tiny", side=48, **given), None)
 
-    first, second = report(10), report(20)
-    assert report(10) is first
-    report(30)
-    assert report(10) is first
-    assert report(20) is not second
+    first = report(quality=10)
+    assert report(quality=10) is first
+    assert report(quality=20).encoding is report(quality=None).encoding is report(quality=None, max_bytes=999).encoding
+    chosen = report(scale="auto", quality=None, max_bytes=300)
+    assert report(scale="auto", quality=None, max_bytes=301).encoding is not chosen.encoding
+    assert report(scale=chosen.encoding.scale, quality=50).encoding is not first.encoding
+
+
+def test_what_was_not_used_for_longest_is_dropped() -> None:
+    kept: RecentlyUsed[str] = RecentlyUsed(10)
+    a, b, c = (Settings(name, "tiny") for name in "abc")
+    kept.keep(a, "a", 4)
+    kept.keep(b, "b", 4)
+    assert kept.get(a) == "a"
+    kept.keep(c, "c", 6)
+    assert [kept.get(key) for key in (a, b, c)] == ["a", None, "c"]
+    kept.keep(c, "again", 3)  # takes the place of the one before
+    kept.keep(b, "b", 3)
+    assert [kept.get(key) for key in (a, b, c)] == ["a", "b", "again"]
+    kept.keep(Settings("large", "tiny"), "large", 11)
+    assert [kept.get(key) for key in (a, b, c)] == ["a", "b", "again"]
 
 
 def run_in_a_thread() -> None:
@@ -68,7 +97,7 @@ def test_visitors_go_before_the_warm_up(tmp_path: Path, monkeypatch: pytest.Monk
     for path in examples:
         Image.new("RGB", (60, 40)).save(path)
     monkeypatch.setattr(cache, "EXAMPLES", examples)
-    monkeypatch.setattr(cache, "reconstruct", lambda path, *_: seen.append((path, os.nice(0))))
+    monkeypatch.setattr(cache, "reconstruct", lambda settings, _: seen.append((settings.path, os.nice(0))))
     monkeypatch.setattr(cache, "default_side", lambda _: CPU_SIDE)
     run_in_a_thread()
     assert seen == [(path, 19) for path in examples]
@@ -81,7 +110,7 @@ def test_visitors_go_before_the_warm_up(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("on_gpu", [False, True])
 def test_the_warm_up_prepares_what_a_visit_starts_with(on_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
-    monkeypatch.setattr(cache, "reconstruct", lambda path, checkpoint, color, side, *_: asked.append((path, side)))
+    monkeypatch.setattr(cache, "reconstruct", lambda wanted, _: asked.append((wanted.path, wanted.side)))
     pipeline = SimpleNamespace(engine=SimpleNamespace(on_gpu=on_gpu))
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
     run_in_a_thread()

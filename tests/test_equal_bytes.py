@@ -13,6 +13,7 @@ from residae.compare import CodecResult, Comparison
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.ui import store
+from residae.ui.cache import Settings
 from residae.ui.state import CurrentResult
 from residae.ui.tabs.equal_bytes import EqualBytesTab
 from residae.ui.text import verdict
@@ -30,7 +31,7 @@ def shown(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         path = tmp_path / "picture.png"
         path.write_bytes(write_png(pixels))
         report = pipeline.reconstruct(open_picture(path), color=False, quality=100)
-        return CurrentResult(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr)
+        return CurrentResult(Settings(str(path), "tiny"), report.encoding, report.compressed, report.psnr)
 
     return show
 

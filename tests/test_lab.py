@@ -14,7 +14,7 @@ from residae.edit import Edits, reconstruct_edited
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.ui import store
-from residae.ui.cache import EXAMPLES
+from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.state import CurrentResult
 from residae.ui.tabs.lab import PREVIEW_SIDE, LabState, LabTab, prepare
 from residae.ui.work import Updates, supersede
@@ -33,7 +33,7 @@ def state(
     path = tmp_path / "picture.png"
     path.write_bytes(write_png(smooth(300, 2 * PREVIEW_SIDE + 1, 0)))
     report = pipeline.reconstruct(open_picture(path), color=True, quality=80)
-    return prepare(CurrentResult(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr), None)
+    return prepare(CurrentResult(Settings(str(path), "tiny"), report.encoding, report.compressed, report.psnr), None)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def lab() -> LabTab:
 
 
 def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:
-    _, small, whole = lab.refresh("lab", state.current, state, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    _, small, whole = lab.refresh("lab", state.current, state, 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     tables = small[lab.table], whole[lab.table]
     assert [table["size"] for table in tables] == [[2 * PREVIEW_SIDE + 1, 300]] * 2  # both are shown at one size
     preview, exact = (open_picture(Path(table["panes"][1]["picture"]["path"])).pixels for table in tables)
@@ -55,7 +55,7 @@ def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pi
 
 
 def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> None:
-    older = lab.refresh("lab", state.current, state, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    older = lab.refresh("lab", state.current, state, 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     next(older)
     assert lab.table in next(older)
     supersede(VISIT)
@@ -63,14 +63,14 @@ def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> N
 
 
 def test_without_edits_there_is_no_preview(lab: LabTab, state: LabState) -> None:
-    _, whole = lab.refresh("lab", state.current, state, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    _, whole = lab.refresh("lab", state.current, state, 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert "the same as unedited" in whole[lab.status]
 
 
 def test_edits_that_are_shown_are_not_decoded_again(lab: LabTab, state: LabState) -> None:
     def edit(gains: tuple[float, ...], blend: float = 0, other: str = EXAMPLES[1]) -> list[Updates]:
         nonlocal state
-        updates = list(lab.refresh("lab", state.current, state, gains, 0, 0, blend, other, VISIT, SILENT))
+        updates = list(lab.refresh("lab", state.current, state, 0, gains, 0, 0, blend, other, VISIT, SILENT))
         state = updates[-1].get(lab.state, state)
         return updates
 
@@ -87,15 +87,15 @@ def test_edits_that_are_shown_are_not_decoded_again(lab: LabTab, state: LabState
 @pytest.mark.parametrize("trouble", ["stopped", "refused"])
 def test_work_that_failed_is_done_again(trouble: str, lab: LabTab, state: LabState, tmp_path: Path) -> None:
     """Otherwise the preview or the error message would stay."""
-    (*_, first) = lab.refresh("lab", state.current, state, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    (*_, first) = lab.refresh("lab", state.current, state, 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     other = str(tmp_path / "missing.png") if trouble == "refused" else EXAMPLES[1]
-    updates = lab.refresh("lab", state.current, first[lab.state], (), 0, 0, 0.5, other, VISIT, SILENT)
+    updates = lab.refresh("lab", state.current, first[lab.state], 0, (), 0, 0, 0.5, other, VISIT, SILENT)
     begun = next(updates)
     if trouble == "stopped":
         assert lab.table in next(updates)
         supersede(VISIT)
     assert lab.table not in list(updates)[-1]
-    (*_, again) = lab.refresh("lab", state.current, begun[lab.state], (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    (*_, again) = lab.refresh("lab", state.current, begun[lab.state], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert "the same as unedited" in again[lab.status]
 
 
@@ -103,12 +103,12 @@ def test_a_closed_tab_is_left_unchanged(lab: LabTab, state: LabState) -> None:
     """Gradio empties the outputs of a handler that yields nothing."""
     for tab in ("lab", "files"):
         whole = replace(state, edits=Edits())
-        updates = lab.refresh(tab, state.current, whole, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        updates = lab.refresh(tab, state.current, whole, 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
         assert list(updates) == [{lab.status: gr.skip()}]
 
 
 def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: LabTab, state: LabState) -> None:
-    updates = lab.show_plane(state, "Red chroma")
+    updates = lab.show_plane(state, "Red chroma", 0)
     (pane,) = updates[lab.channel]["panes"]
     assert pane["name"] == "Channel 1 of red chroma"
     enlarged = open_picture(Path(pane["picture"]["path"])).pixels
@@ -117,7 +117,7 @@ def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: LabTab, state: 
 
 def test_a_tab_that_was_left_at_work_starts_again(lab: LabTab, state: LabState) -> None:
     def refresh(state: LabState | None) -> Iterator[Updates]:
-        return lab.refresh("lab", shown, state, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        return lab.refresh("lab", shown, state, 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
 
     shown = state.current
     halfway = next(refresh(None))[lab.state]
@@ -130,6 +130,6 @@ def test_a_tab_that_was_left_at_work_starts_again(lab: LabTab, state: LabState) 
 def test_an_edit_takes_up_the_current_result(lab: LabTab, state: LabState) -> None:
     """It may have superseded the work that was to do so; and the gains may be those of another checkpoint."""
     for gains, fitting in ((GAINS, GAINS), ((0.0,) * 3, ())):
-        *_, last = lab.refresh("lab", state.current, None, gains, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        *_, last = lab.refresh("lab", state.current, None, 0, gains, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
         assert last[lab.state].current == state.current
         assert last[lab.state].edits == Edits(fitting)

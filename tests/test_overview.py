@@ -1,5 +1,6 @@
 """The tab Overview: another quality, a file that is refused, and work that ends early."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from visitor import SILENT, VISIT
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.ui import store
-from residae.ui.cache import EXAMPLES
-from residae.ui.controls import Controls
+from residae.ui.cache import EXAMPLES, Settings
+from residae.ui.controls import QUALITY, SIZE, UNQUANTIZED, Controls
 from residae.ui.state import CurrentResult
+from residae.ui.tabs import overview
 from residae.ui.tabs.overview import OverviewTab
 from residae.ui.work import cancel, supersede
 
@@ -39,20 +41,104 @@ def show(
 
     def show(quality: float | None) -> CurrentResult:
         report = pipeline.reconstruct(open_picture(path), color=True, quality=quality)
-        return CurrentResult(str(path), 0, "tiny", report.encoding, report.compressed, report.psnr)
+        settings = Settings(str(path), "tiny", quality=quality)
+        return CurrentResult(settings, report.encoding, report.compressed, report.psnr)
 
     return show
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_only_another_quality_is_decoded(exact: bool, tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
-    shown = show(None if exact else 50.5)
-    assert [*tab.requantize(shown, 50.5, exact, VISIT, SILENT)] == [{tab.status: gr.skip()}]
-    picture, rest = tab.requantize(shown, 50.5, not exact, VISIT, SILENT)
+def test_only_another_rate_is_decoded(tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
+    shown = show(50.5)
+    assert [*tab.change_rate(shown, 1, QUALITY, 50.5, 10, VISIT, SILENT)] == [{tab.status: gr.skip()}]
+    picture, rest = tab.change_rate(shown, 1, UNQUANTIZED, 50.5, 10, VISIT, SILENT)
     assert tab.table in picture
-    assert rest[tab.current].quality == (50.5 if exact else None)
-    _, rest = tab.requantize(shown, 20, False, VISIT, SILENT)
+    assert rest[tab.current].quality is None
+    assert [*tab.change_rate(rest[tab.current], 1, UNQUANTIZED, 70, 10, VISIT, SILENT)] == [{tab.status: gr.skip()}]
+    _, rest = tab.change_rate(rest[tab.current], 1, QUALITY, 20, 10, VISIT, SILENT)
     assert rest[tab.current].quality == 20
+
+
+def test_a_rate_encodes_once_for_each_scale(
+    tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales: list[float] = []
+    encode, shown = pipeline.encode, show(50)
+    monkeypatch.setattr(pipeline, "encode", lambda *given: scales.append(given[3]) or encode(*given))
+    for scale, rate, quality, size in (
+        *((1, QUALITY, 60, 10), (2, QUALITY, 60, 10), (2, QUALITY, 30, 10), (1, SIZE, 30, 0.5)),
+        *((2, SIZE, 30, 0.6), (1.5, UNQUANTIZED, 30, 10), (1.5, QUALITY, 10, 10), (1, QUALITY, 60, 10)),
+    ):
+        first, rest = tab.change_rate(shown, scale, rate, quality, size, VISIT, SILENT)
+        shown = rest[tab.current]
+        assert shown.encoding.scale == scale
+        assert rate != QUALITY or shown.quality == quality
+        assert rate != SIZE or len(shown.compressed.data) <= 1000 * size
+        numbers = sum(latent.size for latent in shown.encoding.latents)
+        assert f"{numbers:,}" in first[tab.journey]
+    assert scales == [1, 2, 1.5]
+
+
+def test_a_size_of_the_file_chooses_the_scale_and_the_controls_follow(
+    tab: OverviewTab, show: Callable[..., CurrentResult]
+) -> None:
+    controls, shown = tab.controls, show(50)
+    assert shown.compressed
+    size = controls.follow_rate(SIZE, 1, shown)[controls.size]
+    assert 1000 * size - 100 < len(shown.compressed.data) <= 1000 * size
+    assert controls.follow_rate(SIZE, 1, shown)[controls.scale] == "auto"
+    assert controls.follow_rate(QUALITY, "auto", shown)[controls.scale] == 1
+    assert controls.follow_scale(QUALITY, "auto", shown) == {controls.rate: SIZE, controls.size: size}
+    assert controls.follow_scale(QUALITY, 2, shown) == {controls.rate: gr.skip()}
+    _, rest = tab.change_rate(shown, "auto", SIZE, 80, 0.5, VISIT, SILENT)
+    fitting = rest[tab.current]
+    assert len(fitting.compressed.data) <= 500
+    assert controls.restored(fitting) == {
+        **{controls.color: True, controls.side: 0, controls.scale: "auto"},
+        **{controls.rate: SIZE, controls.size: 0.5},
+    }
+    assert f"at scale {fitting.encoding.scale:g}" in rest[tab.status]
+    *_, last = tab.change_rate(fitting, "auto", SIZE, 80, None, VISIT, SILENT)
+    assert "takes at least" in last[tab.status]
+
+
+def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
+    tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "PROGRESS_INTERVAL", -1)  # show every step
+    card, shown = tab.controls.refine, show(80)
+    assert shown.compressed
+    *steps, picture, last = tab.refine(shown, 5, VISIT, SILENT)
+    assert [f"after {step} of 5 steps" in update[card.curve] for step, update in enumerate(steps)] == [True] * 6
+    assert tab.table in picture
+    refined = last[tab.current]
+    assert refined.settings == shown.settings
+    assert refined.psnr > shown.psnr
+    assert refined.compressed.data != shown.compressed.data
+    assert "after 5 steps" in last[card.status]
+    assert [*tab.change_rate(refined, 1, QUALITY, 80, 10, VISIT, SILENT)] == [{tab.status: gr.skip()}]  # it stays
+
+    running = tab.refine(shown, 100, VISIT, SILENT)
+    next(running)
+    cancel(VISIT)
+    *_, last = running
+    done = int(re.findall(r"after (\d+) step", last[card.status])[0])
+    assert done < 20
+    assert last[tab.current].psnr >= shown.psnr
+
+    running = tab.refine(shown, 100, VISIT, SILENT)
+    next(running)
+    supersede(VISIT)
+    *_, last = running
+    assert last == {card.status: gr.skip()}
+    assert [*tab.refine(show(None), 5, VISIT, SILENT)] == [{card.status: gr.skip()}]
+
+
+def test_a_refinement_stays_within_the_size_of_the_file(tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
+    _, rest = tab.change_rate(show(50), 1.5, SIZE, 80, 0.6, VISIT, SILENT)
+    limited = rest[tab.current]
+    *_, last = tab.refine(limited, 5, VISIT, SILENT)
+    assert len(last[tab.current].compressed.data) <= 600
+    assert last[tab.current].psnr >= limited.psnr
 
 
 def test_a_refused_picture_is_reported_on_each_tab_and_settings_stay_those_of_the_result(
@@ -61,13 +147,13 @@ def test_a_refused_picture_is_reported_on_each_tab_and_settings_stay_those_of_th
     shown, bad = show(50), tmp_path / "bad.png"
     bad.write_text("no picture")
     for before in (shown, None):
-        *_, last = tab.reconstruct(str(bad), None, None, before, "tiny", True, 0, 80, False, VISIT, SILENT)
+        *_, last = tab.reconstruct(str(bad), None, None, before, "tiny", True, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
         alerts = [last.pop(status) for status in tab.statuses]
         assert all("not a picture" in alert for alert in alerts)
         assert last == {tab.discarded: str(bad), **(tab.controls.restored(shown) if before else {})}
-    *_, last = tab.reconstruct(str(bad), None, str(bad), shown, "tiny", False, 0, 80, False, VISIT, SILENT)
-    assert (last[tab.current].path, last[tab.current].color) == (shown.path, False)
-    *_, last = tab.reconstruct(str(bad), None, str(bad), None, "tiny", False, 0, 80, False, VISIT, SILENT)
+    *_, last = tab.reconstruct(str(bad), None, str(bad), shown, "tiny", False, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
+    assert (last[tab.current].settings.path, last[tab.current].color) == (shown.settings.path, False)
+    *_, last = tab.reconstruct(str(bad), None, str(bad), None, "tiny", False, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
     assert "not a picture" in last[tab.status]
 
 
@@ -82,13 +168,17 @@ def test_cancelled_work_restores_the_controls(
         return encode(*given)
 
     monkeypatch.setattr(pipeline.engine, "encode", ended)
-    *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
-    settings = {controls.color: True, controls.side: 0, controls.exact: False, controls.quality: 50}
+    *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", False, 64, 1, UNQUANTIZED, 80, 10, VISIT, SILENT)
+    settings = controls.restored(shown)
+    assert settings == {
+        **{controls.color: True, controls.side: 0, controls.scale: 1.0},
+        **{controls.rate: QUALITY, controls.quality: 50},
+    }
     assert last == {tab.status: gr.skip(), tab.discarded: EXAMPLES[1], **settings}
-    *_, last = tab.reconstruct(EXAMPLES[1], None, None, None, "tiny", False, 64, 80, True, VISIT, SILENT)
+    *_, last = tab.reconstruct(EXAMPLES[1], None, None, None, "tiny", False, 64, 1, UNQUANTIZED, 80, 10, VISIT, SILENT)
     assert last == {tab.discarded: EXAMPLES[1], tab.status: gr.skip()}
     end = supersede  # for another picture, which has set the controls
-    *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", False, 64, 80, True, VISIT, SILENT)
+    *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", False, 64, 1, UNQUANTIZED, 80, 10, VISIT, SILENT)
     assert last == {tab.status: gr.skip()}
 
 
@@ -103,7 +193,7 @@ def test_a_cancelled_quality_discards_no_picture(
 
     shown = show(50)
     monkeypatch.setattr(pipeline.engine, "decode", ended)
-    assert list(tab.requantize(shown, 60, False, VISIT, SILENT)) == [
+    assert list(tab.change_rate(shown, 1, QUALITY, 60, 10, VISIT, SILENT)) == [
         {tab.status: gr.skip(), **tab.controls.restored(shown)}
     ]
 
@@ -116,5 +206,5 @@ def test_a_picture_that_is_too_large_may_be_tried_at_another_size(
 
     shown = show(50)
     monkeypatch.setattr(pipeline.engine, "encode", fail)
-    *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", True, 0, 80, False, VISIT, SILENT)
+    *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", True, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
     assert last.keys() == {*tab.statuses}

@@ -124,20 +124,22 @@ def test_a_first_visit_shows_the_result_of_an_example(page: Page) -> None:
     expect(page.get_by_alt_text("The picture rebuilt from its latent").first).to_be_visible()
     expect(page.locator("header .device")).to_contain_text("tiny")
     expect(page.locator("#examples img")).to_have_count(5)
-    expect(figure(page, "Latent")).to_contain_text("chroma at half size")
+    expect(page.locator("#journey li").nth(1)).to_contain_text("128× fewer")  # in color; chroma has half the size
+    expect(page.locator("#mosaic .tile")).to_have_count(4)
+    for tile in page.locator("#mosaic .tile").all():
+        expect(tile).to_have_attribute("aria-label", re.compile(r"^Channel \d, \d+ % of the bytes$"))
 
 
 def test_the_page_shows_what_the_package_computes(page: Page, report: Reconstruction) -> None:
     page.get_by_label("Gray", exact=True).check()
-    expect(figure(page, "Latent")).not_to_contain_text("chroma")
+    expect(page.locator("#journey li").nth(1)).to_contain_text("64× fewer")
     page.set_input_files("#upload input[type=file]", PHOTOGRAPH)
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
     wait_for_number(figure(page, "SSIM"), report.ssim, 0.001)
-    expect(figure(page, "Numbers")).to_have_text("64.0× fewer")
     height, width = report.original.shape
     expect(figure(page, "Picture")).to_have_text(f"{width} × {height} px")
-    expect(figure(page, "Latent")).to_have_text(f"4 × {height // 16} × {width // 16}")
-    expect(figure(page, "Encoding")).to_have_text(re.compile(r"^\d+\.\d s$"))
+    expect(page.locator("#mosaic .caption")).to_contain_text(f"4 × {height // 16} × {width // 16}")
+    expect(figure(page, "Encode · decode")).to_have_text(re.compile(r"^\d+\.\d s · \d+\.\d s$"))
 
     before, after = (page.locator("#compare .frame img").nth(i) for i in range(2))
     np.testing.assert_array_equal(pixels(before), gray(report.original))
@@ -146,14 +148,17 @@ def test_the_page_shows_what_the_package_computes(page: Page, report: Reconstruc
     assert report.compressed
     size = len(report.compressed.data)
     wait_for_number(figure(page, "Rate"), 8 * size / (width * height), 0.002)
-    expect(page.locator("#status")).to_contain_text(re.compile(r"The file takes .* times fewer than the raw pixels"))
+    counts = [int(item.inner_text().replace(",", "")) for item in page.locator("#journey b").all()]
+    assert counts[:2] == [width * height, 4 * (height // 16) * (width // 16)]
+    assert counts[2] == pytest.approx(size, rel=0.02)
 
 
 def test_pictures_share_one_zoom(page: Page, report: Reconstruction) -> None:
     page.get_by_role("button", name="Side by side", exact=True).click()
     frames = page.locator("#compare .frame")
     expect(frames).to_have_count(3)
-    expect(page.get_by_role("img", name="Absolute error in gray levels (0 to 255)")).to_be_visible()
+    key = page.locator("#compare").get_by_role("img", name="Absolute error in gray levels (0 to 255)")
+    expect(key).to_be_visible()
     page.locator("#compare .one").click()
     expect(page.locator("#compare .scale")).to_have_text("100 %")
     page.locator("#compare .stage").press("ArrowRight")
@@ -175,26 +180,26 @@ def test_pictures_share_one_zoom(page: Page, report: Reconstruction) -> None:
 
 
 def test_another_quality_decodes_without_encoding_again(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
-    seconds = figure(page, "Encoding").inner_text()
+    seconds = figure(page, "Encode · decode").inner_text().split(" · ")[0]
     set_quality(page, 10)
     coarse = pipeline.decode_and_measure(open_picture(PHOTOGRAPH), report.encoding, pipeline.write(report.encoding, 10))
     wait_for_number(figure(page, "PSNR"), coarse.psnr, 0.02)
-    expect(figure(page, "Encoding")).to_have_text(seconds)
+    expect(figure(page, "Encode · decode")).to_contain_text(seconds)
     set_quality(page, 80)
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
 
 
 def test_the_unquantized_latent_scores_as_evaluate_does(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
     unquantized = pipeline.decode_and_measure(open_picture(PHOTOGRAPH), report.encoding, None)
-    page.get_by_label("Decode the unquantized latent").check()
-    expect(figure(page, "File")).to_have_count(0)
+    page.get_by_role("radio", name="Unquantized").check()
+    expect(figure(page, "Rate")).to_have_count(0)
     wait_for_number(figure(page, "PSNR"), unquantized.psnr, 0.02)
     open_tab(page, "Equal bytes")
     expect(page.locator("#baselines-status")).to_contain_text("There is no file to compare with")
     expect(page.locator("#baselines .invitation")).to_contain_text("appears here")
     open_tab(page, "Overview")
-    page.get_by_label("Decode the unquantized latent").uncheck()
-    expect(figure(page, "File")).to_have_count(1)
+    page.get_by_role("radio", name="Quality").check()
+    expect(figure(page, "Rate")).to_have_count(1)
 
 
 def test_the_lab_decodes_the_edited_latent(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
@@ -306,6 +311,64 @@ def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path
             assert (str(info.file_bytes), str(info.width)) == (row["Bytes"], row["Width"])
 
 
+def test_maps_lead_to_the_viewer_and_to_the_lab(page: Page) -> None:
+    open_tab(page, "Overview")
+    page.locator("#error .map").click()
+    expect(page.locator("#compare").get_by_role("button", name="Error", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    page.locator("#compare").get_by_role("button", name="Divided").click()
+    page.locator("#mosaic .tile").nth(2).click()
+    expect(page.locator("#channel figcaption")).to_contain_text("Channel 3")
+    expect(page.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
+
+
+def test_every_tab_works_at_another_scale_with_a_refined_file(
+    page: Page, report: Reconstruction, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    open_tab(page, "Overview")
+    page.get_by_role("radio", name="1/16").check()  # of a network that keeps 1/64 at scale 1
+    height, width = report.original.shape
+    larger = pipeline.reconstruct(open_picture(PHOTOGRAPH), False, 80, scale=2)
+    numbers = page.locator("#journey li").nth(1)
+    expect(numbers).to_contain_text(f"{4 * (height // 8) * (width // 8):,}")
+    expect(numbers).to_contain_text("16× fewer")
+    wait_for_number(figure(page, "PSNR"), larger.psnr, 0.02)
+
+    page.get_by_label("number input for Steps").fill("5")
+    page.locator("#refine-start").click()
+    expect(page.locator("#refine-status")).to_contain_text("after 5 steps")
+    expect(page.get_by_role("img", name=re.compile("^Refinement: .* after 5 of 5 steps"))).to_be_visible()
+    refined = float(figure(page, "PSNR").inner_text().split()[0])
+    size = int(page.locator("#journey b").nth(2).inner_text().replace(",", ""))
+    assert refined > larger.psnr
+
+    open_tab(page, "Latent lab")
+    expect(page.locator("#lab-status")).to_contain_text("the same as unedited")
+    wait_for_number(page.locator("#lab-status"), refined, 0.011)
+    open_tab(page, "Equal bytes")
+    ours = page.locator("#baselines-figures tbody tr").first
+    expect(ours).to_contain_text(f"{size:,}")
+    wait_for_number(ours.locator("td").nth(1), refined, 0.011)
+    page.evaluate("document.querySelector('.work:has(#baselines-status) .stop').click()")
+    open_tab(page, "Overview")
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    download.value.save_as(tmp_path / "refined.rae")
+    assert (tmp_path / "refined.rae").stat().st_size == size
+    open_tab(page, "Files")
+    page.set_input_files("#rae input[type=file]", tmp_path / "refined.rae")
+    expect(page.locator("#opened-figures")).to_contain_text("2")
+    open_tab(page, "Overview")
+    page.get_by_role("radio", name="File size").check()
+    expect(page.get_by_role("radio", name="Auto")).to_be_checked()
+    expect(page.get_by_label("At most, kB")).to_have_value(f"{-(-size // 100) / 10:g}")
+    expect(page.locator("#status")).to_contain_text("has quality")
+    page.get_by_role("radio", name="1/64").check()
+    page.get_by_role("radio", name="Quality").check()
+    wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
+
+
 def test_the_model_is_drawn_from_its_configuration(page: Page) -> None:
     open_tab(page, "The model")
     expect(page.get_by_role("img", name=re.compile("^The network: encoder, latent and decoder"))).to_be_visible()
@@ -405,7 +468,7 @@ def test_a_stopped_batch_keeps_finished_files(
 
 def test_color_has_three_planes(page: Page) -> None:
     page.get_by_label("Color", exact=True).check()
-    expect(figure(page, "Latent")).to_contain_text("chroma at half size")
+    expect(page.locator("#journey li").nth(1)).to_contain_text("128× fewer")
     open_tab(page, "Latent lab")
     page.get_by_label("Red chroma", exact=True).check()
     expect(page.locator("#mixer .strip img")).to_have_count(4)
@@ -426,7 +489,8 @@ def test_another_checkpoint_is_another_network(page: Page, others: Path) -> None
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
     expect(page.locator("header .device")).to_contain_text("six")
     height, width = report.original.shape[:2]
-    expect(figure(page, "Latent")).to_contain_text(f"6 × {-(-height // 16)} × {-(-width // 16)}")
+    expect(page.locator("#mosaic .caption")).to_contain_text(f"6 × {-(-height // 16)} × {-(-width // 16)}")
+    expect(page.get_by_role("radio", name="1/43")).to_be_visible()  # 256 pixels to 6 numbers
     difference = pixels(page.locator("#compare .frame img").nth(1)).astype(int) - report.decoding.pixels
     assert np.square(difference).mean() < 1
     assert figure(page, "PSNR").inner_text() != before
@@ -452,27 +516,24 @@ def test_everything_fits_the_width_of_a_phone(page: Page) -> None:
         open_tab(page, tab)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
     open_tab(page, "Overview")
-    picture = page.locator("#stage").bounding_box()
-    controls = page.locator("#controls").bounding_box()
-    assert picture
-    assert controls
-    assert picture["y"] < controls["y"], "the picture comes first"
-    page.locator("#side").scroll_into_view_if_needed()
-    page.locator("#examples button").first.click()
-    page.wait_for_function("Math.abs(document.querySelector('#stage').getBoundingClientRect().top) < 5")
+    order = ("#upload", "#compare", "#journey", "#figures", "#mosaic", "#error", "#settings", "#actions")
+    places = [page.locator(part).bounding_box() for part in order]
+    tops = [place["y"] for place in places if place]
+    assert tops == sorted(tops)
+    assert len(tops) == len(order)
 
 
 def test_keyboard_focus_is_visible(page: Page) -> None:
     page.locator("#theme").focus()
     seen = set()
-    while "side" not in seen:
+    while "refine-start" not in seen:
         page.keyboard.press("Tab")
         where, style = page.evaluate(
             "(a => [a.closest('#controls [id]')?.id, getComputedStyle(a).outlineStyle])(document.activeElement)"
         )
         assert style == "solid", where
         seen.add(where)
-    assert {"upload", "examples", "color", "quality", "exact"} <= seen
+    assert {"upload", "examples", "color", "side", "rate", "quality", "scale"} <= seen
 
 
 def test_the_browser_reports_no_error(page: Page, browser_errors: list[str]) -> None:

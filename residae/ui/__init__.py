@@ -5,6 +5,8 @@ page.py        layout, and the events that connect its parts
 controls.py    the column at the left
 tabs/          a file for each tab
 viewer.py      the light table, on which pictures are shown
+maps.py        the mosaic of channels and the error map beside it
+refinement.py  the box Refine
 components.py  components that several tabs use
 text.py        figures and sentences
 theme.py       colors and fonts; static/ has the style sheet and the scripts

@@ -109,25 +109,26 @@ def allowed(component: Any, wanted: Any) -> Any:
 
 def subject(current: CurrentResult) -> str:
     """Tells pictures apart in the browser, where only results of one picture, or one part of it, are compared."""
-    path = Path(current.path)
-    name = path.stem if current.path in EXAMPLES else path.parent.name  # a hash of the upload's content
-    return f"{name} {current.box or ''}"
+    path = Path(current.settings.path)
+    name = path.stem if current.settings.path in EXAMPLES else path.parent.name  # a hash of the upload's content
+    return f"{name} {current.settings.box or ''}"
 
 
 def describe(current: CurrentResult) -> dict[str, Any]:
     """Entries of a light table that name a result, its file, and the picture that it was made from."""
-    name, file = short_name(Path(current.path).stem), None
+    name, file = short_name(Path(current.settings.path).stem), None
     if current.compressed:
         file = served_file(current.compressed.data, f"{name}.rae")
-    example = name if current.path in EXAMPLES else None
+    example = name if current.settings.path in EXAMPLES else None
     return {"name": name, "picture": example, "subject": subject(current), "file": file, "source": source(current)}
 
 
 def source(current: CurrentResult) -> dict[str, Any] | None:
     """The picture that `crop.js` lets a part be chosen from; None where all of its pixels are there."""
-    if not (current.side or current.box) or not (size := current.picture().source_size):
+    side, box = current.settings.side, current.settings.box
+    if not (side or box) or not (size := current.picture().source_size):
         return None
-    return {"size": [size[1], size[0]], "longest": current.side or max(size), "part": current.box}
+    return {"size": [size[1], size[0]], "longest": side or max(size), "part": box}
 
 
 def facts(current: CurrentResult, report: Reconstruction) -> dict[str, str]:
@@ -135,7 +136,7 @@ def facts(current: CurrentResult, report: Reconstruction) -> dict[str, str]:
     encoding, compressed = report.encoding, report.compressed
     return {
         "Codec": OURS,
-        "Checkpoint": current.checkpoint,
+        "Checkpoint": current.settings.checkpoint,
         "Color": "Color" if current.color else "Gray",
         "Quality": f"{compressed.quality:g}" if compressed else "unquantized",
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",

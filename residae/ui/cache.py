@@ -1,4 +1,4 @@
-"""What is kept so that it is there at once: opened pictures, and the reports on the example pictures."""
+"""What is kept so that it is there at once: opened pictures, encodings, and the results of settings tried before."""
 
 import functools
 import logging
@@ -6,12 +6,14 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import residae.examples
 from residae.errors import ImageError, ResidaeError
 from residae.image import CropBox, Picture, crop, fit
 from residae.image.process import DecoderProcess
-from residae.pipeline import Reconstruction
+from residae.pipeline import Encoding, Reconstruction, Scale
 from residae.progress import Progress
 from residae.ui.store import default_checkpoint, get_pipeline
 
@@ -21,12 +23,74 @@ MAX_STEPS = 200  # of refinement, beyond which nothing is gained
 CPU_SIDE = 1024  # pixels on the long side; a CPU takes seconds for such a picture
 FULL_SIZE = 0  # in place of a side: the picture's own
 
-EXAMPLE_REPORTS: dict[tuple[object, ...], Reconstruction] = {}  # by settings, the last used last; 1 to 2 MB each
-MAX_EXAMPLE_REPORTS = 40
-_keeping = threading.Lock()
+MAX_REPORT_BYTES = 256 * 10**6  # a picture of CPU_SIDE takes up to 6 MB with its reconstruction
+MAX_ENCODING_BYTES = 64 * 10**6  # at scale 1, such a picture takes 400 kB
 DECODER = DecoderProcess()  # opens every picture
 
 LOG = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a result is made from.
+
+    Attributes:
+        path: Of the picture file.
+        checkpoint: Name of the checkpoint.
+        color: Whether to use chroma as well.
+        side: Long side to work at, in pixels; FULL_SIZE for the picture's own.
+        scale: At which the picture is encoded; "auto" to choose it by `max_bytes`.
+        quality: Of the file, 0 to 100; None with `max_bytes`, or to decode the unquantized latent.
+        max_bytes: Size that the file must not exceed; None to use the quality.
+        box: The part of the picture to work on; None for the whole picture.
+    """
+
+    path: str
+    checkpoint: str
+    color: bool = True
+    side: int = FULL_SIZE
+    scale: Scale = 1.0
+    quality: float | None = DEFAULT_QUALITY
+    max_bytes: int | None = None
+    box: CropBox | None = None
+
+    @property
+    def of_encoding(self) -> "Settings":
+        """Those of them on which the encoding depends."""
+        return replace(self, quality=None, max_bytes=self.max_bytes if self.scale == "auto" else None)
+
+
+class RecentlyUsed(Generic[Value]):
+    """Values by their settings. Beyond a number of bytes, those that were not used for longest are dropped."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._most = self._left = max_bytes
+        self._values: dict[Settings, tuple[Value, int]] = {}  # with the size of each, the last used last
+        self._lock = threading.Lock()
+
+    def get(self, settings: Settings) -> Value | None:
+        """The value that was kept, if it still is."""
+        with self._lock:
+            if settings not in self._values:
+                return None
+            self._values[settings] = kept = self._values.pop(settings)
+            return kept[0]
+
+    def keep(self, settings: Settings, value: Value, size: int) -> None:
+        """Keep a value of so many bytes, unless it alone is too many."""
+        if size > self._most:
+            return
+        with self._lock:
+            self._left += self._values.pop(settings, (None, 0))[1] - size
+            self._values[settings] = value, size
+            while self._left < 0:
+                self._left += self._values.pop(next(iter(self._values)))[1]
+
+
+REPORTS: RecentlyUsed[Reconstruction] = RecentlyUsed(MAX_REPORT_BYTES)
+ENCODINGS: RecentlyUsed[Encoding] = RecentlyUsed(MAX_ENCODING_BYTES)
 
 
 def default_side(checkpoint: str) -> int:
@@ -63,44 +127,49 @@ def _open(path: str, side: int, box: CropBox | None) -> Picture:
 _open_once = functools.lru_cache(maxsize=16)(_open)  # 3 MB each; the path of an upload contains a hash of its content
 
 
-def reconstruct(
-    path: str,
-    checkpoint: str,
-    color: bool,
-    side: int,
-    quality: float | None,
-    progress: Progress | None,
-    box: CropBox | None = None,
-) -> Reconstruction:
-    """Send a picture through the network and back. Reports on the examples are kept.
+def reconstruct(settings: Settings, progress: Progress | None) -> Reconstruction:
+    """Send a picture through the network and back, or as much of it as was not done before with the same settings.
 
     Args:
-        path: Of the picture file.
-        checkpoint: Name of the checkpoint.
-        color: Whether to use chroma as well.
-        side: Long side to work at, in pixels; FULL_SIZE for the picture's own.
-        quality: Of the file, 0 to 100; if it is None the latent is decoded unquantized.
-        progress: As in `Pipeline.reconstruct`.
-        box: The part to work on; None for the whole picture.
+        settings: Of the result.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
 
     Raises:
         ImageError: The picture cannot be opened, or is over a limit.
         CheckpointError: The checkpoint cannot be loaded.
+        CodecError: No file is within `max_bytes`.
     """
-    settings = path, checkpoint, color, side, quality, box
-    with _keeping:
-        report = EXAMPLE_REPORTS.pop(settings, None)
-    report = report or get_pipeline(checkpoint).reconstruct(open_at_size(path, side, box), color, quality, progress)
-    if path in EXAMPLES:
-        with _keeping:
-            EXAMPLE_REPORTS[settings] = report
-            while len(EXAMPLE_REPORTS) > MAX_EXAMPLE_REPORTS:
-                del EXAMPLE_REPORTS[next(iter(EXAMPLE_REPORTS))]
+    report = REPORTS.get(settings)
+    if report is None:
+        report = _reconstruct(settings, progress)
+        REPORTS.keep(settings, report, report.original.nbytes + report.decoding.pixels.nbytes)
     return report
 
 
+def _reconstruct(settings: Settings, progress: Progress | None) -> Reconstruction:
+    pipeline, picture = get_pipeline(settings.checkpoint), open_at_size(settings.path, settings.side, settings.box)
+    quality, max_bytes = settings.quality, settings.max_bytes
+    encoding = ENCODINGS.get(settings.of_encoding)
+    if encoding is None:
+        report = pipeline.reconstruct(picture, settings.color, quality, progress, settings.scale, max_bytes=max_bytes)
+        _keep_encoding(settings, report.encoding)
+        return report
+    compressed = None
+    if max_bytes is not None:
+        compressed = pipeline.write_within(encoding, max_bytes)
+    elif quality is not None:
+        compressed = pipeline.write(encoding, quality)
+    return pipeline.decode_and_measure(picture, encoding, compressed, progress=progress)
+
+
+def _keep_encoding(settings: Settings, encoding: Encoding) -> None:
+    size = sum(latent.nbytes for latent in encoding.latents)
+    for key in {settings.of_encoding, replace(settings, scale=encoding.scale).of_encoding}:
+        ENCODINGS.keep(key, encoding, size)
+
+
 def warm_up() -> None:
-    """Load the default checkpoint and compute the reports on the examples, the first visitor's first.
+    """Load the default checkpoint and reconstruct the examples, the first visitor's first.
 
     Runs in a thread of its own, which on Linux gets the lowest priority; elsewhere only a process has one. Visitors'
     work therefore goes first.
@@ -113,4 +182,4 @@ def warm_up() -> None:
                 open_at_size(path, side)  # first, because it starts the process that opens the next visitor's picture
             os.nice(19)
         for path in EXAMPLES:
-            reconstruct(path, checkpoint, True, side, DEFAULT_QUALITY, None)
+            reconstruct(Settings(path, checkpoint, side=side), None)

@@ -1,5 +1,6 @@
 """Components that several tabs use, and options that their events share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ def slider(minimum: float, maximum: float, **options: Any) -> gr.Slider:
     within = component.preprocess
     component.preprocess = lambda payload: within(min(max(payload, minimum), maximum))  # type: ignore[method-assign]
     return component
+
+
+def segments(choices: Sequence[tuple[str, Any]], value: Any, label: str, elem_id: str, **options: Any) -> gr.Radio:
+    """A choice of one, as segments in a row."""
+    return gr.Radio([*choices], value=value, label=label, elem_id=elem_id, elem_classes=["segments"], **options)
 
 
 def status_line(elem_id: str) -> gr.HTML:

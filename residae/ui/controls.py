@@ -1,15 +1,28 @@
-"""The column at the left: which picture, how it is compressed."""
+"""The column at the left: which picture, how it is compressed, and what can be done with the result."""
+
+import math
+from contextlib import suppress
+from typing import Any
 
 import gradio as gr
 
+from residae.errors import ResidaeError
+from residae.image import CropBox
+from residae.pipeline import Scale
 from residae.ui.actions import Actions
-from residae.ui.cache import CPU_SIDE, DEFAULT_QUALITY, EXAMPLES, FULL_SIZE
-from residae.ui.components import example_gallery, slider
+from residae.ui.cache import CPU_SIDE, DEFAULT_QUALITY, EXAMPLES, FULL_SIZE, Settings
+from residae.ui.components import example_gallery, segments, slider
+from residae.ui.refinement import CPU_STEPS, GPU_STEPS, RefineCard
 from residae.ui.state import CurrentResult
+from residae.ui.store import get_pipeline
+from residae.ui.text import note
 from residae.ui.work import Updates
 
 SIDES = [(f"Up to {CPU_SIDE:,} px", CPU_SIDE), ("Full size", FULL_SIZE)]
-SIDE_NOTE = f"Along the long side. On a CPU, {CPU_SIDE:,} px take seconds and many megapixels take minutes."
+QUALITY, SIZE, UNQUANTIZED = "quality", "size", "unquantized"
+RATES = [("Quality", QUALITY), ("File size", SIZE), ("Unquantized", UNQUANTIZED)]
+SCALES = (1, 1.5, 2)
+UNQUANTIZED_NOTE = "The decoder gets the numbers as the encoder gives them. There is no file."
 
 
 class Controls:
@@ -20,22 +33,107 @@ class Controls:
     """
 
     def __init__(self) -> None:
-        self.upload = gr.File(label="Drop, paste or choose a picture", elem_id="upload", height=110)
-        self.examples = example_gallery("Or choose an example", "{}", "examples")
-        self.color = gr.Radio([("Color", True), ("Gray", False)], value=True, label="Color mode", elem_id="color")
-        self.quality = slider(0, 100, value=DEFAULT_QUALITY, step=1, label="Quality", elem_id="quality")
-        self.exact = gr.Checkbox(label="Decode the unquantized latent", elem_id="exact")
-        self.side = gr.Radio(SIDES, value=CPU_SIDE, label="Working size", info=SIDE_NOTE, elem_id="side")
+        with gr.Column(elem_id="source"):
+            self.upload = gr.File(label="Drop, paste or choose a picture", elem_id="upload", height=52)
+            self.examples = example_gallery("Or choose an example", "{}", "examples")
+        with gr.Column(elem_id="settings"):
+            with gr.Column(elem_classes=["card"]):
+                self.color = segments([("Color", True), ("Gray", False)], True, "Color mode", "color")
+                self.side = segments(SIDES, CPU_SIDE, "Working size", "side")
+            with gr.Column(elem_classes=["card"], elem_id="rate-card"):
+                self.rate = segments(RATES, QUALITY, "Rate", "rate")
+                self.quality = slider(0, 100, value=DEFAULT_QUALITY, step=1, label="Quality", elem_id="quality")
+                self.size = gr.Number(10, label="At most, kB", minimum=0, maximum=10**6, step=0.1, elem_id="size")
+                gr.HTML(note(UNQUANTIZED_NOTE), elem_id="unquantized")
+                self.scale = segments(scale_choices(16), 1, "Numbers kept", "scale")
+            self.refine = RefineCard()
         with gr.Row(elem_id="actions"):
             self.actions = Actions(
-                {"color": self.color, "side": self.side, "quality": self.quality, "exact": self.exact}
+                {
+                    **{"color": self.color, "side": self.side, "scale": self.scale},
+                    **{"rate": self.rate, "quality": self.quality, "size": self.size},
+                }
             )
-        self.settings = [self.color, self.side, self.quality, self.exact]
+        self.rates: list[Any] = [self.scale, self.rate, self.quality, self.size]
+        self.described = [self.scale, self.refine.steps]
+        self.settings = [self.color, self.side, *self.rates]
 
     def restored(self, current: CurrentResult) -> Updates:
         """The settings of the current result."""
-        quality = {self.quality: current.quality} if current.quality is not None else {}
-        return {self.color: current.color, self.side: current.side, self.exact: current.quality is None, **quality}
+        settings = current.settings
+        updates = {self.color: settings.color, self.side: settings.side, self.scale: settings.scale}
+        if settings.max_bytes is not None:
+            return updates | {self.rate: SIZE, self.size: settings.max_bytes / 1000}
+        if settings.quality is not None:
+            return updates | {self.rate: QUALITY, self.quality: settings.quality}
+        return updates | {self.rate: UNQUANTIZED}
+
+    def follow_rate(self, rate: str, scale: Scale, current: CurrentResult | None) -> Updates:
+        """Choose the scale automatically for a size of the file, which is that of the current one at first."""
+        if rate == SIZE:
+            return {self.scale: "auto", self.size: size_of(current)}
+        return {self.scale: 1 if scale == "auto" else gr.skip()}
+
+    def follow_scale(self, rate: str, scale: Scale, current: CurrentResult | None) -> Updates:
+        """Go from a quality to a size of the file, without which there is no automatic scale."""
+        if scale == "auto" and rate != SIZE:
+            return {self.rate: SIZE, self.size: size_of(current)}
+        return {self.rate: gr.skip()}  # the value that was sent may be outdated by now
+
+
+def read_settings(
+    path: str,
+    box: CropBox | None,
+    checkpoint: str,
+    color: bool,
+    side: int,
+    scale: Scale,
+    rate: str,
+    quality: float,
+    size: float | None,
+) -> Settings:
+    """The settings that the controls stand for.
+
+    Args:
+        path: Of the picture file.
+        box: As in `Settings`.
+        checkpoint: Name of the checkpoint.
+        color: As in `Settings`.
+        side: As in `Settings`.
+        scale: As in `Settings`.
+        rate: QUALITY, SIZE or UNQUANTIZED.
+        quality: That counts at QUALITY.
+        size: In kB, that counts at SIZE; None if the field is empty.
+    """
+    return Settings(
+        path,
+        checkpoint,
+        color,
+        side,
+        scale,
+        quality if rate == QUALITY else None,
+        max(1, round(1000 * (size or 0))) if rate == SIZE else None,
+        box,
+    )
+
+
+def size_of(current: CurrentResult | None) -> Any:
+    """The size of the current file in kB, rounded up; no change if there is none."""
+    return math.ceil(len(current.compressed.data) / 100) / 10 if current and current.compressed else gr.skip()
+
+
+def scale_choices(ratio: float) -> list[tuple[str, Scale]]:
+    """The scales, by the share of numbers that is kept, of a network that keeps one of `ratio` at scale 1."""
+    return [*((f"1/{ratio / scale**2:.0f}", scale) for scale in SCALES), ("Auto", "auto")]
+
+
+def describe(checkpoint: str) -> tuple[Any, Any]:
+    """The scales by the shares of numbers that a checkpoint keeps, and the steps of refinement that are proposed."""
+    with suppress(ResidaeError):  # reconstructing a picture meets the same error, and shows it
+        pipeline = get_pipeline(checkpoint)
+        steps = GPU_STEPS if pipeline.engine.on_gpu else CPU_STEPS
+        return gr.Radio([*scale_choices(pipeline.ratio)]), steps
+    return gr.skip(), gr.skip()
 
 
 def choose_example(event: gr.SelectData) -> tuple[str, None, None]:

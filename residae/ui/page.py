@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT
-from residae.ui.controls import Controls, choose_example
+from residae.ui.controls import Controls, choose_example, describe
 from residae.ui.endpoints import add_endpoints
 from residae.ui.guard import MAX_FILE_AGE, SWEEP_INTERVAL
 from residae.ui.tabs.batch import BatchTab
@@ -15,7 +15,7 @@ from residae.ui.tabs.lab import LabTab
 from residae.ui.tabs.model import ModelTab
 from residae.ui.tabs.overview import OverviewTab
 from residae.ui.text import heading
-from residae.ui.work import supersede, supersede_requested
+from residae.ui.work import supersede, supersede_background, supersede_requested
 
 
 def build() -> gr.Blocks:
@@ -32,8 +32,8 @@ class Page:
     """The page.
 
     Shows the heading, the controls and the tabs. For each session it holds the path of the chosen picture, the part of
-    it, the current result and the id of the open tab. A new picture or setting is reconstructed by the Overview, a new
-    quality decoded again; then the open tab follows.
+    it, the current result and the id of the open tab. A new picture or setting is reconstructed by the Overview, at a
+    new rate it is decoded again; then the open tab follows.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Page:
         self.tabs: dict[str, gr.Tab] = {}
         self.header = gr.HTML(heading(), apply_default_css=False)
         with gr.Row(elem_id="bench"):
-            with gr.Column(scale=0, min_width=300, elem_id="controls"):
+            with gr.Column(scale=0, min_width=272, elem_id="controls"):
                 self.controls = Controls()
             with gr.Column(scale=1, elem_id="stage"), gr.Tabs():
                 with self._tab("overview", "Overview"):
@@ -66,10 +66,10 @@ class Page:
         """Connect the events of all parts."""
         controls, overview, checkpoint = self.controls, self.overview, self.model.checkpoint
         controls.actions.wire()
-        self.lab.wire()
+        self.lab.wire(overview.mosaic)
         self.equal_bytes.wire()
         self.files.wire(checkpoint)
-        self.batch.wire(checkpoint, [controls.color, controls.side, controls.quality])
+        self.batch.wire(checkpoint, controls.settings)
         self.model.wire(self.tabs["model"])
 
         overview.statuses += [self.lab.status, self.equal_bytes.status]
@@ -85,10 +85,16 @@ class Page:
             "inputs": [*picture, self.current, checkpoint, *controls.settings],
             **work,
         }
-        requantize = {
-            "fn": overview.requantize,
-            "inputs": [self.current, controls.quality, controls.exact],
+        change_rate = {
+            "fn": overview.change_rate,
+            "inputs": [self.current, *controls.rates],
             **work,
+        }
+        refine = {
+            "fn": overview.refine,
+            "inputs": [self.current, controls.refine.steps],
+            **work,
+            "show_progress_on": controls.refine.status,
         }
         uploaded = controls.upload.upload(
             lambda path: (None, path, None, None), controls.upload, [controls.upload, *picture], **QUICK_EVENT
@@ -96,15 +102,23 @@ class Page:
         chosen = controls.examples.select(choose_example, outputs=picture, **QUICK_EVENT)
         cropped = overview.table.select(overview.choose_part, self.current, picture, **QUICK_EVENT)
         visited = blocks.load(**controls.actions.restore_event(self.source, checkpoint))
+        blocks.load(describe, checkpoint, controls.described, **QUICK_EVENT)
         setting = gr.on([controls.color.input, controls.side.input, checkpoint.input], supersede, **QUICK_EVENT)
-        quality = gr.on([controls.quality.release, controls.exact.input], supersede_requested, **QUICK_EVENT)
+        checkpoint.input(describe, checkpoint, controls.described, **QUICK_EVENT)
+        rate = [controls.rate, controls.scale, self.current]
+        rated = controls.rate.input(controls.follow_rate, rate, [controls.scale, controls.size], **QUICK_EVENT)
+        scaled = controls.scale.input(controls.follow_scale, rate, [controls.rate, controls.size], **QUICK_EVENT)
+        released = [controls.quality.release, controls.size.submit, controls.size.blur]
         for event, next_event in (
             (uploaded.then(supersede, **QUICK_EVENT), reconstruct),
             (chosen.then(supersede, **QUICK_EVENT), reconstruct),
             (cropped.then(supersede, **QUICK_EVENT), reconstruct),
             (visited, reconstruct),
             (setting, reconstruct),
-            (quality, requantize),
+            (controls.refine.start.click(supersede_background, **QUICK_EVENT), refine),
+            (rated.then(supersede_requested, **QUICK_EVENT), change_rate),
+            (scaled.then(supersede_requested, **QUICK_EVENT), change_rate),
+            (gr.on(released, supersede_requested, **QUICK_EVENT), change_rate),
         ):
             self._refresh_open_tab(event.then(**next_event))
         for name, tab in self.tabs.items():

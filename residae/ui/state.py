@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from residae.codec import Compressed
-from residae.image import CropBox, Picture
+from residae.image import Picture
 from residae.pipeline import Encoding, Pipeline
-from residae.ui.cache import open_at_size
+from residae.ui.cache import Settings, open_at_size
 from residae.ui.store import get_pipeline
 
 
@@ -16,22 +16,16 @@ class CurrentResult:
     It holds no pixels, because Gradio keeps it for an hour after a visitor has left.
 
     Attributes:
-        path: Of the picture file.
-        side: Long side that the picture was reduced to, in pixels; FULL_SIZE if it was not.
-        checkpoint: Name of the checkpoint.
+        settings: That it was made from.
         encoding: Of the picture.
         compressed: The file that the picture was decoded from; None from the unquantized latent.
         psnr: Of the decoded picture, dB.
-        box: The part of the picture that it is of; None for the whole picture.
     """
 
-    path: str
-    side: int
-    checkpoint: str
+    settings: Settings
     encoding: Encoding
     compressed: Compressed | None
     psnr: float
-    box: CropBox | None = None
 
     @property
     def color(self) -> bool:
@@ -44,8 +38,8 @@ class CurrentResult:
 
     @property
     def pipeline(self) -> Pipeline:
-        return get_pipeline(self.checkpoint)
+        return get_pipeline(self.settings.checkpoint)
 
     def picture(self) -> Picture:
         """The original, or the part of it, at working size."""
-        return open_at_size(self.path, self.side, self.box)
+        return open_at_size(self.settings.path, self.settings.side, self.settings.box)

@@ -10,15 +10,18 @@ from residae.codec import FileInfo
 from residae.compare import Comparison
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
+from residae.refine import RefinementStep
 
 MAX_NAME = 40  # characters of a file name
+MINUS = "\N{MINUS SIGN}"
 
 
-def heading(device: str = "") -> str:
-    """The heading of the page. `device` names the checkpoint and the device."""
+def heading(checkpoint: str = "", device: str = "") -> str:
+    """The heading of the page, with the name of the checkpoint and the device that it runs on."""
     title = "<h1>Residae</h1><p>What a 16× bottleneck keeps of a picture</p>"
+    names = f"<span>{html.escape(checkpoint)}</span> {html.escape(device)}" if checkpoint else ""
     theme = '<button type="button" id="theme" aria-label="Light or dark">◐</button>'
-    return f'<header>{title}<p class="device">{html.escape(device)}</p>{theme}</header>'
+    return f'<header>{title}<p class="device">{names}</p>{theme}</header>'
 
 
 def alert(message: object) -> str:
@@ -40,37 +43,55 @@ def definition_list(rows: dict[str, str]) -> str:
 # Reports
 
 
+def journey(report: Reconstruction) -> str:
+    """What is left of the picture after each step: three counts, and a bar for each, all in one scale."""
+    samples, numbers = report.raw_bytes, sum(latent.size for latent in report.encoding.latents)
+    rows = [
+        (f"{samples:,}", "samples of the picture", 1.0),
+        (f"{numbers:,}", f"numbers after the encoder, {fewer(samples / numbers)}", numbers / samples),
+    ]
+    if report.compressed:
+        size = len(report.compressed.data)
+        comparison = f'bytes in the file, {fewer(samples / size)}<span class="wide"> than the pixels take</span>'
+        rows.append((f"{size:,}", comparison, size / samples))
+    else:
+        rows.append(("–", "no file: the latent is not quantized", 0.0))
+    items = "".join(
+        f'<li><b>{count}</b><span>{label}</span><i style="--share: {share:.6f}"></i></li>'
+        for count, label, share in rows
+    )
+    return f'<ol class="journey">{items}</ol>'
+
+
 def report_figures(report: Reconstruction) -> str:
-    """What the file costs, how far the reconstruction is off, and the sizes of picture and latent."""
+    """How far the reconstruction is off, what the file costs, and how long it took."""
     encoding, compressed = report.encoding, report.compressed
-    shape = " × ".join(str(length) for length in encoding.latents[0].shape)
-    rows: dict[str, str] = {}
+    rows = {"PSNR": decibels(report.psnr), "SSIM": similarity(report.ssim)}
     if compressed:
         size = len(compressed.data)
-        rows |= {"File": kilobytes(size), "Rate": f"{bits_per_pixel(size, encoding.width, encoding.height):.3f} bpp"}
-        rows |= {"Raw pixels": ratio(report.raw_bytes, size)}
+        rows |= {
+            "Rate": f"{bits_per_pixel(size, encoding.width, encoding.height):.3f} bpp",
+            "Raw pixels": ratio(report.raw_bytes, size),
+        }
         if report.file_bytes:
             rows["Your file"] = ratio(report.file_bytes, size)
     rows |= {
-        "PSNR": decibels(report.psnr),
-        "SSIM": similarity(report.ssim),
-        "Numbers": fewer(encoding.width * encoding.height / encoding.latents[0].size),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
-        "Latent": shape if len(encoding.latents) == 1 else f"{shape}, chroma at half size",
-        "Encoding": f"{encoding.seconds:.1f} s",
-        "Decoding": f"{report.decoding.seconds:.1f} s",
+        "Encode · decode": f"{encoding.seconds:.1f} s · {report.decoding.seconds:.1f} s",
     }
     return definition_list(rows)
 
 
-def report_sentences(report: Reconstruction) -> str:
-    """What the file costs, where the error is, and the notices about the picture."""
+def report_sentences(report: Reconstruction, max_bytes: int | None = None) -> str:
+    """Where the error is, how a limit on the size of the file was used, and the notices about the picture."""
     sentences = [error_sentence(report), *report.notices]
-    if report.compressed:
-        size = len(report.compressed.data)
-        times = report.raw_bytes / size
-        comparison = f", {times:,.0f} times fewer than the raw pixels" if times >= 1 else ""
-        sentences.insert(0, f"The file takes {kilobytes(size)}{comparison}.")
+    if report.compressed and max_bytes is not None:
+        quality, scale = report.compressed.quality, report.encoding.scale
+        if quality == 100 and len(report.compressed.data) < 0.9 * max_bytes:
+            limit = f"Quality 100 at scale {scale:g} takes only {kilobytes(len(report.compressed.data))}."
+        else:
+            limit = f"The best file of at most {kilobytes(max_bytes)} has quality {quality:g} at scale {scale:g}."
+        sentences.insert(1, limit)
     return f"<p>{html.escape(' '.join(sentences))}</p>"
 
 
@@ -88,6 +109,15 @@ def edited_sentence(report: Reconstruction, unedited: float) -> str:
     return f"<p><b>{decibels(report.psnr)}</b>, {comparison}. {html.escape(error_sentence(report))}</p>"
 
 
+def refinement_sentence(before: RefinementStep, after: RefinementStep) -> str:
+    """What a refinement gained, and for how many bytes."""
+    gain, change = after.psnr - before.psnr, after.bytes / before.bytes - 1
+    sign = "+" if gain >= 0 else MINUS
+    size = "the same size" if abs(change) < 0.0005 else f"{abs(change):.1%} {'more' if change > 0 else 'fewer'} bytes"
+    steps = f"{after.step} {'step' if after.step == 1 else 'steps'}"
+    return f"<p>{sign}{abs(gain):.2f} dB at {size}, after {steps}.</p>".replace("%", "\N{NO-BREAK SPACE}%")
+
+
 # Channels
 
 
@@ -103,7 +133,7 @@ def channel_figures(values: Any) -> str:
         f"mean {statistics.mean:.4g}, standard deviation {statistics.standard_deviation:.4g}, "
         f"range {statistics.minimum:.4g} to {statistics.maximum:.4g}"
     )
-    return figures.replace("-", "\N{MINUS SIGN}")
+    return figures.replace("-", MINUS)
 
 
 # Files
@@ -184,6 +214,13 @@ def similarity(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.4f}"
 
 
+def duration(seconds: float) -> str:
+    """Such as `0.4 s`, `12 s` or `3 minutes`."""
+    if seconds < 3:
+        return f"{max(seconds, 0.1):.1f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
 def kilobytes(size: int) -> str:
     return f"{size / 1000:,.1f} kB" if size >= 1000 else f"{size} bytes"
 
@@ -193,4 +230,8 @@ def ratio(size: int, file_size: int) -> str:
 
 
 def fewer(times: float) -> str:
-    return f"{times:.1f}× fewer" if times >= 1 else f"{1 / times:.1f}× more"
+    """How many times fewer, with a decimal where it matters."""
+    if math.isclose(times, 1, abs_tol=0.05):
+        return "as many"
+    comparative, times = ("fewer", times) if times >= 1 else ("more", 1 / times)
+    return f"{times:,.0f}× {comparative}" if times >= 10 else f"{times:.2g}× {comparative}"

@@ -1,8 +1,35 @@
-"""How the page looks: its theme, style sheet and script."""
+"""How the page looks: its theme, style sheets and script. The theme has the colors; `page.css` has the sizes."""
 
 import gradio as gr
 
 from residae.ui import static
+
+_COLORS = {  # light, dark; without a tint, because pictures are judged beside them
+    "body_background_fill": ("#f2f2f2", "#141414"),
+    "background_fill_primary": ("#ffffff", "#1d1d1d"),
+    "background_fill_secondary": ("#e8e8e8", "#2a2a2a"),
+    "block_background_fill": ("#ffffff", "#1d1d1d"),
+    "block_label_background_fill": ("#ffffff", "#1d1d1d"),
+    "block_border_color": ("#dcdcdc", "#333333"),
+    "border_color_primary": ("#dcdcdc", "#333333"),
+    "body_text_color": ("#1c1c1c", "#ededed"),
+    "block_title_text_color": ("#5c5c5c", "#a3a3a3"),
+    "block_label_text_color": ("#5c5c5c", "#a3a3a3"),
+    "body_text_color_subdued": ("#5c5c5c", "#a3a3a3"),
+    "block_info_text_color": ("#5c5c5c", "#a3a3a3"),
+    "input_background_fill": ("#ffffff", "#141414"),
+    "input_border_color": ("#c9c9c9", "#444444"),
+    "color_accent": ("#1f5fe0", None),
+    "slider_color": ("#1f5fe0", "#7aa8ff"),
+    "button_primary_background_fill": ("#1f5fe0", "#7aa8ff"),
+    "button_primary_background_fill_hover": ("#174bb5", "#9bbdff"),
+    "button_primary_text_color": ("#ffffff", "#0c1426"),
+    "button_secondary_background_fill": ("#e1e1e1", "#303030"),
+    "button_secondary_background_fill_hover": ("#d3d3d3", "#3d3d3d"),
+    "button_secondary_border_color": ("transparent", "transparent"),
+    "checkbox_background_color_selected": ("#1f5fe0", "#3f78e0"),
+    "checkbox_border_color_selected": ("#1f5fe0", "#3f78e0"),
+}
 
 THEME = gr.themes.Base(
     primary_hue="blue",
@@ -11,23 +38,13 @@ THEME = gr.themes.Base(
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
 ).set(
-    body_background_fill="#f4f4f4",
-    body_background_fill_dark="#171717",
-    block_background_fill="#ffffff",
-    block_background_fill_dark="#202020",
-    block_border_color="#dcdcdc",
-    block_border_color_dark="#343434",
-    body_text_color_subdued="#595959",
-    body_text_color_subdued_dark="#b4b4b4",
-    block_info_text_color="#595959",
-    block_info_text_color_dark="#b4b4b4",
-    color_accent="#2563eb",
-    button_primary_background_fill="#2563eb",
-    button_primary_background_fill_dark="#2563eb",
-    button_primary_background_fill_hover="#1d4ed8",
-    button_primary_background_fill_hover_dark="#1d4ed8",
-    block_label_background_fill="#ffffff",
-    block_label_background_fill_dark="#202020",
+    block_radius="8px",
+    button_large_radius="6px",
+    button_medium_radius="6px",
+    button_small_radius="6px",
+    layout_gap="12px",
+    **{name: light for name, (light, _) in _COLORS.items()},
+    **{f"{name}_dark": dark for name, (_, dark) in _COLORS.items() if dark},
 )
 
 CSS = static.read("page.css") + static.read("viewer.css")

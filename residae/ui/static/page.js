@@ -1,4 +1,4 @@
-// The page's own script: slider releases, scrolling, light and dark.
+// The page's own script: slider releases, light and dark.
 // Gradio reports a slider's release by pointer only: let the keyboard and the number beside it count as well.
 const release = (event) => {
   const range = event.target.closest(".block")?.querySelector("input[type=range]");
@@ -9,15 +9,6 @@ const release = (event) => {
 };
 document.addEventListener("change", release);
 document.addEventListener("keyup", release);
-// On a phone the stage is above the controls: scroll to it when a picture is chosen there.
-const showStage = (event) => {
-  const stage = document.querySelector("#stage");
-  if (!event.target.closest("#upload input[type=file], #examples button") || stage.getBoundingClientRect().top > -200) return;
-  const reduced = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  stage.scrollIntoView({ behavior: reduced ? "instant" : "smooth" });
-};
-document.addEventListener("change", showStage);
-document.addEventListener("click", showStage);
 document.addEventListener("click", (event) => {
   if (event.target.closest("#theme")) document.body.classList.toggle("dark");
   event.target.closest("[role=tab]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone some are beyond the edge

@@ -12,9 +12,11 @@ import gradio as gr
 
 from residae.errors import ResidaeError
 from residae.metrics import bits_per_pixel
+from residae.pipeline import Scale
 from residae.progress import Progress, between
-from residae.ui.cache import MAX_STEPS, open_at_size
+from residae.ui.cache import MAX_STEPS, Settings, open_at_size
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
+from residae.ui.controls import UNQUANTIZED, read_settings
 from residae.ui.store import get_pipeline, save_result
 from residae.ui.text import alert, note, short_name
 from residae.ui.work import Stopped, Updates, progress_reporter, report_errors, supersede_background
@@ -25,7 +27,7 @@ TYPES: Any = ["str", *["number"] * 8, "str"]
 MAX_PICTURES = 200
 FORMULA_MARKS = tuple("=+-@＝＋－＠")  # a spreadsheet takes text that starts with one for a formula
 NOTE = (
-    f"Color mode, quality and working size are those at the left. Up to {MAX_PICTURES} pictures at a time. When you "
+    f"The settings are those at the left. Up to {MAX_PICTURES} pictures at a time. When you "
     "stop, the finished ones are kept."
 )
 
@@ -67,7 +69,7 @@ class BatchTab:
             self.zip = gr.DownloadButton("Files as ZIP", interactive=False, elem_id="batch-zip")
 
     def wire(self, checkpoint: gr.Dropdown, settings: list[Any]) -> None:
-        """Connect the events. `settings` are the components for color, working size and quality."""
+        """Connect the events. `settings` are the components that `read_settings` reads."""
         self.run.click(supersede_background, **QUICK_EVENT).then(
             self.compress_all,
             [self.upload, checkpoint, *settings, self.refine],
@@ -82,7 +84,10 @@ class BatchTab:
         checkpoint: str,
         color: bool,
         side: int,
+        scale: Scale,
+        rate: str,
         quality: float,
+        size: float | None,
         refine: int,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
@@ -91,20 +96,17 @@ class BatchTab:
         if not paths:
             yield {self.status: alert("Choose some pictures first.")}
             return
-        report_progress = progress_reporter(progress, request)
-        work = self.compress_each(paths[:MAX_PICTURES], checkpoint, color, side, quality, refine, report_progress)
+        if rate == UNQUANTIZED:
+            yield {self.status: alert("Without quantization there are no files: choose a quality or a file size.")}
+            return
+        pictures = [
+            read_settings(path, None, checkpoint, color, side, scale, rate, quality, size)
+            for path in paths[:MAX_PICTURES]
+        ]
+        work = self.compress_each(pictures, refine, progress_reporter(progress, request))
         yield from report_errors(self.status, work)
 
-    def compress_each(
-        self,
-        paths: list[str],
-        checkpoint: str,
-        color: bool,
-        side: int,
-        quality: float,
-        refine: int,
-        progress: Progress | None,
-    ) -> Iterator[Updates]:
+    def compress_each(self, pictures: list[Settings], refine: int, progress: Progress | None) -> Iterator[Updates]:
         """Clear the results of an earlier batch, add a row for each picture, then offer the table and the archive."""
         rows: list[list[Any]] = []
         no_downloads = {button: gr.DownloadButton(interactive=False) for button in (self.csv, self.zip)}
@@ -112,15 +114,15 @@ class BatchTab:
         with tempfile.TemporaryFile() as file:
             with zipfile.ZipFile(file, "w") as archive:
                 try:
-                    for number, path in enumerate(paths):
-                        part = between(progress, number / len(paths), (number + 1) / len(paths))
-                        row, data = compress_one(path, checkpoint, color, side, quality, refine, part)
+                    for number, settings in enumerate(pictures):
+                        part = between(progress, number / len(pictures), (number + 1) / len(pictures))
+                        row, data = compress_one(settings, refine, part)
                         rows.append(row)
                         if data:
-                            archive.writestr(f"{number + 1:03}-{short_name(Path(path).stem)}.rae", data)
-                        yield {self.table: rows, self.status: f"<p>{number + 1} of {len(paths)} done.</p>"}
+                            archive.writestr(f"{number + 1:03}-{short_name(Path(settings.path).stem)}.rae", data)
+                        yield {self.table: rows, self.status: f"<p>{number + 1} of {len(pictures)} done.</p>"}
                 except Stopped:
-                    yield {self.status: f"<p>Stopped after {len(rows)} of {len(paths)}.</p>"}
+                    yield {self.status: f"<p>Stopped after {len(rows)} of {len(pictures)}.</p>"}
             file.seek(0)
             yield {
                 button: gr.DownloadButton(value=save_result(data, name), interactive=bool(rows))
@@ -144,17 +146,24 @@ def as_csv(rows: list[list[Any]]) -> str:
     return text.getvalue()
 
 
-def compress_one(
-    path: str, checkpoint: str, color: bool, side: int, quality: float, refine: int, progress: Progress | None
-) -> tuple[list[Any], bytes | None]:
+def compress_one(settings: Settings, refine: int, progress: Progress | None) -> tuple[list[Any], bytes | None]:
     """Compress and decode a picture.
 
     Returns:
-        The row of the table, and the content of the `.rae` file; None where the picture cannot be opened.
+        The row of the table, and the content of the `.rae` file; None where the picture cannot be opened or made so
+        small.
     """
-    name = short_name(Path(path).name)
+    name, pipeline = short_name(Path(settings.path).name), get_pipeline(settings.checkpoint)
     try:
-        report = get_pipeline(checkpoint).reconstruct(open_at_size(path, side), color, quality, progress, refine=refine)
+        report = pipeline.reconstruct(
+            open_at_size(settings.path, settings.side),
+            settings.color,
+            settings.quality,
+            progress,
+            settings.scale,
+            refine,
+            settings.max_bytes,
+        )
     except ResidaeError as error:
         return [name, *[None] * 8, str(error)], None
     encoding, data = report.encoding, report.compressed.data if report.compressed else b""

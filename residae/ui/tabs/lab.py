@@ -61,13 +61,14 @@ class LabTab:
     """The tab Latent lab.
 
     Shows the picture from its edited latent, a mixer with a strip for each channel, further edits, one channel
-    enlarged, and a chart of what each channel takes and is worth. It holds a LabState, the gains of the mixer and the
-    path of the picture to blend in. An edit decodes a preview, then the whole; when the tab is open, it follows the
-    current result.
+    enlarged, and a chart of what each channel takes and is worth. It holds a LabState, the gains of the mixer, the
+    path of the picture to blend in and the index of the enlarged channel. An edit decodes a preview, then the whole;
+    when the tab is open, it follows the current result.
     """
 
     def __init__(self, open_tab: gr.State, current: gr.State) -> None:
         self.state, self.gains, self.blend_path = gr.State(), gr.State(()), gr.State(EXAMPLES[1])
+        self.index = gr.State(0)
         self.table = light_table("edited", "The picture decoded from its edited latent appears here.")
         self.status = status_line("lab-status")
         self.plane = gr.Radio(PLANES[:1], value=PLANES[0], show_label=False, container=False, visible=False)
@@ -92,13 +93,13 @@ class LabTab:
         edits = [self.gains, self.step, self.noise, self.blend, self.blend_path]
         self.refresh_event: dict[str, Any] = {
             "fn": self.refresh,
-            "inputs": [open_tab, current, self.state, *edits],
+            "inputs": [open_tab, current, self.state, self.index, *edits],
             "outputs": [self.state, self.table, self.status, self.plane, self.mixer, self.chart, self.channel],
             "show_progress_on": self.status,
         }
 
-    def wire(self) -> None:
-        """Connect the events of the tab's own components; `Page` connects `refresh_event`."""
+    def wire(self, mosaic: gr.HTML) -> None:
+        """Connect the events of the tab's own components and of the channel mosaic; `Page` connects `refresh_event`."""
         supersede = {"fn": supersede_background, **QUICK_EVENT}
         decode = {**self.refresh_event, "trigger_mode": "always_last", **NETWORK_EVENT}
         gains = self.mixer.input(self.read_gains, outputs=self.gains, **QUICK_EVENT)
@@ -112,8 +113,8 @@ class LabTab:
         cleared = self.reset.click(self.clear, [self.state, self.plane], controls, **QUICK_EVENT)
         cleared.then(**supersede).then(**decode)
         shown = [self.state, self.plane]
-        self.plane.input(self.show_plane, shown, [self.mixer, self.channel], **QUICK_EVENT)
-        self.mixer.select(self.enlarge, shown, self.channel, **QUICK_EVENT)
+        self.plane.input(self.show_plane, [*shown, self.index], [self.mixer, self.channel], **QUICK_EVENT)
+        gr.on([self.mixer.select, mosaic.select], self.enlarge, shown, [self.index, self.channel], **QUICK_EVENT)
         self.measure.click(
             self.measure_channels,
             self.state,
@@ -127,6 +128,7 @@ class LabTab:
         open_tab: str,
         current: CurrentResult | None,
         state: LabState | None,
+        index: int,
         gains: tuple[float, ...],
         step: float,
         noise: float,
@@ -152,7 +154,7 @@ class LabTab:
                     self.state: fresh,
                     **self._strips(fresh, PLANES[0]),
                     self.chart: draw_channels(fresh, None),
-                    **self._enlarged(fresh, PLANES[0], 0),
+                    **self._enlarged(fresh, PLANES[0], index),
                 }
                 yield from self._decode(fresh, edits, blend_path, between(report_progress, 0.2, 1))
             elif edits != state.edits or (blend and blend_path != state.blend_path):
@@ -230,20 +232,21 @@ class LabTab:
         mixer = self._strips(state, plane, reset=time.time())[self.mixer] if state else None
         return {self.gains: (), self.step: 0, self.noise: 0, self.blend: 0, self.mixer: mixer}
 
-    def show_plane(self, state: LabState | None, plane: str) -> Updates:
+    def show_plane(self, state: LabState | None, plane: str, index: int) -> Updates:
         """Show the channels of another plane."""
         if state is None:
             return {self.mixer: gr.skip()}
-        return {self.mixer: self._strips(state, plane)[self.mixer], **self._enlarged(state, plane, 0)}
+        return {self.mixer: self._strips(state, plane)[self.mixer], **self._enlarged(state, plane, index)}
 
     def enlarge(self, state: LabState | None, plane: str, event: gr.EventData) -> Updates:
-        """Show the channel whose tile was pressed, on a color scale of its own."""
-        if state is None:
-            return {self.channel: gr.skip()}
-        return self._enlarged(state, plane, min(int(event.index), len(state.whole.latents[0]) - 1))
+        """Show the channel whose tile was pressed, on a color scale of its own; at once, or when the tab is opened."""
+        index = max(int(event.index), 0)
+        return {self.index: index, **(self._enlarged(state, plane, index) if state else {})}
 
     def _enlarged(self, state: LabState, plane: str, index: int) -> Updates:
-        values = state.whole.latents[PLANES.index(plane)][index]
+        latent = state.whole.latents[PLANES.index(plane)]
+        index = min(index, len(latent) - 1)  # which may be of a network with more channels
+        values = latent[index]
         pixels = heatmaps.latent_channel(values)
         name = f"Channel {index + 1}" + (f" of {plane.lower()}" if len(state.planes) > 1 else "")
         panes = [pane(name, f"{name} of the latent, enlarged", pixels, channel_figures(values))]

@@ -1,49 +1,62 @@
-"""The tab Overview: the original, its reconstruction, and the error of each pixel."""
+"""The tab Overview: the original and its reconstruction, what lies between them, and what is lost."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 
 from residae import charts, heatmaps
+from residae.codec import Compressed
 from residae.errors import OutOfMemoryError, ResidaeError
 from residae.image import CropBox
-from residae.pipeline import Reconstruction
+from residae.pipeline import Reconstruction, Scale
+from residae.progress import between
+from residae.refine import RefinementStep
 from residae.ui import cache
 from residae.ui.actions import describe, facts
+from residae.ui.cache import Settings
 from residae.ui.components import status_line
-from residae.ui.controls import Controls
+from residae.ui.controls import Controls, read_settings
+from residae.ui.maps import channel_mosaic, error_overview, error_value, mosaic_value
+from residae.ui.refinement import callbacks
 from residae.ui.state import CurrentResult
-from residae.ui.text import alert, heading, report_figures, report_sentences
+from residae.ui.store import get_pipeline
+from residae.ui.text import alert, heading, journey, report_figures, report_sentences
 from residae.ui.viewer import light_table, report_table, with_facts
-from residae.ui.work import Cancelled, Priority, Updates, progress_reporter, report_errors
+from residae.ui.work import PROGRESS_INTERVAL, Cancelled, Priority, Updates, progress_reporter, report_errors
 
 
 class OverviewTab:
     """The tab Overview.
 
-    Shows a picture beside its reconstruction, the error map, the figures and a histogram of the error. It holds the
-    path of a picture that was refused or cancelled. `Page` connects its events: `reconstruct` for a new picture or
-    setting, `requantize` for a new quality.
+    Shows a picture and its reconstruction, how many samples, numbers and bytes there are, the figures, the channels of
+    the latent, and the error. It holds the path of a picture that was refused or cancelled. `Page` connects its events:
+    `reconstruct` for a new picture or setting, `change_rate` for a new rate.
     """
 
     def __init__(self, header: gr.HTML, current: gr.State, controls: Controls) -> None:
         self.header, self.current, self.controls = header, current, controls
         self.discarded = gr.State()
-        self.table = light_table("compare", "Drop a picture, or choose an example.")
-        self.status = status_line("status")
-        self.figures = gr.HTML(elem_id="figures", apply_default_css=False)
-        with gr.Accordion("Histogram of the error", open=False):
-            self.histogram = gr.HTML(elem_id="histogram", apply_default_css=False)
+        with gr.Row(elem_id="overview"):
+            with gr.Column(elem_id="result"):
+                self.table = light_table("compare", "Drop a picture, or choose an example.")
+                self.journey = gr.HTML(elem_id="journey", apply_default_css=False)
+                self.figures = gr.HTML(elem_id="figures", apply_default_css=False)
+                self.status = status_line("status")
+            with gr.Column(scale=0, min_width=300, elem_id="maps"):
+                self.mosaic, self.error = channel_mosaic(), error_overview()
+                with gr.Accordion("Histogram of the error", open=False):
+                    self.histogram = gr.HTML(elem_id="histogram", apply_default_css=False)
         self.statuses = [self.status]  # and those of the other tabs that show the current result
 
     @property
     def outputs(self) -> list[Any]:
         """Every component that the handlers may update."""
         return [
-            *(self.header, self.current, self.discarded, self.table, self.figures, self.histogram, *self.statuses),
-            *self.controls.settings,
+            *(self.header, self.current, self.discarded, self.table, self.journey, self.figures, *self.statuses),
+            *(self.mosaic, self.error, self.histogram),
+            *(*self.controls.settings, *self.controls.refine.outputs),
         ]
 
     def reconstruct(
@@ -55,8 +68,10 @@ class OverviewTab:
         checkpoint: str,
         color: bool,
         side: int,
+        scale: Scale,
+        rate: str,
         quality: float,
-        exact: bool,
+        size: float | None,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
@@ -64,15 +79,13 @@ class OverviewTab:
 
         After a picture was discarded, new settings apply to the current result.
         """
-        chosen, part = (current.path, current.box) if current and path == discarded else (path, box)
+        chosen, part = (current.settings.path, current.settings.box) if current and path == discarded else (path, box)
 
         def work() -> Iterator[Updates]:
             if chosen:
+                settings = read_settings(chosen, part, checkpoint, color, side, scale, rate, quality, size)
                 report_progress = progress_reporter(progress, request, priority=Priority.NEW_PICTURE)
-                wanted = None if exact else quality
-                report = cache.reconstruct(chosen, checkpoint, color, side, wanted, report_progress, part)
-                result = CurrentResult(chosen, side, checkpoint, report.encoding, report.compressed, report.psnr, part)
-                yield from self._show(result, report)
+                yield from self._show(settings, cache.reconstruct(settings, report_progress))
 
         yield from self._restore_on_failure(work(), path, current)
 
@@ -80,31 +93,91 @@ class OverviewTab:
         """The path of the picture to work on, the part of it, and the path of a discarded one: none."""
         if current is None:
             return gr.skip()
-        return current.path, CropBox(*(int(length) for length in event.part[:4])) if event.part else None, None
+        part = CropBox(*(int(length) for length in event.part[:4])) if event.part else None
+        return current.settings.path, part, None
 
-    def requantize(
+    def change_rate(
         self,
         current: CurrentResult | None,
+        scale: Scale,
+        rate: str,
         quality: float,
-        exact: bool,
+        size: float | None,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Compress and decode the current result at another quality, without encoding it again.
+        """Compress and decode the picture of the current result at another rate. Only a new scale encodes it again.
 
-        Does nothing at the quality that it has: leaving the number beside the slider counts as a release.
+        Does nothing at the rate that it has: leaving the number beside the slider counts as a release.
         """
 
         def work() -> Iterator[Updates]:
-            wanted = None if exact else quality
-            if current and current.quality != wanted:
-                compressed = None if wanted is None else current.pipeline.write(current.encoding, wanted)
-                report = current.pipeline.decode_and_measure(
-                    current.picture(), current.encoding, compressed, progress=progress_reporter(progress, request)
+            if current:
+                now = current.settings
+                settings = read_settings(
+                    now.path, now.box, now.checkpoint, now.color, now.side, scale, rate, quality, size
                 )
-                yield from self._show(replace(current, compressed=compressed, psnr=report.psnr), report)
+                if settings != now:
+                    yield from self._show(settings, cache.reconstruct(settings, progress_reporter(progress, request)))
 
         yield from self._restore_on_failure(work(), None, current)
+
+    def refine(
+        self,
+        current: CurrentResult | None,
+        steps: int,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """Refine the file of the current result, and show each step. Stop keeps the best file so far."""
+        card = self.controls.refine
+
+        def work() -> Iterator[Updates]:
+            if current is None or current.compressed is None:
+                return
+            report_progress, stopped = progress_reporter(progress, request), False
+
+            def follow(share: float) -> None:
+                nonlocal stopped
+                try:
+                    report_progress(share)
+                except Cancelled:
+                    stopped = True  # at the end of the step, with the best file so far
+
+            def run(show_step: Callable[[RefinementStep], None]) -> Compressed:
+                def on_step(step: RefinementStep) -> bool:
+                    show_step(step)
+                    return not stopped
+
+                return current.pipeline.refine(
+                    current.picture(),
+                    current.encoding,
+                    quality,
+                    steps,
+                    max_bytes=current.settings.max_bytes,
+                    on_step=on_step,
+                    progress=between(follow, 0, 0.95),
+                )
+
+            quality, done, drawn = current.compressed.quality, [], 0.0
+            running = callbacks(run)
+            try:
+                while True:
+                    done.append(next(running))
+                    if time.monotonic() - drawn > PROGRESS_INTERVAL:
+                        drawn = time.monotonic()
+                        yield card.draw(done, steps)
+            except StopIteration as end:
+                refined = end.value
+            finally:
+                stopped = True  # also where nobody listens any more
+                running.close()
+            report = current.pipeline.decode_and_measure(current.picture(), current.encoding, refined)
+            *first, last = self._show(current.settings, report)
+            yield from first
+            yield last | card.conclude(done, steps)
+
+        yield from report_errors(card.status, work())
 
     def _restore_on_failure(
         self, work: Iterator[Updates], path: str | None, current: CurrentResult | None
@@ -130,16 +203,20 @@ class OverviewTab:
 
         yield from report_errors(self.status, updates())
 
-    def _show(self, result: CurrentResult, report: Reconstruction) -> Iterator[Updates]:
+    def _show(self, settings: Settings, report: Reconstruction) -> Iterator[Updates]:
         """Show the picture first, then what takes time to measure."""
-        pipeline = result.pipeline
+        pipeline, compressed = get_pipeline(settings.checkpoint), report.compressed
+        result = CurrentResult(settings, report.encoding, compressed, report.psnr)
         table = report_table(report) | describe(result)
-        yield {self.table: table}
+        yield {self.table: table, self.journey: journey(report), self.error: error_value(table)}
+        bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
         yield {
             self.table: with_facts(table, facts(result, report)),
-            self.header: heading(f"{pipeline.name} · {pipeline.engine.description}"),
+            self.header: heading(pipeline.name, pipeline.engine.description),
             self.current: result,
             self.figures: report_figures(report),
-            self.status: report_sentences(report),
+            self.status: report_sentences(report, settings.max_bytes),
+            self.mosaic: mosaic_value(pipeline.stored(report.encoding, compressed).latents[0], bits),
             self.histogram: charts.error_histogram(heatmaps.luma_error(report.original, report.decoding.pixels)),
+            **self.controls.refine.offer(report),
         }

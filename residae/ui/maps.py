@@ -1,0 +1,63 @@
+"""The two maps beside the viewer: the mosaic of the latent's channels, and the error of each pixel.
+
+Custom components of HTML and the scripts `mosaic.js` and `error.js`. Both show a Reconstruction at a glance; pressing
+them leads to the Latent lab and to the viewer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from residae import heatmaps
+from residae.codec import Latent
+from residae.ui import static
+from residae.ui.viewer import png_file
+
+MOSAIC_TEMPLATE = """
+<div class="head"><h2>Channels</h2><span class="caption">&nbsp;</span></div>
+<div class="tiles"></div>
+"""
+ERROR_TEMPLATE = """
+<div class="head"><h2>Error</h2><span class="caption">&nbsp;</span></div>
+<button type="button" class="map" disabled><img alt=""></button>
+<div class="key"></div>
+"""
+
+
+def channel_mosaic() -> gr.HTML:
+    """All channels of the latent, each as a tile. Its event `select` has the index of the pressed one."""
+    return _component(MOSAIC_TEMPLATE, "mosaic.js", "mosaic")
+
+
+def mosaic_value(latent: Latent, bits: Sequence[float] | None) -> dict[str, Any]:
+    """The value of a channel mosaic.
+
+    Args:
+        latent: (C, h, w), which the decoder gets.
+        bits: Of the file that each channel takes; None where there is no file.
+    """
+    channels, height, width = latent.shape
+    shares = None if bits is None else [float(share / max(sum(bits), 1)) for share in bits]
+    picture = png_file(heatmaps.latent_strip(latent), "channels.png")
+    return {"picture": picture, "shape": [channels, height, width], "shares": shares}
+
+
+def error_overview() -> gr.HTML:
+    """The map of the absolute error with its color scale. Pressing it enlarges it in the viewer."""
+    return _component(ERROR_TEMPLATE, "error.js", "error")
+
+
+def error_value(table: dict[str, Any]) -> dict[str, Any]:
+    """The value of the error overview: the same picture and scale as in a light table of `report_table`."""
+    return {"picture": table["panes"][-1]["picture"], "key": table["key"]["absolute"]}
+
+
+def _component(template: str, script: str, elem_id: str) -> gr.HTML:
+    return gr.HTML(
+        html_template=template,
+        js_on_load=static.read("dom.js") + static.read(script),
+        apply_default_css=False,
+        elem_id=elem_id,
+        elem_classes=["card"],
+    )

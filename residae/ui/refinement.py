@@ -1,0 +1,79 @@
+"""Refinement of the current file, with its progress as it works."""
+
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from queue import SimpleQueue
+from typing import TypeVar
+
+import gradio as gr
+
+from residae import charts
+from residae.pipeline import STEP_WORK, Reconstruction
+from residae.refine import RefinementStep
+from residae.ui.components import slider, status_line
+from residae.ui.text import duration, refinement_sentence
+from residae.ui.work import Updates
+
+GPU_STEPS, CPU_STEPS = 20, 10  # that are proposed
+MOST_STEPS = 100
+
+Told = TypeVar("Told")
+Result = TypeVar("Result")
+
+
+class RefineCard:
+    """The box Refine.
+
+    Shows how long a step takes, the number of steps, and a curve of PSNR and bytes that grows while it works. It holds
+    no state. `Page` connects Start to `OverviewTab.refine`.
+    """
+
+    def __init__(self) -> None:
+        with gr.Column(elem_classes=["card"], elem_id="refine"):
+            with gr.Row(elem_classes=["head"]):
+                gr.HTML("<h2>Refine</h2>", apply_default_css=False)
+                self.start = gr.Button("Start", variant="primary", size="sm", interactive=False, elem_id="refine-start")
+            self.steps = slider(1, MOST_STEPS, value=CPU_STEPS, step=1, label="Steps", elem_id="refine-steps")
+            self.status = status_line("refine-status")
+            self.curve = gr.HTML(elem_id="refine-curve", apply_default_css=False)
+        self.outputs = [self.start, self.status, self.curve]
+
+    def offer(self, report: Reconstruction) -> Updates:
+        """Offer to refine the file of a result, which takes the place of one that was refined before."""
+        if report.compressed is None:
+            sentence = "<p>There is no file to refine.</p>"
+            return {self.start: gr.Button(interactive=False), self.status: sentence, self.curve: ""}
+        sentence = f"<p>The encoder tries again, {duration(STEP_WORK * report.decoding.seconds)} a step.</p>"
+        return {
+            self.start: gr.Button(interactive=True),
+            self.status: sentence,
+            self.curve: charts.refinement_chart([(0, report.psnr, len(report.compressed.data))], 1),
+        }
+
+    def draw(self, done: Sequence[RefinementStep], steps: int) -> Updates:
+        """Draw the steps that are done so far."""
+        points = [(step.step, step.psnr, step.bytes) for step in done]
+        return {self.curve: charts.refinement_chart(points, steps)}
+
+    def conclude(self, done: Sequence[RefinementStep], steps: int) -> Updates:
+        """Say what was gained."""
+        return {self.status: refinement_sentence(done[0], done[-1]), **self.draw(done, steps)}
+
+
+def callbacks(run: Callable[[Callable[[Told], None]], Result]) -> Generator[Told, None, Result]:
+    """Run a function in a thread, and yield what it calls back with.
+
+    Args:
+        run: Is given the callback. It has to end soon once the generator is closed.
+
+    Returns:
+        Its result.
+    """
+    waiting: SimpleQueue[tuple[Told] | None] = SimpleQueue()
+    with ThreadPoolExecutor(1) as executor:
+        future = executor.submit(copy_context().run, run, lambda told: waiting.put((told,)))
+        future.add_done_callback(lambda _: waiting.put(None))
+        while told := waiting.get():
+            yield told[0]
+    return future.result()

@@ -1,0 +1,18 @@
+// The error map at a glance. maps.py describes `props.value`.
+const map = element.querySelector(".map"), image = map.firstChild, caption = element.querySelector(".caption");
+let round = 0;
+
+async function draw() {
+  if (!props.value) return;
+  const { picture, key } = props.value, current = ++round;
+  await Object.assign(new Image(), { src: picture.url }).decode();
+  if (current !== round) return; // a newer map is loading
+  Object.assign(image, { src: picture.url, alt: "Map of the absolute error; press to enlarge it" });
+  element.querySelector(".key").innerHTML = key;
+  caption.textContent = "gray levels · press to enlarge";
+  map.disabled = false;
+}
+
+map.onclick = () => [...document.querySelectorAll("#compare .views button")].find((view) => view.textContent === "Error")?.click();
+watch("value", draw);
+draw();

@@ -1,0 +1,53 @@
+// The mosaic of channels. maps.py describes `props.value`.
+const tiles = element.querySelector(".tiles"), heading = element.querySelector("h2"), caption = element.querySelector(".caption");
+const GAP = 6, FOOT = 7; // pixels between tiles, and below a tile for the bar
+let round = 0;
+
+function tile(index) {
+  const button = make("button", { type: "button", className: "tile" },
+    make("canvas", { width: 1, height: 1 }), make("span", { className: "number", textContent: index + 1 }), make("i"));
+  button.onclick = () => {
+    trigger("select", { index });
+    document.querySelector("#tab-lab-button").click();
+  };
+  return button;
+}
+
+function arrange() {
+  // In the number of columns at which tiles are largest: the box keeps its size, whatever shape the picture has
+  const [count, height, width] = props.value?.shape || [16, 2, 3], box = tiles.getBoundingClientRect();
+  let best = [1, 0];
+  for (let columns = 1; columns <= count; columns++) {
+    const rows = Math.ceil(count / columns);
+    const across = (box.width - GAP * (columns - 1)) / columns, down = (box.height - GAP * (rows - 1)) / rows - FOOT;
+    const size = Math.min(across, down * width / height);
+    if (size > best[1]) best = [columns, size];
+  }
+  tiles.style.gridTemplateColumns = `repeat(${best[0]}, ${best[1]}px)`;
+  tiles.style.setProperty("--tile", `${best[1] * height / width}px`);
+}
+
+async function draw() {
+  const { picture, shape: [count, height, width], shares } = props.value || { shape: [16, 2, 3] };
+  if (tiles.childElementCount !== count) tiles.replaceChildren(...Array.from({ length: count }, (_, i) => tile(i)));
+  arrange();
+  [...tiles.children].forEach((button) => { button.disabled = !picture; });
+  if (!picture) return;
+  const current = ++round, image = Object.assign(new Image(), { src: picture.url });
+  await image.decode();
+  if (current !== round) return; // newer channels are loading
+  heading.textContent = `${count} channels`;
+  caption.textContent = `${count} × ${height} × ${width} · press to play`;
+  const rows = image.naturalHeight / count;
+  [...tiles.children].forEach((button, i) => {
+    const canvas = Object.assign(button.firstChild, { width: image.naturalWidth, height: rows });
+    canvas.getContext("2d").drawImage(image, 0, -i * rows);
+    const share = shares ? `, ${Math.round(100 * shares[i])} % of the bytes` : "";
+    button.ariaLabel = button.title = `Channel ${i + 1}${share}`;
+    button.style.setProperty("--share", shares ? shares[i] / Math.max(...shares) : 0);
+  });
+}
+
+new ResizeObserver(arrange).observe(tiles);
+watch("value", draw);
+draw();
