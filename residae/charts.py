@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -231,45 +232,108 @@ def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> st
     )
 
 
-def network_diagram(
-    encoder: Sequence[tuple[str, int, int, int, int]], decoder: Sequence[tuple[str, int, int, int, int]]
-) -> str:
-    """The stages of the network as boxes, whose height grows with the side and whose width grows with the channels.
+@dataclass(frozen=True)
+class DiagramStage:
+    """A stage of the network as `network_diagram` draws it.
+
+    Attributes:
+        part: `encoder` or `decoder`.
+        name: Such as `stage 1`.
+        channels: Of its output.
+        side: Of its output, pixels.
+        parameters: Number of them.
+        flops: That it takes.
+    """
+
+    part: str
+    name: str
+    channels: int
+    side: int
+    parameters: int
+    flops: int
+
+    @property
+    def shape(self) -> str:
+        """What it returns, in words."""
+        channels = f"{self.channels} channel{'s' if self.channels > 1 else ''}"
+        return f"{channels} of {self.side} \N{MULTIPLICATION SIGN} {self.side}"
+
+    @property
+    def label(self) -> str:
+        """What it is and what it returns, in words."""
+        return f"{self.part.capitalize()}, {self.name}: {self.shape}"
+
+
+def network_diagram(stages: Sequence[DiagramStage], upright: bool = False) -> str:
+    """The stages of the network as buttons, each a box with its figures.
+
+    A box is the longer across the diagram, the larger the output of the stage is, and the thicker along it, the more
+    channels it has. Each button is an element of class `stage` that has the index of its stage as `data-stage`.
 
     Args:
-        encoder: (name, channels, side in pixels, parameters, FLOP) of each stage; the last one returns the latent.
-        decoder: The same of each stage of the decoder.
+        stages: Of the encoder, the last of which returns the latent, then of the decoder.
+        upright: Draw them one below another, for a narrow page, rather than one beside another.
 
     Returns:
-        An SVG, 720 to 1,080 pixels wide.
+        An SVG as wide as its place.
     """
-    stages = [*encoder, *decoder]
-    side = stages[0][2]
-    gap, left, middle = 12.0, 46.0, 150.0
-    most_channels = max(stage[1] for stage in stages)
-    widths = [22 + 66 * (channels / most_channels) ** 0.5 for _, channels, *_ in stages]
-    total = 2 * left + sum(widths) + gap * (len(stages) - 1) + 44
-    content, x = _box(4, middle, 34, 200, "none", "picture"), left
-    for index, ((name, channels, stage_side, parameters, flops), width) in enumerate(zip(stages, widths, strict=True)):
-        tall = 16 + 184 * (stage_side / side) ** 0.55
-        is_latent = index == len(encoder) - 1
-        kind = "latent" if is_latent else "encoder" if index < len(encoder) else "decoder"
-        content += _box(x, middle, width, tall, kind, f"{name}: {channels} channels of {stage_side} x {stage_side}")
-        center = x + width / 2
-        content += _text(f"{center:.1f}", middle - tall / 2 - 8, "middle", str(channels))
-        content += _text(f"{center:.1f}", 274, "middle", "latent" if is_latent else name)
-        content += _text(f"{center:.1f}", 289, "middle", str(stage_side))
-        content += _text(f"{center:.1f}", 306, "middle", _short(parameters))
-        content += _text(f"{center:.1f}", 321, "middle", _short(flops))
-        x += width + gap
-    content += _box(x, middle, 34, 200, "none", "reconstruction")
-    for y, label in ((274, "stage"), (289, "side, px"), (306, "weights"), (321, "FLOP")):
-        content += _text("2", y, "start", label)
-    content += _text("2", 26, "start", "channels")
-    title = "The network: encoder, latent and decoder, each box as high as the picture is there"
+    latent = sum(stage.part == "encoder" for stage in stages) - 1
+    largest, most = max(stage.side for stage in stages), max(stage.channels for stage in stages)
+    lengths = [0.1 + 0.9 * (stage.side / largest) ** 0.6 for stage in stages]  # of the longest
+    thicknesses = [0.16 + 0.84 * (stage.channels / most) ** 0.5 for stage in stages]  # of the thickest
+    pitch, middle, size = (60.0, 70.0, (124, 44)) if upright else (92.0, 142.0, (190, 72))
+    start = 30.0 if upright else 118.0
+    places = [start + pitch * index for index in range(len(stages))]
+    edges = [
+        (place, middle + side * size[0] / 2 * length)
+        for side, order in ((-1, 1), (1, -1))
+        for place, length in list(zip(places, lengths, strict=True))[::order]
+    ]
+    outline = " ".join(f"{y:g},{x:g}" if upright else f"{x:g},{y:g}" for x, y in edges)
+    content = f'<polygon class="flow" points="{outline}"/>'
+    for index, (stage, place, length, thickness) in enumerate(zip(stages, places, lengths, thicknesses, strict=True)):
+        across, along = size[0] * length, size[1] * thickness
+        name = "latent" if index == latent else stage.name
+        figures = [
+            str(stage.channels),
+            f"{stage.side}\N{SUPERSCRIPT TWO}",
+            _short(stage.parameters),
+            _short(stage.flops),
+        ]
+        if upright:
+            box = _box(middle - across / 2, place - along / 2, across, along)
+            hit = _box(0, place - pitch / 2 + 1, 360, pitch - 2, "hit")
+            title = name.capitalize() if index == latent else f"{stage.part} {name}".capitalize()
+            text = _text("150", place - 12, "start", title, "name")
+            text += _text("150", place + 5, "start", stage.shape)
+            text += _text("150", place + 21, "start", f"{figures[2]} weights, {figures[3]}FLOP")
+        else:
+            box = _box(place - along / 2, middle - across / 2, along, across)
+            hit = _box(place - pitch / 2 + 1, 30, pitch - 2, 312, "hit")
+            text = _text(f"{place:g}", 262, "middle", name, "name")
+            for row, figure in enumerate(figures):
+                text += _text(f"{place:g}", 282 + 18 * row, "middle", figure)
+        kind = "latent" if index == latent else stage.part
+        content += (
+            f'<g class="stage {kind}" data-stage="{index}" role="button" tabindex="0" aria-pressed="false" '
+            f'aria-label="{stage.label}">{hit}{box}{text}</g>'
+        )
+    if upright:
+        width, height = 360.0, pitch * len(stages)
+    else:
+        width, height = places[-1] + pitch / 2 + 2, 348.0
+        for row, label in enumerate(("channels", "pixels", "weights", "FLOP")):
+            content += _text("2", 282 + 18 * row, "start", label, "soft")
+        for part, first, last in (("encoder", 0, latent), ("decoder", latent + 1, len(stages) - 1)):
+            some = stages[first : last + 1]
+            total = f"{_short(sum(s.parameters for s in some))} weights, {_short(sum(s.flops for s in some))}FLOP"
+            left, right = places[first] - pitch / 2 + 6, places[last] + pitch / 2 - 6
+            content += f'<path class="bracket" d="M{left:g} 27V21H{right:g}V27"/>'
+            content += _text(f"{(left + right) / 2:g}", 14, "middle", f"{part.capitalize()}: {total}", "name")
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" viewBox="0 0 {total:.0f} 328" '
-        f'fill="currentColor" font-size="11" style="min-width: 720px; max-width: 1080px">{content}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="group" aria-label="The stages of the network" '
+        f'class="network {"upright" if upright else "across"}" viewBox="0 0 {width:g} {height:g}" '
+        f'fill="currentColor" font-size="13">{content}</svg>'
     )
 
 
@@ -300,15 +364,16 @@ def _mark(x: str, y: float, color: str, path: str, title: str) -> str:
     )
 
 
-def _box(x: float, middle: float, width: float, height: float, kind: str, title: str) -> str:
+def _box(x: float, y: float, width: float, height: float, kind: str = "box") -> str:
     return (
-        f'<rect class="stage-{kind}" x="{x:.1f}" y="{middle - height / 2:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}" rx="2"><title>{title}</title></rect>'
+        f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
+        f'rx="{4 if kind == "hit" else 3}"/>'
     )
 
 
-def _text(x: str, y: float, anchor: str, text: str) -> str:
-    return f'<text x="{x}" y="{y:g}" text-anchor="{anchor}">{text}</text>'
+def _text(x: str, y: float, anchor: str, text: str, kind: str = "") -> str:
+    style = f' class="{kind}"' if kind else ""
+    return f'<text x="{x}" y="{y:g}" text-anchor="{anchor}"{style}>{text}</text>'
 
 
 def _svg(title: str, height: int, content: str, style: str = "") -> str:

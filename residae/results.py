@@ -14,6 +14,9 @@ from residae.compare import OURS, RatePoint, bd_rate
 from residae.errors import ResidaeError
 from residae.files import check_target, is_standard_output, write_file
 from residae.metrics import bits_per_pixel
+from residae.weights import find_folder
+
+PUBLISHED = "results.tsv"  # beside the weights of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,45 @@ def mean_figures(rows: Sequence[Row]) -> dict[str, float]:
     shown = [figures(row) for row in rows]
     common = set[str]().union(*shown).intersection(*shown)
     return {name: fmean(figure[name] for figure in shown) for name in common}
+
+
+def mean_curves(path: Path) -> tuple[dict[str, list[RatePoint]], int]:
+    """The mean rate and PSNR of each codec at each setting of a TSV.
+
+    Codecs are compared over the same pictures: a mean that lacks any of them is left out.
+
+    Returns:
+        The points by rising rate by name of the codec, ours first; and the number of pictures.
+
+    Raises:
+        ResidaeError: The file cannot be read, or is none of a `ResultsFile`.
+    """
+    measurements = [m for m in _read_measurements(path) if m.bytes and math.isfinite(m.psnr)]
+    pictures = {m.sha256 for m in measurements}
+    groups: dict[tuple[str, str], dict[str, Measurement]] = {}
+    for measurement in measurements:
+        groups.setdefault((measurement.codec, measurement.setting), {})[measurement.sha256] = measurement
+    curves: dict[str, list[RatePoint]] = {OURS: []}
+    for (codec, _), measured in groups.items():
+        if measured.keys() == pictures:
+            means = (fmean(getattr(m, name) for m in measured.values()) for name in ("bits_per_pixel", "psnr"))
+            curves.setdefault(codec, []).append(RatePoint(*means))
+    return {name: sorted(curve, key=lambda point: point.bits_per_pixel) for name, curve in curves.items()}, len(
+        pictures
+    )
+
+
+def published_curves(source: str | Path) -> tuple[dict[str, list[RatePoint]], int]:
+    """The `mean_curves` of the TSV beside the weights of a checkpoint; none and 0 without one.
+
+    Args:
+        source: A folder, or a model on the Hub, as in `Checkpoint.open`.
+
+    Raises:
+        ResidaeError: As `mean_curves`, or there is no such checkpoint.
+    """
+    path = find_folder(source) / PUBLISHED
+    return mean_curves(path) if path.is_file() else ({}, 0)
 
 
 def overhead(rows: Sequence[Row]) -> list[str]:

@@ -46,7 +46,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.engine"},
     {"residae.refine"},
     {"residae.pipeline"},
-    {"residae.edit", "residae.compare"},
+    {"residae.activations", "residae.edit", "residae.compare"},
     {"residae.results"},
     {"residae"},  # the package itself hands out the three calls that most people need
     {"residae.evaluate", "residae.deploy", "residae.bench", "residae.train"},
@@ -88,6 +88,7 @@ PLACES = {  # the modules or packages of ours that may import a library; Gradio 
         "residae.distributed",
         "residae.refine",
         "residae.pipeline",
+        "residae.activations",
         "residae.train",
         "residae.bench",
         "residae.runtimes",

@@ -125,13 +125,39 @@ def test_every_series_has_a_color_and_a_mark_of_its_own() -> None:
     assert len({color for color, _ in charts.SERIES}) == len({mark for _, mark in charts.SERIES}) == len(charts.SERIES)
 
 
-def test_network_diagram_shows_every_stage_in_proportion() -> None:
-    encoder = [("stem", 4, 256, 10, 2_000_000), ("stage 1", 2, 16, 1_500, 3_000_000_000)]
-    svg = charts.network_diagram(encoder, [("output", 1, 256, 20, 5)])
-    boxes = rectangles(svg)
-    kinds = [box.get("class") for box in boxes]
-    assert kinds == ["stage-none", "stage-encoder", "stage-latent", "stage-decoder", "stage-none"]
-    stem, latent, output = boxes[1:4]
-    assert float(stem.get("height", "")) == float(output.get("height", "")) > float(latent.get("height", ""))
-    assert float(stem.get("width", "")) > float(latent.get("width", "")) > float(output.get("width", ""))
-    assert {"stem", "latent", "1.5 k", "2 M", "3 G", "256", "16"} <= set(texts(svg))
+@pytest.mark.parametrize("upright", [False, True])
+def test_network_diagram_shows_every_stage_in_proportion(upright: bool) -> None:
+    stages = [
+        charts.DiagramStage("encoder", "stem", 4, 256, 10, 2_000_000),
+        charts.DiagramStage("encoder", "stage 1", 2, 16, 1_500, 3_000_000_000),
+        charts.DiagramStage("decoder", "output", 1, 256, 20, 5),
+    ]
+    svg = charts.network_diagram(stages, upright)
+    buttons = [element for element in ElementTree.fromstring(svg).iter() if element.get("role") == "button"]
+    assert [button.get("class") for button in buttons] == ["stage encoder", "stage latent", "stage decoder"]
+    assert [button.get("data-stage") for button in buttons] == ["0", "1", "2"]
+    assert {button.get("tabindex") for button in buttons} == {"0"}
+    assert buttons[0].get("aria-label") == "Encoder, stem: 4 channels of 256 × 256"
+    boxes = [next(part for part in button if part.get("class") == "box") for button in buttons]
+    across, along = ("width", "height") if upright else ("height", "width")
+    stem, latent, output = ({name: float(box.get(name, "")) for name in (across, along)} for box in boxes)
+    assert stem[across] == output[across] > latent[across]
+    assert stem[along] > latent[along] > output[along]
+    shown = " ".join(texts(svg)).lower()
+    for expected in ("stem", "latent", "output", "1.5 k", "2 m", "3 g", "256"):
+        assert expected in shown
+
+
+def test_network_diagram_keeps_everything_inside() -> None:
+    stages = [
+        charts.DiagramStage("encoder" if i < 5 else "decoder", f"stage {i}", 4, 8, 10**7, 10**10) for i in range(10)
+    ]
+    for upright in (False, True):
+        drawing = ElementTree.fromstring(charts.network_diagram(stages, upright))
+        _, _, width, height = map(float, drawing.get("viewBox", "").split())
+        for box in (element for element in drawing.iter() if element.tag.endswith("rect")):
+            x, y, wide, high = (float(box.get(name, "")) for name in ("x", "y", "width", "height"))
+            assert x >= 0
+            assert x + wide <= width
+            assert y >= 0
+            assert y + high <= height

@@ -24,7 +24,7 @@ from residae.evaluate import Setting, evaluate, mean_psnr, open_pictures, pictur
 from residae.image import Pixels, open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
-from residae.results import COLUMNS, Measurement, ResultsFile, Row, as_json, bd_rates
+from residae.results import COLUMNS, Measurement, ResultsFile, Row, as_json, bd_rates, mean_curves
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Capture = pytest.CaptureFixture[str]
@@ -415,3 +415,22 @@ def test_columns_line_up(pipeline: Pipeline, folder: Path, capsys: Capture) -> N
     )
     lines = capsys.readouterr().out.splitlines()[1:5]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_mean_curves_are_over_the_same_pictures(tmp_path: Path) -> None:
+    def measured(picture: str, setting: str, codec: str, size: int | None, psnr: float) -> Measurement:
+        return Measurement(picture, picture, 8, 8, setting, codec, bytes=size, psnr=psnr)
+
+    tsv = ResultsFile(tmp_path / "results.tsv", resume=False, force=False)
+    tsv.append(
+        [
+            *(measured(name, "0.2 bpp", OURS, 16, 30.0 + i) for i, name in enumerate("ab")),
+            *(measured(name, "0.1 bpp", OURS, 8, 20.0 + i) for i, name in enumerate("ab")),
+            *(measured(name, "0.2 bpp", "JPEG", 8, 10.0 + i) for i, name in enumerate("ab")),
+            measured("a", "0.1 bpp", "JPEG", 8, 9.0),
+            measured("b", "0.1 bpp", "JPEG", None, math.nan),  # cannot make so small a file of it
+            measured("a", "unquantized", OURS, None, 40.0),
+        ]
+    )
+    curves = {OURS: [RatePoint(1.0, 20.5), RatePoint(2.0, 30.5)], "JPEG": [RatePoint(1.0, 10.5)]}
+    assert mean_curves(tsv.path) == (curves, 2)

@@ -1,17 +1,24 @@
 """The tab The model: the network and the card of a checkpoint, wherever it comes from."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 from hub import Hub
+from visitor import SILENT, VISIT
 
 from residae.checkpoint import Checkpoint
+from residae.compare import OURS
+from residae.image import Picture
+from residae.pipeline import Pipeline
+from residae.results import Measurement, ResultsFile
 from residae.ui import store
 from residae.ui.tabs import model
-from residae.ui.tabs.model import ModelTab
+from residae.ui.tabs.model import ModelTab, fold
 
 CARD = b"---\nlicense: apache-2.0\n---\n\n# Tiny\n\n![A curve](curve.jpg)\n"
 
@@ -19,16 +26,16 @@ CARD = b"---\nlicense: apache-2.0\n---\n\n# Tiny\n\n![A curve](curve.jpg)\n"
 @pytest.fixture(autouse=True)
 def nothing_in_memory() -> Iterator[None]:
     """No checkpoint that another test has opened under the same name."""
-    for kept in (store._open_pipeline, model.get_card):
+    for kept in (store._open_pipeline, model.get_card, model.get_curves):
         kept.cache_clear()
     yield
-    for kept in (store._open_pipeline, model.get_card):
+    for kept in (store._open_pipeline, model.get_card, model.get_curves):
         kept.cache_clear()
 
 
 def tab() -> ModelTab:
     with gr.Blocks():
-        return ModelTab()
+        return ModelTab(gr.State())
 
 
 def test_a_checkpoint_on_the_hub_shows_its_card(checkpoint: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,3 +72,54 @@ def test_a_checkpoint_that_cannot_be_loaded_says_why(tmp_path: Path, monkeypatch
     described = tab()
     (message,) = described.describe("absent").values()
     assert 'role="alert"' in message
+
+
+def test_a_stage_shows_its_channels(pipeline: Pipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Current:
+        """The parts of a CurrentResult that the tab reads."""
+
+        def __init__(self) -> None:
+            self.pipeline, self.picture = pipeline, lambda: picture
+
+    shown, event = tab(), SimpleNamespace(index=4)
+    (updates,) = shown.show_stage(Current(), event, VISIT, SILENT)
+    value = updates[shown.stage]
+    assert value["title"] == "Latent"
+    assert value["caption"] == "4 × 4 × 5 · the 4 that vary most"
+    assert len(value["tiles"]) == 4
+    assert all(Path(tile["picture"]["path"]).read_bytes().startswith(b"\x89PNG") for tile in value["tiles"])
+    event.index = 9
+    (updates,) = shown.show_stage(Current(), event, VISIT, SILENT)
+    assert [tile["name"] for tile in updates[shown.stage]["tiles"]] == ["Reconstruction"]
+    (updates,) = shown.show_stage(None, event, VISIT, SILENT)
+    assert "Choose a picture" in updates[shown.status]
+
+
+def test_headings_of_a_card_are_folds() -> None:
+    folded = fold("# Name\n\nWords.\n\n## A < B\n\n```sh\n## no heading\n```\n\n## More\n\n### Less\n")
+    assert re.findall("<summary>(.*?)</summary>", folded) == ["A &lt; B", "More"]
+    assert folded.count("<details>") == folded.count("</details>") == 2
+    assert "```sh\n## no heading\n```" in folded
+    assert "### Less" in folded
+    assert fold("Words alone.") == "Words alone."
+
+
+def test_measurements_beside_the_weights_are_drawn(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "measured"))
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(folder))
+    assert model.results_chart("measured") == ""
+    model.get_curves.cache_clear()
+    rows = [
+        Measurement(str(i), str(i), 8, 8, "0.1 bpp", codec, bytes=9, psnr=30.0)
+        for i in (0, 1)
+        for codec in (OURS, "JPEG")
+    ]
+    ResultsFile(folder / "results.tsv", resume=False, force=False).append(rows)
+    chart = model.results_chart("measured")
+    assert "means of 2 pictures" in chart
+    assert "30.00 dB at 1.125 bits per pixel" in chart
+    model.get_curves.cache_clear()
+    (folder / "results.tsv").write_text("something else\n")
+    assert 'role="alert"' in model.results_chart("measured")

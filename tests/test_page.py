@@ -371,8 +371,12 @@ def test_every_tab_works_at_another_scale_with_a_refined_file(
 
 def test_the_model_is_drawn_from_its_configuration(page: Page) -> None:
     open_tab(page, "The model")
-    expect(page.get_by_role("img", name=re.compile("^The network: encoder, latent and decoder"))).to_be_visible()
     expect(page.locator("#diagram")).to_contain_text("latent")
+    stem = page.get_by_role("button", name="Encoder, stem: 4 channels of 256 × 256")
+    stem.focus()
+    stem.press("Enter")
+    expect(page.get_by_alt_text(re.compile("Channel . of Encoder, stem"))).to_have_count(4)
+    expect(stem).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#model-figures")).to_contain_text("GFLOP")
     expect(page.locator("#model-card")).to_have_text("This checkpoint has no model card.")
 

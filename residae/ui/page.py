@@ -56,7 +56,7 @@ class Page:
                 with self._tab("batch", "Batch"):
                     self.batch = BatchTab()
                 with self._tab("model", "The model"):
-                    self.model = ModelTab()
+                    self.model = ModelTab(self.current)
 
     def _tab(self, name: str, label: str) -> gr.Tab:
         self.tabs[name] = gr.Tab(label, id=name, elem_id=f"tab-{name}")

@@ -47,5 +47,5 @@ THEME = gr.themes.Base(
     **{f"{name}_dark": dark for name, (_, dark) in _COLORS.items() if dark},
 )
 
-CSS = static.read("page.css") + static.read("viewer.css")
+CSS = "".join(map(static.read, ("page.css", "viewer.css", "tabs.css")))
 HEAD = f"<script>{''.join(map(static.read, ('session.js', 'page.js', 'drop.js')))}</script>"

@@ -1,27 +1,50 @@
-"""The tab The model: what the network is made of, which weights it has, and their card."""
+"""The tab The model: what the network is made of, what its stages do to the picture, and the card of its weights."""
 
 import functools
+import html
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import gradio as gr
 
 from residae import charts
+from residae.activations import StageOutput, observe
 from residae.checkpoint import Checkpoint, read_card
+from residae.compare import RatePoint
 from residae.errors import ResidaeError
+from residae.pipeline import Pipeline
+from residae.results import published_curves
 from residae.summary import SIDE, summarize
-from residae.ui.components import QUICK_EVENT
+from residae.ui import static
+from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
+from residae.ui.state import CurrentResult
 from residae.ui.store import default_checkpoint, get_pipeline
-from residae.ui.text import alert, definition_list
-from residae.ui.work import Updates
+from residae.ui.text import alert, definition_list, note
+from residae.ui.viewer import png_file
+from residae.ui.work import Updates, progress_reporter, report_errors
+
+DIAGRAM_TEMPLATE = f"""
+<div class="head"><h2>The network</h2><span class="caption">{SIDE} × {SIDE} pixels · press a stage</span></div>
+<div class="drawings"></div>
+"""
+STAGE_TEMPLATE = """
+<div class="head"><h2>What a stage does</h2><span class="caption"></span></div>
+<p class="note" aria-live="polite">Press a stage to see what it makes of the picture that is shown.</p>
+<div class="tiles"></div>
+"""
 
 
 class ModelTab:
     """The tab The model.
 
-    Shows the choice of checkpoint, a diagram and the size of the network, and the model card. It holds the checkpoint,
-    which every tab uses. Opening the tab or choosing a checkpoint describes it.
+    Shows the choice of checkpoint, a diagram and the size of the network, channels of the stage that is pressed, how
+    the weights compare with other codecs, and the model card. It holds the checkpoint, which every tab uses. Opening
+    the tab or choosing a checkpoint describes it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, current: gr.State) -> None:
+        self.current = current
         names = [*Checkpoint.find()] or [default_checkpoint()]
         self.checkpoint = gr.Dropdown(
             names,
@@ -30,11 +53,12 @@ class ModelTab:
             info="Every tab uses it.",
             elem_id="checkpoint",
         )
-        self.status = gr.HTML(elem_id="model-status", apply_default_css=False)
-        self.diagram = gr.HTML(elem_id="diagram", apply_default_css=False)
+        self.diagram = _component(DIAGRAM_TEMPLATE, "network.js", "diagram")
+        self.stage = _component(STAGE_TEMPLATE, "activations.js", "stage-output")
+        self.status = status_line("model-status")
         self.figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
-        with gr.Accordion("Model card", open=True):
-            self.card = gr.Markdown(elem_id="model-card")
+        self.chart = gr.HTML(elem_id="model-chart", apply_default_css=False)
+        self.card = gr.Markdown(elem_id="model-card")
 
     def wire(self, tab: gr.Tab) -> None:
         """Connect the events, `tab` being the one that this is in."""
@@ -42,9 +66,17 @@ class ModelTab:
             [self.checkpoint.input, tab.select],
             self.describe,
             self.checkpoint,
-            [self.status, self.diagram, self.figures, self.card],
+            [self.status, self.diagram, self.figures, self.chart, self.card],
             trigger_mode="always_last",
             **QUICK_EVENT,  # it does not run the network, so it does not wait for those that do
+        )
+        self.diagram.select(
+            self.show_stage,
+            self.current,
+            [self.stage, self.status],
+            show_progress_on=self.status,
+            trigger_mode="always_last",
+            **NETWORK_EVENT,
         )
 
     def describe(self, checkpoint: str) -> Updates:
@@ -53,24 +85,82 @@ class ModelTab:
             pipeline = get_pipeline(checkpoint)
         except ResidaeError as error:
             return {self.status: alert(error)}
-        encoder, decoder = summarize(pipeline.base_channels, pipeline.latent_channels)
-        stages = [*encoder, *decoder]
+        stages = diagram_stages(pipeline)
         rows = {
             "Parameters": f"{sum(stage.parameters for stage in stages):,}",
-            "Encoder": f"{sum(stage.parameters for stage in encoder):,}",
-            "Decoder": f"{sum(stage.parameters for stage in decoder):,}",
             f"{SIDE} × {SIDE} px": f"{sum(stage.flops for stage in stages) / 1e9:.2f} GFLOP",
             "Fewer numbers": f"{pipeline.ratio:.1f}×",
             "Device": pipeline.engine.description,
             "Fingerprint": pipeline.codec.fingerprint.hex(),
         }
-        drawn = [[(s.name, s.channels, s.side, s.parameters, s.flops) for s in part] for part in (encoder, decoder)]
         return {
             self.status: "",
-            self.diagram: charts.network_diagram(*drawn),
+            self.diagram: charts.network_diagram(stages) + charts.network_diagram(stages, upright=True),
             self.figures: definition_list(rows),
-            self.card: get_card(checkpoint),
+            self.chart: results_chart(checkpoint),
+            self.card: fold(get_card(checkpoint)),
         }
+
+    def show_stage(
+        self,
+        current: CurrentResult | None,
+        event: gr.SelectData,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """Show channels of a stage for the picture of the current result."""
+
+        def work() -> Iterator[Updates]:
+            if current is None:
+                yield {self.status: note("Choose a picture in the Overview first.")}
+                return
+            report_progress = progress_reporter(progress, request, "Running the network up to this stage.")
+            index, network = int(event.index), current.pipeline.network
+            output = observe(network, current.picture(), index, report_progress)
+            yield {self.stage: stage_value(diagram_stages(current.pipeline), index, output), self.status: ""}
+
+        yield from report_errors(self.status, work())
+
+
+def diagram_stages(pipeline: Pipeline) -> list[charts.DiagramStage]:
+    """The stages of the network of a pipeline, for the diagram."""
+    parts = zip(("encoder", "decoder"), summarize(pipeline.base_channels, pipeline.latent_channels), strict=True)
+    return [
+        charts.DiagramStage(part, stage.name, stage.channels, stage.side, stage.parameters, stage.flops)
+        for part, stages in parts
+        for stage in stages
+    ]
+
+
+def stage_value(stages: Sequence[charts.DiagramStage], index: int, output: StageOutput) -> dict[str, Any]:
+    """What `activations.js` shows: the title and pictures of a stage and a sentence about it."""
+    stage, (channels, height, width) = stages[index], output.shape
+    last_of_encoder = index + 1 < len(stages) and stage.part != stages[index + 1].part
+    name = "latent" if last_of_encoder else stage.name
+    if stage.name == "stem":
+        sentence = "A 7 × 7 convolution, normalized and rectified: edges and spots, at the size of the picture."
+    elif index == len(stages) - 1:
+        sentence = "A 7 × 7 convolution and a sigmoid make the picture."
+    elif stage.part == "encoder":
+        sentence = "Two residual blocks, the first of which halves height and width."
+    else:
+        sentence = "Height and width are doubled, a 1 × 1 convolution mixes the channels, two residual blocks follow."
+    if last_of_encoder:
+        sentence += f" What is left is {channels} numbers for every 16 × 16 pixels."
+    shown, caption = len(output.channels), f"{channels} × {height} × {width}"
+    if shown > 1:
+        caption += f" · the {shown} that vary most"
+        sentence += " Blue is below the mean of a channel, orange above, on one scale."
+    tiles = [
+        {
+            "name": f"{channel + 1}" if shown > 1 else "Reconstruction",
+            "alt": f"Channel {channel + 1} of {stage.label}",
+            "picture": png_file(picture, f"stage-{index}-channel-{channel + 1}.png"),
+        }
+        for channel, picture in zip(output.channels, output.pictures, strict=True)
+    ]
+    title = f"{stage.part} {name}".capitalize() if name != "latent" else "Latent"
+    return {"title": title, "caption": caption, "sentence": sentence, "tiles": tiles, "size": [width, height]}
 
 
 @functools.lru_cache(maxsize=16)
@@ -78,3 +168,53 @@ def get_card(checkpoint: str) -> str:
     """The model card of a checkpoint, read once, as its weights are: asking the Hub for a newer one takes time."""
     source = Checkpoint.find().get(checkpoint)
     return read_card(source) if source else "This checkpoint is no longer there to read its model card."
+
+
+@functools.lru_cache(maxsize=16)
+def get_curves(checkpoint: str) -> tuple[dict[str, list[RatePoint]], int]:
+    """The measurements beside the weights of a checkpoint, read once."""
+    source = Checkpoint.find().get(checkpoint)
+    return published_curves(source) if source else ({}, 0)
+
+
+def fold(card: str) -> str:
+    """A model card, each of whose second-level headings is a fold over what follows it."""
+    fence, folded, is_open = "", [], False
+    for line in card.splitlines():
+        mark = re.match(r" {0,3}(`{3,}|~{3,})", line)
+        if mark and not fence:
+            fence = mark[1]
+        elif mark and mark[1].startswith(fence) and not line.strip(" `~"):
+            fence = ""
+        if not fence and line.startswith("## "):
+            folded.append(
+                f"{'</details>' if is_open else ''}\n\n<details><summary>{html.escape(line[3:].strip())}</summary>\n"
+            )
+            is_open = True
+        else:
+            folded.append(line)
+    return "\n".join([*folded, *(["", "</details>"] if is_open else [])])
+
+
+def results_chart(checkpoint: str) -> str:
+    """PSNR against rate of each codec over the pictures that the checkpoint was measured on, if it was."""
+    try:
+        curves, pictures = get_curves(checkpoint)
+    except ResidaeError as error:
+        return alert(error)
+    points = {name: [(point.bits_per_pixel, point.psnr) for point in curve] for name, curve in curves.items()}
+    chart = charts.rate_distortion_chart(points, None)
+    if not chart:
+        return ""
+    head = f'<div class="head"><h2>Measured quality</h2><span class="caption">means of {pictures} pictures</span></div>'
+    return f'<div class="card">{head}{chart}</div>'
+
+
+def _component(template: str, script: str, elem_id: str) -> gr.HTML:
+    return gr.HTML(
+        html_template=template,
+        js_on_load=static.read("dom.js") + static.read(script),
+        apply_default_css=False,
+        elem_id=elem_id,
+        elem_classes=["card"],
+    )

@@ -1,0 +1,18 @@
+// The diagram of the network, whose stages are buttons. tabs/model.py describes `props.value`.
+const mark = (index) => element.querySelectorAll(".stage").forEach((stage) =>
+  stage.setAttribute("aria-pressed", String(stage.dataset.stage === index)));
+function press(event) {
+  const stage = event.target.closest(".stage");
+  if (!stage) return;
+  mark(stage.dataset.stage); // in both drawings, of which one is shown
+  trigger("select", { index: Number(stage.dataset.stage), value: stage.ariaLabel });
+}
+element.addEventListener("click", press);
+element.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" && event.key !== " ") return;
+  event.preventDefault(); // a space would scroll the page
+  press(event);
+});
+const draw = () => { element.querySelector(".drawings").innerHTML = props.value || ""; };
+watch("value", draw);
+draw();
