@@ -28,8 +28,10 @@ def join_processes(cpu: bool = False) -> "PartialState":
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    # The GPU of a Mac has no float64, which clocks and sums need.
-    on_cpu = cpu or parse_flag_from_env("ACCELERATE_USE_CPU") or torch.backends.mps.is_available()
+    # PartialState has to be told that there is no GPU, or each process would take itself to be alone. The GPU of a Mac
+    # has no float64, which clocks and sums need.
+    has_gpu = torch.accelerator.is_available() and not torch.backends.mps.is_available()
+    on_cpu = cpu or parse_flag_from_env("ACCELERATE_USE_CPU") or not has_gpu
     return PartialState(cpu=on_cpu, timeout=TIMEOUT)
 
 
@@ -49,7 +51,7 @@ class Processes:
 
     @classmethod
     def join(cls, device: str | None = None) -> Self:
-        """Join the other processes. One that is alone does not import Accelerate, which takes seconds.
+        """Join the other processes, if there are any. A process that is alone needs no Accelerate.
 
         Args:
             device: That was asked for.

@@ -98,7 +98,7 @@ def check_target(path: Path, force: bool) -> None:
         raise ResidaeError(f"{path} exists already: give another name, or replace it with --force.")
     if existing and os.access(path, os.W_OK):
         return
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
     folder = next(parent for parent in target.parents if parent.exists())
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ResidaeError(f"{path} cannot be written: you may not write to {target if existing else folder}.")

@@ -216,7 +216,7 @@ def _convert_share(
                 continue
             sums.add(Sums(1, 0, result.pixels, result.rae_bytes))
             with tqdm.external_write_mode(), arguments.text_beside([job.output]):
-                print(f"{job.source} -> {job.output}: {result.description}")
+                print(f"{job.source} -> {job.output}: {result.description}\n", end="")  # processes share the terminal
     return sums
 
 
