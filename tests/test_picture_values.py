@@ -3,6 +3,7 @@
 Files are made here. Where a comment names Chromium, its canvas showed the values.
 """
 
+import ctypes
 import functools
 import io
 import struct
@@ -41,6 +42,13 @@ def assert_near(found: Any, expected: Any, tolerance: int = 2) -> None:
 def refused(data: bytes, words: str) -> None:
     with pytest.raises(ImageError, match=words):
         open_picture(data)
+
+
+def printed(capfd: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """What reached standard output and error, also of what libraries in C have printed and hold back."""
+    ctypes.CDLL(None).fflush(None)
+    out, error = capfd.readouterr()
+    return out, error
 
 
 def ramp(height: int = 37, width: int = 53) -> np.ndarray:
@@ -547,6 +555,33 @@ def test_an_alpha_channel_of_another_depth() -> None:
     assert np.array_equal(open_picture(file).pixels, shown)
 
 
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_what_libpng_finds_in_a_stream_is_not_printed(
+    depth: int, interlaced: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Rows that are too many, bytes after the stream and a checksum that is missing change nothing."""
+    rows = b"\0" + bytes(range(3 * depth // 8))
+    file = png(1, 1, depth, 2, rows)
+    header = file[: file.index(b"IDAT") - 4]
+    if interlaced:
+        fields = header[16:28] + b"\1"
+        header = header[:8] + chunk(b"IHDR", fields)
+    whole = zlib.compress(rows)
+    shown = open_picture(header + chunk(b"IDAT", whole) + chunk(b"IEND", b"")).pixels
+    for parts in (
+        [zlib.compress(rows * 9)],
+        [whole + b"more"],
+        [whole, b"more"],
+        [whole[:-4]],
+        [whole[:-4], whole[-4:]],
+    ):
+        found = open_picture(header + b"".join(chunk(b"IDAT", part) for part in parts) + chunk(b"IEND", b""))
+        assert np.array_equal(found.pixels, shown)
+    refused(header + chunk(b"IDAT", whole[:-1] + bytes([whole[-1] ^ 1])) + chunk(b"IEND", b""), "damaged")
+    assert printed(capfd) == ("", "")
+
+
 # --- TIFF (rows 37 to 39) ---
 
 
@@ -895,6 +930,24 @@ def test_rows_that_nobody_wrote_are_never_shown(compression: str, mode: str, hei
     file = saved(image, "TIFF", compression=compression, strip_size=10**7)
     assert_near(open_picture(file).pixels, np.asarray(image.convert("L") if mode == "1" else image), 8)
     refused(_taller(file, height), "^The TIFF file is incomplete")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+@pytest.mark.parametrize("samples", [1, 2, 3, 4])
+@pytest.mark.parametrize("layout", [{"rowsperstrip": 16}, {"tile": (16, 32)}, {"planarconfig": "separate"}], ids=str)
+def test_a_png_inside_tiff_prints_nothing(
+    layout: dict[str, Any], samples: int, dtype: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    values = np.rint(ramp()[..., :samples] * np.iinfo(dtype).max).astype(dtype)
+    options: dict[str, Any] = {"planarconfig": "contig", **layout} if samples > 1 else {"rowsperstrip": 16}
+    stored = np.ascontiguousarray(np.moveaxis(values, -1, 0)) if options.get("planarconfig") == "separate" else values
+    extra = {"extrasamples": ["unspecified"]} if samples in (2, 4) else {}
+    stored = stored[..., 0] if samples == 1 else stored
+    file = tiff(stored, "rgb" if samples > 2 else "minisblack", compression="png", **options, **extra)
+    colors = 3 if samples > 2 else 1
+    shown = np.rint(values[..., :colors] * (255 / np.iinfo(dtype).max))
+    assert_near(open_picture(file).pixels.reshape(shown.shape), shown, 1)
+    assert printed(capfd) == ("", "")
 
 
 def test_a_jpeg_inside_tiff_that_ends_early_is_refused() -> None:

@@ -58,7 +58,9 @@ def read(data: bytes) -> Raster:
     check_size(width, height)
     if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big") or depth not in DEPTHS.get(color, ()):
         raise ValueError("a bad header")
-    _check_pixels(pixels, width, height, depth * SAMPLES[color], interlaced)
+    size = _row_bytes(width, height, depth * SAMPLES[color], interlaced)
+    if not _check_pixels(pixels, size) and depth == 16:
+        pixels = [memoryview(_recompressed(pixels, size))]
     raster = _decode(chunks, pixels, depth, color)
     raster.profile = _profile(chunks, color in GRAY)
     if b"eXIf" in chunks:
@@ -79,18 +81,40 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         at += length + 12
 
 
-def _check_pixels(pixels: list[memoryview], width: int, height: int, bits: int, interlaced: int) -> None:
-    """Refuse pixels that end before their time, which decoders take to be black."""
+def _row_bytes(width: int, height: int, bits: int, interlaced: int) -> int:
+    """Bytes of the rows of all passes, each row with that of its filter."""
     sizes = ((-(-(height - y) // dy), -(-(width - x) // dx)) for y, x, dy, dx in PASSES[interlaced])
-    missing = sum(rows * (1 + -(-columns * bits // 8)) for rows, columns in sizes if columns > 0)
-    stream = zlib.decompressobj()
+    return sum(rows * (1 + -(-columns * bits // 8)) for rows, columns in sizes if columns > 0)
+
+
+def _check_pixels(pixels: list[memoryview], size: int) -> bool:
+    """Refuse pixels that end before their time, which decoders take to be black.
+
+    Returns:
+        Whether the compressed stream holds just the rows and ends with them.
+    """
+    missing, stream = size, zlib.decompressobj()
     for content in pixels:
         rest: bytes | memoryview = content
-        while rest and missing > 0:
+        while rest and missing >= 0 and not stream.eof:
             missing -= len(stream.decompress(rest, INFLATED_BYTES))
             rest = stream.unconsumed_tail
     if missing > 0:
         raise incomplete(NAME)
+    return missing == 0 and stream.eof and not stream.unused_data
+
+
+def _recompressed(pixels: list[memoryview], size: int) -> bytes:
+    """A stream of the rows alone: libpng prints what else there is, and the lack of a checksum."""
+    stream, compressor, parts = zlib.decompressobj(), zlib.compressobj(1), []
+    for content in pixels:
+        rest: bytes | memoryview = content
+        while rest and size > 0:
+            rows = stream.decompress(rest, min(size, INFLATED_BYTES))
+            parts.append(compressor.compress(rows))
+            size -= len(rows)
+            rest = stream.unconsumed_tail
+    return b"".join([*parts, compressor.flush()])
 
 
 def _decode(chunks: dict[bytes, memoryview], pixels: list[memoryview], depth: int, color: int) -> Raster:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from residae.image import jpeg
+from residae.image import jpeg, png
 from residae.image.color import D50, lab_to_srgb
 from residae.image.picture import Pixels, bands
 from residae.image.raster import FIRST_FRAME, Raster, spread, stretch
@@ -37,7 +37,7 @@ RAW = (32803, 34892)  # a color filter array, and what is made of one
 LOG = (32844, 32845)  # LogL and LogLuv
 COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, MASK: 1, SEPARATED: 4, YCBCR: 3, CIELAB: 3, ICCLAB: 3}
 # Values of COMPRESSION
-CCITT_RLE, CCITT_3, CCITT_4, OLD_JPEG, JPEG, PACKBITS = 2, 3, 4, 6, 7, 32773
+CCITT_RLE, CCITT_3, CCITT_4, OLD_JPEG, JPEG, PACKBITS, PNG = 2, 3, 4, 6, 7, 32773, 34933
 JPEGS = (OLD_JPEG, JPEG, 34892)
 JPEG_START = b"\xff\xd8"
 NONE, ASSOCIATED, UNASSOCIATED = range(3)  # of EXTRA_SAMPLES
@@ -65,7 +65,7 @@ COMPRESSIONS = {  # the function of imagecodecs that decodes each
     34925: "lzma_decode",
     34926: "zstd_decode",
     34927: "webp_decode",
-    34933: "png_decode",
+    PNG: "png_decode",
     50000: "zstd_decode",
     50001: "webp_decode",
     50002: "jpegxl_decode",
@@ -301,6 +301,8 @@ def _decode(page: "TiffPage", data: bytes, index: int, segment: bytes) -> Decode
 def _call(page: "TiffPage", segment: bytes, index: int) -> Decoded:
     if page.compression in JPEGS and _in_planes(page):
         return _plane_of_jpeg(page, segment, index)
+    if page.compression == PNG:
+        return _png(page, segment, index)
     options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in JPEGS else {}
     values, place, shape = page.decode(segment, index, **options)
     if values is None:
@@ -327,6 +329,19 @@ def _plane_of_jpeg(page: "TiffPage", segment: bytes, index: int) -> Decoded:
     if len(values) < shape[1]:
         raise incomplete(NAME)
     return values[None, : shape[1], :, None], place, shape
+
+
+def _png(page: "TiffPage", segment: bytes, index: int) -> Decoded:
+    """A strip or tile that is a PNG, of which libpng would print what is wrong."""
+    _, place, shape = page.decode(None, index)
+    raster = png.read(segment)
+    channels = [raster.color] if raster.alpha is None else [raster.color, raster.alpha]
+    values = np.dstack(channels)
+    if values.shape[1:] != shape[2:] or values.dtype != page.dtype:
+        raise ValueError("a PNG of another kind than its strip or tile")
+    if len(values) < shape[1]:
+        raise incomplete(NAME)
+    return values[None, : shape[1]], place, shape
 
 
 def _shortened(page: "TiffPage", segment: bytes, index: int) -> bytes:
