@@ -18,6 +18,7 @@ SERIES: tuple[tuple[str, str], ...] = (  # color, path of the mark about (0, 0)
     ("#0b7fc4", "M0 -5.5L5 4H-5z"),
     ("#12906b", "M0 -5.5L5 0L0 5.5L-5 0z"),
     ("#b4639a", "M-4.5 -4.5L4.5 4.5M-4.5 4.5L4.5 -4.5"),
+    ("#97790f", "M0 -5.5V5.5M-5.5 0H5.5"),
 )
 
 DECADES = 5  # of the histogram's axis: from 100 % of the pixels down to 10^-5 of them, 0.001 %

@@ -1,6 +1,7 @@
 """The tab Equal bytes: pictures that codecs keep exactly or cannot compress, and work that ends early."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from visitor import SILENT, VISIT
 
-from residae.compare import CodecResult, Comparison
+from residae.compare import CodecResult, Comparison, add_ssimulacra2
 from residae.image import Pixels, open_picture, write_png
+from residae.metrics import ssimulacra2
 from residae.pipeline import Pipeline
 from residae.ui import store
 from residae.ui.cache import Settings
@@ -57,8 +59,31 @@ def test_exact_copies(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentRes
 
 def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:
     first, *_ = equal.refresh("equal", shown(np.zeros((16_384, 1), np.uint8)), None, VISIT, SILENT)
-    assert 'WebP</th><td colspan="4">cannot make a file this small' in first[equal.figures]
+    assert 'WebP</th><td colspan="5">cannot make a file this small' in first[equal.figures]
     assert "AVIF</th><td>" in first[equal.figures]
+
+
+def test_ssimulacra2_follows_the_other_figures(
+    equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult], smooth: Callable[[int, int, int], Pixels]
+) -> None:
+    pixels = smooth(40, 60, 0)[..., 0]
+    first, second, *_ = equal.refresh("equal", shown(pixels), None, VISIT, SILENT)
+    for table, measured in ((first[equal.figures], False), (second[equal.figures], True)):
+        cells = re.findall(r"<td>([^<]*)</td></tr>", table)
+        assert len(cells) == table.count("<tr><th scope") - 1 - table.count("colspan")
+        assert [cell != "–" for cell in cells] == [measured] * len(cells)
+    assert "JPEG XL</th>" in first[equal.figures]
+
+
+def test_the_figures_of_ssimulacra2_are_those_of_each_picture() -> None:
+    original = np.zeros((16, 16), np.uint8)
+    other = original + np.arange(16, dtype=np.uint8) * 9
+    results = (CodecResult("Residae", other), CodecResult("JPEG", None), CodecResult("WebP", original))
+    reports: list[float] = []
+    ours, absent, exact = add_ssimulacra2(Comparison(original, results), reports.append).results
+    assert ours.ssimulacra2 == ssimulacra2(original, other) < exact.ssimulacra2 == pytest.approx(100)
+    assert math.isnan(absent.ssimulacra2)
+    assert reports[-1] == 1
 
 
 def test_superseded_work_ends_at_once(

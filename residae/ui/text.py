@@ -165,14 +165,16 @@ def short_name(name: str) -> str:
 
 
 def comparison_table(comparison: Comparison) -> str:
-    """Bytes, PSNR, SSIM and MS-SSIM of each codec."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("Codec", "Bytes", "PSNR", "SSIM", "MS-SSIM"))
+    """Bytes, PSNR, SSIM, MS-SSIM and, once it is measured, SSIMULACRA 2 of each codec."""
+    names = ("Codec", "Bytes", "PSNR", "SSIM", "MS-SSIM", "SSIMULACRA2")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
     rows = ""
     for result in comparison.results:
         if result.pixels is None:
-            cells = '<td colspan="4">cannot make a file this small</td>'
+            cells = f'<td colspan="{len(names) - 1}">cannot make a file this small</td>'
         else:
-            figures = (decibels(result.psnr), similarity(result.ssim), similarity(result.ms_ssim))
+            perceptual = "–" if math.isnan(result.ssimulacra2) else f"{result.ssimulacra2:.1f}".replace("-", "−")
+            figures = (decibels(result.psnr), similarity(result.ssim), similarity(result.ms_ssim), perceptual)
             cells = "".join(f"<td>{figure}</td>" for figure in (f"{result.bytes:,}", *figures))
         rows += f'<tr><th scope="row">{result.name}</th>{cells}</tr>'
     return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'

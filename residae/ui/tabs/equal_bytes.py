@@ -6,7 +6,8 @@ from typing import Any
 import gradio as gr
 
 from residae import charts, heatmaps
-from residae.compare import Comparison, compare
+from residae.baselines import CODECS
+from residae.compare import COMPARED, Comparison, add_ssimulacra2, compare
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
 from residae.progress import between
@@ -17,9 +18,10 @@ from residae.ui.text import comparison_table, decibels, note, verdict
 from residae.ui.viewer import error_pane, light_table, pane, table
 from residae.ui.work import Priority, Updates, progress_reporter, report_errors
 
+EFFORTS = ", ".join(f"{name} at {CODECS[name].description}" for name in COMPARED if CODECS[name].description)
 NOTE = (
     "Each codec uses its highest quality that fits into the bytes of our file. All error maps share one scale. The "
-    "chart compares the codecs at the bytes of our file at several qualities."
+    f"chart compares the codecs at the bytes of our file at several qualities. Encoders: {EFFORTS}."
 )
 
 
@@ -85,6 +87,7 @@ class EqualBytesTab:
             comparisons = compare(current.pipeline, report, between(report_progress, 0.1, 1))
             first = next(comparisons)
             yield {self.compared: None, **self._side_by_side(current, first), self.chart: draw_curves(report, first)}
+            yield {self.figures: comparison_table(add_ssimulacra2(first, between(report_progress, 0.25, 0.35)))}
             for comparison in comparisons:
                 yield {self.chart: draw_curves(report, comparison)}
             yield {self.compared: current}  # only now, so that a comparison that ended early starts again
