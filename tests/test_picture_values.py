@@ -950,6 +950,13 @@ def test_a_png_inside_tiff_prints_nothing(
     assert printed(capfd) == ("", "")
 
 
+@pytest.mark.parametrize("depth", [1, 4, 12, 16])
+def test_a_jpeg_inside_tiff_of_another_depth_is_named(depth: int) -> None:
+    """Its samples have 8 bits, and would be scaled as if they had as many as the tag says."""
+    file = saved(PHOTO.convert("L"), "TIFF", compression="jpeg")
+    refused(retagged(file, {258: (3, depth)}), f"not supported: JPEG of a depth of {depth} by its tags")
+
+
 def test_a_jpeg_inside_tiff_that_ends_early_is_refused() -> None:
     whole = saved(PHOTO, "TIFF", compression="jpeg", strip_size=10**7)
     with tifffile.TiffFile(io.BytesIO(whole)) as opened:

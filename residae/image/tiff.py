@@ -202,6 +202,8 @@ def _colors(page: "TiffPage") -> int:
         raise unsupported(NAME, f"compression {int(page.compression)}")
     if not isinstance(page.bitspersample, int):
         raise unsupported(NAME, "samples of different depths")
+    if page.compression in JPEGS and page.bitspersample != 8:
+        raise unsupported(NAME, f"JPEG of a depth of {page.bitspersample} by its tags")
     if page.dtype is None:
         raise unsupported(NAME, f"{page.bitspersample} bits per sample of format {page.sampleformat}")
     colors = COLORS[kind]
