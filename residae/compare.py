@@ -1,17 +1,19 @@
 """All codecs at equal bytes, their rate-distortion curves, and the BD-rate between two curves."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from residae.baselines import CODECS, CodedPicture, compress_within
+from residae.baselines import CodedPicture
+from residae.encoder_process import EncoderProcess
 from residae.image import Pixels
-from residae.metrics import bits_per_pixel, ms_ssim, psnr, ssim, ssimulacra2
+from residae.metrics import bits_per_pixel, psnr, ssimulacra2
 from residae.pipeline import Pipeline, Reconstruction
-from residae.progress import Progress, between
+from residae.progress import Progress, between, split
 
 CURVE_QUALITIES = (25, 50, 75, 100)  # of our files on the chart, beside the current one
 OURS = "Residae"
@@ -71,7 +73,9 @@ class Comparison:
     done: bool = False
 
 
-def compare(pipeline: Pipeline, report: Reconstruction, progress: Progress | None = None) -> Iterator[Comparison]:
+def compare(
+    pipeline: Pipeline, report: Reconstruction, progress: Progress | None = None
+) -> Generator[Comparison, None, None]:
     """Compare the file of a reconstruction with the baselines at the same bytes, then measure the curves of all codecs.
 
     Args:
@@ -88,18 +92,28 @@ def compare(pipeline: Pipeline, report: Reconstruction, progress: Progress | Non
     if report.compressed is None:
         raise ValueError("without a file there are no bytes to compare at")
     steps = len(CURVE_QUALITIES) + 1
-    size, original = len(report.compressed.data), report.original
-    results = [_codec_result(OURS, original, report.decoding.pixels, size)]
-    for name, coded in _each_baseline(original, size, between(progress, 0, 1 / steps)):
-        results.append(
-            _codec_result(name, original, coded.pixels, len(coded.data)) if coded else CodecResult(name, None)
-        )
-    points = {r.name: [_point(original, r.bytes, r.psnr)] if r.pixels is not None else [] for r in results}
-    yield Comparison(original, tuple(results), _curves(points))
-    for step, quality in enumerate(CURVE_QUALITIES, start=1):
-        for name, point in _points(pipeline, report, quality, between(progress, step / steps, (step + 1) / steps)):
-            points[name].append(point)
-        yield Comparison(original, tuple(results), _curves(points), done=step == len(CURVE_QUALITIES))
+    original, ours = report.original, report.decoding.pixels
+    parts = [between(progress, step / steps, (step + 1) / steps) for step in range(steps)]
+    with EncoderProcess(original) as process:
+        coding, measuring = split(parts[0], 4, 1)
+        coded: dict[str, CodedPicture | None]
+        coded = {OURS: CodedPicture(report.compressed.data, ours, report.compressed.quality, 0, 0)}
+        coded |= _each_baseline(process, len(report.compressed.data), coding)
+        shares = split(measuring, *[1] * len(coded))
+        results = [_result(process, *item, part) for item, part in zip(coded.items(), shares, strict=True)]
+        points = {r.name: [_point(original, r.bytes, r.psnr)] if r.pixels is not None else [] for r in results}
+        yield Comparison(original, tuple(results), _curves(points))
+        files = [pipeline.write(report.encoding, quality) for quality in CURVE_QUALITIES]
+        encodings = [pipeline.stored(report.encoding, file) for file in files]
+        halves = [split(part, 1, 1) for part in parts[1:]]
+        with closing(pipeline.decode_each(encodings, [first for first, _ in halves])) as decodings:
+            for (_, second), file, decoding in zip(halves, files, decodings, strict=True):
+                size = len(file.data)
+                points[OURS].append(_point(original, size, psnr(original, decoding.pixels)))
+                for name, other in _each_baseline(process, size, second):
+                    if other:
+                        points[name].append(_point(original, len(other.data), psnr(original, other.pixels)))
+                yield Comparison(original, tuple(results), _curves(points), done=file is files[-1])
 
 
 def add_ssimulacra2(comparison: Comparison, progress: Progress | None = None) -> Comparison:
@@ -198,30 +212,18 @@ def _end_derivative(h0: float, h1: float, slope0: float, slope1: float) -> float
     return derivative
 
 
-def _points(
-    pipeline: Pipeline, report: Reconstruction, quality: float, progress: Progress | None
-) -> Iterator[tuple[str, RatePoint]]:
-    """The point of each codec at the bytes of our file of this quality."""
-    encoding, original = report.encoding, report.original
-    compressed = pipeline.write(encoding, quality)
-    rebuilt = pipeline.decode(pipeline.stored(encoding, compressed), between(progress, 0, 0.5)).pixels
-    size = len(compressed.data)
-    yield OURS, _point(original, size, psnr(original, rebuilt))
-    for name, coded in _each_baseline(original, size, between(progress, 0.5, 1)):
-        if coded:
-            yield name, _point(original, len(coded.data), psnr(original, coded.pixels))
-
-
 def _each_baseline(
-    original: Pixels, max_bytes: int, progress: Progress | None
+    process: EncoderProcess, max_bytes: int, progress: Progress | None
 ) -> Iterator[tuple[str, CodedPicture | None]]:
-    for index, name in enumerate(COMPARED):
-        part = between(progress, index / len(COMPARED), (index + 1) / len(COMPARED))
-        yield name, compress_within(original, CODECS[name], max_bytes, part)
+    for name, part in zip(COMPARED, split(progress, *[1] * len(COMPARED)), strict=True):
+        yield name, process.compress_within(name, max_bytes, part)
 
 
-def _codec_result(name: str, original: Pixels, pixels: Pixels, size: int) -> CodecResult:
-    return CodecResult(name, pixels, size, psnr(original, pixels), ssim(original, pixels), ms_ssim(original, pixels))
+def _result(process: EncoderProcess, name: str, coded: CodedPicture | None, progress: Progress | None) -> CodecResult:
+    if coded is None:
+        return CodecResult(name, None)
+    similarity = process.similarity(coded.pixels, progress)
+    return CodecResult(name, coded.pixels, len(coded.data), psnr(process.original, coded.pixels), *similarity)
 
 
 def _point(original: Pixels, size: int, decibels: float) -> RatePoint:

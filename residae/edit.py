@@ -1,6 +1,7 @@
 """Edit a latent, and measure what each of its channels contributes."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,13 +106,12 @@ def channel_losses(
     parts = [between(progress, i / (channels + 1), (i + 1) / (channels + 1)) for i in range(channels + 1)]
     original = to_gray(picture)
 
-    def measure(gains: tuple[float, ...], part: Progress | None) -> float:
-        latents = edit_latents(luma, Edits(gains), pipeline.codec.tables.means)
-        return psnr(original, pipeline.decode(replace(encoding, latents=latents), part).pixels)
-
-    whole = measure((), parts[0])
-    for muted, part in enumerate(parts[1:]):
-        yield whole - measure(tuple(float(channel != muted) for channel in range(channels)), part)
+    gains = [(), *(tuple(float(channel != muted) for channel in range(channels)) for muted in range(channels))]
+    latents = [edit_latents(luma, Edits(some), pipeline.codec.tables.means) for some in gains]
+    with closing(pipeline.decode_each([replace(encoding, latents=some) for some in latents], parts)) as decodings:
+        whole = psnr(original, next(decodings).pixels)
+        for decoding in decodings:
+            yield whole - psnr(original, decoding.pixels)
 
 
 def _edit(

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
@@ -153,6 +154,18 @@ class Pipeline:
             for latent, size, shape, part in zip(encoding.latents, scaled, shapes, parts, strict=True)
         ]
         return Decoding(from_planes(planes), time.perf_counter() - start)
+
+    def decode_each(
+        self, encodings: Sequence[Encoding], parts: Sequence[Progress | None]
+    ) -> Generator[Decoding, None, None]:
+        """Decode one picture after another.
+
+        Args:
+            encodings: As in `decode`.
+            parts: As the progress of `decode`, one for each.
+        """
+        for encoding, progress in zip(encodings, parts, strict=True):
+            yield self.decode(encoding, progress)
 
     def encode_within(
         self, picture: Picture, color: bool, max_bytes: int, progress: Progress | None = None

@@ -11,7 +11,7 @@ numbers, more and more surely to the nearer one. The result is an ordinary file,
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,13 @@ class RefinementStep:
         step: Steps done; 0 is the file without refinement.
         bytes: Size of the best file so far.
         psnr: Its PSNR in dB.
+        best: That file.
     """
 
     step: int
     bytes: int
     psnr: float
+    best: Compressed = field(repr=False, compare=False)
 
 
 Floats = NDArray[np.floating[Any]]
@@ -116,7 +118,8 @@ def refine(
     best = measured([problem.unrounded for problem in problems])
 
     def goes_on(step: int) -> bool:
-        return on_step is None or on_step(RefinementStep(step, len(best.compressed.data), best.psnr)) is not False
+        stands = RefinementStep(step, len(best.compressed.data), best.psnr, best.compressed)
+        return on_step is None or on_step(stands) is not False
 
     optimizer = torch.optim.Adam([problem.symbols for problem in problems], LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)

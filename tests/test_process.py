@@ -121,6 +121,19 @@ def test_a_refusal_carries_the_traceback_and_its_sentence_does_not(decoder: Deco
 # --- Bounds ---
 
 
+def test_a_picture_that_is_no_longer_wanted_is_given_up_and_the_next_one_opens(decoder: DecoderProcess) -> None:
+    start = time.monotonic()
+
+    def leave() -> None:
+        if time.monotonic() - start > 0.5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        decoder.open_picture(ENDLESS, leave)
+    assert time.monotonic() - start < 2
+    assert decoder.open_picture(PLAIN_PNG).width == 9
+
+
 def test_time_is_bounded_and_the_next_picture_opens() -> None:
     decoder = DecoderProcess(seconds=1)
     with pytest.raises(ImageError, match="takes longer to open than the limit of 1 s"):

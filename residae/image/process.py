@@ -17,7 +17,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -33,6 +35,7 @@ from residae.image.picture import Picture
 
 SECONDS = 30.0  # lossless JPEG 2000 at the limits of pixels and bytes takes about half of it
 MEMORY = 2 * 2**30  # bytes; WebP with alpha of 64 megapixels, turned and with a profile, takes 1.8 GiB
+POLL_SECONDS = 0.1  # between two looks at whether the picture is still wanted
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEAD_BYTES = 2**16  # at most, of an answer before the pixels
@@ -58,8 +61,12 @@ class DecoderProcess:
         self._lock = threading.Lock()
         self._spare: subprocess.Popen[bytes] | None = None
 
-    def open_picture(self, source: bytes | str | os.PathLike[str]) -> Picture:
+    def open_picture(self, source: bytes | str | os.PathLike[str], check: Callable[[], None] | None = None) -> Picture:
         """As `residae.image.open_picture`.
+
+        Args:
+            source: As there.
+            check: Called several times a second; it may raise, which ends the process.
 
         Raises:
             ImageError: As there, and also where the picture exceeds a limit or the process dies.
@@ -69,7 +76,7 @@ class DecoderProcess:
         with self._lock:
             try:
                 with self._take() as process:
-                    return self._ask(process, data)
+                    return self._ask(process, data, check)
             finally:
                 with suppress(OSError):  # the next picture will say so
                     self._spare = self._start()
@@ -105,15 +112,23 @@ class DecoderProcess:
             start_new_session=True,  # Ctrl-C would reach it too
         )
 
-    def _ask(self, process: subprocess.Popen[bytes], data: bytes) -> Picture:
-        late = threading.Event()
+    def _ask(self, process: subprocess.Popen[bytes], data: bytes, check: Callable[[], None] | None) -> Picture:
+        done, reason = threading.Event(), list[Exception]()
+        deadline = time.monotonic() + self.seconds
 
-        def stop() -> None:
-            late.set()
-            process.kill()
+        def watch() -> None:
+            try:
+                while not done.wait(min(POLL_SECONDS, self.seconds)):
+                    if time.monotonic() > deadline:
+                        raise ImageError(f"The picture takes longer to open than the limit of {self.seconds:g} s.")
+                    if check:
+                        check()
+            except Exception as error:
+                reason.append(error)
+                process.kill()
 
-        timer = threading.Timer(self.seconds, stop)
-        timer.start()
+        watcher = threading.Thread(target=watch)
+        watcher.start()
         try:
             assert process.stdin
             with suppress(OSError), process.stdin as pipe:  # it may have died before it read all
@@ -124,13 +139,13 @@ class DecoderProcess:
             raise
         except Exception as error:  # whatever an answer is that is none
             process.kill()
-            if late.is_set():
-                raise ImageError(f"The picture takes longer to open than the limit of {self.seconds:g} s.") from error
+            if reason:
+                raise reason[0] from error
             error.add_note(f"The process that opened the picture ended with {process.wait()}.")
             raise ImageError(ENDED) from error
         finally:
-            timer.cancel()
-            timer.join()
+            done.set()
+            watcher.join()
             process.kill()
 
     def _answer(self, process: subprocess.Popen[bytes], file_bytes: int) -> Picture:
