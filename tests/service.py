@@ -15,6 +15,8 @@ from typing import Literal
 import psutil
 from gradio_client import Client
 
+from residae.ui.guard import COOKIE
+
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 300  # seconds until a test gives up; long, because the machine may be busy
 
@@ -36,11 +38,18 @@ class Service:
     log: Path
 
 
-def program(address: str, answers: Path | Literal[False] = False) -> Client:
-    """A client of the page's endpoints; it downloads the files among the answers if it is given a folder for them."""
+def program(address: str, answers: Path | Literal[False] = False, visitor: str = "") -> Client:
+    """A client of the page's endpoints.
+
+    Args:
+        address: Of the service.
+        answers: A folder to which to download the files among the answers.
+        visitor: The guard's cookie; programs without one are one visitor.
+    """
     return Client(
         address,
         verbose=False,
+        headers={"cookie": f"{COOKIE}={visitor}"} if visitor else None,
         download_files=answers,
         analytics_enabled=False,
         httpx_kwargs={"timeout": PATIENCE},
@@ -59,11 +68,12 @@ def serving(
         code: Python code that starts it.
         environment: Further environment variables.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    host = environment.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
         port = probe.getsockname()[1]
     settings = {
-        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_NAME": host,
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(folder / "files"),
         "CUDA_VISIBLE_DEVICES": "",  # the expected results are computed on the CPU
@@ -74,7 +84,8 @@ def serving(
         app = subprocess.Popen(
             [sys.executable, "-c", code], cwd=ROOT, env=os.environ | settings | environment, stdout=log, stderr=log
         )
-    service = Service(f"http://127.0.0.1:{port}", psutil.Process(app.pid), folder / "files", folder / "log")
+    url_host = "[::1]" if ":" in host else host
+    service = Service(f"http://{url_host}:{port}", psutil.Process(app.pid), folder / "files", folder / "log")
     try:
         deadline = time.monotonic() + PATIENCE
         while True:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+from visitor import VISIT
 
 from residae.codec import read_info
 from residae.image import Pixels, write_png
 from residae.ui.cache import Settings
 from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv, compress_one
 from residae.ui.text import MAX_NAME, short_name
+from residae.ui.work import Work
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,7 +57,7 @@ def compressed(
     paths[-1].write_bytes(b"<html>")
     with gr.Blocks():
         batch = BatchTab()
-    first, *_, last = batch.compress_each([Settings(str(path), "tiny") for path in paths], 0, None)
+    first, *_, last = batch.compress_each([Settings(str(path), "tiny") for path in paths], 0, Work(VISIT))
     assert first[batch.table] == []  # the results of an earlier batch are cleared at once
     assert not first[batch.csv].interactive
     assert not first[batch.zip].interactive
@@ -89,13 +91,13 @@ def test_a_batch_can_be_refined(
     picture_file = tmp_path / "picture.png"
     picture_file.write_bytes(write_png(smooth(53, 75, 0)))
     monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
-    (*_, plain), (*_, refined) = (
-        compress_one(Settings(str(picture_file), "tiny", quality=100), steps, None) for steps in (0, 5)
-    )
+    settings = Settings(str(picture_file), "tiny", quality=100)
+    with Work(VISIT) as work:
+        plain, refined, again = (compress_one(settings, steps, work, None)[1] for steps in (0, 5, 5))
     assert plain
     assert refined
     assert plain != refined
-    assert compress_one(Settings(str(picture_file), "tiny", quality=100), 5, None)[1] == refined
+    assert again == refined
 
 
 def test_negative_numbers_stay_numbers() -> None:
@@ -121,5 +123,6 @@ def test_a_batch_keeps_to_a_size_of_the_file(
     picture_file.write_bytes(write_png(smooth(53, 75, 0)))
     monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
     limited = Settings(str(picture_file), "tiny", scale="auto", quality=None, max_bytes=600)
-    assert len(compress_one(limited, 5, None)[1] or b"") in range(1, 601)
-    assert "takes at least" in compress_one(replace(limited, max_bytes=1), 0, None)[0][-1]
+    with Work(VISIT) as work:
+        assert len(compress_one(limited, 5, work, None)[1] or b"") in range(1, 601)
+        assert "takes at least" in compress_one(replace(limited, max_bytes=1), 0, work, None)[0][-1]

@@ -180,9 +180,9 @@ def test_the_disk_is_full(
     service: Service, client: Client, faults: Path, photograph: Path, figures: dict[str, Any]
 ) -> None:
     (faults / "disk").touch()
-    for name, sent in (("upload", {"files": {"files": photograph.read_bytes()}}), ("queue/join", {"json": {}})):
-        answer = httpx.post(f"{service.address}/gradio_api/{name}", timeout=PATIENCE, **sent)
-        assert (answer.status_code, answer.json()["detail"]) == (507, "The server's disk is full: try again later.")
+    files = {"files": photograph.read_bytes()}
+    answer = httpx.post(f"{service.address}/gradio_api/upload", timeout=PATIENCE, files=files)
+    assert (answer.status_code, answer.json()["detail"]) == (507, "The server's disk is full: try again later.")
     with pytest.raises(Exception, match="507"):
         figures_or_error(client, photograph)
     (faults / "disk").unlink()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import socket
 import sys
@@ -25,8 +26,10 @@ from starlette.types import Message, Receive, Scope, Send
 import residae.examples
 from residae.image import MAX_FILE_BYTES, Pixels, write_png
 from residae.ui import guard
+from residae.ui.budget import VARIABLE, Account
 from residae.ui.guard import HEADERS, MAX_JSON_BYTES, Guard, _limit_upload, sweep
 from residae.ui.store import save_result
+from residae.ui.turns import Visitor
 
 DEEP = "[" * 100_000 + "]" * 100_000
 ELSEWHERE = "not fetched from other servers"
@@ -132,15 +135,61 @@ def test_other_post_routes_are_refused(guarded: TestClient, name: str) -> None:
     assert guarded.post(f"/{name}").status_code == 404
 
 
-def test_nothing_is_accepted_while_the_disk_is_full(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+INLINE_FILE = '{"data": [{"path": "data:image/png;base64,iVBORw0KGgo="}]}'
+
+
+def test_a_full_disk_refuses_files_alone(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=guard.MIN_FREE_BYTES - 1))
-        for name in ("upload", "queue/join"):
-            answer = guarded.post(f"/gradio_api/{name}")
+        for name, body in (("upload", "x"), ("queue/join", INLINE_FILE)):
+            answer = guarded.post(f"/gradio_api/{name}", content=body)
             assert (answer.status_code, answer.json()["detail"]) == (507, "The server's disk is full: try again later.")
+        for name in ("queue/join", "cancel", "call/show"):
+            assert guarded.post(f"/gradio_api/{name}", content="{}").text == "{}"
         assert guarded.get("/gradio_api/file=x").status_code == 200
     assert guarded.post("/gradio_api/upload", content=b"x").text == "x"
+
+
+def test_a_visitor_has_a_share_of_the_disk(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "UPLOAD_BYTES", 5000)
+    monkeypatch.setattr(guard, "UPLOADED", Account())
+    assert guarded.post("/gradio_api/upload", content=chunks(9000)).status_code == 200  # an owner's own page
+    monkeypatch.setattr(guard, "UPLOADED", Account())
+    monkeypatch.setenv(VARIABLE, "60")
+    cookies = [{"cookie": f"{guard.COOKIE}={name}"} for name in ("anna", "bert")]
+    assert guarded.post("/gradio_api/upload", content=chunks(5000), headers=cookies[0]).status_code == 200
+    for name, body in (("upload", "x"), ("queue/join", INLINE_FILE)):
+        answer = guarded.post(f"/gradio_api/{name}", content=body, headers=cookies[0])
+        assert (answer.status_code, answer.json()["detail"]) == (429, guard.SHARE_FULL)
+    assert guarded.post("/gradio_api/cancel", content="{}", headers=cookies[0]).status_code == 200
+    assert guarded.post("/gradio_api/upload", content=chunks(5000), headers=cookies[1]).status_code == 200
+    with pytest.raises(MultiPartException, match="limit of uploads"):
+        guarded.post("/gradio_api/upload", content=chunks(6000))
+
+
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [("192.0.2.1", "192.0.2.1"), ("2001:db8::1:2", "2001:db8::/64"), ("2001:db8::3", "2001:db8::/64")],
+)
+def test_visitors_are_told_apart_by_address_and_cookie(client: str, address: str) -> None:
+    seen: list[Visitor] = []
+
+    async def note(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["visitor"])
+        await echo(scope, receive, send)
+
+    guarded = TestClient(Guard(note), client=(client, 1))
+    assert "set-cookie" not in guarded.get("/theme.css").headers
+    answer = guarded.get("/", headers={"accept": "text/html", "x-forwarded-for": "198.51.100.7"})
+    assert re.match(
+        rf"{guard.COOKIE}=[\w-]+; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax$", answer.headers["set-cookie"]
+    )
+    assert "set-cookie" not in guarded.get("/", headers={"accept": "text/html"}).headers
+    assert seen[0] == Visitor(address)  # a forwarded address counts only where uvicorn was told to believe it
+    assert seen[-1] == Visitor(address, answer.cookies[guard.COOKIE])
+    framed = TestClient(Guard(note)).get("/", headers={"accept": "text/html", "x-forwarded-proto": "https"})
+    assert framed.headers["set-cookie"].endswith("SameSite=None; Secure; Partitioned")
 
 
 def test_uploads_are_limited_in_size(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +207,7 @@ async def never() -> Message:
 def test_an_upload_that_stalls_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "STALL_SECONDS", 0.01)
     with pytest.raises(MultiPartException, match="was interrupted or is too slow"):
-        asyncio.run(_limit_upload(never)())
+        asyncio.run(_limit_upload(never, Visitor("here"))())
 
 
 @pytest.mark.usefixtures("guarded")
@@ -185,7 +234,8 @@ async def asked(guard: Guard, name: str, receive: Receive) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await guard({"type": "http", "method": "POST", "path": f"/gradio_api/{name}", "headers": []}, receive, send)
+    scope = {"type": "http", "method": "POST", "path": f"/gradio_api/{name}", "headers": [], "client": ("here", 1)}
+    await guard(scope, receive, send)
     return sent
 
 
@@ -284,7 +334,9 @@ def test_a_file_that_is_saved_again_stays_whole_for_its_readers(
 LIMITED_APP = """
 from gradio import route_utils
 import residae.ui.guard as guard
-guard.QUEUE_OPTIONS["max_size"], guard.MAX_UPLOAD_BYTES = 2, 80_000_000
+import residae.ui.turns as turns
+guard.MAX_UPLOAD_BYTES = 80_000_000
+turns.MAX_WAITING_EACH = 2
 guard.SWEEP_INTERVAL, guard.MAX_FILE_AGE = 1, 3
 route_utils.delete_files_created_by_app = lambda blocks, age: age and 1 / 0  # fails as under load
 import app
@@ -541,10 +593,11 @@ def test_a_full_queue_refuses_requests(
 ) -> None:
     (path,) = upload(client, "picture.png", write_png(smooth(600, 800, 0))).json()
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    answers = [client.post("/gradio_api/call/decompress", json={"data": [file]}) for _ in range(40)]
-    refused = [answer.json()["detail"] for answer in answers if answer.status_code == 503]
-    assert "Queue is full. Max size is 2 and size is 2." in refused
-    assert {answer.status_code for answer in answers} == {200, 503}
+    call = {"json": {"data": [file, True, 80, 0, 0]}}
+    asked = [client.post("/gradio_api/call/reconstruct", **call).raise_for_status().json() for _ in range(12)]
+    received = [client.get(f"/gradio_api/call/reconstruct/{event['event_id']}").text for event in asked]
+    assert any("2 requests wait already: try again when one is done." in text for text in received)
+    assert any("event: complete" in text for text in received)
 
 
 def test_old_files_are_deleted(service: Service, client: httpx.Client) -> None:

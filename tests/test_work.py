@@ -1,41 +1,59 @@
 """What ends a piece of work early, and what the page is told about its progress."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 import pytest
-from visitor import SILENT, VISIT
+from visitor import SILENT, VISIT, visit
 
 from residae.errors import ResidaeError
 from residae.ui import work
+from residae.ui.turns import Turns
 from residae.ui.work import (
     Cancelled,
     Priority,
     Superseded,
     Updates,
+    Work,
     cancel,
-    progress_reporter,
     report_errors,
     supersede,
     supersede_background,
     supersede_requested,
 )
 
-ANOTHER: Any = SimpleNamespace(session_hash="another")
+ANOTHER = visit("another")
 
 
-def test_another_quality_ends_work_on_the_same_picture() -> None:
-    report = progress_reporter(SILENT, VISIT)
+@pytest.fixture
+def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Work]]:
+    """Begins a piece of work, in front of a model of its own, and ends it after the test."""
+    with ExitStack() as works:
+
+        def begin(request: Any = VISIT, progress: Any = SILENT, **options: Any) -> Work:
+            monkeypatch.setattr(work, "TURNS", Turns())
+            return works.enter_context(Work(request, progress, **options))
+
+        yield begin
+
+
+Begin = Callable[..., Work]
+
+
+def test_another_quality_ends_work_on_the_same_picture(begin: Begin) -> None:
+    report = begin()
     supersede_requested(VISIT)
     with pytest.raises(Superseded):
         report(0.5)
 
 
-def test_another_quality_does_not_end_work_on_a_new_picture() -> None:
+def test_another_quality_does_not_end_work_on_a_new_picture(begin: Begin) -> None:
     """Otherwise the picture before would be shown at that quality, and the new one never."""
-    report = progress_reporter(SILENT, VISIT, priority=Priority.NEW_PICTURE)
+    report = begin(priority=Priority.NEW_PICTURE)
     supersede_requested(VISIT)
     report(0.5)
     supersede(VISIT)
@@ -44,8 +62,8 @@ def test_another_quality_does_not_end_work_on_a_new_picture() -> None:
 
 
 @pytest.mark.parametrize("priority", Priority)
-def test_only_background_work_ends_for_a_file(priority: Priority) -> None:
-    report = progress_reporter(SILENT, VISIT, priority=priority)
+def test_only_background_work_ends_for_a_file(begin: Begin, priority: Priority) -> None:
+    report = begin(priority=priority)
     supersede_background(VISIT)
     if priority == Priority.BACKGROUND:
         with pytest.raises(Superseded):
@@ -54,17 +72,17 @@ def test_only_background_work_ends_for_a_file(priority: Priority) -> None:
         report(0.5)
 
 
-def test_cancelled_work_is_not_taken_for_superseded_work() -> None:
+def test_cancelled_work_is_not_taken_for_superseded_work(begin: Begin) -> None:
     for ends in ((cancel, supersede), (supersede, cancel)):
-        report = progress_reporter(SILENT, VISIT)
+        report = begin()
         for end in ends:
             end(VISIT)
         with pytest.raises(Cancelled):
             report(0.5)
 
 
-def test_visitors_do_not_end_each_others_work() -> None:
-    report = progress_reporter(SILENT, VISIT)
+def test_visitors_do_not_end_each_others_work(begin: Begin) -> None:
+    report = begin()
     for end in (supersede, supersede_requested, supersede_background, cancel):
         end(ANOTHER)
     report(0.5)
@@ -75,14 +93,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Its attribute `now` is the time in seconds."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(work, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(work, "PATIENCE", math.inf)  # nobody listens to work in these tests
     return clock
 
 
-def test_progress_is_reported_a_few_times_a_second(clock: SimpleNamespace) -> None:
+def test_progress_is_reported_a_few_times_a_second(begin: Begin, clock: SimpleNamespace) -> None:
     """Not for each layer, which would keep the browser busy."""
     shares: list[float] = []
     progress: Any = lambda share, desc: shares.append(share)  # noqa: E731
-    report = progress_reporter(progress, VISIT)
+    report = begin(VISIT, progress)
     for step in range(1, 101):
         clock.now = step / 100
         report(step / 100)
@@ -90,10 +109,10 @@ def test_progress_is_reported_a_few_times_a_second(clock: SimpleNamespace) -> No
     assert shares == sorted(shares)
 
 
-def test_the_remaining_time_is_estimated_after_a_while(clock: SimpleNamespace) -> None:
+def test_the_remaining_time_is_estimated_after_a_while(begin: Begin, clock: SimpleNamespace) -> None:
     messages: list[str | None] = []
     progress: Any = lambda share, desc: messages.append(desc)  # noqa: E731
-    plain, doing = progress_reporter(progress, VISIT), progress_reporter(progress, ANOTHER, "Decoding.")
+    plain, doing = begin(VISIT, progress), begin(ANOTHER, progress, doing="Decoding.")
     for report in (plain, doing):
         for clock.now, share in ((1, 0.01), (10, 0.5), (1000, 0.75)):
             report(share)

@@ -3,7 +3,15 @@
 from types import SimpleNamespace
 from typing import Any
 
-VISIT: Any = SimpleNamespace(session_hash="a visit")
+from residae.ui.turns import Visitor
+
+
+def visit(name: str) -> Any:
+    """The request of a visitor."""
+    return SimpleNamespace(session_hash=name, request=SimpleNamespace(scope={"visitor": Visitor("here", name)}))
+
+
+VISIT = visit("a visit")
 
 
 def silent(share: float, desc: str) -> None:

@@ -1,10 +1,10 @@
 """What is kept so that it is there at once: opened pictures, encodings, and the results of settings tried before."""
 
-import functools
 import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -14,8 +14,9 @@ from residae.errors import ImageError, ResidaeError
 from residae.image import CropBox, Picture, crop, fit
 from residae.image.process import DecoderProcess
 from residae.pipeline import Encoding, Reconstruction, Scale
-from residae.progress import Progress
+from residae.ui.budget import network_pixels
 from residae.ui.store import default_checkpoint, get_pipeline
+from residae.ui.work import Work
 
 EXAMPLES = residae.examples.paths()
 DEFAULT_QUALITY = 80
@@ -25,6 +26,7 @@ FULL_SIZE = 0  # in place of a side: the picture's own
 
 MAX_REPORT_BYTES = 256 * 10**6  # a picture of CPU_SIDE takes up to 6 MB with its reconstruction
 MAX_ENCODING_BYTES = 64 * 10**6  # at scale 1, such a picture takes 400 kB
+MAX_OPENED = 16  # pictures of up to CPU_SIDE, 3 MB each
 DECODER = DecoderProcess()  # opens every picture
 
 LOG = logging.getLogger(__name__)
@@ -98,7 +100,7 @@ def default_side(checkpoint: str) -> int:
     return FULL_SIZE if get_pipeline(checkpoint).engine.on_gpu else CPU_SIDE
 
 
-def open_at_size(path: str, side: int, box: CropBox | None = None) -> Picture:
+def open_at_size(path: str, side: int, box: CropBox | None = None, check: Callable[[], None] | None = None) -> Picture:
     """Open a picture, or a part of it, and reduce it to the working size.
 
     The latest small ones are kept, because each new quality needs its picture again.
@@ -107,51 +109,64 @@ def open_at_size(path: str, side: int, box: CropBox | None = None) -> Picture:
         path: Of the picture file.
         side: Long side in pixels; FULL_SIZE for the picture's own.
         box: The part to open; None for the whole picture.
+        check: Called several times a second; it may raise to stop.
 
     Raises:
         ImageError: The picture cannot be opened, or is over a limit.
     """
-    return _open_once(path, side, box) if 0 < side <= CPU_SIDE else _open(path, side, box)
+    settings = path, side, box  # the path of an upload contains a hash of its content
+    with _opening:
+        picture = _opened.pop(settings, None)
+    if picture is None:
+        try:
+            picture = DECODER.open_picture(path, check)
+        except ImageError as error:  # of which the visitor sees the message alone
+            LOG.warning("A picture is refused.", exc_info=error)
+            raise
+        picture = crop(picture, box) if box else picture
+        picture = fit(picture, side or max(picture.width, picture.height))
+    if 0 < side <= CPU_SIDE:
+        with _opening:
+            _opened[settings] = picture
+            while len(_opened) > MAX_OPENED:
+                del _opened[next(iter(_opened))]
+    return picture
 
 
-def _open(path: str, side: int, box: CropBox | None) -> Picture:
-    try:
-        picture = DECODER.open_picture(path)
-    except ImageError as error:  # of which the visitor sees the message alone
-        LOG.warning("A picture is refused.", exc_info=error)
-        raise
-    picture = crop(picture, box) if box else picture
-    return fit(picture, side or max(picture.width, picture.height))
+_opening = threading.Lock()
+_opened: dict[tuple[str, int, CropBox | None], Picture] = {}  # the last used last
 
 
-_open_once = functools.lru_cache(maxsize=16)(_open)  # 3 MB each; the path of an upload contains a hash of its content
-
-
-def reconstruct(settings: Settings, progress: Progress | None) -> Reconstruction:
+def reconstruct(settings: Settings, work: Work | None) -> Reconstruction:
     """Send a picture through the network and back, or as much of it as was not done before with the same settings.
 
     Args:
         settings: Of the result.
-        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+        work: That this is part of; it is told the progress, and may refuse.
 
     Raises:
         ImageError: The picture cannot be opened, or is over a limit.
         CheckpointError: The checkpoint cannot be loaded.
         CodecError: No file is within `max_bytes`.
+        ShareError: It is more than the page allows.
     """
     report = REPORTS.get(settings)
     if report is None:
-        report = _reconstruct(settings, progress)
+        report = _reconstruct(settings, work)
         REPORTS.keep(settings, report, report.original.nbytes + report.decoding.pixels.nbytes)
     return report
 
 
-def _reconstruct(settings: Settings, progress: Progress | None) -> Reconstruction:
-    pipeline, picture = get_pipeline(settings.checkpoint), open_at_size(settings.path, settings.side, settings.box)
-    quality, max_bytes = settings.quality, settings.max_bytes
+def _reconstruct(settings: Settings, work: Work | None) -> Reconstruction:
+    pipeline, quality, max_bytes = get_pipeline(settings.checkpoint), settings.quality, settings.max_bytes
+    picture = open_at_size(settings.path, settings.side, settings.box, work.check if work else None)
     encoding = ENCODINGS.get(settings.of_encoding)
+    if work:
+        scale = settings.scale if encoding is None else encoding.scale
+        pixels = network_pixels(picture.height, picture.width, settings.color, scale, encodes=encoding is None)
+        work.charge(pixels, pipeline.engine.on_gpu)
     if encoding is None:
-        report = pipeline.reconstruct(picture, settings.color, quality, progress, settings.scale, max_bytes=max_bytes)
+        report = pipeline.reconstruct(picture, settings.color, quality, work, settings.scale, max_bytes=max_bytes)
         _keep_encoding(settings, report.encoding)
         return report
     compressed = None
@@ -159,7 +174,7 @@ def _reconstruct(settings: Settings, progress: Progress | None) -> Reconstructio
         compressed = pipeline.write_within(encoding, max_bytes)
     elif quality is not None:
         compressed = pipeline.write(encoding, quality)
-    return pipeline.decode_and_measure(picture, encoding, compressed, progress=progress)
+    return pipeline.decode_and_measure(picture, encoding, compressed, progress=work)
 
 
 def _keep_encoding(settings: Settings, encoding: Encoding) -> None:

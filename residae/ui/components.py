@@ -9,7 +9,8 @@ import gradio as gr
 from residae.ui.cache import EXAMPLES
 from residae.ui.work import cancel
 
-NETWORK_EVENT: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}  # one runs at a time
+# Gradio lets these start at once, and each waits for its turn in `Work`: Gradio's own queue is not fair.
+NETWORK_EVENT: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private"}
 QUICK_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 

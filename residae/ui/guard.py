@@ -1,14 +1,18 @@
 """How the page is served: what it accepts from strangers, what it refuses, and what it deletes."""
 
 import asyncio
+import ipaddress
 import json
+import math
 import os
+import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from gradio import route_utils
 from gradio.route_utils import GradioMultiPartParser
@@ -16,18 +20,23 @@ from gradio.routes import App
 from gradio.utils import get_upload_folder
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from residae.image import MAX_FILE_BYTES
+from residae.ui.budget import UPLOAD_BYTES, VISITORS_PER_ADDRESS, Account, shares
+from residae.ui.turns import MAX_WAITING, Visitor
+from residae.ui.work import let_go, listening
 
 MAX_UPLOAD_BYTES = 10**9  # of one request, which may bring many files
 MAX_JSON_BYTES = 10**6  # of any other request: numbers, choices, and the paths of uploads
 MAX_UPLOADS = 32  # at the same time
 STALL_SECONDS = 60.0  # without a byte of an upload, or for the whole of any other request
 MIN_UPLOAD_RATE = 10**4  # bytes per second on average, once an upload has taken STALL_SECONDS
-MIN_FREE_BYTES = 2 * MAX_UPLOAD_BYTES  # of the disk, below which nothing is accepted: results take room as well
-MAX_QUEUE = 20
+MIN_FREE_BYTES = 2 * MAX_UPLOAD_BYTES  # of the disk, below which no upload is accepted: results take room as well
+MAX_QUEUE = 20  # events that wait for a thread
+MAX_THREADS = MAX_WAITING + 40  # work that waits for its turn occupies a thread; so many are left for all else
 MAX_SESSIONS = 200  # whose latents are remembered; each has up to a megabyte, at full size up to 25
 SWEEP_INTERVAL = 600  # seconds
 MAX_FILE_AGE = 3600  # seconds
@@ -41,6 +50,8 @@ GET_ROUTES = (
 )
 REMOTE = ("http://", "https://")
 DISK_FULL = "The server's disk is full: try again later."
+SHARE_FULL = f"The limit of uploads is {UPLOAD_BYTES / 10**9:g} GB in an hour: try again later."
+COOKIE = "residae_visitor"
 HEADERS = {
     "content-security-policy": "base-uri 'self'; object-src 'none'",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
@@ -49,10 +60,14 @@ HEADERS = {
 }
 
 
+UPLOADED = Account()  # bytes of each visitor
+
+
 class Guard:
     """ASGI middleware that enforces the limits above and adds HEADERS to each response.
 
-    A refused request gets a status and one sentence as JSON: {"detail": "..."}.
+    A refused request gets a status and one sentence as JSON: {"detail": "..."}. It tells visitors apart, in
+    `scope["visitor"]`, and notes who listens for news of work, so that the work of those who leave is ended.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -63,30 +78,93 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope["visitor"] = visitor = _visitor(scope)
+        name = scope["path"].partition(API)[2]
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                if _opens_page(scope) and not visitor.cookie:
+                    headers.append((b"set-cookie", _new_cookie(scope).encode()))
                 message["headers"] = [*message["headers"], *headers]
             await send(message)
 
-        name = scope["path"].partition(API)[2]
         try:
             if scope["method"] != "POST":
                 if scope["method"] in ("GET", "HEAD"):
                     _check_get(name)
-                await self.app(scope, receive, send_with_headers)
+                await self._answer(scope, receive, send_with_headers, _awaited(name, scope))
                 return
-            _check_post(name)
+            if not name.startswith(POST_ROUTES):
+                raise _RefusedError(404, "Not found.")
             if not name.startswith("upload"):
-                await self.app(scope, await _read_json(receive), send_with_headers)
+                await self.app(scope, await _read_json(name, visitor, receive), send_with_headers)
                 return
+            _check_room(visitor)
             if self.uploads.locked():
                 raise _RefusedError(503, f"More than {MAX_UPLOADS} uploads at once: try again soon.")
             async with self.uploads:
-                await self.app(scope, _limit_upload(receive), send_with_headers)
+                await self.app(scope, _limit_upload(receive, visitor), send_with_headers)
         except _RefusedError as refusal:
             await JSONResponse({"detail": refusal.sentence}, refusal.status)(scope, receive, send_with_headers)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, key: str | None) -> None:
+        """Answer a request. If it waits for news of the work of `key`, note while somebody listens."""
+        if key is None:
+            await self.app(scope, receive, send)
+            return
+        complete = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal complete
+            await send(message)
+            complete |= message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        with listening(key) as lose:
+
+            async def receive_and_note() -> Message:
+                message = await receive()
+                if message["type"] == "http.disconnect" and not complete:
+                    lose()
+                return message
+
+            await self.app(scope, receive_and_note, send_and_note)
+
+
+def _visitor(scope: Scope) -> Visitor:
+    """Who sends a request. The address is that of a forwarding header if uvicorn trusts the proxy that sent it."""
+    address = (scope.get("client") or ("",))[0]
+    with suppress(ValueError):
+        if ipaddress.ip_address(address).version == 6:  # one customer has all addresses of such a network
+            address = str(ipaddress.ip_network(f"{address}/64", strict=False))
+    header = dict(scope["headers"]).get(b"cookie", b"").decode("latin-1")
+    return Visitor(address, cookie_parser(header).get(COOKIE, "")[:40])
+
+
+def _opens_page(scope: Scope) -> bool:
+    """Whether a browser asks for a page, and not for a part of it."""
+    return b"text/html" in dict(scope["headers"]).get(b"accept", b"")
+
+
+def _new_cookie(scope: Scope) -> str:
+    """A cookie for a visitor without one. In the frame that shows a Space, a browser keeps it only if partitioned."""
+    headers = dict(scope["headers"])
+    secure = "https" in (scope["scheme"], headers.get(b"x-forwarded-proto", b"").decode("latin-1"))
+    where = "SameSite=None; Secure; Partitioned" if secure else "SameSite=Lax"
+    return f"{COOKIE}={secrets.token_urlsafe(16)}; Path=/; Max-Age=86400; HttpOnly; {where}"
+
+
+def _awaited(name: str, scope: Scope) -> str | None:
+    """The session or the event whose news a GET request waits for, as long as it is open."""
+    kind, _, rest = name.partition("/")
+    if kind == "heartbeat":
+        return rest
+    if kind == "call":
+        return rest.rpartition("/")[2]
+    if name.startswith("queue/data"):
+        query: bytes = scope["query_string"]
+        return parse_qs(query.decode("latin-1")).get("session_hash", [""])[0]
+    return None
 
 
 class _RefusedError(Exception):
@@ -105,20 +183,29 @@ def _check_get(name: str) -> None:
         raise _RefusedError(403, "Files are not fetched from other servers.")
 
 
-def _check_post(name: str) -> None:
-    if not name.startswith(POST_ROUTES):
-        raise _RefusedError(404, "Not found.")
+def _check_room(visitor: Visitor) -> None:
+    """Refuse a file for which there is no room."""
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
     if _is_full(folder):
         raise _RefusedError(507, DISK_FULL)
+    if _upload_room(visitor) <= 0:
+        raise _RefusedError(429, SHARE_FULL)
+
+
+def _upload_room(visitor: Visitor) -> float:
+    """How many bytes the visitor may still upload."""
+    if not shares():
+        return math.inf
+    of_address = VISITORS_PER_ADDRESS * UPLOAD_BYTES - UPLOADED.used(visitor.address)
+    return min(UPLOAD_BYTES - UPLOADED.used(visitor), of_address)
 
 
 def _is_full(folder: Path) -> bool:
     return shutil.disk_usage(folder).free < MIN_FREE_BYTES
 
 
-def _limit_upload(receive: Receive) -> Receive:
+def _limit_upload(receive: Receive, visitor: Visitor) -> Receive:
     """Stream an upload.
 
     Raise MultiPartException when it is too large, too slow or disconnected, at which Gradio deletes the partial file.
@@ -133,13 +220,17 @@ def _limit_upload(receive: Receive) -> Receive:
                 message = await receive()
         except TimeoutError as error:
             raise MultiPartException("The upload was interrupted or is too slow.") from error
-        size += len(message.get("body", b""))
+        received = len(message.get("body", b""))
+        size += received
+        UPLOADED.add(visitor, received)
         if size > MAX_UPLOAD_BYTES:
             raise MultiPartException(f"Upload exceeded maximum allowed size of {MAX_UPLOAD_BYTES // 10**6} MB at once.")
         if message["type"] == "http.disconnect":
             raise MultiPartException("The upload was interrupted.")
         if _is_full(folder):
             raise MultiPartException(DISK_FULL)
+        if _upload_room(visitor) < 0:
+            raise MultiPartException(SHARE_FULL)
         return message
 
     return receive_upload
@@ -154,8 +245,8 @@ class FilesOnlyParser(GradioMultiPartParser):
             raise MultiPartException("Only files can be uploaded.")
 
 
-async def _read_json(receive: Receive) -> Receive:
-    """Read a JSON request and check that it names no file on another server.
+async def _read_json(name: str, visitor: Visitor, receive: Receive) -> Receive:
+    """Read a JSON request, check the files that it names or contains, and end the work that it cancels.
 
     Returns:
         A replay of the request.
@@ -181,14 +272,21 @@ async def _read_json(receive: Receive) -> Receive:
         values = [json.loads(body, parse_constant=_refuse_constant)] if body else []
     except (ValueError, RecursionError) as error:
         raise _RefusedError(400, "The request is not JSON.") from error
+    if name == "cancel" and values and isinstance(values[0], dict) and values[0].get("event_id"):
+        let_go(str(values[0]["event_id"]))  # Gradio waits for the end of work that it cannot end
+    contains_file = False
     while values:
         value = values.pop()
         if isinstance(value, dict):
             if str(value.get("path")).startswith(REMOTE):
                 raise _RefusedError(400, "Files are not fetched from other servers: upload the file itself.")
+            contains_file |= any(str(value.get(key)).startswith("data:") for key in ("path", "url"))
             values += value.values()
         elif isinstance(value, list):
             values += value
+    if contains_file:
+        _check_room(visitor)
+        UPLOADED.add(visitor, len(body))
     whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
     async def receive_again() -> Message:
@@ -252,6 +350,7 @@ LAUNCH_OPTIONS: dict[str, Any] = {
     "app_kwargs": {"lifespan": _sweeping, "middleware": [Middleware(Guard)]},
     "enable_monitoring": False,
     "max_file_size": MAX_FILE_BYTES,
+    "max_threads": MAX_THREADS,
     "run_history": False,
     "share": False,
     "show_error": False,  # the text of an exception belongs in the log

@@ -1,10 +1,12 @@
 """What a session of the page remembers between events."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from residae.codec import Compressed
 from residae.image import Picture
 from residae.pipeline import Encoding, Pipeline
+from residae.ui.budget import network_pixels
 from residae.ui.cache import Settings, open_at_size
 from residae.ui.store import get_pipeline
 
@@ -40,6 +42,11 @@ class CurrentResult:
     def pipeline(self) -> Pipeline:
         return get_pipeline(self.settings.checkpoint)
 
-    def picture(self) -> Picture:
-        """The original, or the part of it, at working size."""
-        return open_at_size(self.settings.path, self.settings.side, self.settings.box)
+    def work(self, encodes: float = 0, decodes: float = 0, refine: int = 0) -> float:
+        """The work of encoding and decoding it so many times, as `network_pixels`."""
+        encoding, times = self.encoding, {"encodes": encodes, "decodes": decodes}
+        return network_pixels(encoding.height, encoding.width, self.color, encoding.scale, refine=refine, **times)
+
+    def picture(self, check: Callable[[], None] | None = None) -> Picture:
+        """The original, or the part of it, at working size. `check` may raise to stop opening it."""
+        return open_at_size(self.settings.path, self.settings.side, self.settings.box, check)

@@ -1,20 +1,35 @@
 """Work that a visitor waits for: how far it is, what ends it early, and how its errors are shown."""
 
+import math
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from enum import IntEnum
-from typing import Any
-from weakref import WeakValueDictionary
+from typing import Any, Self, TypeVar
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from residae.errors import ResidaeError
-from residae.progress import Progress
-from residae.ui.text import alert
+from residae.ui.budget import (
+    REQUESTS_PER_WINDOW,
+    TOLERANCE,
+    VISITORS_PER_ADDRESS,
+    Account,
+    ShareError,
+    Speed,
+    shares,
+)
+from residae.ui.text import alert, duration
+from residae.ui.turns import Turns, Visitor
 
+T = TypeVar("T")
 Updates = dict[Any, Any]  # the new value of each component that changes
 
 PROGRESS_INTERVAL = 0.2  # seconds between two messages: each costs the browser time, perhaps on the same processor
+PATIENCE = 60.0  # seconds without anyone who listens, after which work ends
 ETA_DELAY = 2.0  # seconds before a remaining time is estimated: earlier estimates were several times too high
 
 
@@ -38,88 +53,224 @@ class Cancelled(Stopped):
     """The visitor pressed Stop, or left: nothing comes in its place."""
 
 
-class CancelToken:
-    """Ends a piece of work from outside, at the work's next `check`.
+class Left(Cancelled):
+    """The visitor left: nobody wants the result any more, however much of it there is."""
 
-    Attributes:
-        priority: Of the work.
+
+class Work:
+    """A piece of work that a visitor waits for.
+
+    While its block runs, the work holds a turn in front of the model, and can be ended: at its next `check` or report
+    of progress it raises Superseded or Cancelled. It ends by itself once nobody has listened to it for PATIENCE
+    seconds. As a `Progress`, it reports to the page how far it is and how long it will take.
+
+    Args:
+        request: Of the visitor.
+        progress: Receives a message at most every PROGRESS_INTERVAL.
+        doing: A sentence that says what is being done.
+        priority: What it takes to end it early.
     """
 
-    def __init__(self, priority: Priority) -> None:
+    def __init__(
+        self,
+        request: gr.Request,
+        progress: gr.Progress | None = None,
+        doing: str = "",
+        priority: Priority = Priority.REQUESTED,
+    ) -> None:
+        self.session, self.event = str(request.session_hash), LocalContext.event_id.get(None)
+        assert request.request  # Gradio has none where it calls a function by itself, which it does not here
+        self.visitor: Visitor = request.request.scope["visitor"]
         self.priority = priority
+        self._progress, self._doing = progress, doing
         self._reason: type[Stopped] | None = None
+        self._heard = time.monotonic()  # when somebody last listened
+        self._told = 0.0  # when the page was last told of progress
+        self._speed = SPEEDS[False]
+        self._pixels = self._used = 0.0  # charged so far, and seconds of turns that are over
+        self._give_way: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as exits, _lock:
+            _works.add(self)
+            exits.callback(self._forget)
+            self._exits = exits.pop_all()
+        try:
+            self._give_way = self._exits.enter_context(TURNS.turn(self.visitor, self._wait))
+        except BaseException:
+            self._exits.close()
+            raise
+        self._begun = self._start = time.monotonic()
+        self._exits.callback(self._settle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    def __call__(self, share: float) -> None:
+        """Report the share done, in (0, 1]."""
+        self.check()
+        seconds = time.monotonic() - self._start
+        message = self._doing
+        if seconds > ETA_DELAY and share > 0.001:  # earlier it would be hours
+            message += f" About {duration(seconds * (1 - share) / share)} left"
+        self._tell(share, message)
 
     def cancel(self, reason: type[Stopped]) -> None:
         """Ask the work to end. Work that was cancelled for good stays so."""
-        if self._reason is not Cancelled:
+        if reason is Left or self._reason is None or not issubclass(self._reason, Cancelled):
             self._reason = reason
 
     def check(self) -> None:
-        """Raise Superseded or Cancelled if the work is to end."""
+        """Raise if the work is to end.
+
+        Raises:
+            Superseded: The visitor asked for something else.
+            Cancelled: The visitor pressed Stop, or, as Left, is gone.
+            ShareError: The work takes longer than the page allows, whatever was estimated.
+        """
         if self._reason:
             raise self._reason
+        now = time.monotonic()
+        if _listeners[self.session] or _listeners[self.event]:
+            self._heard = now
+        elif now - self._heard > PATIENCE:
+            raise Left
+        most = shares().seconds
+        if self._seconds() > TOLERANCE * most:
+            raise ShareError(f"The work was stopped after {duration(most)}, which is what this page allows.")
+
+    def charge(self, pixels: float, on_gpu: bool = False) -> None:
+        """Check that there is a share left for work that is about to begin, and say how long it will take.
+
+        Args:
+            pixels: By `network_pixels`.
+            on_gpu: Whether a GPU does it.
+
+        Raises:
+            ShareError: It is more than the page allows.
+        """
+        self._speed, limits = SPEEDS[on_gpu], shares()
+        estimate, total = self._speed.seconds(pixels), self._pixels + pixels
+        if self._seconds() + estimate > limits.seconds or total > limits.pixels:
+            raise ShareError(
+                f"This takes about {duration(estimate)}; this page allows {duration(limits.seconds)} and "
+                f"{limits.pixels / 1e6:.0f} megapixels at a time: choose a smaller working size, or fewer pictures."
+            )
+        if limits:
+            for who, times in ((self.visitor, 1), (self.visitor.address, VISITORS_PER_ADDRESS)):
+                left = REQUESTS_PER_WINDOW * times * limits.seconds - SECONDS_USED.used(who) - self._seconds()
+                if estimate > left:
+                    raise ShareError(
+                        f"This takes about {duration(estimate)}, and of what this page allows to one visitor in an "
+                        f"hour {duration(max(left, 0))} are left: try again later."
+                    )
+        self._pixels = total
+        if estimate > ETA_DELAY:
+            self._tell(0, f"{self._doing} About {duration(estimate)}")
+
+    def give_way(self) -> None:
+        """Between two parts of the work, let the work of other visitors go first."""
+        self.check()
+        self._used, self._begun = self._seconds(), math.inf
+        self._give_way()
+        self._begun = time.monotonic()
+
+    def _wait(self, ahead: int) -> None:
+        """While others have their turns."""
+        self._begun = math.inf
+        self.check()
+        self._tell(0, f"Waiting: {ahead} {'request comes' if ahead == 1 else 'requests come'} first")
+
+    def _tell(self, share: float, message: str) -> None:
+        now = time.monotonic()
+        if self._progress is not None and now - self._told >= PROGRESS_INTERVAL:
+            self._told = now
+            self._progress(share, desc=message.strip() or None)
+
+    def _seconds(self) -> float:
+        """How long the work has held its turns."""
+        return self._used + max(0.0, time.monotonic() - self._begun)
+
+    def _settle(self) -> None:
+        """Charge the visitor for what was used."""
+        seconds = self._seconds()
+        self._speed.learn(self._pixels, seconds)
+        SECONDS_USED.add(self.visitor, seconds)
+
+    def _forget(self) -> None:
+        with _lock:
+            _works.discard(self)
 
 
-TOKENS: WeakValueDictionary[str, CancelToken] = WeakValueDictionary()  # by session; each lives as long as its work
+TURNS = Turns()
+SPEEDS = {False: Speed(1e5), True: Speed(4e6)}  # on a CPU and on a GPU; at first a guess
+SECONDS_USED = Account()
+_lock = threading.Lock()
+_works: set[Work] = set()
+_listeners: Counter[str | None] = Counter()  # connections that wait for news, by session or event
 
 
 def supersede(request: gr.Request) -> None:
     """End the work of the session, whatever it is."""
-    _cancel(request, Priority.NEW_PICTURE, Superseded)
+    _cancel(request.session_hash, Priority.NEW_PICTURE, Superseded)
 
 
 def supersede_requested(request: gr.Request) -> None:
     """End the work of the session, unless it is a new picture."""
-    _cancel(request, Priority.REQUESTED, Superseded)
+    _cancel(request.session_hash, Priority.REQUESTED, Superseded)
 
 
 def supersede_background(request: gr.Request) -> None:
     """End the work of the session if it starts again by itself when it is looked at."""
-    _cancel(request, Priority.BACKGROUND, Superseded)
+    _cancel(request.session_hash, Priority.BACKGROUND, Superseded)
 
 
 def cancel(request: gr.Request) -> None:
     """End the work of the session because the visitor pressed Stop."""
-    _cancel(request, Priority.NEW_PICTURE, Cancelled)
+    _cancel(request.session_hash, Priority.NEW_PICTURE, Cancelled)
 
 
-def _cancel(request: gr.Request, highest: Priority, reason: type[Stopped]) -> None:
-    token = TOKENS.get(str(request.session_hash))
-    if token and token.priority <= highest:
-        token.cancel(reason)
+def let_go(key: str) -> None:
+    """End the work of a session, or of an event, because nobody wants it any more."""
+    _cancel(key, Priority.NEW_PICTURE, Left)
 
 
-def progress_reporter(
-    progress: gr.Progress, request: gr.Request, doing: str = "", priority: Priority = Priority.REQUESTED
-) -> Progress:
-    """Register work of a session, so that it can be ended, and report its progress and remaining time to the page.
+def _cancel(key: str | None, highest: Priority, reason: type[Stopped]) -> None:
+    with _lock:
+        works = [work for work in _works if key in (work.session, work.event) and work.priority <= highest]
+    for work in works:
+        work.cancel(reason)
 
-    Args:
-        progress: Receives a message at most every PROGRESS_INTERVAL.
-        request: Identifies the session.
-        doing: A sentence that says what is being done.
-        priority: Of the work.
 
-    Returns:
-        A callback for the share done. It raises Superseded or Cancelled once the work is to end.
+@contextmanager
+def listening(key: str) -> Iterator[Callable[[], None]]:
+    """Note that somebody listens to a session or an event while the block runs.
+
+    Yields:
+        A function to call when the listener is lost before the end: the work ends if nobody else listens.
     """
-    start = last = time.monotonic()
-    token = TOKENS[str(request.session_hash)] = CancelToken(priority)
+    lost = False
 
-    def report(share: float) -> None:
-        nonlocal last
-        token.check()
-        now = time.monotonic()
-        if now - last < PROGRESS_INTERVAL:
-            return
-        last = now
-        message = doing
-        if now - start > ETA_DELAY:
-            left = (now - start) * (1 - share) / share
-            message += f" About {left:.0f} s left" if left < 120 else f" About {left / 60:.0f} minutes left"
-        progress(share, desc=message.strip() or None)
+    def lose() -> None:
+        nonlocal lost
+        lost = True
 
-    return report
+    _listeners[key] += 1
+    try:
+        yield lose
+    finally:
+        _listeners[key] -= 1
+        if not _listeners[key]:
+            del _listeners[key]
+            if lost:
+                let_go(key)
+
+
+def newest(request: gr.Request, component: gr.State, value: T) -> T:
+    """What the session remembers in a component now: work may have waited, and changed it, since it was `value`."""
+    blocks = LocalContext.blocks.get(None)
+    return blocks.state_holder[str(request.session_hash)][component._id] if blocks else value
 
 
 def report_errors(place: gr.HTML, work: Iterator[Updates]) -> Iterator[Updates]:

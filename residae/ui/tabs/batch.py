@@ -14,12 +14,13 @@ from residae.errors import ResidaeError
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Scale
 from residae.progress import Progress, between
+from residae.ui.budget import ShareError, network_pixels
 from residae.ui.cache import MAX_STEPS, Settings, open_at_size
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
 from residae.ui.controls import UNQUANTIZED, read_settings
 from residae.ui.store import get_pipeline, save_result
 from residae.ui.text import alert, note, short_name
-from residae.ui.work import Stopped, Updates, progress_reporter, report_errors, supersede_background
+from residae.ui.work import Stopped, Updates, Work, report_errors, supersede_background
 
 COLUMNS = ("Picture", "Width", "Height", "Bytes", "bpp", "PSNR, dB", "SSIM", "Encode, s", "Decode, s", "Note")
 WIDTHS: list[str | int] = [140, 70, 74, 74, 76, 94, 76, 96, 98, 260]  # px
@@ -103,10 +104,9 @@ class BatchTab:
             read_settings(path, None, checkpoint, color, side, scale, rate, quality, size)
             for path in paths[:MAX_PICTURES]
         ]
-        work = self.compress_each(pictures, refine, progress_reporter(progress, request))
-        yield from report_errors(self.status, work)
+        yield from report_errors(self.status, self.compress_each(pictures, refine, Work(request, progress)))
 
-    def compress_each(self, pictures: list[Settings], refine: int, progress: Progress | None) -> Iterator[Updates]:
+    def compress_each(self, pictures: list[Settings], refine: int, work: Work) -> Iterator[Updates]:
         """Clear the results of an earlier batch, add a row for each picture, then offer the table and the archive."""
         rows: list[list[Any]] = []
         no_downloads = {button: gr.DownloadButton(interactive=False) for button in (self.csv, self.zip)}
@@ -114,15 +114,19 @@ class BatchTab:
         with tempfile.TemporaryFile() as file:
             with zipfile.ZipFile(file, "w") as archive:
                 try:
-                    for number, settings in enumerate(pictures):
-                        part = between(progress, number / len(pictures), (number + 1) / len(pictures))
-                        row, data = compress_one(settings, refine, part)
-                        rows.append(row)
-                        if data:
-                            archive.writestr(f"{number + 1:03}-{short_name(Path(settings.path).stem)}.rae", data)
-                        yield {self.table: rows, self.status: f"<p>{number + 1} of {len(pictures)} done.</p>"}
+                    with work:
+                        for number, settings in enumerate(pictures):
+                            part = between(work, number / len(pictures), (number + 1) / len(pictures))
+                            row, data = compress_one(settings, refine, work, part)
+                            rows.append(row)
+                            if data:
+                                archive.writestr(f"{number + 1:03}-{short_name(Path(settings.path).stem)}.rae", data)
+                            yield {self.table: rows, self.status: f"<p>{number + 1} of {len(pictures)} done.</p>"}
+                            work.give_way()
                 except Stopped:
                     yield {self.status: f"<p>Stopped after {len(rows)} of {len(pictures)}.</p>"}
+                except ShareError as error:
+                    yield {self.status: f"<p>{len(rows)} of {len(pictures)} done.</p>{alert(error)}"}
             file.seek(0)
             yield {
                 button: gr.DownloadButton(value=save_result(data, name), interactive=bool(rows))
@@ -146,24 +150,34 @@ def as_csv(rows: list[list[Any]]) -> str:
     return text.getvalue()
 
 
-def compress_one(settings: Settings, refine: int, progress: Progress | None) -> tuple[list[Any], bytes | None]:
+def compress_one(
+    settings: Settings, refine: int, work: Work, progress: Progress | None
+) -> tuple[list[Any], bytes | None]:
     """Compress and decode a picture.
 
     Returns:
         The row of the table, and the content of the `.rae` file; None where the picture cannot be opened or made so
         small.
+
+    Raises:
+        ShareError: The page does not allow so much work at a time.
     """
     name, pipeline = short_name(Path(settings.path).name), get_pipeline(settings.checkpoint)
     try:
+        picture, color = open_at_size(settings.path, settings.side, check=work.check), settings.color
+        pixels = network_pixels(picture.height, picture.width, color, settings.scale, refine=refine)
+        work.charge(pixels, pipeline.engine.on_gpu)
         report = pipeline.reconstruct(
-            open_at_size(settings.path, settings.side),
-            settings.color,
+            picture,
+            color,
             settings.quality,
             progress,
             settings.scale,
             refine,
             settings.max_bytes,
         )
+    except ShareError:
+        raise
     except ResidaeError as error:
         return [name, *[None] * 8, str(error)], None
     encoding, data = report.encoding, report.compressed.data if report.compressed else b""

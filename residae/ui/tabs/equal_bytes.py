@@ -1,13 +1,13 @@
 """The tab Equal bytes: what other codecs make of the picture at the same bytes, and at other rates."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 
 from residae import charts, heatmaps
 from residae.baselines import CODECS
-from residae.compare import COMPARED, Comparison, add_ssimulacra2, compare
+from residae.compare import COMPARED, CURVE_QUALITIES, Comparison, add_ssimulacra2, compare
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
 from residae.progress import between
@@ -16,13 +16,14 @@ from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.state import CurrentResult
 from residae.ui.text import comparison_table, decibels, note, verdict
 from residae.ui.viewer import error_pane, light_table, pane, table
-from residae.ui.work import Priority, Updates, progress_reporter, report_errors
+from residae.ui.work import Priority, Updates, Work, newest, report_errors
 
 EFFORTS = ", ".join(f"{name} at {CODECS[name].description}" for name in COMPARED if CODECS[name].description)
 NOTE = (
     "Each codec uses its highest quality that fits into the bytes of our file. All error maps share one scale. The "
     f"chart compares the codecs at the bytes of our file at several qualities. Encoders: {EFFORTS}."
 )
+DOING = "Encoding with each codec."
 
 
 class EqualBytesTab:
@@ -62,7 +63,8 @@ class EqualBytesTab:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
         """Compare the current result, even if it was compared already."""
-        yield from self.refresh("equal", current, None, request, progress)
+        work = Work(request, progress, DOING, Priority.BACKGROUND)
+        yield from report_errors(self.status, self._compare(work, request, current, None))
 
     def refresh(
         self,
@@ -73,26 +75,36 @@ class EqualBytesTab:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
         """Compare the current result, if the tab is open and it was not compared already."""
+        work = Work(request, progress, DOING, Priority.BACKGROUND)
+        follow = self._compare(work, request, current, lambda: newest(request, self.compared, compared))
+        yield from report_errors(self.status, follow if open_tab == "equal" else iter(()))
 
-        def work() -> Iterator[Updates]:
-            if open_tab != "equal" or current is None or current == compared:
+    def _compare(
+        self,
+        work: Work,
+        request: gr.Request,
+        current: CurrentResult | None,
+        compared: Callable[[], CurrentResult | None] | None,
+    ) -> Iterator[Updates]:
+        """Compare the current result, unless it is what `compared` returns once it is this work's turn."""
+        with work:
+            shown = newest(request, self.current, current)
+            if shown is None or (compared and shown == compared()):
                 return
-            if current.compressed is None:
+            if shown.compressed is None:
                 yield {self.status: "<p>There is no file to compare with: the unquantized latent is shown.</p>"}
                 return
-            report_progress = progress_reporter(progress, request, "Encoding with each codec.", Priority.BACKGROUND)
-            report = current.pipeline.decode_and_measure(
-                current.picture(), current.encoding, current.compressed, progress=between(report_progress, 0, 0.1)
+            work.charge(shown.work(decodes=1 + len(CURVE_QUALITIES)), shown.pipeline.engine.on_gpu)
+            report = shown.pipeline.decode_and_measure(
+                shown.picture(work.check), shown.encoding, shown.compressed, progress=between(work, 0, 0.1)
             )
-            comparisons = compare(current.pipeline, report, between(report_progress, 0.1, 1))
+            comparisons = compare(shown.pipeline, report, between(work, 0.1, 1))
             first = next(comparisons)
-            yield {self.compared: None, **self._side_by_side(current, first), self.chart: draw_curves(report, first)}
-            yield {self.figures: comparison_table(add_ssimulacra2(first, between(report_progress, 0.25, 0.35)))}
+            yield {self.compared: None, **self._side_by_side(shown, first), self.chart: draw_curves(report, first)}
+            yield {self.figures: comparison_table(add_ssimulacra2(first, between(work, 0.25, 0.35)))}
             for comparison in comparisons:
                 yield {self.chart: draw_curves(report, comparison)}
-            yield {self.compared: current}  # only now, so that a comparison that ended early starts again
-
-        yield from report_errors(self.status, work())
+            yield {self.compared: shown}  # only now, so that a comparison that ended early starts again
 
     def _side_by_side(self, current: CurrentResult, comparison: Comparison) -> Updates:
         """The pictures and error maps of all codecs, the table and the verdict."""

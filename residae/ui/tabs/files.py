@@ -7,13 +7,15 @@ from pathlib import Path
 import gradio as gr
 
 from residae import charts
+from residae.codec import read_info
 from residae.errors import ResidaeError
-from residae.progress import Progress, between
+from residae.progress import between
+from residae.ui.budget import ShareError, file_work
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
 from residae.ui.store import get_pipeline, read_upload
 from residae.ui.text import alert, channel_sentence, file_figures, short_name
 from residae.ui.viewer import light_table, pane, table
-from residae.ui.work import Updates, progress_reporter, report_errors, supersede_background
+from residae.ui.work import Updates, Work, report_errors, supersede_background
 
 
 class FilesTab:
@@ -49,25 +51,33 @@ class FilesTab:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
         """Decode files one after another. A file that cannot be decoded is named, and the others go on."""
-        work = self._decode_each(paths, checkpoint, progress_reporter(progress, request, "Decoding."))
-        yield from report_errors(self.status, work)
+        yield from report_errors(
+            self.status, self._decode_each(paths, checkpoint, Work(request, progress, "Decoding."))
+        )
 
-    def _decode_each(self, paths: list[str], checkpoint: str, progress: Progress) -> Iterator[Updates]:
+    def _decode_each(self, paths: list[str], checkpoint: str, work: Work) -> Iterator[Updates]:
         panes: list[dict[str, object]] = []
         views, figures, files, alerts = [], "", [], ""
-        for number, path in enumerate(paths):
-            name, part = short_name(Path(path).name), between(progress, number / len(paths), (number + 1) / len(paths))
-            try:
-                data = read_upload(path)
-                info, decoding = get_pipeline(checkpoint).read(data, part)
-            except ResidaeError as error:
-                alerts += alert(f"{name}: {error}")
-                continue
-            views.append({"name": name, "panes": [len(panes)], "size": [info.width, info.height]})
-            panes.append(opened := pane(short_name(Path(path).stem), f"The picture in {name}", decoding.pixels))
-            files.append(opened["picture"]["path"])
-            figures += f"<h3>{html.escape(name)}</h3>" + file_figures(info) + draw_channels(data, checkpoint)
-            yield {self.table: table(panes, views, (info.height, info.width), 1), self.figures: figures}
+        with work:
+            for number, path in enumerate(paths):
+                name, part = short_name(Path(path).name), between(work, number / len(paths), (number + 1) / len(paths))
+                try:
+                    data, pipeline = read_upload(path), get_pipeline(checkpoint)
+                    work.charge(file_work(read_info(data)), pipeline.engine.on_gpu)
+                    info, decoding = pipeline.read(data, part)
+                except ShareError as error:
+                    left = len(paths) - number - 1
+                    alerts += alert(f"{name}{f' and {left} more' if left else ''}: {error}")
+                    break
+                except ResidaeError as error:
+                    alerts += alert(f"{name}: {error}")
+                    continue
+                views.append({"name": name, "panes": [len(panes)], "size": [info.width, info.height]})
+                panes.append(opened := pane(short_name(Path(path).stem), f"The picture in {name}", decoding.pixels))
+                files.append(opened["picture"]["path"])
+                figures += f"<h3>{html.escape(name)}</h3>" + file_figures(info) + draw_channels(data, checkpoint)
+                yield {self.table: table(panes, views, (info.height, info.width), 1), self.figures: figures}
+                work.give_way()
         done = f"<p>{len(files)} {'file' if len(files) == 1 else 'files'} opened.</p>" if files else ""
         yield {self.upload: None, self.status: done + alerts}
         if files:

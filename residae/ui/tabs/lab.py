@@ -18,7 +18,7 @@ from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, s
 from residae.ui.state import CurrentResult
 from residae.ui.text import channel_figures, channel_sentence, edited_sentence, note
 from residae.ui.viewer import light_table, pane, png_file, report_table, table
-from residae.ui.work import Priority, Updates, progress_reporter, report_errors, supersede_background
+from residae.ui.work import Priority, Updates, Work, newest, report_errors, supersede_background
 
 SCRIPT = static.read("dom.js") + static.read("mixer.js")
 PLANES = ("Luma", "Blue chroma", "Red chroma")
@@ -67,6 +67,7 @@ class LabTab:
     """
 
     def __init__(self, open_tab: gr.State, current: gr.State) -> None:
+        self.current = current
         self.state, self.gains, self.blend_path = gr.State(), gr.State(()), gr.State(EXAMPLES[1])
         self.index = gr.State(0)
         self.table = light_table("edited", "The picture decoded from its edited latent appears here.")
@@ -145,21 +146,29 @@ class LabTab:
         def work() -> Iterator[Updates]:
             if open_tab != "lab" or current is None:
                 return
-            fitting = gains if len(gains) == current.pipeline.latent_channels else ()  # else of another checkpoint
+            with Work(request, progress, priority=Priority.BACKGROUND) as running:
+                yield from follow(running)
+
+        def follow(running: Work) -> Iterator[Updates]:
+            shown, edited = newest(request, self.current, current), newest(request, self.state, state)
+            if shown is None:
+                return
+            fitting = gains if len(gains) == shown.pipeline.latent_channels else ()  # else of another checkpoint
             edits = Edits(fitting, blend, step, noise)
-            if not state or state.current != current:
-                report_progress = progress_reporter(progress, request, "Preparing.", Priority.BACKGROUND)
-                fresh = prepare(current, between(report_progress, 0, 0.2))
+            if not edited or edited.current != shown:
+                running.charge(shown.work(decodes=1), shown.pipeline.engine.on_gpu)
+                fresh = prepare(shown, between(running, 0, 0.2))
                 yield {
                     self.state: fresh,
                     **self._strips(fresh, PLANES[0]),
                     self.chart: draw_channels(fresh, None),
                     **self._enlarged(fresh, PLANES[0], index),
                 }
-                yield from self._decode(fresh, edits, blend_path, between(report_progress, 0.2, 1))
-            elif edits != state.edits or (blend and blend_path != state.blend_path):
-                report_progress = progress_reporter(progress, request, priority=Priority.BACKGROUND)
-                yield from self._decode(state, edits, blend_path, report_progress)
+                yield from self._decode(fresh, edits, blend_path, between(running, 0.2, 1))
+            elif edits != edited.edits or (blend and blend_path != edited.blend_path):
+                encodes = 1 if blend and blend_path != edited.blend_path else 0
+                running.charge(shown.work(encodes=encodes, decodes=1), shown.pipeline.engine.on_gpu)
+                yield from self._decode(edited, edits, blend_path, running)
 
         yield from report_errors(self.status, work())
 
@@ -209,13 +218,13 @@ class LabTab:
         def work() -> Iterator[Updates]:
             if state is None:
                 return
-            report_progress = progress_reporter(progress, request, "Muting each channel in turn.", Priority.BACKGROUND)
-            picture, pipeline = fit(state.current.picture(), PREVIEW_SIDE), state.current.pipeline
-            losses = [0.0] * pipeline.latent_channels
-            for channel, loss in enumerate(channel_losses(pipeline, picture, state.preview, report_progress)):
-                losses[channel] = loss
-                yield {self.chart: draw_channels(state, losses)}
-            yield {self.status: f"<p>Measured on luma at {PREVIEW_SIDE} px, without quantization.</p>"}
+            with Work(request, progress, "Muting each channel in turn.", Priority.BACKGROUND) as running:
+                picture, pipeline = fit(state.current.picture(running.check), PREVIEW_SIDE), state.current.pipeline
+                losses = [0.0] * pipeline.latent_channels
+                for channel, loss in enumerate(channel_losses(pipeline, picture, state.preview, running)):
+                    losses[channel] = loss
+                    yield {self.chart: draw_channels(state, losses)}
+                yield {self.status: f"<p>Measured on luma at {PREVIEW_SIDE} px, without quantization.</p>"}
 
         yield from report_errors(self.status, work())
 

@@ -22,7 +22,7 @@ from residae.ui.state import CurrentResult
 from residae.ui.store import default_checkpoint, get_pipeline
 from residae.ui.text import alert, definition_list, note
 from residae.ui.viewer import png_file
-from residae.ui.work import Updates, progress_reporter, report_errors
+from residae.ui.work import Updates, Work, report_errors
 
 DIAGRAM_TEMPLATE = f"""
 <div class="head"><h2>The network</h2><span class="caption">{SIDE} × {SIDE} pixels · press a stage</span></div>
@@ -114,10 +114,10 @@ class ModelTab:
             if current is None:
                 yield {self.status: note("Choose a picture in the Overview first.")}
                 return
-            report_progress = progress_reporter(progress, request, "Running the network up to this stage.")
-            index, network = int(event.index), current.pipeline.network
-            output = observe(network, current.picture(), index, report_progress)
-            yield {self.stage: stage_value(diagram_stages(current.pipeline), index, output), self.status: ""}
+            with Work(request, progress, "Running the network up to this stage.") as running:
+                index, network = int(event.index), current.pipeline.network
+                output = observe(network, current.picture(running.check), index, running)
+                yield {self.stage: stage_value(diagram_stages(current.pipeline), index, output), self.status: ""}
 
         yield from report_errors(self.status, work())
 

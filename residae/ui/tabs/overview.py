@@ -24,7 +24,7 @@ from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline
 from residae.ui.text import alert, heading, journey, report_figures, report_sentences
 from residae.ui.viewer import light_table, report_table, with_facts
-from residae.ui.work import PROGRESS_INTERVAL, Cancelled, Priority, Updates, progress_reporter, report_errors
+from residae.ui.work import PROGRESS_INTERVAL, Cancelled, Left, Priority, Updates, Work, newest, report_errors
 
 
 class OverviewTab:
@@ -79,15 +79,17 @@ class OverviewTab:
 
         After a picture was discarded, new settings apply to the current result.
         """
-        chosen, part = (current.settings.path, current.settings.box) if current and path == discarded else (path, box)
 
         def work() -> Iterator[Updates]:
-            if chosen:
-                settings = read_settings(chosen, part, checkpoint, color, side, scale, rate, quality, size)
-                report_progress = progress_reporter(progress, request, priority=Priority.NEW_PICTURE)
-                yield from self._show(settings, cache.reconstruct(settings, report_progress))
+            with Work(request, progress, priority=Priority.NEW_PICTURE) as running:
+                shown = newest(request, self.current, current)
+                again = path == newest(request, self.discarded, discarded)
+                chosen, part = (shown.settings.path, shown.settings.box) if shown and again else (path, box)
+                if chosen:
+                    settings = read_settings(chosen, part, checkpoint, color, side, scale, rate, quality, size)
+                    yield from self._show(settings, cache.reconstruct(settings, running))
 
-        yield from self._restore_on_failure(work(), path, current)
+        yield from self._restore_on_failure(work(), path, current, request)
 
     def choose_part(self, current: CurrentResult | None, event: gr.EventData) -> Any:
         """The path of the picture to work on, the part of it, and the path of a discarded one: none."""
@@ -112,15 +114,18 @@ class OverviewTab:
         """
 
         def work() -> Iterator[Updates]:
-            if current:
-                now = current.settings
+            with Work(request, progress) as running:
+                shown = newest(request, self.current, current)
+                if shown is None:
+                    return
+                now = shown.settings
                 settings = read_settings(
                     now.path, now.box, now.checkpoint, now.color, now.side, scale, rate, quality, size
                 )
                 if settings != now:
-                    yield from self._show(settings, cache.reconstruct(settings, progress_reporter(progress, request)))
+                    yield from self._show(settings, cache.reconstruct(settings, running))
 
-        yield from self._restore_on_failure(work(), None, current)
+        yield from self._restore_on_failure(work(), None, current, request)
 
     def refine(
         self,
@@ -133,14 +138,21 @@ class OverviewTab:
         card = self.controls.refine
 
         def work() -> Iterator[Updates]:
-            if current is None or current.compressed is None:
-                return
-            report_progress, stopped = progress_reporter(progress, request), False
+            with Work(request, progress) as running:
+                shown = newest(request, self.current, current)
+                if shown and shown.compressed:
+                    running.charge(shown.work(decodes=1, refine=steps), shown.pipeline.engine.on_gpu)
+                    yield from refine(running, shown, shown.compressed.quality)
+
+        def refine(work: Work, shown: CurrentResult, quality: float) -> Iterator[Updates]:
+            stopped = False
 
             def follow(share: float) -> None:
                 nonlocal stopped
                 try:
-                    report_progress(share)
+                    work(share)
+                except Left:
+                    raise
                 except Cancelled:
                     stopped = True  # at the end of the step, with the best file so far
 
@@ -149,17 +161,17 @@ class OverviewTab:
                     show_step(step)
                     return not stopped
 
-                return current.pipeline.refine(
-                    current.picture(),
-                    current.encoding,
+                return shown.pipeline.refine(
+                    shown.picture(work.check),
+                    shown.encoding,
                     quality,
                     steps,
-                    max_bytes=current.settings.max_bytes,
+                    max_bytes=shown.settings.max_bytes,
                     on_step=on_step,
                     progress=between(follow, 0, 0.95),
                 )
 
-            quality, done, drawn = current.compressed.quality, [], 0.0
+            done, drawn = list[RefinementStep](), 0.0
             running = callbacks(run)
             try:
                 while True:
@@ -172,34 +184,34 @@ class OverviewTab:
             finally:
                 stopped = True  # also where nobody listens any more
                 running.close()
-            report = current.pipeline.decode_and_measure(current.picture(), current.encoding, refined)
-            *first, last = self._show(current.settings, report)
+            report = shown.pipeline.decode_and_measure(shown.picture(), shown.encoding, refined)
+            *first, last = self._show(shown.settings, report)
             yield from first
             yield last | card.conclude(done, steps)
 
         yield from report_errors(card.status, work())
 
     def _restore_on_failure(
-        self, work: Iterator[Updates], path: str | None, current: CurrentResult | None
+        self, work: Iterator[Updates], path: str | None, current: CurrentResult | None, request: gr.Request
     ) -> Iterator[Updates]:
         """Forward the updates of work. Show an error on each tab that shows the current result.
 
         After an error, as after Stop, discard `path` and return the controls to the current result. Only where memory
         ran out they stay, because another size may do.
         """
-        restored = {
-            **({self.discarded: path} if path else {}),
-            **(self.controls.restored(current) if current else {}),
-        }
+
+        def restored() -> Updates:
+            shown = newest(request, self.current, current)
+            return {**({self.discarded: path} if path else {}), **(self.controls.restored(shown) if shown else {})}
 
         def updates() -> Iterator[Updates]:
             try:
                 yield from work
             except ResidaeError as error:
                 alerts = {status: alert(error) for status in self.statuses}
-                yield alerts if isinstance(error, OutOfMemoryError) else alerts | restored
+                yield alerts if isinstance(error, OutOfMemoryError) else alerts | restored()
             except Cancelled:
-                yield {self.status: gr.skip(), **restored}
+                yield {self.status: gr.skip(), **restored()}
 
         yield from report_errors(self.status, updates())
 

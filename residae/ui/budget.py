@@ -1,0 +1,137 @@
+"""Shares of a public page: how much work one request and one visitor may take, and how long work will take.
+
+They hold on a Hugging Face Space, and elsewhere where RESIDAE_SHARE_SECONDS asks for them. The owner of a laptop has
+none.
+"""
+
+import math
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from residae.codec import FileInfo
+from residae.errors import ResidaeError
+from residae.geometry import MAX_PIXELS
+from residae.pipeline import Scale
+from residae.ui.turns import REMEMBERED, Visitor
+
+VARIABLE = "RESIDAE_SHARE_SECONDS"
+SPACE_SECONDS = 120.0  # of one request, on a Space
+WINDOW = 3600.0  # seconds over which the work of a visitor is added up
+REQUESTS_PER_WINDOW = 5  # full shares that a visitor may take in that time
+VISITORS_PER_ADDRESS = 10  # that may use their full shares; an address may be that of an office, or of many cookies
+REQUEST_PIXELS = 4 * MAX_PIXELS  # encoded and decoded
+UPLOAD_BYTES = 2 * 10**9  # of one visitor in WINDOW, which is also how long uploads are kept
+TOLERANCE = 1.5  # an estimate may be off by this factor before work is ended
+
+DECODE_SHARE = 0.61  # of the network's operations for a pixel; see `residae.pipeline.ENCODE_WORK`
+STEP_DECODES = 2.3  # as `residae.pipeline.STEP_WORK`
+AUTO_ENCODES = 7  # at scales of about 1, 1.4 and 2
+COLOR_PLANES = 1.5  # pixels of Y, Cb and Cr by those of Y
+
+
+class ShareError(ResidaeError):
+    """The work is more than the page allows to one request or to one visitor."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Limits of one request; a visitor has REQUESTS_PER_WINDOW times as much in WINDOW seconds."""
+
+    seconds: float = math.inf
+    pixels: float = math.inf
+
+    def __bool__(self) -> bool:
+        """Whether there are limits at all."""
+        return self.seconds < math.inf
+
+
+def shares() -> Shares:
+    """Those that hold here.
+
+    Raises:
+        ResidaeError: The environment variable is not a number.
+    """
+    wanted = os.environ.get(VARIABLE, f"{SPACE_SECONDS}" if os.environ.get("SPACE_ID") else "0")
+    try:
+        seconds = float(wanted)
+    except ValueError as error:
+        raise ResidaeError(f"{VARIABLE} is a number of seconds, not {wanted!r}.") from error
+    return Shares(seconds, REQUEST_PIXELS) if seconds > 0 else Shares()
+
+
+def network_pixels(
+    height: int,
+    width: int,
+    color: bool,
+    scale: Scale = 1.0,
+    *,
+    encodes: float = 1,
+    decodes: float = 1,
+    refine: int = 0,
+) -> float:
+    """The work of a picture, in pixels that are encoded and decoded once.
+
+    Args:
+        height: Of the picture.
+        width: Of the picture.
+        color: Whether it has chroma.
+        scale: At which it is encoded; "auto" tries AUTO_ENCODES times as many pixels.
+        encodes: How often it is encoded.
+        decodes: How often it is decoded.
+        refine: Steps of refinement.
+    """
+    if scale == "auto":
+        scale, encodes = 1.0, AUTO_ENCODES * encodes
+    times = encodes * (1 - DECODE_SHARE) + (decodes + STEP_DECODES * refine) * DECODE_SHARE
+    return scale**2 * height * width * (COLOR_PLANES if color else 1) * times
+
+
+def file_work(info: FileInfo) -> float:
+    """The work of decoding a `.rae` file, by its header, as `network_pixels`."""
+    return network_pixels(info.height, info.width, info.color, info.scale, encodes=0)
+
+
+class Speed:
+    """How many pixels a second the network encodes and decodes here, learned from the work that was done."""
+
+    def __init__(self, pixels_per_second: float) -> None:
+        self.pixels_per_second = pixels_per_second
+
+    def learn(self, pixels: float, seconds: float) -> None:
+        """Take a finished piece of work into account."""
+        if pixels and seconds > 1:  # shorter work is dominated by what does not grow with the picture
+            self.pixels_per_second += (pixels / seconds - self.pixels_per_second) / 4
+
+    def seconds(self, pixels: float) -> float:
+        """An estimate of how long work takes."""
+        return pixels / self.pixels_per_second
+
+
+class Account:
+    """What each visitor has used in the last WINDOW seconds, of any resource."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._used: OrderedDict[Visitor | str, deque[tuple[int, float]]] = OrderedDict()  # by minute, latest last
+
+    def add(self, visitor: Visitor, amount: float) -> None:
+        """Charge an amount to a visitor, and to the address."""
+        with self._lock:
+            for who in (visitor, visitor.address):
+                minutes, now = self._used.setdefault(who, deque()), int(time.monotonic() // 60)
+                before = minutes.pop()[1] if minutes and minutes[-1][0] == now else 0
+                minutes.append((now, before + amount))
+                self._used.move_to_end(who)
+            while len(self._used) > REMEMBERED:
+                self._used.popitem(last=False)
+
+    def used(self, who: Visitor | str) -> float:
+        """What a visitor, or all visitors of an address, were charged in the last WINDOW seconds."""
+        with self._lock:
+            entries = self._used.get(who, deque())
+            while entries and 60 * entries[0][0] < time.monotonic() - WINDOW:
+                entries.popleft()
+            return sum(amount for _, amount in entries)

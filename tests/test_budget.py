@@ -1,0 +1,105 @@
+"""Shares of a public page: what one request and one visitor may take, said before work begins."""
+
+import math
+
+import pytest
+from visitor import VISIT, visit
+
+from residae.errors import ResidaeError
+from residae.ui import budget, work
+from residae.ui.budget import Account, ShareError, Shares, Speed, network_pixels, shares
+from residae.ui.turns import Visitor
+from residae.ui.work import Work
+
+COLOR_64_MEGAPIXELS = network_pixels(8000, 8000, True, encodes=0)  # a `.rae` file of 22 kB may be one
+
+
+@pytest.fixture
+def two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that allows two minutes, on a machine that does 100,000 pixels a second."""
+    monkeypatch.setenv(budget.VARIABLE, "120")
+    monkeypatch.setattr(work, "SPEEDS", {on_gpu: Speed(1e5) for on_gpu in (False, True)})
+    monkeypatch.setattr(work, "SECONDS_USED", Account())
+
+
+def test_the_owner_of_a_laptop_has_no_limits_and_a_space_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(budget.VARIABLE, raising=False)
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert shares() == Shares(math.inf, math.inf)
+    with Work(VISIT) as running:
+        running.charge(1e15)
+    monkeypatch.setenv("SPACE_ID", "owner/name")
+    assert shares().seconds == 120
+    monkeypatch.setenv(budget.VARIABLE, "0")
+    assert not shares()
+    monkeypatch.setenv(budget.VARIABLE, "two")
+    with pytest.raises(ResidaeError, match="number of seconds, not 'two'"):
+        shares()
+
+
+@pytest.mark.usefixtures("two_minutes")
+def test_a_tiny_file_of_a_huge_picture_is_refused_before_it_is_decoded() -> None:
+    with (
+        Work(VISIT) as running,
+        pytest.raises(ShareError, match="takes about 10 minutes; this page allows 2 minutes and 256 megapixels"),
+    ):
+        running.charge(COLOR_64_MEGAPIXELS)
+
+
+@pytest.mark.usefixtures("two_minutes")
+def test_many_parts_of_one_request_are_added_up_on_a_fast_machine_too() -> None:
+    with Work(VISIT) as running:
+        work.SPEEDS[True].pixels_per_second = 1e9
+        for _ in range(4):
+            running.charge(COLOR_64_MEGAPIXELS, on_gpu=True)
+        with pytest.raises(ShareError):
+            running.charge(COLOR_64_MEGAPIXELS, on_gpu=True)
+
+
+@pytest.mark.usefixtures("two_minutes")
+def test_the_expected_time_is_said_before_work_begins() -> None:
+    told: list[str] = []
+    running = Work(VISIT, lambda share, desc: told.append(desc), "Decoding.")  # type: ignore[arg-type]
+    with running:
+        running.charge(5e6)
+    assert told == ["Decoding. About 50 s"]
+
+
+@pytest.mark.usefixtures("two_minutes")
+def test_a_visitor_has_so_much_in_an_hour_and_others_have_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    work.SECONDS_USED.add(Visitor("here", "busy"), 590)
+    with Work(visit("busy")) as running, pytest.raises(ShareError, match=r"in an hour 10 s are left"):
+        running.charge(5e6)
+    with Work(visit("another")) as running:
+        running.charge(5e6)
+    monkeypatch.setattr(budget, "WINDOW", -60)  # as an hour later
+    with Work(visit("busy")) as running:
+        running.charge(5e6)
+
+
+@pytest.mark.usefixtures("two_minutes")
+def test_invented_cookies_do_not_multiply_the_share_of_an_address() -> None:
+    for number in range(10):
+        work.SECONDS_USED.add(Visitor("here", f"invented {number}"), 600)
+    with Work(visit("invented 11")) as running, pytest.raises(ShareError, match="in an hour"):
+        running.charge(5e6)
+
+
+def test_work_is_ended_when_the_estimate_was_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(budget.VARIABLE, "0.001")
+    with Work(VISIT) as running:
+        while True:
+            try:
+                running(0.5)
+            except ShareError as error:
+                assert "stopped after" in str(error)  # noqa: PT017
+                break
+
+
+def test_the_speed_is_learned() -> None:
+    speed = Speed(1e5)
+    for _ in range(30):
+        speed.learn(4e6, 2)
+    assert speed.seconds(2e6) == pytest.approx(1, rel=0.01)
+    speed.learn(4e6, 0.5)  # too short to tell
+    assert speed.seconds(2e6) == pytest.approx(1, rel=0.01)

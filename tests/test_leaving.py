@@ -1,0 +1,163 @@
+"""Who leaves is let go: the work of a visitor who closes the tab, cancels or disconnects ends within a second."""
+
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import handle_file
+from service import PATIENCE, Service, program, serving
+from visitor import VISIT
+
+from residae.image import Pixels, write_png
+from residae.ui import work
+from residae.ui.server import notice_lost
+from residae.ui.work import Cancelled, Work
+
+SOON = 1.5  # seconds: one, and what a busy machine needs to notice
+
+# The app with a network that takes half a minute, and notes in the log when its work begins and ends.
+SLOW_APP = """
+import time
+from residae.engine import Engine
+from residae.ui import cache
+
+encode = Engine.encode
+
+def slow(engine, plane, progress=None):
+    print("begun", flush=True)
+    try:
+        for step in range(1, 600):
+            time.sleep(0.05)
+            if progress:
+                progress(step / 600)
+    finally:
+        print("ended", flush=True)
+    return encode(engine, plane)
+
+Engine.encode = slow
+cache.warm_up = lambda: None
+import app
+app.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def service(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("service"), checkpoint, SLOW_APP) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def picture_file(smooth: Callable[[int, int, int], Pixels], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "picture.png"
+    path.write_bytes(write_png(smooth(20, 30, 0)))
+    return path
+
+
+def count(service: Service, word: str) -> int:
+    return service.log.read_text().split().count(word)
+
+
+Measure = Callable[[Callable[[], object], Callable[[], object]], float]
+
+
+@pytest.fixture
+def seconds_to_end(service: Service) -> Measure:
+    """How long work goes on after it was begun and left."""
+
+    def wait(word: str, number: int) -> float:
+        start = time.monotonic()
+        while count(service, word) < number:
+            assert time.monotonic() - start < 20, f"{word} less than {number} times: {service.log.read_text()}"
+            time.sleep(0.02)
+        return time.monotonic() - start
+
+    def measure(begin: Callable[[], object], leave: Callable[[], object]) -> float:
+        number = count(service, "begun") + 1
+        begin()
+        wait("begun", number)
+        time.sleep(0.2)
+        leaving = threading.Thread(target=leave)  # some ways to leave wait for an answer
+        leaving.start()
+        seconds = wait("ended", number)
+        leaving.join()
+        return seconds
+
+    return measure
+
+
+@pytest.mark.parametrize("endpoint", ["reconstruct", "compress", "compare"])
+def test_a_program_cancels(service: Service, picture_file: Path, seconds_to_end: Measure, endpoint: str) -> None:
+    client, jobs = program(service.address), []
+    begin = lambda: jobs.append(client.submit(handle_file(picture_file), api_name=f"/{endpoint}"))  # noqa: E731
+    assert seconds_to_end(begin, lambda: jobs[0].cancel()) < SOON
+    client.close()
+
+
+@pytest.mark.parametrize("paths", [["call/reconstruct/{event}"], ["heartbeat/abc", "queue/data?session_hash=abc"]])
+def test_connections_are_closed(
+    service: Service, picture_file: Path, seconds_to_end: Measure, paths: list[str]
+) -> None:
+    """By a program that ends, or by a browser whose tab is closed or that goes to another page."""
+    streams: list[socket.socket] = []
+
+    def begin() -> None:
+        with httpx.Client(base_url=f"{service.address}/gradio_api", timeout=PATIENCE) as client:
+            (path,) = client.post("/upload", files={"files": picture_file.read_bytes()}).json()
+            data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, True, 80, 0, 0]
+            session = {"session_hash": "abc"} if len(paths) > 1 else {}
+            event = client.post("/call/reconstruct", json={"data": data, **session}).json()["event_id"]
+        host, port = service.address.removeprefix("http://").split(":")
+        for path in paths:
+            stream = socket.create_connection((host, int(port)))
+            stream.sendall(f"GET /gradio_api/{path.format(event=event)} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert stream.recv(1000)
+            streams.append(stream)
+
+    assert seconds_to_end(begin, lambda: [stream.close() for stream in streams]) < SOON
+
+
+def test_work_to_which_nobody_listens_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that asked and never came for the answer, or whose connection was lost."""
+    monkeypatch.setattr(work, "PATIENCE", 0.2)
+    with Work(VISIT) as running:
+        with work.listening(VISIT.session_hash):
+            for _ in range(5):
+                running(0.5)
+                time.sleep(0.1)
+        running(0.5)
+        time.sleep(0.3)
+        with pytest.raises(Cancelled):
+            running(0.5)
+
+
+def test_who_listens_twice_is_there_until_both_are_gone() -> None:
+    with Work(VISIT) as running:
+        with work.listening(VISIT.session_hash):
+            with work.listening(VISIT.session_hash) as lose:
+                lose()
+            running(0.5)
+            with work.listening(VISIT.session_hash):
+                pass
+        running(0.5)  # the last one has heard all it wanted
+        with work.listening(VISIT.session_hash) as lose:
+            lose()
+        with pytest.raises(Cancelled):
+            running(0.5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
+def test_a_connection_that_is_lost_silently_is_noticed_within_a_minute() -> None:
+    """By the system, some seconds after the next message, which Gradio sends every 15 seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        notice_lost(listener)
+        with socket.create_connection(listener.getsockname()):
+            connection, _ = listener.accept()
+            with connection:
+                lost = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert 0 < lost <= 45_000

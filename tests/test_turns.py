@@ -1,0 +1,136 @@
+"""Turns in front of the model: nobody's tenth request goes before another's first."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from residae.ui import turns
+from residae.ui.turns import CrowdedError, Turns, Visitor
+
+ANNA, BERT, CARL = Visitor("1.1.1.1", "anna"), Visitor("1.1.1.1", "bert"), Visitor("2.2.2.2", "carl")
+
+
+def patient(ahead: int) -> None:
+    """Wait however many come first."""
+
+
+Work = Callable[[Callable[[], None]], None]  # is given the function that lets others go first
+
+
+class Line:
+    """Work of visitors that begins to wait in a known order while the lock is held, and notes when it has its turn."""
+
+    def __init__(self) -> None:
+        self.turns, self.order = Turns(), list[str]()
+        self.threads = list[threading.Thread]()
+
+    def wait(self, name: str, visitor: Visitor, work: Work = lambda give_way: None) -> None:
+        waiting = threading.Event()
+
+        def run() -> None:
+            with self.turns.turn(visitor, lambda ahead: waiting.set()) as give_way:
+                self.order.append(name)
+                work(give_way)
+
+        self.threads.append(threading.Thread(target=run))
+        self.threads[-1].start()
+        assert waiting.wait(10)
+
+    def go(self) -> list[str]:
+        for thread in self.threads:
+            thread.join(10)
+            assert not thread.is_alive()
+        return self.order
+
+
+def test_nobodys_tenth_goes_before_anothers_first() -> None:
+    line = Line()
+    with line.turns.turn(ANNA, patient):
+        for number in range(1, 11):
+            line.wait(f"anna {number}", ANNA)
+        line.wait("bert 1", BERT)
+        line.wait("bert 2", BERT)
+    assert line.go() == ["bert 1", "anna 1", "bert 2", *(f"anna {number}" for number in range(2, 11))]
+
+
+def test_many_cookies_of_one_address_take_turns_as_one_against_other_addresses() -> None:
+    line = Line()
+    with line.turns.turn(ANNA, patient):
+        for number in range(5):
+            line.wait(f"invented {number}", Visitor(ANNA.address, f"invented {number}"))
+        line.wait("carl 1", CARL)
+        line.wait("carl 2", CARL)
+    assert line.go()[:3] == ["carl 1", "invented 0", "carl 2"]
+
+
+def test_long_work_gives_way_between_its_parts() -> None:
+    line = Line()
+
+    def batch(give_way: Callable[[], None]) -> None:
+        for number in range(2, 4):
+            give_way()
+            line.order.append(f"picture {number}")
+
+    with line.turns.turn(CARL, patient):
+        line.wait("picture 1", ANNA, batch)
+        line.wait("bert", BERT)
+        line.wait("anna's next", ANNA)
+    assert line.go() == ["picture 1", "bert", "picture 2", "picture 3", "anna's next"]
+
+
+def test_a_place_is_given_up_when_the_check_raises() -> None:
+    line, left = Line(), threading.Event()
+
+    def leave(ahead: int) -> None:
+        if left.is_set():
+            raise TimeoutError
+
+    def wait() -> None:
+        with suppress(TimeoutError), line.turns.turn(BERT, leave):
+            line.order.append("left")
+
+    with line.turns.turn(ANNA, patient):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        left.set()
+        start = time.monotonic()
+        thread.join(10)
+        assert time.monotonic() - start < 1
+    with line.turns.turn(CARL, patient):
+        assert not line.order
+
+
+def test_giving_way_to_nobody_keeps_the_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Turns()
+    with held.turn(ANNA, patient) as give_way:
+        give_way()
+        monkeypatch.setattr(turns, "MAX_WAITING", 0)
+        with pytest.raises(CrowdedError, match="Too many requests wait"), held.turn(BERT, patient):
+            pass
+
+
+def test_one_visitor_cannot_fill_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "MAX_WAITING_EACH", 2)
+    line = Line()
+    with line.turns.turn(ANNA, patient):
+        line.wait("anna 1", ANNA)
+        line.wait("anna 2", ANNA)
+        with pytest.raises(CrowdedError, match="2 requests wait already"), line.turns.turn(ANNA, patient):
+            pass
+        line.wait("bert", BERT)
+    assert line.go() == ["bert", "anna 1", "anna 2"]
+
+
+def test_the_number_of_turns_that_come_first_is_told() -> None:
+    line, told = Line(), list[int]()
+    with line.turns.turn(ANNA, patient):
+        line.wait("bert", BERT)
+        thread = threading.Thread(target=lambda: line.turns.turn(ANNA, told.append).__enter__())
+        thread.start()
+        while not told:
+            time.sleep(0.01)
+    thread.join(10)
+    assert told[0] == 2  # the one that has its turn now, and Bert's
