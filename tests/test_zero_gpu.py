@@ -15,12 +15,15 @@ import pytest
 import torch
 from torch import nn
 
+from residae.compare import compare
+from residae.edit import channel_losses
 from residae.engine import Engine
 from residae.geometry import MAX_PIXELS
 from residae.image import open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
 from residae.ui import zero_gpu
+from residae.ui.budget import network_pixels
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [
@@ -30,11 +33,14 @@ pytestmark = [
 
 SPACE = """
 import json, sys, threading
-from app import main
+from residae.ui.server import serve
 import spaces
+from residae.compare import compare
+from residae.edit import channel_losses
 from residae.errors import OutOfMemoryError
 from residae.pipeline import Pipeline
 from residae.ui import cache, store, zero_gpu
+from residae.ui.environment import Address
 
 refused = []
 
@@ -47,15 +53,33 @@ def attempt(work):
 thread = threading.Thread(target=attempt, args=[zero_gpu.ZeroGpuPipeline.open])
 thread.start()
 thread.join()
-main()
+zero_gpu.PIXELS_PER_SECOND = 100
+serve(Address("127.0.0.1", None))
 attempt(zero_gpu.ZeroGpuPipeline.open)
 checkpoint = store.default_checkpoint()
 pipeline = store.get_pipeline(checkpoint)
-report = cache.reconstruct(cache.Settings(sys.argv[1], checkpoint, quality=60), lambda share: None)
+report = cache.reconstruct(cache.Settings(sys.argv[1], checkpoint, quality=60), None)
 exact = pipeline.decode_and_measure(cache.open_at_size(sys.argv[1], 0), report.encoding, None)
 info, opened = pipeline.read(report.compressed.data)
 scaled = pipeline.decode(pipeline.encode(cache.open_at_size(sys.argv[1], 0), False, scale=2.0))
-refined = pipeline.refine(cache.open_at_size(sys.argv[1], 0), report.encoding, 100, 5)
+picture = cache.open_at_size(sys.argv[1], 0)
+zero_gpu.PROGRESS_INTERVAL = 0
+shares, steps = [], []
+refined = pipeline.refine(picture, report.encoding, 100, 5, on_step=steps.append, progress=shares.append)
+losses = list(channel_losses(pipeline, picture, report.encoding))
+*_, comparison = compare(pipeline, report)
+short, _ = pipeline.encode_and_write(picture, True, 60, 1.0, refine=2)
+
+stopped = pipeline.refine(picture, report.encoding, 100, 50, on_step=lambda step: step.step < 5)
+
+def left(share):
+    raise InterruptedError
+
+for leave in (left, lambda share: share < 0.1 or left(share)):
+    try:
+        pipeline.refine(picture, report.encoding, 100, 50, progress=leave)
+    except InterruptedError:
+        pass
 facts = spaces.RECORD | {
     "device": pipeline.engine.description,
     "file": report.compressed.data.hex(),
@@ -64,6 +88,12 @@ facts = spaces.RECORD | {
     "opened": opened.pixels.shape,
     "scaled": scaled.pixels.shape,
     "refined": refined.data.hex(),
+    "steps": [step.step for step in steps],
+    "shares": shares,
+    "losses": losses,
+    "curve": [point.psnr for point in comparison.curves["Residae"]],
+    "short": len(short.latents),
+    "stopped early": stopped.data.hex(),
     "durations": list(spaces.RECORD["durations"]),
 }
 attempt(lambda: Pipeline.encode(pipeline, cache.open_at_size(sys.argv[1], 0), True))
@@ -121,10 +151,30 @@ def test_weights_are_placed_before_the_launch(facts: dict[str, Any], network: Re
     assert facts["device"] == "a GPU that is lent, float32"
 
 
+def asked(width: int = 75, height: int = 53, color: bool = True, **work: float) -> int:
+    """The seconds that the Space asks for."""
+    return zero_gpu.START_SECONDS + round(network_pixels(height, width, color, **work) / 100)  # type: ignore[arg-type]
+
+
 def test_each_operation_borrows_once(facts: dict[str, Any]) -> None:
-    """To reconstruct, to decode without the file, to open the file; at a scale, to encode and to decode; to refine."""
-    once, scaled, refined = zero_gpu.seconds(53, 75), zero_gpu.seconds(106, 150), zero_gpu.seconds(53, 75, 11)
-    assert facts["durations"] == [once] * 3 + [scaled] * 2 + [refined]
+    """And for as long as its pixels and its steps take."""
+    assert facts["durations"] == [
+        asked(),  # to reconstruct
+        *[asked(encodes=0)] * 2,  # to decode without the file, and to open the file
+        *[asked(150, 106, False, encodes=1, decodes=0), asked(150, 106, False, encodes=0)],  # at a scale
+        asked(encodes=0, refine=5),
+        asked(encodes=0, decodes=5, color=False),  # what each of four channels is worth
+        asked(encodes=0, decodes=4),  # the curves
+        asked(decodes=0, refine=2),  # to encode, write and refine
+        *[asked(encodes=0, refine=50)] * 2,  # stopped; of those who left, one had left before
+    ]
+
+
+def test_a_refinement_is_seen_live_and_can_be_stopped(facts: dict[str, Any]) -> None:
+    assert facts["steps"] == [0, 1, 2, 3, 4, 5]
+    assert facts["shares"][-1] == 1
+    assert facts["stopped"] == 2
+    assert bytes.fromhex(facts["stopped early"])[:4] == bytes.fromhex(facts["refined"])[:4]
 
 
 def test_results_are_those_of_a_cpu(facts: dict[str, Any], elsewhere: Pipeline, picture_file: Path) -> None:
@@ -138,6 +188,9 @@ def test_results_are_those_of_a_cpu(facts: dict[str, Any], elsewhere: Pipeline, 
     refined = elsewhere.refine(picture, report.encoding, 100, 5)
     assert facts["refined"] == refined.data.hex() != elsewhere.write(report.encoding, 100).data.hex()
     assert elsewhere.codec.decompress(bytes.fromhex(facts["file"])).info.quality == 60
+    assert facts["losses"] == pytest.approx([*channel_losses(elsewhere, picture, report.encoding)], abs=1e-3)
+    *_, comparison = compare(elsewhere, report)
+    assert facts["curve"] == pytest.approx([point.psnr for point in comparison.curves["Residae"]], abs=1e-3)
 
 
 def test_the_stand_in_forbids_what_zerogpu_forbids(facts: dict[str, Any]) -> None:
@@ -152,7 +205,7 @@ def test_an_error_keeps_its_message(facts: dict[str, Any]) -> None:
 
 def test_the_borrowed_time_grows_with_the_picture() -> None:
     sides = np.array([16, 1024, 4096, 8000])
-    asked = [zero_gpu.seconds(side, side) for side in sides]
+    asked = [zero_gpu.seconds(network_pixels(side, side, True)) for side in sides]
     assert asked == sorted(asked)
     assert asked[0] < 15  # a small picture does not wait behind requests for a minute
     assert sides[-1] ** 2 == MAX_PIXELS

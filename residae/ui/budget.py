@@ -28,7 +28,7 @@ TOLERANCE = 1.5  # an estimate may be off by this factor before work is ended
 
 DECODE_SHARE = 0.61  # of the network's operations for a pixel; see `residae.pipeline.ENCODE_WORK`
 STEP_DECODES = 2.3  # as `residae.pipeline.STEP_WORK`
-AUTO_ENCODES = 7  # at scales of about 1, 1.4 and 2
+AUTO_SCALE, AUTO_ENCODES = 2.0, 7.0  # the largest for most files, and the pixels encoded at up to three scales
 COLOR_PLANES = 1.5  # pixels of Y, Cb and Cr by those of Y
 
 
@@ -78,13 +78,13 @@ def network_pixels(
         height: Of the picture.
         width: Of the picture.
         color: Whether it has chroma.
-        scale: At which it is encoded; "auto" tries AUTO_ENCODES times as many pixels.
+        scale: At which it is encoded; "auto" tries several, and may choose AUTO_SCALE.
         encodes: How often it is encoded.
         decodes: How often it is decoded.
         refine: Steps of refinement.
     """
     if scale == "auto":
-        scale, encodes = 1.0, AUTO_ENCODES * encodes
+        scale, encodes = AUTO_SCALE, AUTO_ENCODES / AUTO_SCALE**2 * encodes
     times = encodes * (1 - DECODE_SHARE) + (decodes + STEP_DECODES * refine) * DECODE_SHARE
     return scale**2 * height * width * (COLOR_PLANES if color else 1) * times
 

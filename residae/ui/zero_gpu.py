@@ -1,21 +1,26 @@
 """Running on a ZeroGPU Space, which lends a GPU to one call at a time, in a process that is forked for it.
 
 The main thread places the weights before the first fork, until when the package `spaces` stands in for CUDA. Arguments
-and results are pickled, so they are arrays on the CPU. Nothing of this is used elsewhere.
+and what comes back are pickled, so they are arrays on the CPU. Nothing of this is used elsewhere.
 """
 
 import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, cast
 
 from residae.checkpoint import Checkpoint
 from residae.codec import Compressed
 from residae.errors import ResidaeError
-from residae.geometry import scaled_shape
 from residae.image import Picture, PictureLike, as_picture
 from residae.pipeline import Decoding, Encoding, Pipeline, Reconstruction, Scale
 from residae.progress import Progress
-from residae.rate_control import MAX_ENCODINGS
-from residae.refine import OnStep
+from residae.refine import OnStep, RefinementStep
+from residae.ui.budget import network_pixels
 
 try:
     from spaces import GPU
@@ -24,19 +29,32 @@ except ImportError:  # not on a Space, where nothing uses it
 
 ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as the package `spaces` reads it
 
-# The requested duration decides a visitor's place in the queue. Encoding and decoding take 2.03 MFLOP per pixel, and
-# chroma adds half as many pixels: at a conservative 20 TFLOP/s, 6.6 million pixels per second, less some time to write
-# the file and to measure.
+# The requested duration decides a visitor's place in the queue. Encoding and decoding take 2.03 MFLOP per pixel: at a
+# conservative 20 TFLOP/s, 9.9 million pixels per second, less some time to write files and to measure.
 START_SECONDS = 10  # to fork and to move the weights
-PIXELS_PER_SECOND = 4e6
-STEP_TIMES = 2  # of a step of refinement, relative to encoding and decoding once
-AUTO_SCALE = 2.0  # the largest that rate control chooses for most files
+PIXELS_PER_SECOND = 6e6
+PROGRESS_INTERVAL = 0.2  # seconds between two reports from the process that has the GPU
+
+
+@dataclass(frozen=True)
+class _Message:
+    """From the process that has the GPU: progress of a part, a step of refinement, a value or an error."""
+
+    share: float = 0.0
+    part: int = 0
+    step: RefinementStep | None = None
+    value: Any = None
+    error: ResidaeError | None = None
+
+
+class _Closed(BaseException):
+    """Nobody waits for the work in the process that has the GPU any more."""
 
 
 class ZeroGpuPipeline(Pipeline):
     """A pipeline that borrows a GPU for each operation, once. Open it on the main thread, before any call.
 
-    It reports no progress, because a callback cannot be pickled.
+    The GPU is given back when the work is done, also where nobody takes the results yet, and when it is stopped.
     """
 
     def __init__(self, checkpoint: Checkpoint, *ignored: object) -> None:
@@ -44,26 +62,58 @@ class ZeroGpuPipeline(Pipeline):
         _ = self._gradient_decoder  # its weights must be placed now
         self._borrowed = False  # True in the forked process
 
-        def run(_: int, operation: str, *arguments: Any, **options: Any) -> Any:
+        def run(_: int, operation: str, parts: int, *arguments: Any, **options: Any) -> Iterator[_Message]:
             self._borrowed = True
-            try:
-                return getattr(self, operation)(*arguments, **options)
-            except ResidaeError as error:  # of an exception that is raised here, only the name of its class comes back
-                return error
+            yield from _stream(getattr(self, operation), parts, arguments, options)
 
         self._run_on_gpu = GPU(duration=lambda seconds, *_, **__: seconds)(run)
 
     def encode(self, picture: Picture, color: bool, progress: Progress | None = None, scale: float = 1.0) -> Encoding:
         if self._borrowed:
-            return super().encode(picture, color, None, scale)
-        duration = seconds(*scaled_shape(picture.height, picture.width, scale))
-        return cast(Encoding, self._borrow(duration, "encode", picture, color, None, scale))
+            return super().encode(picture, color, progress, scale)
+        duration = seconds(_pixels(picture, color, scale, decodes=0))
+        return cast(Encoding, self._borrow(duration, "encode", picture, color, progress=progress, scale=scale))
+
+    def encode_and_write(
+        self,
+        picture: Picture,
+        color: bool,
+        quality: float = 80,
+        scale: Scale | None = None,
+        target_bpp: float | None = None,
+        max_bytes: int | None = None,
+        progress: Progress | None = None,
+        refine: int = 0,
+    ) -> tuple[Encoding, Compressed]:
+        arguments = picture, color, quality, scale, target_bpp, max_bytes
+        if self._borrowed:
+            return super().encode_and_write(*arguments, progress, refine)
+        chosen = scale or (1.0 if target_bpp is None and max_bytes is None else "auto")
+        duration = seconds(_pixels(picture, color, chosen, decodes=0, refine=refine))
+        result = self._borrow(duration, "encode_and_write", *arguments, progress=progress, refine=refine)
+        return cast(tuple[Encoding, Compressed], result)
+
+    def encode_within(
+        self, picture: Picture, color: bool, max_bytes: int, progress: Progress | None = None
+    ) -> Encoding:
+        if self._borrowed:
+            return super().encode_within(picture, color, max_bytes, progress)
+        duration = seconds(_pixels(picture, color, "auto", decodes=0))
+        return cast(Encoding, self._borrow(duration, "encode_within", picture, color, max_bytes, progress=progress))
 
     def decode(self, encoding: Encoding, progress: Progress | None = None) -> Decoding:
         if self._borrowed:
-            return super().decode(encoding)
-        duration = seconds(*scaled_shape(encoding.height, encoding.width, encoding.scale))
-        return cast(Decoding, self._borrow(duration, "decode", encoding))
+            return super().decode(encoding, progress)
+        return cast(Decoding, self._borrow(seconds(_decoded_pixels(encoding)), "decode", encoding, progress=progress))
+
+    def decode_each(
+        self, encodings: Sequence[Encoding], parts: Sequence[Progress | None]
+    ) -> Generator[Decoding, None, None]:
+        if self._borrowed:
+            yield from super().decode_each(encodings, parts)
+            return
+        duration = seconds(sum(map(_decoded_pixels, encodings)))
+        yield from self._borrow_each(duration, "decode_each", encodings, parts=parts)
 
     def reconstruct(
         self,
@@ -76,12 +126,11 @@ class ZeroGpuPipeline(Pipeline):
         max_bytes: int | None = None,
     ) -> Reconstruction:
         picture = as_picture(picture)
-        arguments = picture, color, quality, None, scale, refine, max_bytes
         if self._borrowed:
-            return super().reconstruct(*arguments)
-        expected, encodings = (AUTO_SCALE, MAX_ENCODINGS) if scale == "auto" else (scale, 1)
-        duration = seconds(*scaled_shape(picture.height, picture.width, expected), encodings + STEP_TIMES * refine)
-        return cast(Reconstruction, self._borrow(duration, "reconstruct", *arguments))
+            return super().reconstruct(picture, color, quality, progress, scale, refine, max_bytes)
+        duration = seconds(_pixels(picture, color is not False, scale, refine=refine))
+        options: dict[str, Any] = {"progress": progress, "scale": scale, "refine": refine, "max_bytes": max_bytes}
+        return cast(Reconstruction, self._borrow(duration, "reconstruct", picture, color, quality, **options))
 
     def refine(
         self,
@@ -95,20 +144,131 @@ class ZeroGpuPipeline(Pipeline):
         on_step: OnStep | None = None,
         progress: Progress | None = None,
     ) -> Compressed:
-        options: dict[str, Any] = {"max_bytes": max_bytes, "seed": seed}
+        arguments = picture, encoding, quality, steps
+        options: dict[str, Any] = {"max_bytes": max_bytes, "seed": seed, "on_step": on_step, "progress": progress}
         if self._borrowed:
-            return super().refine(picture, encoding, quality, steps, **options)
-        duration = seconds(*scaled_shape(encoding.height, encoding.width, encoding.scale), 1 + STEP_TIMES * steps)
-        return cast(Compressed, self._borrow(duration, "refine", picture, encoding, quality, steps, **options))
+            return super().refine(*arguments, **options)
+        duration = seconds(_decoded_pixels(encoding, refine=steps))
+        return cast(Compressed, self._borrow(duration, "refine", *arguments, **options))
 
-    def _borrow(self, duration: int, operation: str, *arguments: Any, **options: Any) -> Any:
-        """Run an operation in the process that has the GPU."""
-        result = self._run_on_gpu(duration, operation, *arguments, **options)
-        if isinstance(result, ResidaeError):
-            raise result
+    def _borrow(
+        self,
+        duration: int,
+        operation: str,
+        *arguments: Any,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+        **options: Any,
+    ) -> Any:
+        """What an operation returns in the process that has the GPU; the best file so far if `on_step` stops it."""
+        if on_step:
+            options["on_step"] = True
+        result = None
+        with closing(self._messages(duration, operation, [progress], *arguments, **options)) as messages:
+            for message in messages:
+                if message.step is None:
+                    result = message.value
+                elif on_step and on_step(message.step) is False:
+                    return message.step.best
         return result
 
+    def _borrow_each(
+        self, duration: int, operation: str, *arguments: Any, parts: Sequence[Progress | None]
+    ) -> Generator[Any, None, None]:
+        """What an operation yields in the process that has the GPU."""
+        with closing(self._messages(duration, operation, parts, *arguments)) as messages:
+            yield from (message.value for message in messages if message.value is not None)
 
-def seconds(height: int, width: int, times: float = 1) -> int:
-    """How long to borrow a GPU, at most, to encode and decode a picture of this size after scaling so many times."""
-    return START_SECONDS + round(times * height * width / PIXELS_PER_SECOND)
+    def _messages(
+        self, duration: int, operation: str, parts: Sequence[Progress | None], *arguments: Any, **options: Any
+    ) -> Generator[_Message, None, None]:
+        """What the process that has the GPU has to say. Progress is reported, errors are raised."""
+        for progress in parts[:1]:
+            if progress:
+                progress(1e-6)  # raises if the visitor left, for whom no GPU is to be borrowed
+        lent = self._run_on_gpu(duration, operation, len(parts), *arguments, **options)
+        with closing(lent) as messages:
+            for message in messages:
+                if message.error:
+                    raise message.error
+                if message.share:
+                    progress = parts[message.part]
+                    if progress:
+                        progress(message.share)
+                else:
+                    yield message
+
+
+def seconds(pixels: float) -> int:
+    """How long to borrow a GPU, at most.
+
+    Args:
+        pixels: By `network_pixels`.
+    """
+    return START_SECONDS + round(pixels / PIXELS_PER_SECOND)
+
+
+def _pixels(picture: Picture, color: bool, scale: Scale = 1.0, **work: Any) -> float:
+    return network_pixels(picture.height, picture.width, color, scale, **work)
+
+
+def _decoded_pixels(encoding: Encoding, refine: int = 0) -> float:
+    color = len(encoding.latents) == 3
+    return network_pixels(encoding.height, encoding.width, color, encoding.scale, encodes=0, refine=refine)
+
+
+def _stream(
+    operation: Callable[..., Any], parts: int, arguments: Sequence[Any], options: dict[str, Any]
+) -> Iterator[_Message]:
+    """Run an operation, and yield its progress, its steps and what it returns or yields.
+
+    It runs in a thread beside the one that sends, because its progress comes by callbacks. Of an exception that leaves
+    the process, only the name of its class arrives: errors are messages as well.
+    """
+    messages: queue.SimpleQueue[_Message | Exception | None] = queue.SimpleQueue()
+    closed, last = threading.Event(), time.monotonic()
+
+    def put(message: _Message) -> None:
+        if closed.is_set():
+            raise _Closed
+        messages.put(message)
+
+    def report(part: int) -> Progress:
+        def progress(share: float) -> None:
+            nonlocal last
+            if closed.is_set():
+                raise _Closed
+            if time.monotonic() - last > PROGRESS_INTERVAL:
+                last = time.monotonic()
+                put(_Message(share, part))
+
+        return progress
+
+    def work() -> None:
+        try:
+            if options.pop("on_step", False):
+                options["on_step"] = lambda step: put(_Message(step=step))
+            if operation.__name__ == "decode_each":
+                for value in operation(*arguments, [report(part) for part in range(parts)]):
+                    put(_Message(value=value))
+            else:
+                put(_Message(value=operation(*arguments, progress=report(0), **options)))
+        except ResidaeError as error:
+            messages.put(_Message(error=error))
+        except _Closed:
+            pass
+        except Exception as error:
+            messages.put(error)
+        finally:
+            messages.put(None)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        while (message := messages.get()) is not None:
+            if isinstance(message, Exception):
+                raise message
+            yield message
+    finally:
+        closed.set()
+        thread.join()

@@ -10,8 +10,9 @@ import multiprocessing
 import pickle
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any
 
 IMPORTED_FIRST = not {"torch", "gradio"} & sys.modules.keys()
@@ -20,7 +21,8 @@ import gradio as gr  # noqa: E402
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-RECORD: dict[str, Any] = {"imported first": IMPORTED_FIRST, "placed": 0, "launched with": None, "durations": []}
+RECORD: dict[str, Any] = {"imported first": IMPORTED_FIRST, "placed": 0, "launched with": None}
+RECORD |= {"durations": [], "stopped": 0}
 _to = torch.Tensor.to
 _lent = False  # True only in a forked process
 
@@ -30,39 +32,61 @@ class Forbidden(Exception):  # noqa: N818  # what it says to the reader
 
 
 def GPU(*, duration: Callable[..., int]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: N802
+    """Of a generator function, as the page has it. What it yields arrives as soon as it is taken."""
+
     def decorate(task: Callable[..., Any]) -> Callable[..., Any]:
         if RECORD["launched with"] is not None:
             raise Forbidden("decorated after the launch")
         RECORD["decorated"] = RECORD.get("decorated", 0) + 1
 
         @wraps(task)
-        def call(*arguments: Any, **named: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Iterator[Any]:
             RECORD["durations"].append(duration(*arguments, **named))
             ours, theirs = multiprocessing.Pipe()
-            worker = multiprocessing.get_context("fork").Process(target=_work, args=(task, theirs))
+            context = multiprocessing.get_context("fork")
+            stop = context.Event()
+            worker = context.Process(target=_work, args=(task, theirs, stop))
             worker.start()
             theirs.close()
             ours.send_bytes(_pickled((arguments, named)))
-            result, error = pickle.loads(ours.recv_bytes())
-            worker.join()
-            if error:
-                raise gr.Error(error)  # the name of its class, which is all that ZeroGPU tells
-            return result
+            try:
+                while True:
+                    kind, result = pickle.loads(ours.recv_bytes())
+                    if kind == "end":
+                        break
+                    if kind == "error":
+                        raise gr.Error(result)  # the name of its class, which is all that ZeroGPU tells
+                    yield result
+            except GeneratorExit:
+                RECORD["stopped"] += 1
+                stop.set()
+                raise
+            finally:
+                ours.close()
+                worker.join()
 
         return call
 
     return decorate
 
 
-def _work(task: Callable[..., Any], connection: Any) -> None:
+def _work(task: Callable[..., Any], connection: Any, stop: Any) -> None:
     global _lent
     _lent = True
     arguments, named = pickle.loads(connection.recv_bytes())
+    generator = task(*arguments, **named)
     try:
-        answer = _pickled((task(*arguments, **named), None))
+        for result in generator:
+            if stop.is_set():
+                generator.close()
+                return
+            connection.send_bytes(_pickled(("value", result)))
+    except BrokenPipeError:
+        generator.close()
+        return
     except Exception as error:
-        answer = _pickled((None, type(error).__name__))
-    connection.send_bytes(answer)
+        connection.send_bytes(_pickled(("error", type(error).__name__)))
+    connection.send_bytes(_pickled(("end", None)))
 
 
 class _Pickler(pickle.Pickler):
@@ -109,6 +133,8 @@ def _launch(blocks: gr.Blocks, **_: object) -> None:
 
 
 gr.Blocks.launch = _launch
+gr.Blocks.server = SimpleNamespace(servers=[])
+gr.Blocks.block_thread = lambda blocks: None
 torch.Tensor.to = _to_emulated
 torch._C._cuda_init = _no_cuda
 torch.cuda.is_available = lambda: True
