@@ -65,6 +65,7 @@ def page(address: str, browser: Browser, browser_errors: list[str]) -> Page:
     page.on("pageerror", lambda error: browser_errors.append(str(error)))
     page.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
+    page.add_init_script("localStorage.setItem('residae-tour-seen', '1')")
     page.goto(address)
     return page
 

@@ -52,6 +52,7 @@ def visit(context: BrowserContext, address: str) -> Page:
     """A new page that shows its first result."""
     page = context.new_page()
     page.on("pageerror", lambda error: pytest.fail(str(error)))
+    page.add_init_script("localStorage.setItem('residae-tour-seen', '1')")
     page.goto(address)
     shown(page)
     return page

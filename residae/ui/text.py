@@ -20,8 +20,9 @@ def heading(checkpoint: str = "", device: str = "") -> str:
     """The heading of the page, with the name of the checkpoint and the device that it runs on."""
     title = "<h1>Residae</h1><p>What a 16× bottleneck keeps of a picture</p>"
     names = f"<span>{html.escape(checkpoint)}</span> {html.escape(device)}" if checkpoint else ""
+    tour = '<button type="button" id="tour" aria-label="Guided start">?</button>'
     theme = '<button type="button" id="theme" aria-label="Light or dark">◐</button>'
-    return f'<header>{title}<p class="device">{names}</p>{theme}</header>'
+    return f'<header>{title}<p class="device">{names}</p>{tour}{theme}</header>'
 
 
 def alert(message: object) -> str:

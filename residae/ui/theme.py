@@ -48,4 +48,4 @@ THEME = gr.themes.Base(
 )
 
 CSS = "".join(map(static.read, ("page.css", "viewer.css", "tabs.css")))
-HEAD = f"<script>{''.join(map(static.read, ('session.js', 'page.js', 'drop.js')))}</script>"
+HEAD = f"<script>{''.join(map(static.read, ('session.js', 'page.js', 'drop.js', 'tour.js', 'explain.js')))}</script>"

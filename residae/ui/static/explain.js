@@ -1,0 +1,63 @@
+// An explanation of each figure, while its name has the focus or the pointer, or after a touch.
+{
+  const TEXTS = {
+    PSNR: "Peak signal-to-noise ratio: the mean squared error on a logarithmic scale. More is better; 1 dB less is 26 % more squared error.",
+    SSIM: "Structural similarity: how alike patterns are in small windows. 1 for equal pictures.",
+    "MS-SSIM": "SSIM at five sizes of the picture, combined. 1 for equal pictures.",
+    SSIMULACRA2: "A measure made to agree with people: 90 is visually lossless, 70 high, 50 medium and 10 very low quality.",
+    Rate: "Bits of the whole file for each pixel of the picture.",
+    "Raw pixels": "How many times smaller the file is than the pixels without compression: 3 bytes each in color, 1 in gray.",
+    "Your file": "How many times smaller the file is than the one that was opened.",
+    Picture: "The size at which the picture was worked on.",
+    "Encode · decode": "Time in the network, without waiting for others.",
+    Parameters: "Numbers that the network learned.",
+    "Fewer numbers": "Samples of a plane for each number of its latent. How many bytes these take is another matter.",
+    Fingerprint: "Identifies the weights and tables. A file opens only with those that made it.",
+  };
+  let tip, shown = null;
+  const NAMES = ".numbers dt, table.figures thead th";
+  const named = (node) => node.closest?.(NAMES);
+
+  function show(name) {
+    const text = TEXTS[name.textContent.trim()];
+    if (!text || shown === name) return;
+    hide();
+    if (!tip) {
+      tip = Object.assign(document.createElement("div"), { id: "explanation", role: "tooltip", popover: "manual" });
+      (document.querySelector(".gradio-container") || document.body).append(tip);
+    }
+    shown = name;
+    tip.textContent = text;
+    name.setAttribute("aria-describedby", "explanation");
+    tip.showPopover();
+    const box = name.getBoundingClientRect(), above = box.top - tip.offsetHeight - 8;
+    tip.style.left = `${Math.max(8, Math.min(box.left, innerWidth - tip.offsetWidth - 8))}px`;
+    tip.style.top = `${above < 8 ? box.bottom + 8 : above}px`;
+  }
+  function hide() {
+    if (!shown) return;
+    shown.removeAttribute("aria-describedby");
+    shown = null;
+    tip.hidePopover();
+  }
+  for (const type of ["pointerover", "focusin", "click"]) document.addEventListener(type, (event) => {
+    const name = named(event.target);
+    if (name) show(name);
+    else if (event.type !== "pointerover" || !tip?.contains(event.target)) if (!shown?.contains(document.activeElement)) hide();
+  });
+  document.addEventListener("focusout", hide);
+  document.addEventListener("scroll", hide, { capture: true, passive: true });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+
+  // Names that have an explanation can be reached by Tab
+  let waiting = false;
+  new MutationObserver(() => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      if (shown && !shown.isConnected) { shown = null; tip.hidePopover(); }
+      for (const name of document.querySelectorAll(NAMES)) if (TEXTS[name.textContent.trim()] && name.tabIndex < 0) name.tabIndex = 0;
+    });
+  }).observe(document, { childList: true, subtree: true });
+}

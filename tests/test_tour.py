@@ -1,0 +1,94 @@
+"""The guided start and the explanations of figures, on a page that has no more than the places that they point to."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from residae.ui import static
+from residae.ui.text import definition_list, heading
+
+ADDRESS = "http://tour.test/"
+FIGURES = definition_list({"PSNR": "33 dB", "Rate": "0.19 bpp"})
+SHOW_FIGURES = "html => { document.querySelector('#figures').innerHTML = html; }"
+STYLE = static.read("page.css") + static.read("tabs.css")
+SCRIPT = static.read("tour.js") + static.read("explain.js")
+PLACES = "".join(
+    f'<div style="height: 300px; width: 200px" id="{name}"><div class="surface">A place</div></div>'
+    for name in ("compare", "journey", "mosaic", "error", "rate-card")
+)
+DOCUMENT = (
+    f"<!doctype html><head><style>{STYLE}</style><script>{SCRIPT}</script></head>"
+    f'<body><div class="gradio-container">{heading()}<div id="figures"></div>{PLACES}</div></body>'
+)
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """The page on a first visit, before its first result."""
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.route("**/*", lambda route: route.fulfill(body=DOCUMENT, content_type="text/html; charset=utf-8"))
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    page.goto(ADDRESS)
+    yield page
+    context.close()
+
+
+def test_the_tour_comes_by_itself_once_and_without_the_focus(page: Page) -> None:
+    tour = page.get_by_role("dialog", name="Guided start")
+    expect(tour).to_have_count(0)
+    page.evaluate(SHOW_FIGURES, FIGURES)
+    expect(tour).to_be_visible()
+    assert page.evaluate("document.activeElement === document.body")
+    page.mouse.click(380, 10)  # outside of it
+    expect(tour).to_be_hidden()
+    page.reload()
+    page.evaluate(SHOW_FIGURES, FIGURES)
+    expect(page.locator("#figures dt[tabindex]")).to_have_count(2)  # the scripts have seen the figures
+    expect(tour).to_have_count(0)
+
+
+def test_the_tour_is_walked_by_keyboard_and_returns_the_focus(page: Page) -> None:
+    height = page.evaluate("document.documentElement.scrollHeight")
+    button, tour = page.locator("#tour"), page.get_by_role("dialog", name="Guided start")
+    button.focus()
+    page.keyboard.press("Enter")
+    titles = []
+    for _ in range(5):
+        expect(page.get_by_text(f"{len(titles) + 1} of 5")).to_be_visible()
+        titles.append(tour.get_by_role("heading").inner_text())
+        box = tour.bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 844
+        page.keyboard.press("Enter")
+    assert len(set(titles)) == 5
+    expect(tour).to_be_hidden()
+    expect(button).to_be_focused()
+    assert page.evaluate("document.documentElement.scrollHeight") == height
+    page.keyboard.press("Enter")
+    expect(tour).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(tour).to_be_hidden()
+
+
+def test_a_figure_is_explained_on_focus_hover_and_touch(page: Page) -> None:
+    page.reload()  # the second visit, without the tour
+    page.evaluate(SHOW_FIGURES, FIGURES)
+    psnr, rate = page.locator("#figures dt").all()
+    tip = page.get_by_role("tooltip")
+    expect(psnr).to_have_attribute("tabindex", "0")
+    psnr.focus()
+    expect(tip).to_contain_text("signal-to-noise")
+    expect(psnr).to_have_attribute("aria-describedby", "explanation")
+    page.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+    rate.hover()
+    expect(tip).to_contain_text("Bits of the whole file")
+    page.mouse.move(380, 800)
+    expect(tip).to_be_hidden()
+    psnr.click()
+    expect(tip).to_contain_text("signal-to-noise")
