@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,12 +188,11 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
             )
         for (x, y), (rate, psnr) in zip(places, curve, strict=True):
             content += _mark(f"{x:.3f}%", y, color, mark, f"{psnr:.2f} dB at {rate:.3f} bits per pixel")
-    ends = [0, *accumulate(len(name) + 4 for _, _, name, _ in series)]  # of the names, in characters
-    for start, (color, mark, name, _) in zip(ends, series, strict=False):
-        key_x, key_y = f"{1.5 + 97 * start / ends[-1]:.3f}%", top + height + 36
+    for index, (color, mark, name, _) in enumerate(series):  # in rows of three, for which a phone has room
+        key_x, key_y = f"{left + 30 * (index % 3):g}%", top + height + 36 + 20 * (index // 3)
         content += _mark(key_x, key_y, color, mark, name)
         content += f'<svg x="{key_x}" overflow="visible"><text x="11" y="{key_y + 4}">{name}</text></svg>'
-    return _svg("PSNR in dB against bits per pixel, by codec", top + height + 66, content)
+    return _svg("PSNR in dB against bits per pixel, by codec", top + height + 86, content)
 
 
 def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> str:

@@ -1,3 +1,4 @@
+import itertools
 import math
 from xml.etree import ElementTree
 
@@ -119,6 +120,15 @@ def test_rate_distortion_chart_without_exact_copies() -> None:
     for (color, mark), is_seen in zip(charts.SERIES[:4], (True, False, True, False), strict=True):
         assert (color in svg) is (mark in svg) is is_seen
     assert charts.rate_distortion_chart({"WebP": [exact]}, 0.1) == ""
+
+
+def test_the_names_of_all_series_have_room_on_a_phone() -> None:
+    names = ["Residae", "JPEG", "WebP", "AVIF", "JPEG 2000", "JPEG XL"]
+    svg = charts.rate_distortion_chart({name: [(0.1 + i, 30.0)] for i, name in enumerate(names)}, None)
+    keys = {e.find("./{*}text").text: e for e in ElementTree.fromstring(svg) if e.find("./{*}text") is not None}
+    places = [(float(keys[name].get("x", "")[:-1]), float(keys[name][0].get("y", ""))) for name in names]
+    for (x, y), (next_x, next_y) in itertools.pairwise(places):
+        assert (next_x - x) / 100 * 260 > 70 or next_y - y >= 16  # pixels
 
 
 def test_every_series_has_a_color_and_a_mark_of_its_own() -> None:
