@@ -12,6 +12,7 @@ let loading = 0;
 
 const EMPTY = { panes: [], views: [], size: [3, 2], key: {} };
 const A_AND_B = "A | B";
+differences.open = innerWidth > 520; // on a phone it would cover most of the picture
 let table = EMPTY; // `props.value`, and the result that is kept as A
 const value = () => table;
 const currentView = () => value().views.find((v) => v.name === view.name) || value().views[0];
