@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from residae.compare import OURS, CodecResult
+from residae.edit import Edits
 from residae.errors import ResidaeError
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
@@ -138,13 +139,27 @@ def facts(current: CurrentResult, report: Reconstruction) -> dict[str, str]:
         "Codec": OURS,
         "Checkpoint": current.settings.checkpoint,
         "Color": "Color" if current.color else "Gray",
-        "Quality": f"{compressed.quality:g}" if compressed else "unquantized",
+        "Quality": _quality(compressed.quality if compressed else None),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
         "Scale": f"{encoding.scale:g}",
         **(size_facts(len(compressed.data), report.original) if compressed else {}),
         "PSNR": decibels(report.psnr),
         "SSIM": similarity(report.ssim),
     }
+
+
+def edited_facts(current: CurrentResult, report: Reconstruction, edits: Edits) -> dict[str, str]:
+    """The same of a picture from the edited latent of `current`."""
+    muted = sum(gain == 0 for gain in edits.gains)
+    changes = {
+        "channels muted": muted,
+        "channels scaled": sum(gain != 1 for gain in edits.gains) - muted,
+        "blend": edits.blend,
+        "rounding step": edits.step,
+        "noise": edits.noise,
+    }
+    named = ", ".join(f"{name} {value:g}" for name, value in changes.items() if value)
+    return facts(current, report) | {"Quality": _quality(current.quality), "Edits": named or "none"}
 
 
 def codec_facts(result: CodecResult, current: CurrentResult) -> dict[str, str]:
@@ -162,3 +177,7 @@ def size_facts(size: int, pixels: Any) -> dict[str, str]:
     """Size and rate of a file with a picture of these pixels."""
     height, width = pixels.shape[:2]
     return {"File": f"{size:,} bytes", "Rate": f"{bits_per_pixel(size, width, height):.3f} bpp"}
+
+
+def _quality(quality: float | None) -> str:
+    return "unquantized" if quality is None else f"{quality:g}"

@@ -13,11 +13,12 @@ from residae.image import cover, fit
 from residae.pipeline import Encoding, Reconstruction
 from residae.progress import Progress, between
 from residae.ui import static
+from residae.ui.actions import edited_facts, subject
 from residae.ui.cache import EXAMPLES, open_at_size
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, slider, status_line
 from residae.ui.state import CurrentResult
 from residae.ui.text import channel_figures, channel_sentence, edited_sentence, note
-from residae.ui.viewer import light_table, pane, png_file, report_table, table
+from residae.ui.viewer import light_table, pane, png_file, report_table, table, with_facts
 from residae.ui.work import Priority, Updates, Work, newest, report_errors, supersede_background
 
 SCRIPT = static.read("dom.js") + static.read("mixer.js")
@@ -187,13 +188,14 @@ class LabTab:
         report = reconstruct_edited(pipeline, picture, state.whole, edits, whole_blend, part)
         yield {
             self.state: replace(state, edits=edits),
-            self.table: self._table(state, report),
+            self.table: with_facts(self._table(state, report), edited_facts(state.current, report, edits)),
             self.status: edited_sentence(report, state.current.psnr),
         }
 
     def _table(self, state: LabState, report: Reconstruction) -> dict[str, Any]:
         """The light table; a preview is shown at the size of the whole."""
-        return report_table(report, "Edited") | {"size": [state.whole.width, state.whole.height]}
+        size = [state.whole.width, state.whole.height]
+        return report_table(report, "Edited") | {"size": size, "subject": subject(state.current)}
 
     def _strips(self, state: LabState, plane: str, reset: float = 0) -> Updates:
         """The mixer's strips for a plane. A `reset` other than the last one resets the controls in the browser."""
