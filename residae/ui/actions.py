@@ -87,7 +87,7 @@ class Actions:
         wanted: dict[str, Any] = {}
         with suppress(ResidaeError):  # reconstructing the picture meets the same error, and shows it
             wanted["side"] = default_side(checkpoint)
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, RecursionError):
             wanted |= json.loads(start)
         pictures = {Path(path).stem: path for path in EXAMPLES}
         values = [allowed(component, wanted.get(name)) for name, component in self.settings.items()]
@@ -132,8 +132,8 @@ def source(current: CurrentResult) -> dict[str, Any] | None:
     return {"size": [size[1], size[0]], "longest": side or max(size), "part": box}
 
 
-def facts(current: CurrentResult, report: Reconstruction) -> dict[str, str]:
-    """Settings and figures of a result, by name."""
+def facts(current: CurrentResult, report: Reconstruction, steps: int = 0) -> dict[str, str]:
+    """Settings and figures of a result, by name; `steps` are those of its refinement."""
     encoding, compressed = report.encoding, report.compressed
     return {
         "Codec": OURS,
@@ -142,6 +142,7 @@ def facts(current: CurrentResult, report: Reconstruction) -> dict[str, str]:
         "Quality": _quality(compressed.quality if compressed else None),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
         "Scale": f"{encoding.scale:g}",
+        "Refined": f"{steps} steps" if steps else "no",
         **(size_facts(len(compressed.data), report.original) if compressed else {}),
         "PSNR": decibels(report.psnr),
         "SSIM": similarity(report.ssim),

@@ -110,7 +110,7 @@ def read_settings(
         checkpoint,
         color,
         side,
-        scale,
+        1.0 if scale == "auto" and rate != SIZE else scale,  # a link may ask for both
         quality if rate == QUALITY else None,
         max(1, round(1000 * (size or 0))) if rate == SIZE else None,
         box,

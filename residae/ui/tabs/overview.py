@@ -185,7 +185,7 @@ class OverviewTab:
                 stopped = True  # also where nobody listens any more
                 running.close()
             report = shown.pipeline.decode_and_measure(shown.picture(), shown.encoding, refined)
-            *first, last = self._show(shown.settings, report)
+            *first, last = self._show(shown.settings, report, done[-1].step)
             yield from first
             yield last | card.conclude(done, steps)
 
@@ -215,15 +215,15 @@ class OverviewTab:
 
         yield from report_errors(self.status, updates())
 
-    def _show(self, settings: Settings, report: Reconstruction) -> Iterator[Updates]:
-        """Show the picture first, then what takes time to measure."""
+    def _show(self, settings: Settings, report: Reconstruction, steps: int = 0) -> Iterator[Updates]:
+        """Show the picture, refined in so many steps, first, then what takes time to measure."""
         pipeline, compressed = get_pipeline(settings.checkpoint), report.compressed
         result = CurrentResult(settings, report.encoding, compressed, report.psnr)
         table = report_table(report) | describe(result)
         yield {self.table: table, self.journey: journey(report), self.error: error_value(table)}
         bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
         yield {
-            self.table: with_facts(table, facts(result, report)),
+            self.table: with_facts(table, facts(result, report, steps)),
             self.header: heading(pipeline.name, pipeline.engine.description),
             self.current: result,
             self.figures: report_figures(report),

@@ -1,0 +1,88 @@
+"""The settings that a visit starts with, and what is said of a result."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from residae.image import Picture
+from residae.pipeline import Pipeline
+from residae.ui import actions
+from residae.ui.actions import Actions, facts
+from residae.ui.cache import CPU_SIDE, EXAMPLES, Settings
+from residae.ui.controls import SIZE, Controls, read_settings
+from residae.ui.state import CurrentResult
+
+SKIPPED = gr.skip()
+
+
+@pytest.fixture
+def buttons(monkeypatch: pytest.MonkeyPatch) -> Actions:
+    monkeypatch.setattr(actions, "default_side", lambda _: CPU_SIDE)
+    with gr.Blocks():
+        return Controls().actions
+
+
+def restored(buttons: Actions, **wanted: Any) -> dict[str, Any]:
+    """What a visit starts with, by name, without what stays as it is."""
+    picture, *values = buttons.restore(json.dumps(wanted), "tiny")
+    named = zip(["picture", *buttons.settings], [picture, *values], strict=True)
+    return {name: value for name, value in named if value != SKIPPED}
+
+
+def test_a_visit_starts_with_the_settings_of_a_link(buttons: Actions) -> None:
+    assert restored(buttons) == {"picture": EXAMPLES[0], "side": CPU_SIDE}
+    text = {
+        "picture": Path(EXAMPLES[2]).stem,
+        "color": "false",
+        "side": "0",
+        "quality": "33",
+        "rate": SIZE,
+        "size": "9.5",
+    }
+    values = {"picture": EXAMPLES[2], "color": False, "side": 0, "quality": 33.0, "rate": SIZE, "size": 9.5}
+    assert restored(buttons, **text) == values
+    assert restored(buttons, **(values | {"picture": text["picture"]})) == values  # as the browser remembers them
+
+
+@pytest.mark.parametrize("value", ["nonsense", "", None, "nan", "inf", [1], {"a": 1}, "/etc/passwd"])
+def test_values_that_a_setting_cannot_have_change_nothing(buttons: Actions, value: Any) -> None:
+    wanted = dict.fromkeys(["picture", *buttons.settings, "other"], value)
+    assert restored(buttons, **wanted) == {"picture": EXAMPLES[0]}
+
+
+@pytest.mark.parametrize("start", ["", "no JSON", "[1, 2]", "3", "[" * 100_000])
+def test_what_is_not_a_list_of_settings_changes_nothing(buttons: Actions, start: str) -> None:
+    picture, *values = buttons.restore(start, "tiny")
+    assert picture == EXAMPLES[0]
+    assert [value for value in values if value != SKIPPED] == [CPU_SIDE]
+
+
+def test_numbers_are_kept_within_the_bounds_of_their_setting(buttons: Actions) -> None:
+    assert restored(buttons, quality="1e9")["quality"] == 100
+    assert restored(buttons, quality=-5)["quality"] == 0
+
+
+def test_a_scale_that_needs_a_size_is_1_without_one() -> None:
+    assert read_settings("p", None, "tiny", True, 0, "auto", "quality", 80, 9).scale == 1
+    assert read_settings("p", None, "tiny", True, 0, "auto", SIZE, 80, 9).scale == "auto"
+
+
+def test_the_facts_tell_two_results_apart(pipeline: Pipeline, picture: Picture) -> None:
+    def told(color: bool, quality: float | None, steps: int = 0) -> dict[str, str]:
+        report = pipeline.reconstruct(picture, color, quality)
+        result = CurrentResult(Settings("p", "tiny"), report.encoding, report.compressed, report.psnr)
+        return facts(result, report, steps)
+
+    def differing(a: dict[str, str], b: dict[str, str]) -> set[str]:
+        return {name for name in a | b if a.get(name) != b.get(name)}
+
+    plain = told(True, 80)
+    assert plain["File"].endswith("bytes")
+    assert differing(plain, told(True, 80)) == set()
+    assert differing(plain, told(True, 80, steps=5)) == {"Refined"}
+    assert "Quality" in differing(plain, told(True, 20))
+    assert "Color" in differing(plain, told(False, 80))
+    assert {"File", "Rate"} <= differing(plain, told(True, None))
