@@ -1,9 +1,13 @@
 """Arguments that Gradio passes to the handlers of the page, for calling a handler directly."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
+from residae.ui import work
 from residae.ui.turns import Visitor
+
+work.PATIENCE = math.inf  # nobody listens to a handler that a test calls
 
 
 def visit(name: str) -> Any:
