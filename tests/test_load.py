@@ -34,6 +34,7 @@ from residae.engine import preferred_float
 from residae.image import Pixels, fit, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.ui.budget import TOLERANCE, VARIABLE
+from residae.ui.controls import QUALITY
 from residae.ui.guard import COOKIE
 
 pytestmark = [
@@ -161,7 +162,7 @@ class Visit:
             (event,) = (fn for fn in config["dependencies"] if fn["api_name"] == "compress_all")
             session = f"{self.name}-{self.random.random()}"
             body = {"fn_index": event["id"], "session_hash": session}
-            settings = [config_value(config, "checkpoint"), True, SIDE, 80, 0]
+            settings = [config_value(config, "checkpoint"), True, SIDE, 1, QUALITY, 80, None, 0]
             joined = client.post("/queue/join", json={**body, "data": [data, *settings]})
             assert joined.status_code in (200, 503), joined.text
             if joined.is_success:
