@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from residae.ui import static
 from residae.ui.cache import EXAMPLES
 from residae.ui.work import cancel
 
@@ -56,4 +57,15 @@ def example_gallery(label: str, caption: str, elem_id: str, selected: int | None
         buttons=[],
         elem_id=elem_id,
         selected_index=selected,
+    )
+
+
+def scripted_card(template: str, script: str, elem_id: str) -> gr.HTML:
+    """A card whose content a script of `static/` draws from its value, by this template."""
+    return gr.HTML(
+        html_template=template,
+        js_on_load=static.read("dom.js") + static.read(script),
+        apply_default_css=False,
+        elem_id=elem_id,
+        elem_classes=["card"],
     )

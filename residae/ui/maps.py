@@ -11,7 +11,7 @@ import gradio as gr
 
 from residae import heatmaps
 from residae.codec import Latent
-from residae.ui import static
+from residae.ui.components import scripted_card
 from residae.ui.viewer import png_file
 
 MOSAIC_TEMPLATE = """
@@ -27,7 +27,7 @@ ERROR_TEMPLATE = """
 
 def channel_mosaic() -> gr.HTML:
     """All channels of the latent, each as a tile. Its event `select` has the index of the pressed one."""
-    return _component(MOSAIC_TEMPLATE, "mosaic.js", "mosaic")
+    return scripted_card(MOSAIC_TEMPLATE, "mosaic.js", "mosaic")
 
 
 def mosaic_value(latent: Latent, bits: Sequence[float] | None) -> dict[str, Any]:
@@ -45,19 +45,9 @@ def mosaic_value(latent: Latent, bits: Sequence[float] | None) -> dict[str, Any]
 
 def error_overview() -> gr.HTML:
     """The map of the absolute error with its color scale. Pressing it enlarges it in the viewer."""
-    return _component(ERROR_TEMPLATE, "error.js", "error")
+    return scripted_card(ERROR_TEMPLATE, "error.js", "error")
 
 
 def error_value(table: dict[str, Any]) -> dict[str, Any]:
     """The value of the error overview: the same picture and scale as in a light table of `report_table`."""
     return {"picture": table["panes"][-1]["picture"], "key": table["key"]["absolute"]}
-
-
-def _component(template: str, script: str, elem_id: str) -> gr.HTML:
-    return gr.HTML(
-        html_template=template,
-        js_on_load=static.read("dom.js") + static.read(script),
-        apply_default_css=False,
-        elem_id=elem_id,
-        elem_classes=["card"],
-    )

@@ -16,8 +16,7 @@ from residae.errors import ResidaeError
 from residae.pipeline import Pipeline
 from residae.results import published_curves
 from residae.summary import SIDE, summarize
-from residae.ui import static
-from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
+from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, scripted_card, status_line
 from residae.ui.state import CurrentResult
 from residae.ui.store import default_checkpoint, get_pipeline
 from residae.ui.text import alert, definition_list, note
@@ -53,8 +52,8 @@ class ModelTab:
             info="Every tab uses it.",
             elem_id="checkpoint",
         )
-        self.diagram = _component(DIAGRAM_TEMPLATE, "network.js", "diagram")
-        self.stage = _component(STAGE_TEMPLATE, "activations.js", "stage-output")
+        self.diagram = scripted_card(DIAGRAM_TEMPLATE, "network.js", "diagram")
+        self.stage = scripted_card(STAGE_TEMPLATE, "activations.js", "stage-output")
         self.status = status_line("model-status")
         self.figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
         self.chart = gr.HTML(elem_id="model-chart", apply_default_css=False)
@@ -208,13 +207,3 @@ def results_chart(checkpoint: str) -> str:
         return ""
     head = f'<div class="head"><h2>Measured quality</h2><span class="caption">means of {pictures} pictures</span></div>'
     return f'<div class="card">{head}{chart}</div>'
-
-
-def _component(template: str, script: str, elem_id: str) -> gr.HTML:
-    return gr.HTML(
-        html_template=template,
-        js_on_load=static.read("dom.js") + static.read(script),
-        apply_default_css=False,
-        elem_id=elem_id,
-        elem_classes=["card"],
-    )
