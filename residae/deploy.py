@@ -84,6 +84,9 @@ def plan_uploads(repository: str, model: bool, root: Path | None = None) -> list
 def push(upload: Upload, hardware: str | None = None, private: bool | None = None) -> str:
     """Create or update a repository on the Hub, in one commit. Files that are not part of the upload are deleted.
 
+    The commit of a model is tagged with the name of the checkpoint, unless there is such a tag: the weights can then be
+    opened as `owner/name@checkpoint` for good.
+
     Args:
         upload: The repository and its files.
         hardware: Of a Space, such as `cpu-basic` or `zero-a10g`; unchanged if None.
@@ -109,6 +112,8 @@ def push(upload: Upload, hardware: str | None = None, private: bool | None = Non
         message = f"Residae {__version__}"
         # One commit, so that a Space is never built from half of its files.
         hub.create_commit(repository, [*deletions, *additions], commit_message=message, repo_type=kind)
+        if kind == "model":  # the weights are had by their name when others have taken their place
+            hub.create_tag(repository, tag=CHECKPOINT.name, exist_ok=True)
         if known and flavor:
             hub.request_space_hardware(repository, flavor)
     return str(address)

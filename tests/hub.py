@@ -151,6 +151,13 @@ class Hub:
                 return _json({})
             case "POST", "api", kinds, owner, name, "commit", _:
                 return _json(self.commit(kinds[:-1], f"{owner}/{name}", body))
+            case "POST", "api", kinds, owner, name, "tag", revision:
+                sha, _ = self.find(kinds[:-1], f"{owner}/{name}", revision)
+                tags, tag = self.repositories[kinds[:-1], f"{owner}/{name}"].tags, json.loads(body)["tag"]
+                if tag in tags:
+                    raise RefusalError(409, "Tag reference exists already")
+                tags[tag] = sha
+                return _json({})
             case "POST", "api", "spaces", owner, name, "hardware":
                 flavor = json.loads(body)["flavor"]
                 self.repositories["space", f"{owner}/{name}"].settings["hardware"] = flavor

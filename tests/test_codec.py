@@ -222,7 +222,10 @@ def test_a_file_that_is_no_rae_file_is_refused() -> None:
 def test_a_file_of_another_checkpoint_names_both() -> None:
     data = CODEC.compress(latents_of(20, 20, 1), 20, 20, 50).data
     other = Codec(CODEC.tables, b"otherone", "residae-8x")
-    with pytest.raises(CodecError, match=r"checkpoint residae-16x \(0001.*cannot be opened with residae-8x \(6f74"):
+    with pytest.raises(
+        CodecError,
+        match=r"checkpoint residae-16x \(0001.*cannot be opened with residae-8x \(6f74.*OWNER/NAME@residae-16x",
+    ):
         other.decompress(data)
     assert read_info(data).name == "residae-16x"  # for which no checkpoint is needed
 

@@ -11,6 +11,7 @@ import yaml
 from hub import Hub, RefusalError
 
 from residae import deploy
+from residae.checkpoint import Checkpoint
 from residae.cli import main
 from residae.deploy import plan_uploads, push
 from residae.errors import ResidaeError
@@ -109,6 +110,19 @@ def test_the_model_is_usable_in_two_lines(checkout: Path, hub: Hub, capsys: pyte
     printed = capsys.readouterr().out
     assert f"{hub.address}/{NAME}\n" in printed
     assert f"{hub.address}/spaces/{NAME}\n" in printed
+
+
+def test_former_weights_can_be_opened_by_their_name(checkout: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    main(["deploy", NAME, "--model"])
+    new = Path("checkpoints") / "residae-16b"
+    Checkpoint(ResidualAutoencoder(base_channels=8)).save(checkout / new)
+    (checkout / new / "README.md").write_text("# Weights")
+    monkeypatch.setattr(deploy, "CHECKPOINT", new)
+    for _ in range(2):  # the second time, the tag is there
+        assert main(["deploy", NAME, "--model"]) == 0
+    names = NAME, f"{NAME}@residae-16x", f"{NAME}@residae-16b"
+    widths = {name: ResidualAutoencoder.from_pretrained(name).base_channels for name in names}
+    assert widths == {NAME: 8, f"{NAME}@residae-16x": 4, f"{NAME}@residae-16b": 8}
 
 
 @pytest.mark.parametrize("model", [[], ["--model"]])

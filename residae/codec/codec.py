@@ -167,7 +167,8 @@ class Codec:
         info, planes = parse(data)
         if info.fingerprint != self.fingerprint.hex():
             made, mine = _label(info.name, info.fingerprint), _label(self.name, self.fingerprint.hex())
-            raise CodecError(f"The file was made with the checkpoint {made}, and cannot be opened with {mine}.")
+            where = f": on the Hub, the former is named as OWNER/NAME@{info.name}" if info.name else ""
+            raise CodecError(f"The file was made with the checkpoint {made}, and cannot be opened with {mine}{where}.")
         level = quality_level(info.quality)
         shapes = latent_shapes(self.tables.channels, info.height, info.width, len(planes), info.scale)
         symbols = tuple(
