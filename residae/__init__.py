@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from residae.pipeline import Pipeline, Scale
 
 __all__ = ["ResidualAutoencoder", "compress", "decompress", "load"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(checkpoint: str | PathLike[str] | None = None) -> "Pipeline":

@@ -5,6 +5,7 @@ import json
 import pytest
 from make_golden import GOLDEN, QUALITY, digest, original, shipped_pipeline
 
+from residae import __version__
 from residae.codec import read_info
 from residae.metrics import psnr
 from residae.pipeline import Pipeline
@@ -31,3 +32,11 @@ def test_compressing_anew_gives_a_file_as_small_and_as_good(pipeline: Pipeline) 
     assert report.compressed
     assert len(report.compressed.data) == pytest.approx(FIGURES["bytes"], rel=0.01), REMAKE
     assert report.psnr == pytest.approx(FIGURES["psnr"], abs=0.05), REMAKE
+
+
+def test_the_changelog_has_this_version_and_its_weights(pipeline: Pipeline) -> None:
+    changelog = (GOLDEN.parent.parent.parent / ".github" / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\n## {__version__}\n" in changelog
+    row = next(line for line in changelog.splitlines() if line.startswith(f"| {pipeline.name} |"))
+    assert pipeline.codec.fingerprint.hex() in row
+    assert __version__ in row
