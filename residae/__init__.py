@@ -9,6 +9,8 @@ import functools
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from residae.quality import DEFAULT_QUALITY
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -48,7 +50,7 @@ def _load(checkpoint: str) -> "Pipeline":
 
 def compress(
     picture: "str | PathLike[str] | Image | NDArray[np.uint8]",
-    quality: float = 80,
+    quality: float = DEFAULT_QUALITY,
     scale: "Scale | None" = None,
     target_bpp: float | None = None,
     max_bytes: int | None = None,

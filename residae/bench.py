@@ -32,7 +32,6 @@ from residae.metrics import psnr
 from residae.model import ResidualAutoencoder
 from residae.runtimes import Reconstruct, open_runtime
 
-SIZES = ((256, 256), (512, 768), (4096, 4096))  # height and width in pixels
 MAX_SECONDS = 30.0  # to encode and decode; a larger picture is halved until it takes less
 MAX_PLAIN_PIXELS = 2**20  # the plain module takes a kilobyte of memory for each pixel
 ROUNDS, ROUNDS_SECONDS = 20, 15.0  # at each size: at most so many, and none begun after so many seconds
@@ -99,9 +98,7 @@ class Measurements:
     overhead: float | None
 
 
-def print_bench(
-    device: str | None = None, sizes: Sequence[tuple[int, int]] = SIZES, dtype: str | None = None
-) -> dict[str, object]:
+def print_bench(device: str | None, sizes: Sequence[tuple[int, int]], dtype: str | None) -> dict[str, object]:
     """Measure the network with random weights, and the start of the page, and print a table.
 
     Args:
@@ -152,8 +149,8 @@ def _pixels(height: int, width: int) -> str:
 
 def measure(
     network: ResidualAutoencoder,
-    device: str | None = None,
-    sizes: Sequence[tuple[int, int]] = SIZES,
+    device: str | None,
+    sizes: Sequence[tuple[int, int]],
     dtype: str | None = None,
 ) -> Measurements:
     """Measure encoding and decoding at several sizes.

@@ -87,7 +87,7 @@ class Checkpoint:
     def _codec_tables(self) -> Tables:
         return self.tables or Tables.default(self.network.latent_channels)
 
-    def save(self, folder: str | Path, max_shard_size: str = "100MB") -> None:
+    def save(self, folder: str | Path, max_shard_size: str = weights.MAX_SHARD_SIZE) -> None:
         """Write the checkpoint to `folder`, created if need be; other files there, such as a model card, stay."""
         tables = self.tables.arrays() if self.tables else None
         weights.write(folder, self.network.config, self.network.state_dict(), tables, max_shard_size)

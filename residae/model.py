@@ -135,7 +135,7 @@ class ResidualAutoencoder(nn.Module):
         weights.load_strictly(network, weights.read_tensors(folder, "pt"), str(source))
         return network.eval()
 
-    def save_pretrained(self, folder: str | Path, max_shard_size: str = "100MB") -> None:
+    def save_pretrained(self, folder: str | Path, max_shard_size: str | None = None) -> None:
         """Write the network to a folder as `config.json` and safetensors shards.
 
         All files are written aside first, so that a full disk loses nothing that the folder held before. Codec tables
@@ -143,11 +143,12 @@ class ResidualAutoencoder(nn.Module):
 
         Args:
             folder: Created if it does not exist.
-            max_shard_size: Largest size of a shard, such as `"100MB"`.
+            max_shard_size: Largest size of a shard, such as `"1GB"`; `residae.weights.MAX_SHARD_SIZE` if it is None.
         """
         from residae import weights
 
-        weights.write(folder, self.config, self.state_dict(), max_shard_size=max_shard_size)
+        size = max_shard_size or weights.MAX_SHARD_SIZE
+        weights.write(folder, self.config, self.state_dict(), max_shard_size=size)
 
     @property
     def config(self) -> dict[str, int]:

@@ -22,6 +22,7 @@ from residae.geometry import MAX_PIXELS, MAX_SIDE, plane_shapes, scale_hundredth
 from residae.image import Picture, PictureLike, Pixels, as_picture, from_planes, to_gray, to_image, to_planes
 from residae.metrics import psnr, ssim
 from residae.progress import Progress, between, split
+from residae.quality import DEFAULT_QUALITY
 from residae.rate_control import QUALITIES, Probe, choose_scale, detail_spectrum
 from residae.refine import OnStep, refine
 from residae.resample import resample
@@ -194,7 +195,7 @@ class Pipeline:
         self,
         picture: Picture,
         color: bool,
-        quality: float = 80,
+        quality: float = DEFAULT_QUALITY,
         scale: Scale | None = None,
         target_bpp: float | None = None,
         max_bytes: int | None = None,
@@ -241,7 +242,7 @@ class Pipeline:
     def compress(
         self,
         picture: PictureLike,
-        quality: float = 80,
+        quality: float = DEFAULT_QUALITY,
         color: bool | None = None,
         scale: Scale | None = None,
         target_bpp: float | None = None,

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-KNOTS = 6  # of quality, evenly spaced up to 100, that training optimizes
+from residae.quality import MAX_QUALITY
+
+KNOTS = 6  # of quality, evenly spaced up to MAX_QUALITY, that training optimizes
 # Weight of the squared error at each knot, which minimizes bits per pixel + LAMBDA * 255^2 * MSE.
 LAMBDA = [0.0005 * 2.6**knot for knot in range(KNOTS)]  # 0.0005 .. 0.059
 # Squared error of RGB for a unit error in one pixel of Y, Cb or Cr (BT.601), relative to Y. A pixel of chroma covers
@@ -30,7 +32,7 @@ def lagrange_multiplier(quality: float, knots: int) -> float:
     Returns:
         Bits per pixel for a squared error of one gray level^2 per pixel.
     """
-    position = min(max(quality / 100 * (knots - 1) - (knots - KNOTS), 0), KNOTS - 1)
+    position = min(max(quality / MAX_QUALITY * (knots - 1) - (knots - KNOTS), 0), KNOTS - 1)
     knot = min(int(position), KNOTS - 2)
     ratio: float = LAMBDA[knot + 1] / LAMBDA[knot]
     return LAMBDA[knot] * math.pow(ratio, position - knot)

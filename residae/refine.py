@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from residae.codec import Codec, Compressed, Latent, Symbols
-from residae.codec.codec import quality_level
 from residae.codec.quantizer import INT32, channel_gains, unrounded_symbols
 from residae.codec.tables import ONE, Tables
 from residae.engine import GradientDecoder, Plane
@@ -28,6 +27,7 @@ from residae.engine.tiles import Region, Tile
 from residae.errors import CodecError
 from residae.geometry import plane_shapes
 from residae.progress import Progress, between
+from residae.quality import quality_level
 from residae.rate_model import PLANE_WEIGHTS, estimate_bits, lagrange_multiplier
 from residae.resample import taps
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 WEIGHTS = "model*.safetensors"
 TABLES = "codec.safetensors"
+MAX_SHARD_SIZE = "100MB"
 ARGUMENTS = ("base_channels", "latent_channels")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # how a pointer file of Git LFS begins
 
@@ -160,7 +161,7 @@ def write(
     config: Mapping[str, int],
     state: Mapping[str, "Tensor"],
     tables: Mapping[str, NDArray[Any]] | None = None,
-    max_shard_size: str = "100MB",
+    max_shard_size: str = MAX_SHARD_SIZE,
 ) -> None:
     """Write a checkpoint to `folder`, replacing the weights and tables there; other files stay.
 

@@ -14,8 +14,9 @@ from hypothesis.extra.numpy import arrays
 from residae.codec import coder
 from residae.codec import tables as tables_module
 from residae.codec.context import CLIP, Context
-from residae.codec.tables import ESCAPE, MAX_DISTANCE, MAX_LEVEL, OFFSETS, ONE, TOTAL, Symbols, Tables
+from residae.codec.tables import ESCAPE, MAX_DISTANCE, OFFSETS, ONE, TOTAL, Symbols, Tables
 from residae.errors import CheckpointError, CodecError
+from residae.quality import MAX_LEVEL
 
 INT32 = np.iinfo(np.int32)
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from residae.distributed import Processes
 from residae.errors import ResidaeError
 from residae.files import is_standard_output
-from residae.geometry import MAX_SCALE, MIN_SCALE
+from residae.geometry import MAX_SCALE, MIN_SCALE, STRIDE
+from residae.quality import MAX_QUALITY
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     Commands = _SubParsersAction[argparse.ArgumentParser]
 
+SCALES = f"{MIN_SCALE:g} to {MAX_SCALE:g}"
 RUNTIMES = ("openvino", "onnxruntime")  # of `residae.runtimes`, which imports torch
 
 
@@ -74,10 +76,10 @@ def text_beside(outputs: Iterable[Path | None]) -> AbstractContextManager[object
 
 
 def quality(text: str) -> float:
-    """A number from 0 to 100."""
+    """A number from 0 to MAX_QUALITY."""
     value = number(float, text)
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"quality is 0 to 100, not {text}")
+    if not 0 <= value <= MAX_QUALITY:
+        raise argparse.ArgumentTypeError(f"quality is 0 to {MAX_QUALITY}, not {text}")
     return value
 
 
@@ -87,7 +89,7 @@ def scale(text: str) -> "Scale":
         return "auto"
     value = number(float, text)
     if not MIN_SCALE <= value <= MAX_SCALE:
-        raise argparse.ArgumentTypeError(f"a scale is auto, or {MIN_SCALE:g} to {MAX_SCALE:g}, not {text}")
+        raise argparse.ArgumentTypeError(f"a scale is auto, or {SCALES}, not {text}")
     return value
 
 
@@ -130,10 +132,10 @@ def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
 
 
 def size(text: str) -> tuple[int, int]:
-    """(height, width) from `WxH`, both multiples of 16."""
+    """(height, width) from `WxH`, both multiples of STRIDE."""
     lengths = [int(number(int, length)) for length in text.split("x")]
-    if len(lengths) != 2 or min(lengths) < 1 or any(length % 16 for length in lengths):
-        raise argparse.ArgumentTypeError(f"{text} is not a width and a height that are multiples of 16")
+    if len(lengths) != 2 or min(lengths) < 1 or any(length % STRIDE for length in lengths):
+        raise argparse.ArgumentTypeError(f"{text} is not a width and a height that are multiples of {STRIDE}")
     width, height = lengths
     return height, width
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from residae.cli import arguments
 from residae.errors import ImageError
 from residae.files import read_file
+from residae.quality import DEFAULT_QUALITY, MAX_QUALITY
 
 if TYPE_CHECKING:
     from argparse import _MutuallyExclusiveGroup
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
     from residae.pipeline import Encoding, Pipeline
     from residae.progress import Progress
 
-DEFAULT_QUALITY = 80.0
-
 
 def add_encoding(parser: argparse.ArgumentParser) -> "_MutuallyExclusiveGroup":
     """Add the options of a picture and its encoding, and return the group of those that choose the size of the file."""
     rate = parser.add_mutually_exclusive_group()
-    rate.add_argument("--quality", type=arguments.quality, default=DEFAULT_QUALITY, help="0 to 100 (default: 80)")
+    rate.add_argument(
+        "--quality",
+        type=arguments.quality,
+        default=float(DEFAULT_QUALITY),
+        help=f"0 to {MAX_QUALITY} (default: {DEFAULT_QUALITY})",
+    )
     rate.add_argument(
         "--target-bpp", type=arguments.positive(float), metavar="B", help="the best within so many bits per pixel"
     )
@@ -33,8 +37,9 @@ def add_encoding(parser: argparse.ArgumentParser) -> "_MutuallyExclusiveGroup":
         "--scale",
         type=arguments.scale,
         metavar="S",
-        help="factor, 0.5 to 4, by which the picture is resampled before it is encoded; or auto, with a limit on the "
-        "size: the factor that keeps most within it (default: auto with --target-bpp or --max-bytes, else 1)",
+        help=f"factor, {arguments.SCALES}, by which the picture is resampled before it is encoded; or auto, with a "
+        "limit on the size: the factor that keeps most within it "
+        "(default: auto with --target-bpp or --max-bytes, else 1)",
     )
     parser.add_argument(
         "--refine",

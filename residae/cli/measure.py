@@ -17,6 +17,8 @@ from residae.files import InputFile, check_target, write_file
 if TYPE_CHECKING:
     from residae.results import ResultsFile
 
+BENCH_SIZES = ((256, 256), (512, 768), (4096, 4096))  # height and width in pixels
+
 
 def add_commands(commands: "arguments.Commands") -> None:
     """Add the parsers of these commands."""
@@ -58,7 +60,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--scale",
         type=arguments.scale,
         metavar="S",
-        help="encode at this scale, 0.5 to 4, or auto (default: auto with --target-bpp, else 1)",
+        help=f"encode at this scale, {arguments.SCALES}, or auto (default: auto with --target-bpp, else 1)",
     )
     parser.add_argument(
         "--refine", type=arguments.positive(int), default=0, metavar="STEPS", help="refine each file by so many steps"
@@ -139,7 +141,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         "--sizes",
         type=arguments.comma_separated(arguments.size),
         metavar="WxH,...",
-        help="rising (default: 256x256,768x512,4096x4096)",
+        help=f"rising (default: {','.join(f'{width}x{height}' for height, width in BENCH_SIZES)})",
     )
     parser.add_argument(
         "--against",
@@ -152,7 +154,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(parsed: argparse.Namespace) -> None:
-    from residae.bench import SIZES, print_bench, print_comparison
+    from residae.bench import print_bench, print_comparison
 
     if parsed.against and (parsed.sizes or parsed.dtype or parsed.device == "cuda"):
         parsed.refuse("--against compares all precisions on the CPU at one size: leave out --device, --dtype, --sizes")
@@ -162,6 +164,6 @@ def _bench(parsed: argparse.Namespace) -> None:
         if parsed.against:
             figures = print_comparison(parsed.against)
         else:
-            figures = print_bench(parsed.device, parsed.sizes or SIZES, parsed.dtype)
+            figures = print_bench(parsed.device, parsed.sizes or BENCH_SIZES, parsed.dtype)
     if parsed.json:
         write_file(parsed.json, json.dumps(figures).encode())

@@ -22,9 +22,10 @@ from residae.codec.rae import (
     FileInfo,
     parse,
 )
-from residae.codec.tables import MAX_LEVEL, Symbols, Tables
+from residae.codec.tables import Symbols, Tables
 from residae.errors import CodecError, translate_oom
 from residae.geometry import grid_shape, plane_shapes, scale_hundredths
+from residae.quality import MAX_LEVEL, quality_level
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,13 +193,6 @@ class Codec:
         return np.stack(
             [coder.ideal_bits(plane, plane_index, level, self.tables) for plane_index, plane in enumerate(symbols)]
         )
-
-
-def quality_level(quality: float) -> int:
-    """The level 0 .. MAX_LEVEL of a quality: hundredths of it. ValueError where it is out of range."""
-    if not 0 <= quality <= 100:
-        raise ValueError(f"quality is 0 to 100, not {quality}")
-    return round(quality * 100)
 
 
 def latent_shapes(

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from residae.codec.tables import MAX_LEVEL, Symbols, Tables
+from residae.codec.tables import Symbols, Tables
+from residae.quality import MAX_LEVEL
 
 Latent = NDArray[np.float32]  # (C, h, w)
 INT32 = np.iinfo(np.int32)

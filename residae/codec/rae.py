@@ -45,10 +45,10 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from residae.codec.tables import MAX_LEVEL
 from residae.errors import CodecError
 from residae.geometry import MAX_PIXELS, MAX_SCALE, MAX_SIDE, MIN_SCALE, scaled_shape, within_limits
 from residae.metrics import bits_per_pixel
+from residae.quality import MAX_LEVEL
 
 MAGIC = b"RAE"
 VERSION, SCALED_VERSION = 1, 2

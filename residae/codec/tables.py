@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residae.errors import CheckpointError
+from residae.quality import MAX_LEVEL
 
 Symbols = NDArray[np.int32]  # (C, h, w)
 Integers = NDArray[np.int64]
 PLANES = ("Y", "Cb", "Cr")
-MAX_LEVEL = 10_000  # a level is a quality in hundredths: 0 .. MAX_LEVEL
 PRECISION = 24  # bits of a frequency, as in the range coder of constriction
 TOTAL = 1 << PRECISION
 MAX_DISTANCE = 63  # from the prediction; a symbol farther away is escaped

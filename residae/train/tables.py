@@ -16,12 +16,13 @@ from residae.codec import PLANES, Latent, Symbols, Tables
 from residae.codec.coder import table_indices
 from residae.codec.context import Context
 from residae.codec.quantizer import quantize
-from residae.codec.tables import ALPHABET, MAX_LEVEL, OFFSETS, ONE, SPREADS, Integers, laplace_counts, normalized
+from residae.codec.tables import ALPHABET, OFFSETS, ONE, SPREADS, Integers, laplace_counts, normalized
 from residae.engine import Engine, Plane, default_device, preferred_float
 from residae.errors import CheckpointError
 from residae.geometry import STRIDE
 from residae.image import open_picture, to_planes
 from residae.progress import Progress
+from residae.quality import MAX_LEVEL
 from residae.rate_model import KNOTS, PLANE_WEIGHTS
 from residae.resample import resample
 from residae.train.data import choose_pictures

@@ -14,12 +14,12 @@ from residae.errors import ImageError, ResidaeError
 from residae.image import CropBox, Picture, crop, fit
 from residae.image.process import DecoderProcess
 from residae.pipeline import Encoding, Reconstruction, Scale
+from residae.quality import DEFAULT_QUALITY
 from residae.ui.budget import network_pixels
 from residae.ui.store import default_checkpoint, get_pipeline
 from residae.ui.work import Work
 
 EXAMPLES = residae.examples.paths()
-DEFAULT_QUALITY = 80
 MAX_STEPS = 200  # of refinement, beyond which nothing is gained
 CPU_SIDE = 1024  # pixels on the long side; a CPU takes seconds for such a picture
 FULL_SIZE = 0  # in place of a side: the picture's own

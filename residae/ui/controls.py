@@ -9,8 +9,9 @@ import gradio as gr
 from residae.errors import ResidaeError
 from residae.image import CropBox
 from residae.pipeline import Scale
+from residae.quality import DEFAULT_QUALITY, MAX_QUALITY
 from residae.ui.actions import Actions
-from residae.ui.cache import CPU_SIDE, DEFAULT_QUALITY, EXAMPLES, FULL_SIZE, Settings
+from residae.ui.cache import CPU_SIDE, EXAMPLES, FULL_SIZE, Settings
 from residae.ui.components import example_gallery, segments, slider
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS, RefineCard
 from residae.ui.state import CurrentResult
@@ -42,7 +43,7 @@ class Controls:
                 self.side = segments(SIDES, CPU_SIDE, "Working size", "side")
             with gr.Column(elem_classes=["card"], elem_id="rate-card"):
                 self.rate = segments(RATES, QUALITY, "Rate", "rate")
-                self.quality = slider(0, 100, value=DEFAULT_QUALITY, step=1, label="Quality", elem_id="quality")
+                self.quality = slider(0, MAX_QUALITY, value=DEFAULT_QUALITY, step=1, label="Quality", elem_id="quality")
                 self.size = gr.Number(10, label="At most, kB", minimum=0, maximum=10**6, step=0.1, elem_id="size")
                 gr.HTML(note(UNQUANTIZED_NOTE), elem_id="unquantized")
                 self.scale = segments(scale_choices(16), 1, "Numbers kept", "scale")

@@ -22,8 +22,9 @@ from residae.image import write_png
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
 from residae.progress import between
+from residae.quality import DEFAULT_QUALITY, MAX_QUALITY
 from residae.ui.budget import file_work, network_pixels
-from residae.ui.cache import DEFAULT_QUALITY, MAX_STEPS, open_at_size
+from residae.ui.cache import MAX_STEPS, open_at_size
 from residae.ui.components import NETWORK_EVENT
 from residae.ui.store import default_checkpoint, get_pipeline, read_upload, save_result
 from residae.ui.work import Stopped, Work
@@ -35,7 +36,7 @@ def add_endpoints() -> None:
         picture = gr.File(label="Picture: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000")
         rae = gr.File(label="A .rae file")
         color = gr.Checkbox(value=True, label="Color; otherwise luma only")
-        quality = gr.Number(DEFAULT_QUALITY, label="Quality, 0 to 100", minimum=0, maximum=100)
+        quality = gr.Number(DEFAULT_QUALITY, label=f"Quality, 0 to {MAX_QUALITY}", minimum=0, maximum=MAX_QUALITY)
         side = gr.Number(0, label="Working size: long side in px; 0 for full size", minimum=0, precision=0)
         budget = gr.Number(0, label="Largest file in bytes; 0 to use the quality", minimum=0, precision=0)
         refine = gr.Number(0, label="Steps of refinement", minimum=0, maximum=MAX_STEPS, precision=0)

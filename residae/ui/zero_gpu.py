@@ -19,6 +19,7 @@ from residae.errors import ResidaeError
 from residae.image import Picture, PictureLike, as_picture
 from residae.pipeline import Decoding, Encoding, Pipeline, Reconstruction, Scale
 from residae.progress import Progress
+from residae.quality import DEFAULT_QUALITY
 from residae.refine import OnStep, RefinementStep
 from residae.ui.budget import network_pixels
 
@@ -78,7 +79,7 @@ class ZeroGpuPipeline(Pipeline):
         self,
         picture: Picture,
         color: bool,
-        quality: float = 80,
+        quality: float = DEFAULT_QUALITY,
         scale: Scale | None = None,
         target_bpp: float | None = None,
         max_bytes: int | None = None,
