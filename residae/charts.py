@@ -19,6 +19,7 @@ SERIES: tuple[tuple[str, str], ...] = (  # color, path of the mark about (0, 0)
     ("#12906b", "M0 -5.5L5 0L0 5.5L-5 0z"),
     ("#b4639a", "M-4.5 -4.5L4.5 4.5M-4.5 4.5L4.5 -4.5"),
     ("#97790f", "M0 -5.5V5.5M-5.5 0H5.5"),
+    ("#7a5cd6", "M0 5.5L5 -4H-5z"),
 )
 
 DECADES = 5  # of the histogram's axis: from 100 % of the pixels down to 10^-5 of them, 0.001 %
@@ -192,7 +193,8 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
         key_x, key_y = f"{left + 30 * (index % 3):g}%", top + height + 36 + 20 * (index // 3)
         content += _mark(key_x, key_y, color, mark, name)
         content += f'<svg x="{key_x}" overflow="visible"><text x="11" y="{key_y + 4}">{name}</text></svg>'
-    return _svg("PSNR in dB against bits per pixel, by codec", top + height + 86, content)
+    rows = max(2, math.ceil(len(series) / 3))  # at least two, so that the height stays when a codec is added
+    return _svg("PSNR in dB against bits per pixel, by codec", top + height + 46 + 20 * rows, content)
 
 
 def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> str:

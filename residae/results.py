@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -80,6 +81,19 @@ class Measurement:
     def key(self) -> tuple[object, ...]:
         """What was measured. Two measurements of one key differ only in their seconds."""
         return self.sha256, self.setting, self.codec, self.options, self.max_bytes
+
+
+@dataclass(frozen=True)
+class MeanCurves:
+    """Means over some pictures.
+
+    Attributes:
+        curves: The points by rising rate, by name of the curve: ours first, those of other settings of ours last.
+        pictures: How many; each has all of the points.
+    """
+
+    curves: dict[str, list[RatePoint]]
+    pictures: int
 
 
 Row = tuple[Measurement, ...]  # one picture at one setting: ours, then each baseline
@@ -194,34 +208,39 @@ def mean_figures(rows: Sequence[Row]) -> dict[str, float]:
     return {name: fmean(figure[name] for figure in shown) for name in common}
 
 
-def mean_curves(path: Path) -> tuple[dict[str, list[RatePoint]], int]:
-    """The mean rate and PSNR of each codec at each setting of a TSV.
+def mean_curves(path: Path) -> list[MeanCurves]:
+    """The mean rate and PSNR of each codec over the pictures of a TSV, by their luma.
 
-    Codecs are compared over the same pictures: a mean that lacks any of them is left out.
+    A curve of ours holds the settings that differ in their rate alone; its name says the rest of them, such as
+    `Residae, 40 steps`. Settings of ours that were measured on fewer pictures make another chart, over these alone.
 
     Returns:
-        The points by rising rate by name of the codec, ours first; and the number of pictures.
+        The charts, that of the most pictures first.
 
     Raises:
         ResidaeError: The file cannot be read, or is none of a `ResultsFile`.
     """
-    measurements = [m for m in _read_measurements(path) if m.bytes and math.isfinite(m.psnr)]
-    pictures = {m.sha256 for m in measurements}
-    groups: dict[tuple[str, str], dict[str, Measurement]] = {}
-    for measurement in measurements:
-        groups.setdefault((measurement.codec, measurement.setting), {})[measurement.sha256] = measurement
-    curves: dict[str, list[RatePoint]] = {OURS: []}
-    for (codec, _), measured in groups.items():
-        if measured.keys() == pictures:
-            means = (fmean(getattr(m, name) for m in measured.values()) for name in ("bits_per_pixel", "psnr"))
-            curves.setdefault(codec, []).append(RatePoint(*means))
-    return {name: sorted(curve, key=lambda point: point.bits_per_pixel) for name, curve in curves.items()}, len(
-        pictures
-    )
+    groups: dict[tuple[str, str], dict[str, Measurement]] = {}  # (curve, rate) -> picture
+    for measurement in _read_measurements(path):
+        if measurement.bytes and math.isfinite(measurement.psnr) and not measurement.options.startswith("color"):
+            rate, _, rest = measurement.setting.partition(", ")
+            curve = f"{OURS}, {rest}" if rest and measurement.codec == OURS else measurement.codec
+            groups.setdefault((curve, rate), {}).setdefault(measurement.sha256, measurement)
+    charts = []
+    for pictures in {frozenset(measured) for (curve, _), measured in groups.items() if curve.startswith(OURS)}:
+        curves: dict[str, list[RatePoint]] = {}
+        for (curve, _), measured in groups.items():
+            if pictures <= measured.keys():
+                means = (fmean(getattr(measured[p], name) for p in pictures) for name in ("bits_per_pixel", "psnr"))
+                curves.setdefault(curve, []).append(RatePoint(*means))
+        order = sorted(curves, key=lambda name: (name != OURS, name.startswith(OURS)))
+        by_rate = operator.attrgetter("bits_per_pixel")
+        charts.append(MeanCurves({name: sorted(curves[name], key=by_rate) for name in order}, len(pictures)))
+    return sorted(charts, key=lambda chart: -chart.pictures)
 
 
-def published_curves(source: str | Path) -> tuple[dict[str, list[RatePoint]], int]:
-    """The `mean_curves` of the TSV beside the weights of a checkpoint; none and 0 without one.
+def published_curves(source: str | Path) -> list[MeanCurves]:
+    """The `mean_curves` of the TSV beside the weights of a checkpoint; none without one.
 
     Args:
         source: A folder, or a model on the Hub, as in `Checkpoint.open`.
@@ -230,7 +249,7 @@ def published_curves(source: str | Path) -> tuple[dict[str, list[RatePoint]], in
         ResidaeError: As `mean_curves`, or there is no such checkpoint.
     """
     path = find_folder(source) / PUBLISHED
-    return mean_curves(path) if path.is_file() else ({}, 0)
+    return mean_curves(path) if path.is_file() else []
 
 
 def overhead(rows: Sequence[Row]) -> list[str]:

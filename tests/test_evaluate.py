@@ -24,7 +24,7 @@ from residae.evaluate import Setting, evaluate, mean_psnr, open_pictures, pictur
 from residae.image import Pixels, open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
-from residae.results import COLUMNS, Measurement, ResultsFile, Row, as_json, bd_rates, mean_curves
+from residae.results import COLUMNS, MeanCurves, Measurement, ResultsFile, Row, as_json, bd_rates, mean_curves
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Capture = pytest.CaptureFixture[str]
@@ -433,4 +433,16 @@ def test_mean_curves_are_over_the_same_pictures(tmp_path: Path) -> None:
         ]
     )
     curves = {OURS: [RatePoint(1.0, 20.5), RatePoint(2.0, 30.5)], "JPEG": [RatePoint(1.0, 10.5)]}
-    assert mean_curves(tsv.path) == (curves, 2)
+    assert mean_curves(tsv.path) == [MeanCurves(curves, 2)]
+    tsv.append(
+        [
+            measured("b", "0.1 bpp, 9 steps", OURS, 8, 22.0),
+            replace(measured("b", "0.1 bpp, scale 1", OURS, 16, 50.0), options="color, tiny"),
+        ]
+    )
+    refined = {
+        OURS: [RatePoint(1.0, 21.0), RatePoint(2.0, 31.0)],
+        "JPEG": [RatePoint(1.0, 11.0)],
+        f"{OURS}, 9 steps": [RatePoint(1.0, 22.0)],
+    }
+    assert mean_curves(tsv.path) == [MeanCurves(curves, 2), MeanCurves(refined, 1)]

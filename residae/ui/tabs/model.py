@@ -11,10 +11,9 @@ import gradio as gr
 from residae import charts
 from residae.activations import StageOutput, observe
 from residae.checkpoint import Checkpoint, read_card
-from residae.compare import RatePoint
 from residae.errors import ResidaeError
 from residae.pipeline import Pipeline
-from residae.results import published_curves
+from residae.results import MeanCurves, published_curves
 from residae.summary import SIDE, summarize
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, scripted_card, status_line
 from residae.ui.state import CurrentResult
@@ -170,10 +169,10 @@ def get_card(checkpoint: str) -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def get_curves(checkpoint: str) -> tuple[dict[str, list[RatePoint]], int]:
+def get_curves(checkpoint: str) -> list[MeanCurves]:
     """The measurements beside the weights of a checkpoint, read once."""
     source = Checkpoint.find().get(checkpoint)
-    return published_curves(source) if source else ({}, 0)
+    return published_curves(source) if source else []
 
 
 def fold(card: str) -> str:
@@ -198,12 +197,12 @@ def fold(card: str) -> str:
 def results_chart(checkpoint: str) -> str:
     """PSNR against rate of each codec over the pictures that the checkpoint was measured on, if it was."""
     try:
-        curves, pictures = get_curves(checkpoint)
+        published = get_curves(checkpoint)
     except ResidaeError as error:
         return alert(error)
-    points = {name: [(point.bits_per_pixel, point.psnr) for point in curve] for name, curve in curves.items()}
-    chart = charts.rate_distortion_chart(points, None)
-    if not chart:
-        return ""
-    head = f'<div class="head"><h2>Measured quality</h2><span class="caption">means of {pictures} pictures</span></div>'
-    return f'<div class="card">{head}{chart}</div>'
+    parts = ""
+    for means in published:
+        points = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in means.curves.items()}
+        parts += f'<p class="caption">Means of {means.pictures} pictures</p>'
+        parts += charts.rate_distortion_chart(points, None)
+    return f'<div class="card"><div class="head"><h2>Measured quality</h2></div>{parts}</div>' if parts else ""
