@@ -6,6 +6,7 @@ The path `-` means standard input or standard output.
 import errno
 import glob
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -166,12 +167,17 @@ def _files_below(folder: Path, suffixes: Collection[str], on_error: Callable[[Pa
 def _matches(pattern: Path) -> Iterator[InputFile]:
     """The files that a pattern matches, in order of path; hidden ones only where the pattern has a name with a dot."""
     first = next(index for index, part in enumerate(pattern.parts) if glob.has_magic(part))
-    folder, below = Path(*pattern.parts[:first]), pattern.parts[first:]
+    folder, below = Path(*pattern.parts[:first]), [_as_in_a_shell(part) for part in pattern.parts[first:]]
     hidden = any(part.startswith(".") for part in below)
     for path in sorted(folder.glob(str(Path(*below)))):
         name = path.relative_to(folder)
         if not path.is_dir() and (hidden or not any(part.startswith(".") for part in name.parts)):
             yield InputFile(path, name.as_posix())
+
+
+def _as_in_a_shell(part: str) -> str:
+    """A part of a pattern where `**` beside other characters means `*`, which pathlib refuses before Python 3.13."""
+    return part if part == "**" else re.sub(r"\*{2,}", "*", part)
 
 
 def _status(path: Path) -> os.stat_result | None:
