@@ -57,7 +57,7 @@ class Probe:
 
     def quality_at(self, size: float) -> float:
         """The quality, 0 to 100, at which the file has so many bytes."""
-        return float(np.interp(math.log(size), np.log(self.sizes), QUALITIES))
+        return float(np.interp(math.log(max(size, 1)), np.log(self.sizes), QUALITIES))
 
 
 def usable_scales(height: int, width: int) -> list[float]:
