@@ -140,6 +140,7 @@ def test_a_crop_beyond_the_picture(size: str, code: int, photograph: Path, capsy
         ["--blend-share", "1.5"],
         ["--scale", "auto"],
         ["--unquantized", "--max-bytes", "99"],
+        ["--unquantized", "--refine", "5"],
     ],
     ids=" ".join,
 )
@@ -159,16 +160,28 @@ def test_targets_are_checked_before_any_work(
     photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(Pipeline, "open", None)
-    (tmp_path / "mine.png").write_text("mine")
+    mine, other = tmp_path / "mine.png", tmp_path / "other.png"
+    mine.write_text("mine")
+    other.write_bytes(photograph.read_bytes())
     for options, sentence in (
-        (["-o", str(tmp_path / "mine.png")], "exists already"),
-        (["-o", str(photograph), "--force"], "is the input"),
+        (["-o", str(mine)], "exists already"),
+        (["-o", str(photograph), "--force"], f"{photograph} is an input"),
+        (["--error-map", str(other), "--blend", str(other), "--force"], f"{other} is an input"),
         (["-o", str(tmp_path / "new.png"), "--error-map", str(tmp_path / "." / "new.png")], "the same name"),
         (["--error-map", str(tmp_path / "new.xyz")], "but not .xyz"),
     ):
         assert main(["reconstruct", str(photograph), *options]) == 1
         assert sentence in capsys.readouterr().err
-    assert (tmp_path / "mine.png").read_text() == "mine"
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "jpeg-2000.png").write_text("mine")
+    assert main(["compare", str(photograph), "-o", str(folder)]) == 1
+    assert "jpeg-2000.png exists already" in capsys.readouterr().err
+    photograph.rename(folder / "residae.png")
+    for options in (["-o", str(folder)], ["--json", str(folder / "residae.png")]):
+        assert main(["compare", str(folder / "residae.png"), *options, "--force"]) == 1
+        assert "residae.png is an input" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
 
 
 def test_compare_gives_what_the_package_gives(photograph: Path, tmp_path: Path, capsys: Capture) -> None:

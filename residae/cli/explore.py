@@ -1,10 +1,11 @@
 """Commands that show what the page shows: reconstruct, with edits of the latent and maps, and compare."""
 
 import argparse
+import itertools
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,12 +99,16 @@ def _add_picture(parser: argparse.ArgumentParser) -> None:
 def _reconstruct(parsed: argparse.Namespace) -> None:
     from residae import heatmaps
     from residae.edit import reconstruct_edited
-    from residae.image import write_picture
+    from residae.image import WRITTEN, write_picture
     from residae.image.process import DecoderProcess
 
     check_scale(parsed)
+    if parsed.unquantized and parsed.refine:
+        parsed.refuse("files are refined, and --unquantized makes none")
     outputs = [path for path in (parsed.output, parsed.error_map, parsed.channel_map) if path]
-    _check_pictures(outputs, parsed)
+    _check_targets(outputs, filter(None, (parsed.picture, parsed.blend)), parsed.force)
+    for path in outputs:
+        arguments.check_suffix(path, [*WRITTEN])
     pipeline = arguments.open_pipeline(parsed, Processes(device=parsed.device))
     with closing(DecoderProcess()) as decoder:
         picture = open_picture(decoder, parsed.picture, parsed.crop)
@@ -168,12 +173,16 @@ def _print_figures(report: "Reconstruction", compressed: "Compressed | None") ->
 
 
 def _compare(parsed: argparse.Namespace) -> None:
-    from residae.compare import compare
+    from residae.baselines import CODECS
+    from residae.compare import OURS, compare
+    from residae.image import write_png
     from residae.image.process import DecoderProcess
 
     check_scale(parsed)
-    if parsed.json:
-        check_target(parsed.json, parsed.force)
+    files = {}
+    if parsed.output:
+        files = {name: parsed.output / f"{name.lower().replace(' ', '-')}.png" for name in (OURS, *CODECS)}
+    _check_targets([*files.values(), *([parsed.json] if parsed.json else [])], [parsed.picture], parsed.force)
     pipeline = arguments.open_pipeline(parsed, Processes(device=parsed.device))
     with closing(DecoderProcess()) as decoder:
         picture = open_picture(decoder, parsed.picture, parsed.crop)
@@ -188,8 +197,9 @@ def _compare(parsed: argparse.Namespace) -> None:
         print("codec       " + "".join(f"{name:>12}" for name in ("bytes", "bpp", "PSNR", "SSIM", "MS-SSIM")))
         for name, values in figures.items():
             print(f"{name:<12}" + "".join(f"{_cell(value):>12}" for value in values.values()))
-    if parsed.output:
-        _write_pictures(parsed.output, parsed.force, results)
+    for result in results:
+        if files and result.pixels is not None:
+            write_file(files[result.name], write_png(result.pixels))
     if parsed.json:
         write_file(parsed.json, json.dumps([{"codec": name, **values} for name, values in figures.items()]).encode())
 
@@ -210,25 +220,13 @@ def _cell(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def _write_pictures(folder: Path, force: bool, results: "Sequence[CodecResult]") -> None:
-    from residae.image import write_png
-
-    for result in results:
-        if result.pixels is not None:
-            path = folder / f"{result.name.lower().replace(' ', '-')}.png"
-            check_target(path, force)
-            write_file(path, write_png(result.pixels))
-
-
-def _check_pictures(paths: Sequence[Path], parsed: argparse.Namespace) -> None:
-    """Refuse before any work what cannot be written, and a name that is that of the input or of another result."""
-    from residae.image import WRITTEN
-
+def _check_targets(paths: Sequence[Path], inputs: Iterable[Path], force: bool) -> None:
+    """Refuse before any work what cannot be written, and a name that is that of an input or of another result."""
+    for path, source in itertools.product(paths, inputs):
+        if is_same_file(path, source):
+            raise ResidaeError(f"{path} is an input: give the result another name.")
     for path in paths:
-        if is_same_file(path, parsed.picture):
-            raise ResidaeError(f"{path} is the input: give the result another name.")
-        check_target(path, parsed.force)
-        arguments.check_suffix(path, [*WRITTEN])
+        check_target(path, force)
     if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise ResidaeError("Two results would have the same name: give each its own.")
 
