@@ -69,7 +69,7 @@ def evaluate(
     *,
     color: bool = False,
     ssimulacra2: bool = False,
-    known: ResultsFile | None = None,
+    results: ResultsFile | None = None,
     on_skip: OnSkip | None = None,
 ) -> Iterator[Row]:
     """Measure each picture at each setting.
@@ -81,7 +81,7 @@ def evaluate(
         baselines: Codecs that get at most the bytes of our file.
         color: Whether to measure R, G and B; otherwise every codec codes only luma.
         ssimulacra2: Whether to measure SSIMULACRA 2 as well.
-        known: Measurements that need not be made again.
+        results: Gives the measurements that it holds, and gets the others as they are made.
         on_skip: Called with each file that cannot be opened, or that takes more memory than there is.
 
     Yields:
@@ -89,21 +89,25 @@ def evaluate(
 
     Raises:
         ImageError: There is no picture in the folder.
+        ResidaeError: `results` cannot be written.
     """
     for file, picture in open_pictures(pictures, on_skip):
         task = _Task(pipeline, file, picture, color, ssimulacra2)
         for setting in settings:
             asked = task.ask(setting)
             try:
-                ours = (known and known.find(asked)) or task.measure(asked, setting)
-            except OutOfMemoryError as error:
-                ours = asked
+                ours = (results and results.find(asked)) or task.measure(asked, setting)
+            except OutOfMemoryError as error:  # there may be more the next time, so `results` does not get this row
                 if on_skip:
                     on_skip(file.path, error)
+                yield asked, *(task.ask_baseline(setting, baseline, None) for baseline in baselines)
+                continue
             row = [ours]
             for baseline in baselines:
                 asked = task.ask_baseline(setting, baseline, ours.bytes)
-                row.append((known and known.find(asked)) or task.measure_baseline(asked, baseline))
+                row.append((results and results.find(asked)) or task.measure_baseline(asked, baseline))
+            if results:
+                results.append(row)
             yield tuple(row)
 
 
@@ -140,7 +144,7 @@ def open_pictures(pictures: Pictures, on_skip: OnSkip | None = None) -> Iterator
 
     Args:
         pictures: A folder, or files that `picture_files` found.
-        on_skip: Called with each file that cannot be opened.
+        on_skip: Called with each file that cannot be opened, or that takes more memory than there is.
 
     Raises:
         ImageError: There is no picture in the folder.
@@ -150,7 +154,7 @@ def open_pictures(pictures: Pictures, on_skip: OnSkip | None = None) -> Iterator
     for file in files:
         try:
             picture = open_picture(file.path)
-        except ImageError as error:
+        except (ImageError, OutOfMemoryError) as error:
             if on_skip:
                 on_skip(file.path, error)
             continue
@@ -201,10 +205,10 @@ class _Task:
         try:
             encoding, encode_seconds = self._encode(setting, asked.max_bytes)
             if not setting.is_quantized:
-                report = pipeline.decode_and_measure(picture, encoding)
-                measured = self._with_metrics(asked, report.decoding.pixels)
-                seconds = encode_seconds, report.decoding.seconds
-                return replace(measured, scale=encoding.scale, encode_seconds=seconds[0], decode_seconds=seconds[1])
+                decoding = pipeline.decode_and_measure(picture, encoding).decoding
+                measured = self._with_metrics(asked, decoding.pixels)
+                measured = replace(measured, encode_seconds=encode_seconds, decode_seconds=decoding.seconds)
+                return replace(measured, scale=encoding.scale)
             start = time.perf_counter()
             if asked.max_bytes is None:
                 compressed = pipeline.write(encoding, setting.quality or 0)
@@ -290,7 +294,7 @@ def print_evaluation(
         baselines: As in `evaluate`; the table has their PSNR.
         color: As in `evaluate`.
         ssimulacra2: As in `evaluate`.
-        results: Gives the measurements that it holds, and gets the others as they are made.
+        results: As in `evaluate`.
         processes: Share the files. The first prints the table, with several processes at the end.
 
     Returns:
@@ -328,7 +332,6 @@ def print_evaluation(
             nonlocal failed
             failed += 1
             tqdm.write(f"residae: {path} is skipped: {error}", file=sys.stderr)
-            bar.update(len(settings))
 
         for row in evaluate(
             pipeline,
@@ -337,11 +340,9 @@ def print_evaluation(
             baselines,
             color=color,
             ssimulacra2=ssimulacra2,
-            known=results,
+            results=results,
             on_skip=on_skip,
         ):
-            if results:
-                results.append(row)
             rows.append(row)
             if processes.count == 1:
                 print_row(row)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,11 @@ from residae.checkpoint import Checkpoint
 from residae.cli import main
 from residae.codec import Tables
 from residae.compare import OURS, RatePoint, bd_rate
-from residae.errors import ImageError, ResidaeError
+from residae.errors import ImageError, OutOfMemoryError, ResidaeError
 from residae.evaluate import Setting, evaluate, mean_psnr, open_pictures, picture_files, print_evaluation
-from residae.image import Pixels, open_picture, write_png
+from residae.image import Picture, Pixels, open_picture, write_png
 from residae.model import ResidualAutoencoder
-from residae.pipeline import Pipeline
+from residae.pipeline import Encoding, Pipeline
 from residae.results import COLUMNS, MeanCurves, Measurement, ResultsFile, Row, as_json, bd_rates, mean_curves
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -245,8 +246,7 @@ def test_a_stopped_evaluation_resumes_where_it_was(
     monkeypatch.setattr(module, "compress_within", count)
     second = ResultsFile(tsv, resume=True, force=False)
     rows = []
-    for row in evaluate(pipeline, photographs, SETTINGS, baselines, known=second):
-        second.append(row)
+    for row in evaluate(pipeline, photographs, SETTINGS, baselines, results=second):
         rows.append(_without_seconds(row))
     assert [[m.key for m in row] for row in rows] == [[m.key for m in row] for row in whole]
     assert repr(rows) == repr(whole)  # NaN is not equal to itself
@@ -257,21 +257,40 @@ def test_a_stopped_evaluation_resumes_where_it_was(
     assert len(lines) == 2 * len(SETTINGS) * (1 + len(baselines))
 
 
+def test_a_picture_that_memory_did_not_suffice_for_is_measured_when_resumed(
+    pipeline: Pipeline, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    encode, full = Pipeline.encode, OutOfMemoryError("Memory is full.")
+    encoded: list[Picture] = []
+
+    def encode_one(self: Pipeline, picture: Picture, *args: Any, **kwargs: Any) -> Encoding:
+        encoded.append(picture)
+        if len(encoded) == 1:
+            raise full
+        return encode(self, picture, *args, **kwargs)
+
+    monkeypatch.setattr(Pipeline, "encode", encode_one)
+    tsv, files = tmp_path / "results.tsv", picture_files([photographs])
+    rows, failed = print_evaluation(pipeline, files, results=ResultsFile(tsv, resume=False, force=False))
+    assert (len(rows), failed, len(encoded)) == (2, 1, 2)
+    assert "0.png is skipped: Memory is full." in capsys.readouterr().err
+    rows, failed = print_evaluation(pipeline, files, results=ResultsFile(tsv, resume=True, force=False))
+    assert (len(rows), failed, len(encoded)) == (2, 0, 3)
+    assert all(math.isfinite(ours.psnr) for (ours,) in rows)
+
+
 def test_other_conditions_are_measured_anew(pipeline: Pipeline, photographs: Path, tmp_path: Path) -> None:
     """Color, another checkpoint or another picture of the same name."""
     copied = Path(shutil.copytree(photographs, tmp_path / "copied"))
     tsv = ResultsFile(tmp_path / "results.tsv", resume=False, force=False)
-    for row in evaluate(pipeline, copied, known=tsv):
-        tsv.append(row)
+    list(evaluate(pipeline, copied, results=tsv))
     count = len(tsv.path.read_text().splitlines())
-    for row in evaluate(pipeline, copied, known=tsv):
-        tsv.append(row)
+    list(evaluate(pipeline, copied, results=tsv))
     assert len(tsv.path.read_text().splitlines()) == count == 3
     shutil.copy(copied / "1.png", copied / "0.png")
-    for row in evaluate(pipeline, copied, known=tsv, color=True):
-        tsv.append(row)
+    list(evaluate(pipeline, copied, results=tsv, color=True))
     shutil.copy(photographs / "0.png", copied / "1.png")
-    (zero,), (one,) = evaluate(pipeline, copied, known=tsv)
+    (zero,), (one,) = evaluate(pipeline, copied, results=tsv)
     original = {m.picture: m for (m,) in evaluate(pipeline, photographs)}
     assert (zero.psnr, one.psnr) == (original["1.png"].psnr, original["0.png"].psnr)
 
