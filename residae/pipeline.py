@@ -23,7 +23,7 @@ from residae.image import Picture, PictureLike, Pixels, as_picture, from_planes,
 from residae.metrics import psnr, ssim
 from residae.progress import Progress, between, split
 from residae.quality import DEFAULT_QUALITY
-from residae.rate_control import QUALITIES, Probe, choose_scale, detail_spectrum
+from residae.rate_control import QUALITIES, Probe, choose_scale, detail
 from residae.refine import OnStep, refine
 from residae.resample import resample
 
@@ -188,8 +188,8 @@ class Pipeline:
             encodings[scale] = encoding = self.encode(picture, color, next(parts), scale)
             return Probe(scale, tuple(len(self.write(encoding, quality).data) for quality in QUALITIES))
 
-        spectrum = detail_spectrum(to_planes(picture, color=False)[0])
-        return encodings[choose_scale(picture.height, picture.width, max_bytes, spectrum, probe)]
+        fineness = detail(to_planes(picture, color=False)[0])
+        return encodings[choose_scale(picture.height, picture.width, max_bytes, fineness, probe)]
 
     def encode_and_write(
         self,

@@ -17,16 +17,14 @@ from residae.image import Picture, Pixels
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
 from residae.rate_control import (
-    HALVING,
+    BEST_QUALITY,
+    DETAIL_RESOLUTIONS,
     MAX_ENCODINGS,
     MAX_EXCESS,
     QUALITIES,
-    RATE_POWER,
-    TYPICAL_RATE,
-    UNIT_QUALITY,
     Probe,
     choose_scale,
-    detail_spectrum,
+    detail,
     usable_scales,
 )
 
@@ -37,29 +35,27 @@ HEIGHT, WIDTH = 512, 768
 SCALES = usable_scales(HEIGHT, WIDTH)
 
 
-def _simulated(size: float, growth: float, bend: float, detail: float, scale: float) -> Probe:
+def _simulated(size: float, growth: float, bend: float, fineness: float, scale: float) -> Probe:
     """A picture with `size` times the bytes that are usual with this detail."""
     power = growth + bend * math.log(scale)
-    size *= 1400 * detail**0.3 * scale**power
+    size *= 1400 * fineness**0.3 * scale**power
     return Probe(scale, tuple(40 + int(size * math.exp(0.022 * (quality - 60))) for quality in QUALITIES))
 
 
-DETAILS = st.floats(1, 1000)
-PICTURES = st.tuples(st.floats(0.4, 1.4), st.floats(1.4, 2.2), st.floats(-0.2, 0.2), DETAILS)
+PICTURES = st.tuples(st.floats(0.4, 1.4), st.floats(1.4, 2.2), st.floats(-0.2, 0.2), st.floats(1, 1000))
 
 
 @settings(max_examples=300, deadline=None)
 @given(PICTURES, st.floats(800, 100_000))
 def test_few_encodings_find_what_all_of_them_find(picture: tuple[float, float, float, float], limit: float) -> None:
-    """The error is hardly more than the least with all sizes known: as much as four steps beside it cost."""
-    detail = picture[-1]
+    """The quality is hardly farther from the best one than with all sizes known: about a step of scale."""
     tried: list[float] = []
 
     def probe(scale: float) -> Probe:
         tried.append(scale)
         return _simulated(*picture, scale)
 
-    chosen = choose_scale(HEIGHT, WIDTH, int(limit), [detail] * 4, probe)
+    chosen = choose_scale(HEIGHT, WIDTH, int(limit), picture[-1], probe)
     assert len(tried) == len(set(tried)) <= MAX_ENCODINGS
     assert chosen in tried
     fitting = [scale for scale in SCALES if _simulated(*picture, scale).sizes[0] <= limit]
@@ -68,15 +64,16 @@ def test_few_encodings_find_what_all_of_them_find(picture: tuple[float, float, f
     assert chosen in fitting
     assert max(tried) <= MAX_EXCESS * chosen or max(tried) > MAX_EXCESS * fitting[-1]
 
-    rate = 8 * _simulated(*picture, 1.0).sizes[QUALITIES.index(60)] / (HEIGHT * WIDTH)
-
-    def error(scale: float) -> float:
-        quality = _simulated(*picture, scale).quality_at(limit)
-        unit = (rate / TYPICAL_RATE) ** RATE_POWER
-        return float(unit * 2 ** ((UNIT_QUALITY - quality) / HALVING) - detail * math.log(scale))
+    def distance(scale: float) -> float:
+        return abs(_simulated(*picture, scale).quality_at(limit) - BEST_QUALITY)
 
     allowed = [scale for scale in fitting if MAX_EXCESS * scale >= max(tried)]
-    assert error(chosen) <= min(map(error, allowed)) + 0.1 * detail
+    assert distance(chosen) <= min(map(distance, allowed)) + 5
+
+
+def test_a_limit_beyond_all_files_takes_the_largest_scale() -> None:
+    chosen = choose_scale(HEIGHT, WIDTH, 10**8, 100.0, lambda scale: _simulated(1, 2, 0, 100, scale))
+    assert chosen == SCALES[-1]
 
 
 @pytest.mark.parametrize("size", [(512, 768), (8000, 8000), (1, 1), (1, 65_500), (5657, 5657), (853, 1280), (77, 45)])
@@ -95,16 +92,16 @@ def test_scales_stay_within_the_limits_and_waste_little(size: tuple[int, int]) -
         assert max(wastes) < 1.05
 
 
-def test_the_spectrum_has_the_energy_of_each_band() -> None:
-    """A wave counts where its frequency is the resolution's, and a flat plane nowhere."""
+def test_detail_is_the_energy_of_the_band_that_counts() -> None:
     _, x = np.mgrid[:128, :128].astype(np.float32)
-    for band, frequency in enumerate((0.24, 0.34, 0.47, 0.67)):  # of the Nyquist frequency
-        wave = np.float32(0.5) + np.float32(0.2) * np.sin(np.float32(math.pi * frequency) * x)
-        spectrum = detail_spectrum(wave)
-        assert int(np.argmax(spectrum)) == band
-        assert spectrum[band] * math.log(1.4) > 0.5 * 255**2 * 0.2**2 / 2
+    found = []
+    for frequency in (0.15, 0.4, 0.8):  # of the Nyquist frequency
+        found.append(detail(np.float32(0.5) + np.float32(0.2) * np.sin(np.float32(math.pi * frequency) * x)))
+    low, high = DETAIL_RESOLUTIONS
+    assert found[1] * math.log(high / low) == pytest.approx(255**2 * 0.2**2 / 2, rel=0.1)
+    assert max(found[0], found[2]) < 0.1 * found[1]
     for size in ((1, 1), (7, 90)):
-        assert detail_spectrum(np.full(size, 0.5, np.float32)) == (1, 1, 1, 1)
+        assert detail(np.full(size, 0.5, np.float32)) == 1
 
 
 @pytest.fixture(scope="module")
