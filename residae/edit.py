@@ -11,7 +11,7 @@ from residae.codec import Latent
 from residae.image import Picture, to_gray
 from residae.metrics import psnr
 from residae.pipeline import Encoding, Pipeline, Reconstruction
-from residae.progress import Progress, between
+from residae.progress import Progress, split
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def edit_latents(
         Latents of the same shapes, float32.
 
     Raises:
-        ValueError: Shapes differ, or there are not as many gains as channels.
+        ValueError: Shapes or numbers of planes differ, or there are not as many gains as channels.
     """
     random = np.random.default_rng(0)
-    triples = zip(latents, others or latents, means, strict=False)
+    triples = zip(latents, others or latents, means[: len(latents)], strict=True)
     return tuple(_edit(latent, other, mean[:, None, None], edits, random) for latent, other, mean in triples)
 
 
@@ -103,7 +103,7 @@ def channel_losses(
         For each channel in order, the loss of luma PSNR in dB.
     """
     luma, channels = encoding.latents[:1], pipeline.latent_channels
-    parts = [between(progress, i / (channels + 1), (i + 1) / (channels + 1)) for i in range(channels + 1)]
+    parts = split(progress, *[1] * (1 + channels))
     original = to_gray(picture)
 
     gains = [(), *(tuple(float(channel != muted) for channel in range(channels)) for muted in range(channels))]

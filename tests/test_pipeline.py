@@ -13,8 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from residae import checkpoint as checkpoint_module
 from residae import pipeline as pipeline_module
+from residae.baselines import CODECS
 from residae.checkpoint import Checkpoint, read_card
-from residae.compare import COMPARED, OURS, compare
+from residae.compare import OURS, compare
 from residae.edit import Edits, channel_losses, edit_latents, reconstruct_edited
 from residae.errors import CodecError, ImageError, OutOfMemoryError
 from residae.geometry import latent_shape
@@ -274,6 +275,8 @@ def test_edits_that_do_not_fit_are_refused(pipeline: Pipeline, picture: Picture)
         edit_latents([latent], Edits((1.0, 0.0)), pipeline.codec.tables.means)
     with pytest.raises(ValueError, match="shape"):
         edit_latents([latent], Edits(blend=0.5), pipeline.codec.tables.means, [latent[:, 1:]])
+    with pytest.raises(ValueError, match="shorter"):
+        edit_latents([latent] * 3, Edits(blend=0.5), pipeline.codec.tables.means, [latent])
 
 
 def test_losses_of_channels_are_those_of_muting_them(pipeline: Pipeline, picture: Picture) -> None:
@@ -299,7 +302,7 @@ def test_comparison_is_at_no_more_bytes_and_its_curves_grow(pipeline: Pipeline, 
     comparisons = list(compare(pipeline, report))
     first, last = comparisons[0], comparisons[-1]
     assert report.compressed
-    assert [c.name for c in first.results] == [OURS, *COMPARED]
+    assert [c.name for c in first.results] == [OURS, *CODECS]
     assert first.results[0].psnr == report.psnr
     for result in first.results[1:]:
         if result.pixels is None:
@@ -319,7 +322,7 @@ def test_a_baseline_that_cannot_go_so_low_has_no_picture(pipeline: Pipeline, pic
     jpeg = next(iter(compare(pipeline, report))).results[1]
     assert (jpeg.name, jpeg.pixels) == ("JPEG", None)
     for comparison in compare(pipeline, report):
-        assert [*comparison.curves] == [OURS, *COMPARED]  # each keeps its color on the chart
+        assert [*comparison.curves] == [OURS, *CODECS]  # each keeps its color on the chart
 
 
 @pytest.mark.parametrize(("colored", "color", "samples"), [(True, True, 3), (True, False, 1), (False, True, 1)])
