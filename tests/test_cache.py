@@ -69,8 +69,8 @@ def test_a_result_is_computed_once_and_its_encoding_serves_every_rate(
 
 
 def test_what_was_not_used_for_longest_is_dropped() -> None:
-    kept: RecentlyUsed[str] = RecentlyUsed(10)
-    a, b, c = (Settings(name, "tiny") for name in "abc")
+    kept: RecentlyUsed[str, str] = RecentlyUsed(10)
+    a, b, c = "abc"
     kept.keep(a, "a", 4)
     kept.keep(b, "b", 4)
     assert kept.get(a) == "a"
@@ -79,7 +79,7 @@ def test_what_was_not_used_for_longest_is_dropped() -> None:
     kept.keep(c, "again", 3)  # takes the place of the one before
     kept.keep(b, "b", 3)
     assert [kept.get(key) for key in (a, b, c)] == ["a", "b", "again"]
-    kept.keep(Settings("large", "tiny"), "large", 11)
+    kept.keep("large", "large", 11)
     assert [kept.get(key) for key in (a, b, c)] == ["a", "b", "again"]
 
 

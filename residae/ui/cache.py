@@ -26,11 +26,12 @@ FULL_SIZE = 0  # in place of a side: the picture's own
 
 MAX_REPORT_BYTES = 256 * 10**6  # a picture of CPU_SIDE takes up to 6 MB with its reconstruction
 MAX_ENCODING_BYTES = 64 * 10**6  # at scale 1, such a picture takes 400 kB
-MAX_OPENED = 16  # pictures of up to CPU_SIDE, 3 MB each
+MAX_OPENED_BYTES = 48 * 10**6  # a picture of CPU_SIDE takes up to 3 MB
 DECODER = DecoderProcess()  # opens every picture
 
 LOG = logging.getLogger(__name__)
 
+Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
@@ -64,35 +65,36 @@ class Settings:
         return replace(self, quality=None, max_bytes=self.max_bytes if self.scale == "auto" else None)
 
 
-class RecentlyUsed(Generic[Value]):
-    """Values by their settings. Beyond a number of bytes, those that were not used for longest are dropped."""
+class RecentlyUsed(Generic[Key, Value]):
+    """Values by what they are made from. Beyond a number of bytes, those that were not used for longest are dropped."""
 
     def __init__(self, max_bytes: int) -> None:
         self._most = self._left = max_bytes
-        self._values: dict[Settings, tuple[Value, int]] = {}  # with the size of each, the last used last
+        self._values: dict[Key, tuple[Value, int]] = {}  # with the size of each, the last used last
         self._lock = threading.Lock()
 
-    def get(self, settings: Settings) -> Value | None:
+    def get(self, key: Key) -> Value | None:
         """The value that was kept, if it still is."""
         with self._lock:
-            if settings not in self._values:
+            if key not in self._values:
                 return None
-            self._values[settings] = kept = self._values.pop(settings)
+            self._values[key] = kept = self._values.pop(key)
             return kept[0]
 
-    def keep(self, settings: Settings, value: Value, size: int) -> None:
+    def keep(self, key: Key, value: Value, size: int) -> None:
         """Keep a value of so many bytes, unless it alone is too many."""
         if size > self._most:
             return
         with self._lock:
-            self._left += self._values.pop(settings, (None, 0))[1] - size
-            self._values[settings] = value, size
+            self._left += self._values.pop(key, (None, 0))[1] - size
+            self._values[key] = value, size
             while self._left < 0:
                 self._left += self._values.pop(next(iter(self._values)))[1]
 
 
-REPORTS: RecentlyUsed[Reconstruction] = RecentlyUsed(MAX_REPORT_BYTES)
-ENCODINGS: RecentlyUsed[Encoding] = RecentlyUsed(MAX_ENCODING_BYTES)
+REPORTS: RecentlyUsed[Settings, Reconstruction] = RecentlyUsed(MAX_REPORT_BYTES)
+ENCODINGS: RecentlyUsed[Settings, Encoding] = RecentlyUsed(MAX_ENCODING_BYTES)
+OPENED: RecentlyUsed[tuple[str, int, CropBox | None], Picture] = RecentlyUsed(MAX_OPENED_BYTES)  # small pictures
 
 
 def default_side(checkpoint: str) -> int:
@@ -114,27 +116,19 @@ def open_at_size(path: str, side: int, box: CropBox | None = None, check: Callab
     Raises:
         ImageError: The picture cannot be opened, or is over a limit.
     """
-    settings = path, side, box  # the path of an upload contains a hash of its content
-    with _opening:
-        picture = _opened.pop(settings, None)
-    if picture is None:
-        try:
-            picture = DECODER.open_picture(path, check)
-        except ImageError as error:  # of which the visitor sees the message alone
-            LOG.warning("A picture is refused.", exc_info=error)
-            raise
-        picture = crop(picture, box) if box else picture
-        picture = fit(picture, side or max(picture.width, picture.height))
+    key = path, side, box  # the path of an upload contains a hash of its content
+    if kept := OPENED.get(key):
+        return kept
+    try:
+        picture = DECODER.open_picture(path, check)
+    except ImageError as error:  # of which the visitor sees the message alone
+        LOG.warning("A picture is refused.", exc_info=error)
+        raise
+    picture = crop(picture, box) if box else picture
+    picture = fit(picture, side or max(picture.width, picture.height))
     if 0 < side <= CPU_SIDE:
-        with _opening:
-            _opened[settings] = picture
-            while len(_opened) > MAX_OPENED:
-                del _opened[next(iter(_opened))]
+        OPENED.keep(key, picture, picture.pixels.nbytes)
     return picture
-
-
-_opening = threading.Lock()
-_opened: dict[tuple[str, int, CropBox | None], Picture] = {}  # the last used last
 
 
 def reconstruct(settings: Settings, work: Work | None) -> Reconstruction:
