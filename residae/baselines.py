@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from residae.geometry import MAX_SIDE
-
-Pixels = NDArray[np.uint8]  # (H, W) or (H, W, 3)
+from residae.image import Pixels
 
 
 def _encode_with_pillow(pixels: Pixels, **options: Any) -> bytes:

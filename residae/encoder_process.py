@@ -16,8 +16,9 @@ from typing import IO, Any, Self, TypeVar
 
 import numpy as np
 
-from residae.baselines import CODECS, CodedPicture, Pixels, compress_within
+from residae.baselines import CODECS, CodedPicture, compress_within
 from residae.errors import OutOfMemoryError
+from residae.image import Pixels
 from residae.metrics import ms_ssim, ssim
 from residae.progress import Progress
 

@@ -9,6 +9,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from residae.image.picture import Pixels
+
 ROUND_SCALES = (4, 8, 16, 32, 64, 128, 255)  # gray levels
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, full range
 
@@ -51,12 +53,11 @@ REGIONS: dict[str, tuple[int | slice, int | slice]] = {  # row and column of a 3
     "in the right third": (slice(None), 2),
 }
 
-Picture = NDArray[np.uint8]
 Floats = NDArray[np.floating]
 
 
 @cache
-def sequential() -> Picture:
+def sequential() -> Pixels:
     """A color map for values from 0, deep indigo, through magenta and orange to 1, pale yellow.
 
     It is a helix in OKLab: lightness rises evenly while (a, b) follows a circular arc, so that neighbors are equally
@@ -71,7 +72,7 @@ def sequential() -> Picture:
 
 
 @cache
-def diverging() -> Picture:
+def diverging() -> Pixels:
     """A color map for values from -1, blue, through near-white to 1, orange.
 
     It consists of two straight lines in OKLab of equal lightness and chroma, so that steps are equal and both signs
@@ -86,7 +87,7 @@ def diverging() -> Picture:
     return _srgb(0.96 + (0.50 - 0.96) * abs(t), chroma * np.cos(hue), chroma * np.sin(hue))
 
 
-def error_scale(original: Picture, reconstruction: Picture) -> float:
+def error_scale(original: Pixels, reconstruction: Pixels) -> float:
     """The scale on which an error map is easy to read.
 
     Args:
@@ -108,7 +109,7 @@ def round_scale(error: float) -> int:
     return next(scale for scale in ROUND_SCALES if error <= scale)
 
 
-def luma_error(original: Picture, reconstruction: Picture) -> NDArray[np.float32]:
+def luma_error(original: Pixels, reconstruction: Pixels) -> NDArray[np.float32]:
     """The signed error of luma.
 
     Args:
@@ -125,7 +126,7 @@ def luma_error(original: Picture, reconstruction: Picture) -> NDArray[np.float32
     return _luma(reconstruction) - _luma(original)
 
 
-def error_map(original: Picture, reconstruction: Picture, signed: bool, scale: float) -> Picture:
+def error_map(original: Pixels, reconstruction: Pixels, signed: bool, scale: float) -> Pixels:
     """Show the error of every pixel as a color.
 
     Args:
@@ -145,7 +146,7 @@ def error_map(original: Picture, reconstruction: Picture, signed: bool, scale: f
         return _diverge(luma_error(original, reconstruction) / scale)
     error = np.sqrt(_squared_error(original, reconstruction))
     index = np.rint(np.minimum(error / scale, 1) * 255).astype(np.uint8)
-    picture: Picture = sequential()[index]
+    picture: Pixels = sequential()[index]
     return picture
 
 
@@ -165,7 +166,7 @@ def channel_statistics(z_c: Floats) -> ChannelStatistics:
     return ChannelStatistics(float(mean), float(deviation), float(z_c.min()), float(z_c.max()))
 
 
-def latent_tiles(z: Floats, scale: float | None = None) -> list[Picture]:
+def latent_tiles(z: Floats, scale: float | None = None) -> list[Pixels]:
     """Show each channel of a latent, on one scale: channels that vary much are vivid, the others pale.
 
     Args:
@@ -182,7 +183,7 @@ def latent_tiles(z: Floats, scale: float | None = None) -> list[Picture]:
     return [_enlarge(_diverge(channel / scale), 128, 512) for channel in deviation]
 
 
-def mosaic(tiles: list[Picture]) -> Picture:
+def mosaic(tiles: list[Pixels]) -> Pixels:
     """Tiles of one size in rows, four in each, with gaps of white."""
     height, width = (side + MOSAIC_GAP for side in tiles[0].shape[:2])
     columns = min(MOSAIC_COLUMNS, len(tiles))
@@ -194,13 +195,13 @@ def mosaic(tiles: list[Picture]) -> Picture:
     return picture
 
 
-def latent_channel(z_c: Floats) -> Picture:
+def latent_channel(z_c: Floats) -> Pixels:
     """Show one (h, w) channel on its own scale, three of its standard deviations; the long side is up to 1,024 px."""
     deviation = z_c - z_c.mean(dtype=np.float64)
     return _enlarge(_diverge(deviation / (3 * float(deviation.std()) or 1.0)), 512, 1024)
 
 
-def latent_strip(z: Floats) -> Picture:
+def latent_strip(z: Floats) -> Pixels:
     """Show every channel of a latent on a scale of its own, one below the other.
 
     Args:
@@ -218,7 +219,7 @@ def latent_strip(z: Floats) -> Picture:
     return _diverge(deviation / np.where(scale, scale, 1)).reshape(-1, means.shape[2], 3)
 
 
-def where_error(original: Picture, reconstruction: Picture) -> str:
+def where_error(original: Pixels, reconstruction: Pixels) -> str:
     """Say where the squared error is.
 
     A part of the picture, a ninth or a third, is named if its share of the error exceeds its share of the area by 10
@@ -298,7 +299,7 @@ def _channels(indices: NDArray[np.integer]) -> str:
     return f"channels {', '.join(first)} and {last}" if first else f"channel {last}"
 
 
-def _squared_error(original: Picture, reconstruction: Picture) -> NDArray[np.float32]:
+def _squared_error(original: Pixels, reconstruction: Pixels) -> NDArray[np.float32]:
     """(H, W) mean over channels."""
     _check(original, reconstruction)
     a, b = np.atleast_3d(original), np.atleast_3d(reconstruction)
@@ -309,16 +310,16 @@ def _squared_error(original: Picture, reconstruction: Picture) -> NDArray[np.flo
     return total
 
 
-def _check(original: Picture, reconstruction: Picture) -> None:
+def _check(original: Pixels, reconstruction: Pixels) -> None:
     if original.shape != reconstruction.shape:
         raise ValueError(f"pictures differ in shape: {original.shape} and {reconstruction.shape}")
 
 
-def _luma(picture: Picture) -> NDArray[np.float32]:
+def _luma(picture: Pixels) -> NDArray[np.float32]:
     return picture.astype(np.float32) if picture.ndim == 2 else picture @ LUMA
 
 
-def _gradient_energy(picture: Picture) -> NDArray[np.float32]:
+def _gradient_energy(picture: Pixels) -> NDArray[np.float32]:
     luma = np.pad(_luma(picture), 1, mode="edge")
     across, down = luma[1:-1, 2:] - luma[1:-1, :-2], luma[2:, 1:-1] - luma[:-2, 1:-1]
     return across**2 + down**2
@@ -330,22 +331,22 @@ def _block_sums(x: Floats, side: int) -> Floats:
     return np.add.reduceat(rows, range(0, x.shape[-1], side), axis=-1)
 
 
-def _diverge(x: Floats) -> Picture:
+def _diverge(x: Floats) -> Pixels:
     """The diverging color of each value, clipped to -1 .. 1."""
-    picture: Picture = diverging()[np.rint(np.clip(x, -1, 1) * 127 + 127).astype(np.uint8)]
+    picture: Pixels = diverging()[np.rint(np.clip(x, -1, 1) * 127 + 127).astype(np.uint8)]
     return picture
 
 
-def _enlarge(picture: Picture, short_side: int, long_side: int) -> Picture:
+def _enlarge(picture: Pixels, short_side: int, long_side: int) -> Pixels:
     height, width = picture.shape[:2]
     factor = max(1, min(-(-short_side // min(height, width)), long_side // max(height, width)))
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _srgb(lightness: Floats, a: Floats, b: Floats) -> Picture:
+def _srgb(lightness: Floats, a: Floats, b: Floats) -> Pixels:
     """(N, 3) uint8 sRGB of OKLab colors, read-only because callers cache it."""
     linear = (np.stack((lightness, a, b), axis=1) @ OKLAB_TO_CONE_ROOTS.T) ** 3 @ CONES_TO_LINEAR_SRGB.T
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    table: Picture = np.rint(255 * encoded).astype(np.uint8)
+    table: Pixels = np.rint(255 * encoded).astype(np.uint8)
     table.flags.writeable = False
     return table

@@ -19,11 +19,11 @@ C2 = (0.03 * PEAK) ** 2
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest scale first (Wang et al. 2003)
 TILE = 128  # window positions per tile side: small enough for the cache, large beside the overlap of WINDOW - 1
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]  # as in `residae.image`, which would bring Pillow to `residae info`
 Floats = NDArray[np.floating]
 
 
-def psnr(a: Picture, b: Picture) -> float:
+def psnr(a: Pixels, b: Pixels) -> float:
     """Peak signal-to-noise ratio over all samples.
 
     Args:
@@ -42,7 +42,7 @@ def psnr(a: Picture, b: Picture) -> float:
     return 10 * math.log10(PEAK**2 / mse) if mse else math.inf
 
 
-def ssim(a: Picture, b: Picture) -> float:
+def ssim(a: Pixels, b: Pixels) -> float:
     """Structural similarity (Wang, Bovik, Sheikh and Simoncelli 2004).
 
     Args:
@@ -62,7 +62,7 @@ def ssim(a: Picture, b: Picture) -> float:
     return float(np.mean([_similarity(x, y)[0] for x, y in zip(_planes(a), _planes(b), strict=True)]))
 
 
-def ms_ssim(a: Picture, b: Picture) -> float:
+def ms_ssim(a: Pixels, b: Pixels) -> float:
     """Multi-scale structural similarity over five scales (Wang, Simoncelli and Bovik 2003).
 
     Args:
@@ -82,7 +82,7 @@ def ms_ssim(a: Picture, b: Picture) -> float:
     return float(np.mean([_multiscale(x, y) for x, y in zip(_planes(a), _planes(b), strict=True)]))
 
 
-def ssimulacra2(a: Picture, b: Picture) -> float:
+def ssimulacra2(a: Pixels, b: Pixels) -> float:
     """SSIMULACRA 2 of the original `a` and `b`, by the package of that name, which must be installed.
 
     Args:
@@ -110,25 +110,25 @@ def bits_per_pixel(file_bytes: int, width: int, height: int) -> float:
     return 8 * file_bytes / (width * height)
 
 
-def _as_pnm(picture: Picture) -> io.BytesIO:
+def _as_pnm(picture: Pixels) -> io.BytesIO:
     """The picture as an uncompressed PGM or PPM file."""
     height, width = picture.shape[:2]
     kind = "P5" if picture.ndim == 2 else "P6"
     return io.BytesIO(f"{kind} {width} {height} 255\n".encode() + picture.tobytes())
 
 
-def _check(a: Picture, b: Picture) -> None:
+def _check(a: Pixels, b: Pixels) -> None:
     if a.shape != b.shape:
         raise ValueError(f"pictures differ in shape: {a.shape} and {b.shape}")
     if a.dtype != np.uint8 or b.dtype != np.uint8:
         raise ValueError(f"pictures must be uint8, not {a.dtype} and {b.dtype}")
 
 
-def _planes(picture: Picture) -> Picture:
+def _planes(picture: Pixels) -> Pixels:
     return np.moveaxis(np.atleast_3d(picture), -1, 0)  # (C, H, W)
 
 
-def _multiscale(x: Floats | Picture, y: Floats | Picture) -> float:
+def _multiscale(x: Floats | Pixels, y: Floats | Pixels) -> float:
     product = 1.0
     for scale, weight in enumerate(SCALE_WEIGHTS):
         if scale:
@@ -139,7 +139,7 @@ def _multiscale(x: Floats | Picture, y: Floats | Picture) -> float:
     return product
 
 
-def _halve(x: Floats | Picture) -> Floats:
+def _halve(x: Floats | Pixels) -> Floats:
     """Average each 2 x 2 square; the last row or column is repeated if a side is odd, as in Wang's own code."""
     height, width = x.shape
     even = np.pad(x, ((0, height % 2), (0, width % 2)), mode="edge")
@@ -147,7 +147,7 @@ def _halve(x: Floats | Picture) -> Floats:
     return (rows[:, ::2] + rows[:, 1::2]) / 4
 
 
-def _similarity(x: Floats | Picture, y: Floats | Picture) -> tuple[float, float]:
+def _similarity(x: Floats | Pixels, y: Floats | Pixels) -> tuple[float, float]:
     """The means of SSIM and of its contrast-structure term over all window positions in two (H, W) planes."""
     height, width = (side - WINDOW + 1 for side in x.shape)
     similarity = contrast = 0.0
