@@ -8,16 +8,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from residae.baselines import CodedPicture
+from residae.baselines import CODECS, CodedPicture
 from residae.encoder_process import EncoderProcess
 from residae.image import Pixels
 from residae.metrics import bits_per_pixel, psnr, ssimulacra2
 from residae.pipeline import Pipeline, Reconstruction
-from residae.progress import Progress, between, split
+from residae.progress import Progress, split
 
 CURVE_QUALITIES = (25, 50, 75, 100)  # of our files on the chart, beside the current one
 OURS = "Residae"
-COMPARED = ("JPEG", "WebP", "AVIF", "JPEG 2000", "JPEG XL")  # those that are fast enough to wait for
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +90,8 @@ def compare(
     """
     if report.compressed is None:
         raise ValueError("without a file there are no bytes to compare at")
-    steps = len(CURVE_QUALITIES) + 1
     original, ours = report.original, report.decoding.pixels
-    parts = [between(progress, step / steps, (step + 1) / steps) for step in range(steps)]
+    parts = split(progress, *[1] * (1 + len(CURVE_QUALITIES)))
     with EncoderProcess(original) as process:
         coding, measuring = split(parts[0], 4, 1)
         coded: dict[str, CodedPicture | None]
@@ -215,7 +213,7 @@ def _end_derivative(h0: float, h1: float, slope0: float, slope1: float) -> float
 def _each_baseline(
     process: EncoderProcess, max_bytes: int, progress: Progress | None
 ) -> Iterator[tuple[str, CodedPicture | None]]:
-    for name, part in zip(COMPARED, split(progress, *[1] * len(COMPARED)), strict=True):
+    for name, part in zip(CODECS, split(progress, *[1] * len(CODECS)), strict=True):
         yield name, process.compress_within(name, max_bytes, part)
 
 

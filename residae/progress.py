@@ -3,17 +3,17 @@
 import itertools
 from collections.abc import Callable
 
-Progress = Callable[[float], None]  # is told the share of the work done, in (0, 1]
+Progress = Callable[[float], None]  # called with the share of the work that is done, in (0, 1]
 
 
 def between(progress: Progress | None, start: float, stop: float) -> Progress | None:
-    """The progress of one part of a piece of work, told as progress of the whole."""
+    """The callback of one part of a piece of work, which runs from `start` to `stop` as shares of the whole."""
     if progress is None:
         return None
     return lambda share: progress(start + (stop - start) * share)
 
 
 def split(progress: Progress | None, *work: float) -> list[Progress | None]:
-    """The progress of each part of a piece of work, as in `between`, given how much work each of them is."""
-    stops = [stop / sum(work) for stop in itertools.accumulate(work)]
-    return [between(progress, start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
+    """The callback of each part of a piece of work, as in `between`, given how much work each of them is."""
+    ends = itertools.accumulate(work, initial=0.0)
+    return [between(progress, *part) for part in itertools.pairwise(end / sum(work) for end in ends)]

@@ -18,8 +18,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 from service import program, serving
 
+from residae.baselines import CODECS
 from residae.codec import read_info
-from residae.compare import COMPARED, OURS, compare
+from residae.compare import OURS, compare
 from residae.edit import Edits, reconstruct_edited
 from residae.examples import paths
 from residae.image import open_picture, write_png
@@ -240,7 +241,7 @@ def test_baselines_at_equal_bytes(page: Page, report: Reconstruction, pipeline: 
     open_tab(page, "Equal bytes")
     comparison = next(compare(pipeline, report))
     rows = page.locator("#baselines-figures tbody tr")
-    expect(rows).to_have_count(1 + len(COMPARED))
+    expect(rows).to_have_count(1 + len(CODECS))
     for row, result in zip(rows.all(), comparison.results, strict=True):
         expect(row.locator("th")).to_have_text(result.name)
         if result.pixels is None:
@@ -284,7 +285,7 @@ def test_the_file_can_be_downloaded_and_opened_again(page: Page, report: Reconst
     expect(page.locator("#lab-status")).to_contain_text("Measured on luma")
     expect(page.locator("#mixer .strip")).to_have_count(4)
     open_tab(page, "Equal bytes")
-    expect(page.locator("#baselines-figures tbody tr")).to_have_count(1 + len(COMPARED))
+    expect(page.locator("#baselines-figures tbody tr")).to_have_count(1 + len(CODECS))
     expect(page.locator("#baselines .frame img").first).to_be_visible()
 
 
@@ -587,7 +588,7 @@ def test_endpoints_return_what_the_package_computes(client: Client, report: Reco
         != plain["bytes"]
     )
     rows = client.predict(photograph, False, api_name="/compare")
-    assert [row["codec"] for row in rows] == [OURS, *COMPARED]
+    assert [row["codec"] for row in rows] == [OURS, *CODECS]
 
 
 def test_endpoints_return_errors_as_sentences(client: Client, tmp_path: Path) -> None:

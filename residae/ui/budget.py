@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from residae.codec import FileInfo
 from residae.errors import ResidaeError
 from residae.geometry import MAX_PIXELS
-from residae.pipeline import Scale
+from residae.pipeline import ENCODE_WORK, STEP_WORK, Scale
 from residae.ui.turns import REMEMBERED, Visitor
 
 VARIABLE = "RESIDAE_SHARE_SECONDS"
@@ -26,8 +26,7 @@ REQUEST_PIXELS = 4 * MAX_PIXELS  # encoded and decoded
 UPLOAD_BYTES = 2 * 10**9  # of one visitor in WINDOW, which is also how long uploads are kept
 TOLERANCE = 1.5  # an estimate may be off by this factor before work is ended
 
-DECODE_SHARE = 0.61  # of the network's operations for a pixel; see `residae.pipeline.ENCODE_WORK`
-STEP_DECODES = 2.3  # as `residae.pipeline.STEP_WORK`
+DECODE_SHARE = 1 / (1 + ENCODE_WORK)  # of the network's operations for a pixel
 AUTO_SCALE, AUTO_ENCODES = 2.0, 7.0  # the largest for most files, and the pixels encoded at up to three scales
 COLOR_PLANES = 1.5  # pixels of Y, Cb and Cr by those of Y
 
@@ -85,7 +84,7 @@ def network_pixels(
     """
     if scale == "auto":
         scale, encodes = AUTO_SCALE, AUTO_ENCODES / AUTO_SCALE**2 * encodes
-    times = encodes * (1 - DECODE_SHARE) + (decodes + STEP_DECODES * refine) * DECODE_SHARE
+    times = encodes * (1 - DECODE_SHARE) + (decodes + STEP_WORK * refine) * DECODE_SHARE
     return scale**2 * height * width * (COLOR_PLANES if color else 1) * times
 
 

@@ -7,7 +7,7 @@ import gradio as gr
 
 from residae import charts, heatmaps
 from residae.baselines import CODECS
-from residae.compare import COMPARED, CURVE_QUALITIES, Comparison, add_ssimulacra2, compare
+from residae.compare import CURVE_QUALITIES, Comparison, add_ssimulacra2, compare
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
 from residae.progress import between
@@ -18,7 +18,7 @@ from residae.ui.text import comparison_table, decibels, note, verdict
 from residae.ui.viewer import error_pane, light_table, pane, table
 from residae.ui.work import Priority, Updates, Work, newest, report_errors
 
-EFFORTS = ", ".join(f"{name} at {CODECS[name].description}" for name in COMPARED if CODECS[name].description)
+EFFORTS = ", ".join(f"{codec.name} at {codec.description}" for codec in CODECS.values() if codec.description)
 NOTE = (
     "Each codec uses its highest quality that fits into the bytes of our file. All error maps share one scale. The "
     f"chart compares the codecs at the bytes of our file at several qualities. Encoders: {EFFORTS}."
