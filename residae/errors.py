@@ -39,7 +39,7 @@ NO_MEMORY = re.compile(
 
 @contextmanager
 def translate_oom() -> Iterator[None]:
-    """Memory that runs out as one error: Python has a class for it, and libraries have words."""
+    """Re-raise out-of-memory errors as OutOfMemoryError. torch and oneDNN raise RuntimeError, known by its message."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

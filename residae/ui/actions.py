@@ -109,7 +109,7 @@ def allowed(component: Any, wanted: Any) -> Any:
 
 
 def subject(current: CurrentResult) -> str:
-    """Tells pictures apart in the browser, where only results of one picture, or one part of it, are compared."""
+    """A name for the picture, or the part of it, by which the browser compares only results of the same."""
     path = Path(current.settings.path)
     name = path.stem if current.settings.path in EXAMPLES else path.parent.name  # a hash of the upload's content
     return f"{name} {current.settings.box or ''}"
@@ -150,7 +150,7 @@ def facts(current: CurrentResult, report: Reconstruction, steps: int = 0) -> dic
 
 
 def edited_facts(current: CurrentResult, report: Reconstruction, edits: Edits) -> dict[str, str]:
-    """The same of a picture from the edited latent of `current`."""
+    """Settings and figures of a picture from the edited latent of `current`, by name."""
     muted = sum(gain == 0 for gain in edits.gains)
     changes = {
         "channels muted": muted,
@@ -164,7 +164,7 @@ def edited_facts(current: CurrentResult, report: Reconstruction, edits: Edits) -
 
 
 def codec_facts(result: CodecResult, current: CurrentResult) -> dict[str, str]:
-    """The same of a picture by another codec; `current` is the result that it is compared with."""
+    """Settings and figures of a picture by another codec, by name; `current` is the result that it is compared with."""
     return {
         "Codec": result.name,
         "Color": "Color" if current.color else "Gray",

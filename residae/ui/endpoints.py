@@ -115,7 +115,7 @@ def decompress(work: Work, file: str) -> tuple[str, dict[str, Any]]:
 def compare(
     work: Work, picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, side: int = 0
 ) -> list[dict[str, Any]]:
-    """Compare the network with JPEG, WebP, AVIF and JPEG 2000 at equal bytes: sizes, PSNR, SSIM and MS-SSIM.
+    """Compare the network with JPEG, WebP, AVIF, JPEG 2000 and JPEG XL at equal bytes: sizes, PSNR, SSIM and MS-SSIM.
 
     A codec that cannot make a file this small has no figures.
 

@@ -18,7 +18,7 @@ from residae.ui.work import Updates
 GPU_STEPS, CPU_STEPS = 20, 10  # that are proposed
 MOST_STEPS = 100
 
-Told = TypeVar("Told")
+Value = TypeVar("Value")
 Result = TypeVar("Result")
 
 
@@ -61,7 +61,7 @@ class RefineCard:
         return {self.status: refinement_sentence(done[0], done[-1]), **self.draw(done, steps)}
 
 
-def callbacks(run: Callable[[Callable[[Told], None]], Result]) -> Generator[Told, None, Result]:
+def callbacks(run: Callable[[Callable[[Value], None]], Result]) -> Generator[Value, None, Result]:
     """Run a function in a thread, and yield what it calls back with.
 
     Args:
@@ -70,10 +70,10 @@ def callbacks(run: Callable[[Callable[[Told], None]], Result]) -> Generator[Told
     Returns:
         Its result.
     """
-    waiting: SimpleQueue[tuple[Told] | None] = SimpleQueue()
+    waiting: SimpleQueue[tuple[Value] | None] = SimpleQueue()
     with ThreadPoolExecutor(1) as executor:
-        future = executor.submit(copy_context().run, run, lambda told: waiting.put((told,)))
+        future = executor.submit(copy_context().run, run, lambda value: waiting.put((value,)))
         future.add_done_callback(lambda _: waiting.put(None))
-        while told := waiting.get():
-            yield told[0]
+        while value := waiting.get():
+            yield value[0]
     return future.result()
