@@ -56,7 +56,9 @@ def test_evaluate_takes_the_checkpoint_of_the_environment(
 
 def test_folder_without_pictures(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(tmp_path), "--checkpoint", str(checkpoint)]) == 1
-    assert capsys.readouterr().err == f"residae: There is no picture in {tmp_path}.\n"
+    reason, error = capsys.readouterr().err.splitlines()
+    assert reason == f"residae: {tmp_path}: There is no file of this kind in the folder."
+    assert error == f"residae: There is no picture in {tmp_path}."
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])  # one of them is not the default
@@ -123,6 +125,8 @@ def test_exit_codes(
         ["evaluate", "x", "--quality", "50", "--against", "bpg"],
         ["evaluate", "x", "--quality", "50", "--against", "jpeg,"],
         ["evaluate", "x", "--target-bpp", "1e308"],
+        ["fit", "x", "--checkpoint", "x", "--scaled-share", "1.5"],
+        ["fit", "x", "--checkpoint", "x", "--max-scale", "inf"],
     ],
     ids=" ".join,
 )

@@ -75,12 +75,20 @@ def text_beside(outputs: Iterable[Path | None]) -> AbstractContextManager[object
     return redirect_stdout(sys.stderr) if is_taken else nullcontext()
 
 
-def quality(text: str) -> float:
-    """A number from 0 to MAX_QUALITY."""
-    value = number(float, text)
-    if not 0 <= value <= MAX_QUALITY:
-        raise argparse.ArgumentTypeError(f"quality is 0 to {MAX_QUALITY}, not {text}")
-    return value
+def within(low: float, high: float) -> Callable[[str], float]:
+    """The type of a number from `low` to `high`."""
+
+    def parse(text: str) -> float:
+        value = number(float, text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not within {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+quality = within(0, MAX_QUALITY)
+share = within(0, 1)
 
 
 def scale(text: str) -> "Scale":
@@ -90,14 +98,6 @@ def scale(text: str) -> "Scale":
     value = number(float, text)
     if not MIN_SCALE <= value <= MAX_SCALE:
         raise argparse.ArgumentTypeError(f"a scale is auto, or {SCALES}, not {text}")
-    return value
-
-
-def share(text: str) -> float:
-    """A number from 0 to 1."""
-    value = number(float, text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"a share is 0 to 1, not {text}")
     return value
 
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from residae.cli import arguments
+from residae.geometry import MAX_SCALE
 from residae.train import __main__ as training
 from residae.train.recipe import LARGEST_SCALE, SCALED_SHARE
 
@@ -23,17 +24,20 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
         help="how many are used, chosen evenly (default: %(default)s)",
     )
     parser.add_argument(
-        "--scaled-share", type=float, default=SCALED_SHARE, help="share of them to enlarge (default: %(default)s)"
+        "--scaled-share",
+        type=arguments.share,
+        default=SCALED_SHARE,
+        help="share of them to enlarge (default: %(default)s)",
     )
     parser.add_argument(
         "--max-scale",
-        type=float,
+        type=arguments.within(1, MAX_SCALE),
         default=LARGEST_SCALE,
         help="largest factor (default: %(default)s)",
     )
     parser.add_argument("--checkpoint", required=True, type=Path, help="folder of the checkpoint that gets the tables")
     parser.add_argument("--force", action="store_true", help="replace tables that the checkpoint has")
-    parser.set_defaults(command=_fit, refuse=parser.error)
+    parser.set_defaults(command=_fit)
 
 
 def _fit(parsed: argparse.Namespace) -> None:
@@ -41,8 +45,6 @@ def _fit(parsed: argparse.Namespace) -> None:
 
     from residae.train.tables import fit_checkpoint
 
-    if not 0 <= parsed.scaled_share <= 1 or not parsed.max_scale >= 1:
-        parsed.refuse("--scaled-share must be between 0 and 1, and --max-scale at least 1")
     with tqdm(total=1.0, disable=None, bar_format="{percentage:.0f} %|{bar}| {remaining}") as bar:
         fit_checkpoint(
             parsed.checkpoint,

@@ -106,10 +106,10 @@ def _evaluate(parsed: argparse.Namespace) -> int:
                 raise ResidaeError("--json and --tsv name one file: give each its own.")
             check_target(parsed.json, parsed.force)
         files = picture_files(parsed.inputs, lambda _, error: absent.append(error))
-        if not files:
-            raise nothing
         for error in absent:
             print(f"residae: {error}", file=sys.stderr)
+        if not files:
+            raise nothing
         return files, ResultsFile(parsed.tsv, parsed.resume, parsed.force) if parsed.tsv else None
 
     processes = Processes.join(parsed.device)
