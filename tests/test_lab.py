@@ -17,7 +17,7 @@ from residae.ui import store
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.state import CurrentResult
 from residae.ui.tabs.lab import PREVIEW_SIDE, LabState, LabTab, prepare
-from residae.ui.work import Updates, supersede
+from residae.ui.work import Updates, Work, supersede
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -82,6 +82,17 @@ def test_edits_that_are_shown_are_not_decoded_again(lab: LabTab, state: LabState
     assert edit(GAINS, 0.5) == nothing
     assert len(edit(GAINS, 0.5, EXAMPLES[0])) == 3
     assert len(edit(())) == 2
+
+
+@pytest.mark.parametrize(("blend", "encodes"), [(0, 0), (0.5, 1)])
+def test_a_picture_to_blend_in_is_charged_also_where_the_current_result_is_new(
+    blend: float, encodes: int, lab: LabTab, state: LabState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged: list[float] = []
+    monkeypatch.setattr(Work, "charge", lambda self, pixels, on_gpu: charged.append(pixels))
+    *_, last = lab.refresh("lab", state.current, None, 0, (), 0, 0, blend, EXAMPLES[1], VISIT, SILENT)
+    assert charged == [state.current.work(encodes=encodes, decodes=1)]
+    assert (last[lab.state].blend is not None) == bool(blend)
 
 
 @pytest.mark.parametrize("trouble", ["stopped", "refused"])

@@ -156,20 +156,22 @@ class LabTab:
                 return
             fitting = gains if len(gains) == shown.pipeline.latent_channels else ()  # else of another checkpoint
             edits = Edits(fitting, blend, step, noise)
-            if not edited or edited.current != shown:
-                running.charge(shown.work(decodes=1), shown.pipeline.engine.on_gpu)
-                fresh = prepare(shown, between(running, 0, 0.2))
+            if edited and edited.current != shown:
+                edited = None
+            encodes = 1 if blend and (not edited or blend_path != edited.blend_path) else 0
+            if edited and edits == edited.edits and not encodes:
+                return
+            running.charge(shown.work(encodes=encodes, decodes=1), shown.pipeline.engine.on_gpu)
+            part: Progress | None = running
+            if not edited:
+                edited, part = prepare(shown, between(running, 0, 0.2)), between(running, 0.2, 1)
                 yield {
-                    self.state: fresh,
-                    **self._strips(fresh, PLANES[0]),
-                    self.chart: draw_channels(fresh, None),
-                    **self._enlarged(fresh, PLANES[0], index),
+                    self.state: edited,
+                    **self._strips(edited, PLANES[0]),
+                    self.chart: draw_channels(edited, None),
+                    **self._enlarged(edited, PLANES[0], index),
                 }
-                yield from self._decode(fresh, edits, blend_path, between(running, 0.2, 1))
-            elif edits != edited.edits or (blend and blend_path != edited.blend_path):
-                encodes = 1 if blend and blend_path != edited.blend_path else 0
-                running.charge(shown.work(encodes=encodes, decodes=1), shown.pipeline.engine.on_gpu)
-                yield from self._decode(edited, edits, blend_path, running)
+            yield from self._decode(edited, edits, blend_path, part)
 
         yield from report_errors(self.status, work())
 
