@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from residae.engine import Engine, preferred_float
+from residae.engine import Engine, GradientDecoder, error_gradient, preferred_float
 from residae.engine.onednn import INT8_PRODUCT
-from residae.engine.precision import has_fast_int8
+from residae.engine.precision import activation_dtype, has_fast_int8
 from residae.errors import ResidaeError
 from residae.geometry import grid_shape
 from residae.metrics import psnr
@@ -38,6 +38,7 @@ ROUNDS, ROUNDS_SECONDS = 20, 15.0  # at each size: at most so many, and none beg
 OVERHEAD_ROUNDS = 3
 COMPARISON_SECONDS = 60.0  # no round of a comparison begins after these
 MATRIX_SIDES = (1024, 2048, 4096)  # of the matrix products
+WAYS = "encode", "decode", "refine"
 APP = Path(__file__).resolve().parent.parent / "app.py"
 STARTUP_LIMIT = 120.0  # seconds
 
@@ -46,15 +47,15 @@ Array = NDArray[np.float32]
 
 @dataclass
 class Run:
-    """Encoding or decoding at one size. Times are the shortest of several.
+    """Encoding, decoding, or one step of refinement at one size. Times are the shortest of several.
 
     Attributes:
-        way: `encode` or `decode`.
+        way: `encode`, `decode` or `refine`.
         height: Of the picture, in pixels.
         width: Of the picture, in pixels.
         work: FLOP of the network's specification.
         engine: Runs the engine.
-        plain: Runs the plain PyTorch module in float32; None where the picture is too large for it.
+        plain: Runs the plain PyTorch module in float32; None for `refine`, and where the picture is too large for it.
         seconds: Time of the engine.
         plain_seconds: Time of the plain module.
         memory: Peak bytes above the idle process, or of the GPU's memory.
@@ -88,7 +89,7 @@ class Measurements:
     Attributes:
         device: Device and precision, as `Engine.description`.
         product: FLOP/s of the fastest matrix product in the engine's precision; None where torch has none.
-        runs: Encoding and decoding at each size.
+        runs: Those of WAYS at each size.
         overhead: Time per pixel of the last size over that of the size before; None where there is one size.
     """
 
@@ -113,7 +114,7 @@ def print_bench(device: str | None, sizes: Sequence[tuple[int, int]], dtype: str
         ResidaeError: There is no such device, or it cannot compute in this precision.
     """
     print("This takes about two minutes, in which nothing else should run on the machine.", flush=True)
-    measured = measure(ResidualAutoencoder(), device, sizes, dtype)
+    measured = measure(ResidualAutoencoder().eval(), device, sizes, dtype)
     has_page = APP.exists()  # it is not installed with the package
     page = startup() if has_page else None
     product = f"{measured.product / 1e9:,.0f} GFLOP/s" if measured.product else "not available"
@@ -126,7 +127,9 @@ def print_bench(device: str | None, sizes: Sequence[tuple[int, int]], dtype: str
             f"{_pixels(run.height, run.width):<15}{run.way:<8}{run.seconds:>8.3f}{run.rate / 1e9:>10,.0f}"
             f"{share:>12}{plain:>10}{run.memory / 1e6:>9,.0f}"
         )
-    for size, run in zip(sizes, measured.runs[::2], strict=True):
+    ratios = [f"{step.seconds / decode.seconds:.2f}" for _, decode, step in _by_size(measured.runs)]
+    print(f"A step of refinement takes {', '.join(ratios)} times as long as decoding, by size.")
+    for size, run in zip(sizes, measured.runs[:: len(WAYS)], strict=True):
         if size != (run.height, run.width):
             print(f"{_pixels(*size)} would take too long here.")
     if measured.overhead:
@@ -143,6 +146,10 @@ def print_bench(device: str | None, sizes: Sequence[tuple[int, int]], dtype: str
     return figures | ({"page": page} if has_page else {})
 
 
+def _by_size(runs: Sequence[Run]) -> Iterator[tuple[Run, ...]]:
+    return zip(*[iter(runs)] * len(WAYS), strict=True)
+
+
 def _pixels(height: int, width: int) -> str:
     return f"{width:,} x {height:,}"
 
@@ -153,7 +160,7 @@ def measure(
     sizes: Sequence[tuple[int, int]],
     dtype: str | None = None,
 ) -> Measurements:
-    """Measure encoding and decoding at several sizes.
+    """Measure encoding, decoding and refinement at several sizes.
 
     Engine, plain module in float32 and matrix product take turns, so that other load on the machine affects them alike.
 
@@ -169,6 +176,7 @@ def measure(
     if device == "cuda" and not torch.cuda.is_available():
         raise ResidaeError("There is no GPU here that PyTorch can use.")
     engine = Engine(network, device, dtype)
+    gradient = GradientDecoder(network.decoder, engine.device, activation_dtype(engine.dtype))
     plain = copy.deepcopy(network).eval().to(engine.device)
     encoding, decoding = _work(network)
     rng = np.random.default_rng(0)
@@ -178,28 +186,33 @@ def measure(
         height, width = _affordable(size, runs)
         plane = rng.random((height, width), np.float32)
         latent = rng.standard_normal((engine.latent_channels, *grid_shape(height, width)), np.float32)
-        for way, work, array, ours in (
-            ("encode", encoding, plane[None], partial(engine.encode, plane)),
-            ("decode", decoding, latent, partial(engine.decode, latent, height, width)),
-        ):
-            theirs = partial(_plain, plain, way, array) if height * width <= MAX_PLAIN_PIXELS else None
+        functions: tuple[Callable[[], object], ...] = (
+            partial(engine.encode, plane),
+            partial(engine.decode, latent, height, width),
+            partial(_step, gradient, latent, plane),
+        )
+        # A step passes the decoder forward, and back to the latent.
+        for way, ours, work in zip(WAYS, functions, (encoding, decoding, 2 * decoding), strict=True):
+            array = plane[None] if way == "encode" else latent
+            fits = way != "refine" and height * width <= MAX_PLAIN_PIXELS
+            theirs = partial(_plain, plain, way, array) if fits else None
             run = Run(way, height, width, work * height * width, ours, theirs)
             with _peak_memory(engine.device) as highest:  # before the plain module has allocated any
                 run.seconds = _seconds(ours)
             run.memory = highest() - idle
             runs.append(run)
     product: float | None = None
-    for first, second in zip(runs[::2], runs[1::2], strict=True):
+    for at_size in _by_size(runs):
         start = time.perf_counter()
         for _ in range(ROUNDS):
             product = _max_product(engine.device, engine.dtype, product)
-            for run in (first, second):
+            for run in at_size:
                 run.seconds = min(run.seconds, _seconds(run.engine))
                 if run.plain:
                     run.plain_seconds = min(run.plain_seconds, _seconds(run.plain))
             if time.perf_counter() - start > ROUNDS_SECONDS:
                 break
-    return Measurements(engine.description, product, runs, _overhead(runs[-4:]))
+    return Measurements(engine.description, product, runs, _overhead(runs[-2 * len(WAYS) :]))
 
 
 def _overhead(runs: list[Run]) -> float | None:
@@ -208,27 +221,34 @@ def _overhead(runs: list[Run]) -> float | None:
     The two take turns, and the median counts: the speed of a machine changes within the minute that a large picture
     takes.
     """
-    if len(runs) < 4:
+    if len(runs) < 2 * len(WAYS):
         return None
+    small, large = (_coding(list(at_size)) for at_size in _by_size(runs))
     ratios = []
     for _ in range(OVERHEAD_ROUNDS):
-        now = [replace(run, seconds=_seconds(run.engine)) for run in runs]
-        ratios.append(_pace(now[2:]) / _pace(now[:2]))
-        for run, latest in zip(runs, now, strict=True):
+        now = [[replace(run, seconds=_seconds(run.engine)) for run in at_size] for at_size in (small, large)]
+        ratios.append(_pace(now[1]) / _pace(now[0]))
+        for run, latest in zip(small + large, now[0] + now[1], strict=True):
             run.seconds = min(run.seconds, latest.seconds)
     return median(ratios)
 
 
 def _affordable(size: tuple[int, int], runs: list[Run]) -> tuple[int, int]:
-    """The size, halved until it should take at most MAX_SECONDS, judged by the last two runs."""
+    """The size, halved until it should take at most MAX_SECONDS to encode and decode, judged by the last runs."""
     height, width = size
-    while _pace(runs[-2:]) * height * width > MAX_SECONDS:
+    pace = _pace(_coding(runs[-len(WAYS) :]))
+    while pace * height * width > MAX_SECONDS:
         height, width = height // 32 * 16, width // 32 * 16
     return height, width
 
 
-def _pace(runs: list[Run]) -> float:
-    """Seconds per pixel, for encoding and decoding together."""
+def _coding(runs: Sequence[Run]) -> list[Run]:
+    """Those that encode and decode."""
+    return [run for run in runs if run.way != "refine"]
+
+
+def _pace(runs: Sequence[Run]) -> float:
+    """Seconds per pixel of all of them together."""
     return sum(run.seconds / (run.height * run.width) for run in runs)
 
 
@@ -331,6 +351,11 @@ def _work(network: ResidualAutoencoder) -> tuple[float, float]:
         encoding = counter.get_total_flops()
         network.decode(latent)
     return encoding / 64**2, (counter.get_total_flops() - encoding) / 64**2
+
+
+def _step(decoder: GradientDecoder, latent: Array, plane: Array) -> None:
+    """The part of a step of refinement that takes time."""
+    error_gradient(decoder, torch.from_numpy(latent).to(decoder.device), plane.shape, plane).cpu()
 
 
 @torch.inference_mode()

@@ -22,14 +22,12 @@ from torch import Tensor
 from residae.codec import Codec, Compressed, Latent, Symbols
 from residae.codec.quantizer import INT32, channel_gains, unrounded_symbols
 from residae.codec.tables import ONE, Tables
-from residae.engine import GradientDecoder, Plane
-from residae.engine.tiles import Region, Tile
+from residae.engine import GradientDecoder, Plane, error_gradient
 from residae.errors import CodecError
 from residae.geometry import plane_shapes
 from residae.progress import Progress, between
 from residae.quality import quality_level
 from residae.rate_model import PLANE_WEIGHTS, estimate_bits, lagrange_multiplier
-from residae.resample import taps
 
 LEARNING_RATE = 0.18  # symbols; it falls along half a cosine
 START_TEMPERATURE, ANNEALING = 0.5, 3.0  # the temperature falls by exp(-3)
@@ -179,63 +177,6 @@ class _Problem:
         gradient = error_gradient(self._decoder, latent, self._shape, self._plane, progress) / self._gain
         bits = estimate_bits(rounded[None], *self._weights)
         torch.autograd.backward([rounded, bits], [self._error_weight * gradient, torch.ones_like(bits)])
-
-
-def error_gradient(
-    decoder: GradientDecoder,
-    latent: Tensor,
-    shape: tuple[int, int],
-    plane: Plane,
-    progress: Progress | None = None,
-) -> Tensor:
-    """The gradient of the squared error of a decoded plane, computed in tiles.
-
-    A tile's share is the error of its own pixels, decoded from the cells that they depend on. So the sum over tiles is
-    the gradient of the whole, whatever their size.
-
-    Args:
-        decoder: Of the checkpoint.
-        latent: (C, ceil(h / 16), ceil(w / 16)) float32 on the decoder's device.
-        shape: Height h and width w of the decoded plane, which is resampled to that of `plane`.
-        plane: (H, W) in [0, 1], the original.
-        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
-
-    Returns:
-        The gradient of sum((decoded - plane)^2), in the shape of `latent`.
-    """
-    latent = latent.detach().requires_grad_(True)
-    (height, width), device = plane.shape, decoder.device
-    shrinking = height / shape[0], width / shape[1]
-    sides = [max(1, int(side * factor)) for side, factor in zip(decoder.tile, shrinking, strict=True)]
-    done = 0
-    for block in Tile(range(height), range(width), plane.shape, 0).cut(int(decoder.block * math.prod(shrinking))):
-        features = decoder.begin(latent, _resampling(shape, plane.shape, block.core())[0])
-        leaf = features.detach()
-        for tile in block.split(*sides):
-            region, vertical, horizontal = _resampling(shape, plane.shape, tile.core())
-            decoded = (vertical.to(device) @ decoder.decode(leaf, region) @ horizontal.to(device).T).clamp(0, 1)
-            original = torch.from_numpy(plane[tile.core()]).to(device)
-            torch.autograd.backward(decoded, 2 * (decoded - original).detach())  # adds to leaf.values.grad
-            done += len(tile.rows) * len(tile.columns)
-            if progress:
-                progress(done / plane.size)
-        torch.autograd.backward(features.values, leaf.values.grad)  # adds to latent.grad
-    assert latent.grad is not None
-    return latent.grad
-
-
-def _resampling(shape: tuple[int, int], new_shape: tuple[int, int], wanted: Region) -> tuple[Region, Tensor, Tensor]:
-    """The region of a plane that a part of it depends on after resampling, and the matrices that compute that part:
-    the first times the region, times the transpose of the second."""
-    ranges, matrices = [], []
-    for length, new_length, part in zip(shape, new_shape, wanted, strict=True):
-        first, weights = (array[part] for array in taps(length, new_length))
-        start, count = int(first[0]), weights.shape[1]
-        matrix = np.zeros((len(first), int(first[-1]) + count - start), np.float32)
-        np.put_along_axis(matrix, np.asarray(first[:, None] - start + np.arange(count), np.int64), weights, axis=1)
-        ranges.append(slice(start, start + matrix.shape[1]))
-        matrices.append(torch.from_numpy(matrix))
-    return (ranges[0], ranges[1]), matrices[0], matrices[1]
 
 
 def round_stochastically(symbols: Tensor, temperature: float, noise: float, generator: torch.Generator) -> Tensor:

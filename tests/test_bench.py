@@ -69,15 +69,18 @@ def test_encoding_and_decoding_at_each_size(network: ResidualAutoencoder, monkey
     assert [(run.way, run.height, run.width) for run in measured.runs] == [
         ("encode", 32, 16),
         ("decode", 32, 16),
+        ("refine", 32, 16),
         ("encode", 48, 64),
         ("decode", 48, 64),
+        ("refine", 48, 64),
     ]
     encoding, decoding = module._work(network)
+    work = {"encode": encoding, "decode": decoding, "refine": 2 * decoding}
     for run in measured.runs:
-        assert run.work == (encoding if run.way == "encode" else decoding) * run.height * run.width
+        assert run.work == work[run.way] * run.height * run.width
         assert 0 < run.seconds < np.inf
         assert run.rate == run.work / run.seconds
-    assert [run.ratio is not None for run in measured.runs] == [True, True, False, False]
+    assert [run.ratio is not None for run in measured.runs] == [True, True, False, False, False, False]
     assert measured.runs[0].ratio == measured.runs[0].plain_seconds / measured.runs[0].seconds
     assert measured.product > 0
     assert measured.overhead is not None
@@ -94,9 +97,9 @@ def test_sizes_are_compared_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     def work() -> None:
         clock[0] += next(slow)
 
-    runs = [Run("encode", side, side, 0, work, None, seconds=2.5) for side in (16, 16, 32, 32)]
+    runs = [Run(way, side, side, 0, work, None, seconds=2.5) for side in (16, 32) for way in module.WAYS]
     assert module._overhead(runs) == 0.5  # twice as long, for four times the pixels
-    assert [run.seconds for run in runs] == [1, 1, 2, 2]
+    assert [run.seconds for run in runs] == [1, 1, 2.5, 2, 2, 2.5]
     assert not list(slow)
 
 
@@ -174,18 +177,22 @@ def test_the_table(
     file = tmp_path / "bench.json"
     arguments = ["bench", "--device", "cpu", "--sizes", "48x16,64x48", "--json", str(file)]
     assert main(arguments) == 0
-    _, device, head, *rows, shrunk, overhead, last = capsys.readouterr().out.splitlines()
+    _, device, head, *rows, refinement, shrunk, overhead, last = capsys.readouterr().out.splitlines()
     figures = json.loads(file.read_text())
     assert device == f"{figures['device']}; matrix product {figures['product'] / 1e9:,.0f} GFLOP/s"
     assert [row.split()[:4] for row in rows] == [
         ["48", "x", "16", "encode"],
         ["48", "x", "16", "decode"],
+        ["48", "x", "16", "refine"],
         ["32", "x", "32", "encode"],
         ["32", "x", "32", "decode"],
+        ["32", "x", "32", "refine"],
     ]
     assert len({len(line) for line in (head, *rows)}) == 1  # columns line up
     for row, run in zip(rows, figures["runs"], strict=True):
         assert row.split()[4:6] == [f"{run['seconds']:.3f}", f"{run['rate'] / 1e9:,.0f}"]
+    ratio = figures["runs"][2]["seconds"] / figures["runs"][1]["seconds"]
+    assert refinement.startswith(f"A step of refinement takes {ratio:.2f}, ")
     assert shrunk == "64 x 48 would take too long here."
     assert overhead.startswith(f"A pixel of the last picture takes {figures['overhead']:.2f} times")
     assert last == ("The page answers 1.3 s after python app.py." if page else "The page did not answer.")

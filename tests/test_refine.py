@@ -9,14 +9,14 @@ import torch
 from residae.checkpoint import Checkpoint
 from residae.codec import Compressed, Tables
 from residae.codec.coder import ideal_bits
-from residae.engine import GradientDecoder
+from residae.engine import GradientDecoder, error_gradient
 from residae.errors import CodecError
 from residae.geometry import grid_shape, scaled_shape
 from residae.image import Picture
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Encoding, Pipeline, reference
 from residae.rate_model import LAMBDA, estimate_bits, lagrange_multiplier
-from residae.refine import RefinementStep, error_gradient, round_stochastically
+from residae.refine import RefinementStep, round_stochastically
 from residae.resample import resample
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,7 +10,7 @@ onednn.py     private operators of torch, each behind a trial, and their public 
 """
 
 from residae.engine.engine import Engine, Latent, Plane
-from residae.engine.gradient import GradientDecoder
+from residae.engine.gradient import GradientDecoder, error_gradient
 from residae.engine.precision import default_device, preferred_float
 
-__all__ = ["Engine", "GradientDecoder", "Latent", "Plane", "default_device", "preferred_float"]
+__all__ = ["Engine", "GradientDecoder", "Latent", "Plane", "default_device", "error_gradient", "preferred_float"]
