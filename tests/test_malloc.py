@@ -86,3 +86,40 @@ def test_tensors_reuse_the_pages_of_freed_ones(megabytes: int, tune: str, kept: 
         thread.join()
     """)
     assert (int(faults) < 100) is kept
+
+
+@pytest.mark.parametrize(("call", "released"), [("malloc.release_free_memory(2**28)", True), ("", False)])
+def test_gaps_between_tensors_are_released(call: str, released: bool) -> None:
+    """20 freed tensors of 20 MB, with something in use between them: free, and of no use to a larger tensor."""
+    fraction = _run(f"""
+    import psutil
+
+    malloc.tune_malloc()
+    arrays = []
+    for _ in range(20):
+        arrays += [libc.malloc(20_000_000), libc.malloc(2_000_000)]
+    for array in arrays[::2]:
+        libc.memset(array, 1, 20_000_000)
+    full = psutil.Process().memory_info().rss
+    for array in arrays[::2]:
+        libc.free(array)
+    {call}
+    print((full - psutil.Process().memory_info().rss) / 400_000_000)
+    """)
+    assert (float(fraction) > 0.9) is released
+    assert released or float(fraction) < 0.1
+
+
+def test_little_free_memory_is_kept() -> None:
+    faults = _run("""
+    malloc.tune_malloc()
+    array = libc.malloc(20_000_000)
+    libc.malloc(1000)
+    libc.memset(array, 1, 20_000_000)
+    libc.free(array)
+    malloc.release_free_memory()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    libc.memset(libc.malloc(20_000_000), 1, 20_000_000)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """)
+    assert int(faults) < 100

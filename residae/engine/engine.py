@@ -20,6 +20,7 @@ from residae.engine.stages import PingPongBuffers, Stage, build_decoder, build_e
 from residae.engine.tiles import WHOLE, Region, Tile, covering, pixel_range
 from residae.errors import OutOfMemoryError, translate_oom
 from residae.geometry import STRIDE, grid_shape
+from residae.malloc import release_free_memory
 from residae.model import ResidualAutoencoder
 from residae.progress import Progress, between
 
@@ -161,6 +162,7 @@ class Engine:
         waiting = list(whole.split(self.tile, self.tile) if self.tile else whole.cut(self._most_cells()))
         done, total = 0, len(whole.rows) * len(whole.columns)
         while waiting:
+            release_free_memory()
             tile = waiting[0]
             cells = len(tile.rows) * len(tile.columns)
             try:

@@ -18,6 +18,7 @@ from residae.engine.blocks import FloatBlock, Layer, OutputLayer, as_depthwise_c
 from residae.engine.onednn import Convolution
 from residae.engine.stages import MAX_STAGE_COLUMNS, MAX_STAGE_TENSOR_BYTES, DecoderLayers, build_decoder, plan_stages
 from residae.engine.tiles import Region, Tile
+from residae.malloc import release_free_memory
 from residae.model import PreActResidualBlock, PreActResidualDecoder
 from residae.progress import Progress
 from residae.resample import Plane, taps
@@ -145,6 +146,7 @@ def error_gradient(
         features = decoder.begin(latent, _resampling(shape, plane.shape, block.core())[0])
         leaf = features.detach()
         for tile in block.split(*sides):
+            release_free_memory()
             region, vertical, horizontal = _resampling(shape, plane.shape, tile.core())
             decoded = (vertical.to(device) @ decoder.decode(leaf, region) @ horizontal.to(device).T).clamp(0, 1)
             original = torch.from_numpy(plane[tile.core()]).to(device)
