@@ -28,7 +28,7 @@ def tune_malloc(mmap_threshold: int = 32 * 2**20, trim_threshold: int = 256 * 2*
 class _Statistics(ctypes.Structure):
     """The struct mallinfo2 of malloc.h."""
 
-    _fields_ = [("others", 8 * ctypes.c_size_t), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t)]  # noqa: RUF012
+    _fields_ = [("others", 8 * ctypes.c_size_t), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t)]
 
 
 def release_free_memory(above: int = MAX_FREE_BYTES) -> None:
