@@ -105,13 +105,13 @@ class Encodings:
 
     def __init__(self, pipeline: Pipeline, picture: Picture) -> None:
         self.pipeline, self.picture = pipeline, picture
-        self._made: dict[float, Encoding] = {}
-        self._measured: dict[tuple[float, float], float] = {}
+        self.encoded: dict[float, Encoding] = {}
+        self.measured: dict[tuple[float, float], float] = {}
 
     def encode(self, scale: float) -> Encoding:
-        if scale not in self._made:
-            self._made[scale] = self.pipeline.encode(self.picture, False, scale=scale)
-        return self._made[scale]
+        if scale not in self.encoded:
+            self.encoded[scale] = self.pipeline.encode(self.picture, False, scale=scale)
+        return self.encoded[scale]
 
     def choose(self, max_bytes: int) -> tuple[float, list[float]]:
         """The chosen scale, and all that were encoded to find it."""
@@ -132,9 +132,9 @@ class Encodings:
         except CodecError:
             return 0.0, -math.inf, 0
         key = scale, compressed.quality
-        if key not in self._measured:
-            self._measured[key] = self.pipeline.decode_and_measure(self.picture, encoding, compressed).psnr
-        return compressed.quality, self._measured[key], len(compressed.data)
+        if key not in self.measured:
+            self.measured[key] = self.pipeline.decode_and_measure(self.picture, encoding, compressed).psnr
+        return compressed.quality, self.measured[key], len(compressed.data)
 
 
 class Recorder(Pipeline):
