@@ -133,9 +133,13 @@ def test_the_package_alone_is_light() -> None:
     assert not loaded & {"torch", "numpy", "PIL", "huggingface_hub", "gradio", "constriction"}
 
 
-def test_the_network_needs_neither_page_nor_codec() -> None:
-    loaded = _modules_loaded_by("from residae import ResidualAutoencoder; ResidualAutoencoder(4, 4)")
-    assert "residae.model" in loaded
+def test_network_and_engine_need_neither_page_nor_codec_nor_compiler() -> None:
+    """Importing SymPy, which only the compiler of torch uses, takes half a second."""
+    code = "import sys, torch; known = {*sys.modules}\n"  # some versions of torch import it at once
+    code += "from residae import ResidualAutoencoder\nfrom residae.engine import Engine\n"
+    code += "Engine(ResidualAutoencoder(4, 4).eval(), 'cpu')\nassert 'sympy' not in {*sys.modules} - known"
+    loaded = _modules_loaded_by(code)
+    assert "residae.engine" in loaded
     assert not loaded & {"gradio", "constriction", "PIL", "accelerate"}
 
 

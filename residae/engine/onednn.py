@@ -26,6 +26,7 @@ INT8_TOLERANCE = 1  # quantization step
 
 Operator = Callable[..., Any]
 Operators = tuple[Operator, ...]
+Options = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]  # padding, stride, dilation, groups
 Comparison = tuple[Tensor, Tensor, float]  # result, expected result, largest difference allowed
 
 logger = logging.getLogger(__name__)
@@ -111,39 +112,39 @@ def _agree(result: Tensor, expected: Tensor, tolerance: float) -> bool:
     return same_kind and bool((result.double() - expected.double()).abs().max() <= tolerance)
 
 
-def _trial_layers(dtype: torch.dtype) -> Iterator[tuple[nn.Conv2d, Tensor]]:
-    """A few convolutions of the kinds that the network has, and an input for each, without touching torch's seed."""
+def _trial_convolutions(dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor, Tensor, Options]]:
+    """Input, kernels, bias and options of a few convolutions like the network's, without touching torch's seed."""
     generator = torch.Generator().manual_seed(0)
     for kernel, stride, groups in ((3, 1, 1), (3, 2, 1), (1, 1, 16)):
-        layer = nn.Conv2d(16, 16, kernel, stride, kernel // 2, groups=groups, device="meta").to_empty(device="cpu")
-        for parameter in layer.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        weight = torch.randn(16, 16 // groups, kernel, kernel, generator=generator)
+        bias = torch.randn(16, generator=generator)
         x = torch.randn(1, 16, 10, 12, generator=generator).to(dtype, memory_format=torch.channels_last)
-        yield layer.to(dtype), x
+        yield x, weight.to(dtype), bias.to(dtype), ((kernel // 2,) * 2, (stride,) * 2, (1, 1), groups)
 
 
-def _laid_out(layer: nn.Conv2d, x: Tensor, reorder: Operator) -> tuple[Any, ...]:
-    """Kernels, bias and options of a layer, as the operators take them."""
-    options = layer.padding, layer.stride, layer.dilation, layer.groups
-    return reorder(layer.weight.to_mkldnn(), *options, x.shape), layer.bias, *options
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, options: Options) -> Tensor:
+    """The public operator."""
+    padding, stride, dilation, groups = options
+    return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 
 def _try_convolution(operators: Operators, dtype: torch.dtype) -> Iterator[Comparison]:
     reorder, convolve = operators
-    for layer, x in _trial_layers(dtype):
-        expected = layer(x)
+    for x, weight, bias, options in _trial_convolutions(dtype):
+        expected = _convolve(x, weight, bias, options)
         tolerance = TOLERANCE[dtype] * float(expected.abs().max())
-        arguments = _laid_out(layer, x, reorder)
+        arguments = reorder(weight.to_mkldnn(), *options, x.shape), bias, *options
         yield convolve(x, *arguments, "none", [], None), expected, tolerance
         yield convolve(x, *arguments, "relu", [], None), F.relu(expected), tolerance
 
 
 def _try_sum(operators: Operators, dtype: torch.dtype) -> Iterator[Comparison]:
     reorder, accumulate = operators
-    for layer, x in _trial_layers(dtype):
-        total = layer(x.flip(3))
-        expected = total + layer(x)
-        result = accumulate(total, x, *_laid_out(layer, x, reorder), "add", None, None, [], None)
+    for x, weight, bias, options in _trial_convolutions(dtype):
+        total = _convolve(x.flip(3), weight, bias, options)
+        expected = total + _convolve(x, weight, bias, options)
+        arguments = reorder(weight.to_mkldnn(), *options, x.shape), bias, *options
+        result = accumulate(total, x, *arguments, "add", None, None, [], None)
         yield result, expected, TOLERANCE[dtype] * float(expected.abs().max())
 
 
@@ -202,7 +203,7 @@ class Convolution:
         self.fused_sum = CONVOLUTION_SUM.open(dtype) if self.fused else None
         self.weight = layer.weight.to(device, dtype, memory_format=torch.channels_last)
         self.bias = None if layer.bias is None else layer.bias.to(device, dtype)
-        self.options = cast(tuple[int, int], layer.padding), layer.stride, layer.dilation, layer.groups
+        self.options: Options = cast(tuple[int, int], layer.padding), layer.stride, layer.dilation, layer.groups
         self.keeps_size = layer.kernel_size == (3, 3) and layer.stride == (1, 1)
         if self.fused:
             self.weight = self.weight.to_mkldnn()
@@ -210,12 +211,12 @@ class Convolution:
 
     def __call__(self, x: Tensor, relu: bool = False) -> Tensor:
         """The convolution of x, and ReLU after it if `relu`."""
-        padding, stride, dilation, groups = self.options
         if self.fused is None:
-            result = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+            result = _convolve(x, self.weight, self.bias, self.options)
             return F.relu_(result) if relu else result
+        padding, *others = self.options
         pad_rows = self._is_slow_in_bf16(x)
-        options = (padding[0] + pad_rows, padding[1]), stride, dilation, groups
+        options = (padding[0] + pad_rows, padding[1]), *others
         kernels = self._kernels(x.shape, options)
         _, convolve = self.fused
         result = cast(Tensor, convolve(x, kernels, self.bias, *options, "relu" if relu else "none", [], None))
