@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 
 from tqdm import tqdm
 
@@ -109,15 +108,6 @@ def evaluate(
             if results:
                 results.append(row)
             yield tuple(row)
-
-
-def mean_psnr(pipeline: Pipeline, folder: str | Path) -> float:
-    """The mean luma PSNR of the unquantized latents of the pictures in a folder, in dB.
-
-    Raises:
-        ImageError: There is no picture in the folder.
-    """
-    return fmean(ours.psnr for ours, *_ in evaluate(pipeline, folder))
 
 
 def picture_files(arguments: Iterable[str | Path], on_skip: OnSkip | None = None) -> list[InputFile]:

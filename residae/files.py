@@ -57,6 +57,10 @@ def write_file(path: Path, data: bytes) -> None:
     takes more rights than there are, or it has other names (hard links), it is overwritten in place instead. A symbolic
     link stays, and the file that it leads to is written. A FIFO or a device is written to.
 
+    Args:
+        path: Of the file; `-` for standard output.
+        data: All of its content.
+
     Raises:
         BrokenPipeError: Nobody reads standard output any more.
         ResidaeError: It cannot be written.

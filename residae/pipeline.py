@@ -78,7 +78,13 @@ class Reconstruction:
 
 
 class Pipeline:
-    """One checkpoint on one device. It holds no picture, so that any number of users can share it."""
+    """One checkpoint on one device. It holds no picture, so that any number of users can share it.
+
+    Args:
+        checkpoint: The network and the codec's tables.
+        device: As in `Pipeline.open`.
+        dtype: As in `Pipeline.open`.
+    """
 
     def __init__(
         self,

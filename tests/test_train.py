@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,7 +32,7 @@ from residae.codec.coder import ideal_bits
 from residae.codec.quantizer import dequantize, quantize
 from residae.codec.tables import Tables
 from residae.errors import CheckpointError, ImageError, TrainingError
-from residae.evaluate import mean_psnr
+from residae.evaluate import evaluate
 from residae.image import Pixels, open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
@@ -673,7 +674,7 @@ def _rows(run: Path) -> list[dict[str, str]]:
 
 def _mean_psnr(checkpoint: Path, pictures: Path) -> float:
     network = ResidualAutoencoder.from_pretrained(checkpoint)
-    return mean_psnr(Pipeline(Checkpoint(network), "cpu", torch.float32), pictures)
+    return fmean(ours.psnr for (ours,) in evaluate(Pipeline(Checkpoint(network), "cpu", torch.float32), pictures))
 
 
 def test_training_learns(clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path) -> None:
