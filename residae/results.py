@@ -215,7 +215,7 @@ def mean_curves(path: Path) -> list[MeanCurves]:
     `Residae, 40 steps`. Settings of ours that were measured on fewer pictures make another chart, over these alone.
 
     Returns:
-        The charts, that of the most pictures first.
+        The charts, that of the most pictures first, else in the order of the file.
 
     Raises:
         ResidaeError: The file cannot be read, or is none of a `ResultsFile`.
@@ -226,8 +226,9 @@ def mean_curves(path: Path) -> list[MeanCurves]:
             rate, _, rest = measurement.setting.partition(", ")
             curve = f"{OURS}, {rest}" if rest and measurement.codec == OURS else measurement.codec
             groups.setdefault((curve, rate), {}).setdefault(measurement.sha256, measurement)
+    ours = (measured for (curve, _), measured in groups.items() if curve.startswith(OURS))
     charts = []
-    for pictures in {frozenset(measured) for (curve, _), measured in groups.items() if curve.startswith(OURS)}:
+    for pictures in dict.fromkeys(map(frozenset, ours)):  # unlike a set, in the order of the file
         curves: dict[str, list[RatePoint]] = {}
         for (curve, _), measured in groups.items():
             if pictures <= measured.keys():

@@ -464,3 +464,6 @@ def test_mean_curves_are_over_the_same_pictures(tmp_path: Path) -> None:
         f"{OURS}, 9 steps": [RatePoint(1.0, 22.0)],
     }
     assert mean_curves(tsv.path) == [MeanCurves(curves, 2), MeanCurves(refined, 1)]
+    tsv.append([measured(name, f"0.3 bpp, scale {i}", OURS, 8, 30.0) for i, name in enumerate("cdefgh")])
+    others = [[*chart.curves] for chart in mean_curves(tsv.path)[2:]]  # of as many pictures, in the order of the file
+    assert others == [[f"{OURS}, scale {i}"] for i in range(6)]
