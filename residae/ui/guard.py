@@ -269,7 +269,7 @@ async def _read_json(name: str, visitor: Visitor, receive: Receive) -> Receive:
             408, f"The request takes longer to arrive than the limit of {STALL_SECONDS:g} s."
         ) from error
     try:
-        values = [json.loads(body, parse_constant=_refuse_constant)] if body else []
+        values = [json.loads(body, parse_float=_finite, parse_constant=_finite)] if body else []
     except (ValueError, RecursionError) as error:
         raise _RefusedError(400, "The request is not JSON.") from error
     if name == "cancel" and values and isinstance(values[0], dict) and values[0].get("event_id"):
@@ -295,9 +295,11 @@ async def _read_json(name: str, visitor: Visitor, receive: Receive) -> Receive:
     return receive_again
 
 
-def _refuse_constant(name: str) -> None:
-    """Refuse NaN and Infinity, which Python reads and which pass Gradio's bounds on numbers."""
-    raise ValueError(f"{name} is not JSON")
+def _finite(text: str) -> float:
+    """A number. NaN, Infinity and 1e999 are refused, which Python reads and which pass Gradio's bounds on numbers."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def sweep(folder: Path, age: float, kept: Container[Path] = ()) -> None:
