@@ -1,9 +1,10 @@
 """Charts and drawings as inline SVG. Each function takes numbers and returns the text of an SVG."""
 
+import html
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,8 +144,8 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
     """PSNR against rate, a line for each codec.
 
     Args:
-        curves: (bits per pixel, dB) by rising rate, by name of the codec. Colors and marks follow its order; an empty
-            curve keeps its own. Points of infinite PSNR are not drawn.
+        curves: (bits per pixel, dB) by rising rate, by name of the codec. Colors and marks follow its order, and begin
+            again after the last of SERIES; an empty curve keeps its own. Points of infinite PSNR are not drawn.
         marked: The rate of the current file, or None.
 
     Returns:
@@ -180,10 +181,11 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
         )
         side, anchor = (0.6, "start") if x < 50 else (-0.6, "end")  # on the side with more room
         content += _text(f"{x + side:.3f}%", top + 8, anchor, "this file")
-    series = [(*style, *named) for style, named in zip(SERIES, curves.items(), strict=False) if named[1]]
+    named_curves = [(html.escape(name), curve) for name, curve in curves.items()]
+    series = [(*style, *named) for style, named in zip(itertools.cycle(SERIES), named_curves, strict=False) if named[1]]
     for color, mark, _, curve in series:
         places = [place(*point) for point in curve]
-        for (x1, y1), (x2, y2) in pairwise(places):
+        for (x1, y1), (x2, y2) in itertools.pairwise(places):
             content += (
                 f'<line x1="{x1:.3f}%" y1="{y1:.1f}" x2="{x2:.3f}%" y2="{y2:.1f}" stroke="{color}" stroke-width="2"/>'
             )
@@ -220,7 +222,7 @@ def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> st
             (100 * step / max(steps, 1), bottom - 4 - (bottom - top - 8) * (value - low) / span)
             for (step, *_), value in zip(points, values, strict=True)
         ]
-        for (x1, y1), (x2, y2) in pairwise(places):
+        for (x1, y1), (x2, y2) in itertools.pairwise(places):
             content += (
                 f'<line x1="{x1:.3f}%" y1="{y1:.1f}" x2="{x2:.3f}%" y2="{y2:.1f}" stroke="{color}" stroke-width="2" '
                 f'stroke-dasharray="{dashes}"/>'

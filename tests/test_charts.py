@@ -122,6 +122,14 @@ def test_rate_distortion_chart_without_exact_copies() -> None:
     assert charts.rate_distortion_chart({"WebP": [exact]}, 0.1) == ""
 
 
+def test_every_curve_is_drawn_whatever_its_name_and_their_number() -> None:
+    """Names are those of a checkpoint's table, which may be anyone's."""
+    names = [f"<img src=x onerror=alert({number})>" for number in range(2 * len(charts.SERIES) + 1)]
+    svg = charts.rate_distortion_chart({name: [(0.1 + i, 30.0)] for i, name in enumerate(names)}, None)
+    assert set(names) <= set(texts(svg))
+    assert "<img" not in svg
+
+
 def test_the_names_of_all_series_have_room_on_a_phone() -> None:
     names = ["Residae", "JPEG", "WebP", "AVIF", "JPEG 2000", "JPEG XL"]
     svg = charts.rate_distortion_chart({name: [(0.1 + i, 30.0)] for i, name in enumerate(names)}, None)
