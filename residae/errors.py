@@ -45,6 +45,6 @@ def translate_oom() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
             raise OutOfMemoryError(
-                "The picture takes more memory than there is: try a smaller working size."
+                "The picture takes more memory than there is: try a smaller scale or working size."
             ) from error
         raise

@@ -171,7 +171,7 @@ def test_the_network_runs_out_of_memory(
     (faults / "memory").touch()
     assert (
         figures_or_error(client, photograph)
-        == "The picture takes more memory than there is: try a smaller working size."
+        == "The picture takes more memory than there is: try a smaller scale or working size."
     )
     assert figures_or_error(client, photograph) == figures
 
