@@ -57,7 +57,8 @@ class Setting:
 
     def max_bytes(self, picture: Picture) -> int | None:
         """The byte budget of a picture, if there is one."""
-        return None if self.bits_per_pixel is None else int(self.bits_per_pixel * picture.width * picture.height / 8)
+        rate = self.bits_per_pixel
+        return None if rate is None else metrics.byte_budget(rate, picture.width, picture.height)
 
 
 def evaluate(

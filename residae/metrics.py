@@ -110,6 +110,11 @@ def bits_per_pixel(file_bytes: int, width: int, height: int) -> float:
     return 8 * file_bytes / (width * height)
 
 
+def byte_budget(rate: float, width: int, height: int) -> int:
+    """The most bytes that a file of at most `rate` bits per pixel has."""
+    return int(rate * width * height / 8)
+
+
 def _as_pnm(picture: Pixels) -> io.BytesIO:
     """The picture as an uncompressed PGM or PPM file."""
     height, width = picture.shape[:2]

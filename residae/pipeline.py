@@ -20,7 +20,7 @@ from residae.engine.precision import activation_dtype
 from residae.errors import CodecError, ImageError, translate_oom
 from residae.geometry import MAX_PIXELS, MAX_SIDE, plane_shapes, scale_hundredths, scaled_shape, within_limits
 from residae.image import Picture, PictureLike, Pixels, as_picture, from_planes, to_gray, to_image, to_planes
-from residae.metrics import psnr, ssim
+from residae.metrics import byte_budget, psnr, ssim
 from residae.progress import Progress, between, split
 from residae.quality import DEFAULT_QUALITY
 from residae.rate_control import QUALITIES, Probe, choose_scale, detail
@@ -227,7 +227,7 @@ class Pipeline:
             ValueError: An argument is out of range, or "auto" has no size of the file to go by.
         """
         if target_bpp is not None:
-            most = int(target_bpp * picture.width * picture.height / 8)
+            most = byte_budget(target_bpp, picture.width, picture.height)
             max_bytes = most if max_bytes is None else min(most, max_bytes)
         encoding_progress, refinement_progress = split(progress, ENCODE_WORK, STEP_WORK * refine)
         if scale is None:
