@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import gradio as gr
@@ -46,7 +47,7 @@ def equal() -> EqualBytesTab:
 
 def test_exact_copies(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:
     """WebP keeps a picture of one color exactly in few bytes."""
-    flat = shown(np.full((512, 512), 255, np.uint8))
+    flat = shown(np.full((192, 192), 255, np.uint8))
     first, *rest = equal.refresh("equal", flat, None, VISIT, SILENT)
     assert "WebP</th><td>" in first[equal.figures]
     assert "∞ dB" in first[equal.figures]
@@ -58,7 +59,8 @@ def test_exact_copies(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentRes
 
 
 def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:
-    first, *_ = equal.refresh("equal", shown(np.zeros((16_384, 1), np.uint8)), None, VISIT, SILENT)
+    with closing(equal.refresh("equal", shown(np.zeros((16_384, 1), np.uint8)), None, VISIT, SILENT)) as updates:
+        first = next(updates)
     assert 'WebP</th><td colspan="5">cannot make a file this small' in first[equal.figures]
     assert "AVIF</th><td>" in first[equal.figures]
 
