@@ -9,13 +9,15 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 from visitor import VISIT
 
 from residae.codec import read_info
-from residae.image import Pixels, write_png
+from residae.image import Pixels, open_picture, write_png
+from residae.ui import cache
 from residae.ui.cache import Settings
 from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv, compress_one
 from residae.ui.text import MAX_NAME, short_name
@@ -50,6 +52,8 @@ def compressed(
     """The table as CSV and the archive, for pictures of those names and a file that is not a picture."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
     monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+    in_process = SimpleNamespace(open_picture=lambda path, _: open_picture(path))  # it is the names that matter
+    monkeypatch.setattr(cache, "DECODER", in_process)
     paths = [tmp_path / f"{name}.png" for name in NAMES]
     for number, path in enumerate(paths):
         path.write_bytes(write_png(smooth(20, 20 + number, number)))

@@ -301,7 +301,7 @@ def visitors(service: Service, bags: list[list[Case]], seed: int) -> list[Visit]
 
 
 def test_a_few_visitors(service: Service, bag: Callable[[int], list[Case]]) -> None:
-    visited(service, visitors(service, [bag(number) for number in range(4)], 0), 5)
+    visited(service, visitors(service, [bag(number) for number in range(4)], 0), 3)
     assert footprint(service)["processes"] == 1  # that waits for the next picture
     assert "Traceback" not in service.log.read_text()
 
