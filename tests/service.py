@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,19 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+import pytest
 from gradio_client import Client
 
 from residae.ui.guard import COOKIE
 
+# Every kind of proxy, certificates that are gone, and a folder that Gradio is told to open to visitors.
+HOSTILE = {
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"),
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "NO_PROXY": "",
+    "SSL_CERT_FILE": "/nonexistent.pem",
+    "GRADIO_ALLOWED_PATHS": "/",
+}
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 300  # seconds until a test gives up; long, because the machine may be busy
 
@@ -54,6 +64,17 @@ def program(address: str, answers: Path | Literal[False] = False, visitor: str =
         analytics_enabled=False,
         httpx_kwargs={"timeout": PATIENCE},
     )
+
+
+def assert_withstands(service: Service) -> None:
+    """Assert that a page started in the environment HOSTILE answers, opens no folder, and says what is wrong."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    assert opener.open(service.address, timeout=60).status == 200
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        opener.open(f"{service.address}/gradio_api/file=/etc/passwd", timeout=60)
+    log = service.log.read_text()
+    assert "SSL_CERT_FILE names /nonexistent.pem, which is not there" in log
+    assert "Traceback" not in log
 
 
 @contextmanager

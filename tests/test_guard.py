@@ -336,6 +336,8 @@ LIMITED_APP = """
 from gradio import route_utils
 import residae.ui.guard as guard
 import residae.ui.turns as turns
+from residae.ui import cache
+cache.warm_up = lambda: None
 guard.MAX_UPLOAD_BYTES = 80_000_000
 turns.MAX_WAITING_EACH = 2
 guard.SWEEP_INTERVAL, guard.MAX_FILE_AGE = 1, 3

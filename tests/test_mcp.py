@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
-from service import serving
+from service import HOSTILE, assert_withstands, serving
 
 from residae.codec import read_info
 from residae.compare import OURS
@@ -41,7 +41,8 @@ def test_the_endpoints_are_tools(
             return {"tools": tools} | {key: await session.call_tool(*call) for key, call in calls.items()}
 
     (tmp_path / "service").mkdir()
-    with serving(tmp_path / "service", checkpoint, PAGE) as service:
+    with serving(tmp_path / "service", checkpoint, PAGE, GRADIO_SERVER_NAME="::", **HOSTILE) as service:
+        assert_withstands(service)
         found = asyncio.run(use(service.address))
         tools = found["tools"]
         assert tools.keys() == {"reconstruct", "compress", "decompress", "compare"}

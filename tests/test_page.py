@@ -16,7 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
-from service import program, serving
+from service import HOSTILE, Service, assert_withstands, program, serving
 
 from residae.baselines import CODECS
 from residae.codec import read_info
@@ -46,11 +46,17 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(checkpoint: Path, others: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def service(checkpoint: Path, others: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     code = f"import pathlib, residae.checkpoint; residae.checkpoint.FOLDERS = (pathlib.Path({str(others)!r}),)\n"
-    with serving(tmp_path_factory.mktemp("app"), checkpoint, f"{code}import app; app.main()") as service:
-        yield f"{service.address}/"
+    app = f"{code}import app; app.main()"
+    with serving(tmp_path_factory.mktemp("app"), checkpoint, app, **HOSTILE) as service:
+        yield service
     assert "Traceback" not in service.log.read_text().replace(" refused.\nTraceback", "")
+
+
+@pytest.fixture(scope="module")
+def address(service: Service) -> str:
+    return f"{service.address}/"
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +125,10 @@ def pixels(image: Locator) -> np.ndarray:
 
 def gray(picture: np.ndarray) -> np.ndarray:
     return picture[..., None].repeat(3, axis=2)
+
+
+def test_the_page_starts_in_a_hostile_environment(service: Service) -> None:
+    assert_withstands(service)
 
 
 def test_a_first_visit_shows_the_result_of_an_example(page: Page) -> None:
