@@ -257,6 +257,8 @@ def test_weights_are_truncated_under_a_pipeline(checkpoint: Path, tmp_path: Path
 
 # --- The command line ---
 
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # as in `one_thread`: the networks are tiny
+
 
 @pytest.fixture
 def batch(smooth: Callable[[int, int, int], Pixels], tmp_path: Path) -> list[Path]:
@@ -272,6 +274,7 @@ def command(checkpoint: Path, preparation: str, *arguments: str | Path) -> subpr
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments), "--checkpoint", str(checkpoint)],
         cwd=ROOT,
+        env=ONE_THREAD,
         capture_output=True,
         text=True,
         check=False,
@@ -310,7 +313,8 @@ def test_a_batch_is_stopped_at_work(checkpoint: Path, batch: list[Path]) -> None
     """From outside, at an arbitrary moment."""
     arguments = ["-m", "residae", "compress", *map(str, batch * 400), "--force", "--checkpoint", str(checkpoint)]
     arguments += ["-o", str(batch[0].parent / "out")]
-    work = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    work = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=ONE_THREAD, **pipes)
     out = batch[0].parent / "out"
     out.mkdir()
     while not list(out.iterdir()):
