@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from residae.geometry import Scale
     from residae.model import ResidualAutoencoder
-    from residae.pipeline import Pipeline, Scale
+    from residae.pipeline import Pipeline
 
 __all__ = ["ResidualAutoencoder", "compress", "decompress", "load"]
 __version__ = "0.2.0"

@@ -41,6 +41,15 @@ class CodecResult:
     ms_ssim: float = math.nan
     ssimulacra2: float = math.nan
 
+    def figures(self) -> dict[str, float | None]:
+        """The figures by name; None for those that are not defined, and for all if there is no picture."""
+        if self.pixels is None:
+            return dict.fromkeys(("bytes", "bpp", "psnr", "ssim", "ms_ssim"))
+        height, width = self.pixels.shape[:2]
+        values = {"bytes": self.bytes, "bpp": bits_per_pixel(self.bytes, width, height), "psnr": self.psnr}
+        values |= {"ssim": self.ssim, "ms_ssim": self.ms_ssim}
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
 
 @dataclass(frozen=True)
 class RatePoint:

@@ -1,16 +1,18 @@
 """Edit a latent, and measure what each of its channels contributes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from residae.codec import Latent
-from residae.image import Picture, to_gray
+from residae.codec import Compressed, Latent
+from residae.errors import ResidaeError
+from residae.geometry import Scale
+from residae.image import Picture, cover, to_gray
 from residae.metrics import psnr
-from residae.pipeline import Encoding, Pipeline, Reconstruction
+from residae.pipeline import ENCODE_WORK, STEP_WORK, Encoding, Pipeline, Reconstruction
 from residae.progress import Progress, split
 
 
@@ -36,6 +38,28 @@ class Edits:
     def __bool__(self) -> bool:
         """Whether the edits change anything."""
         return bool(self.blend or self.step or self.noise or any(gain != 1 for gain in self.gains))
+
+
+def channel_gains(
+    channels: int, mute: Sequence[int], solo: Sequence[int], gains: Mapping[int, float]
+) -> tuple[float, ...]:
+    """The gains of `Edits`, from the numbers of channels, which count from 1.
+
+    Args:
+        channels: How many the latent has.
+        mute: Those to mute.
+        solo: If there are any, all others are muted.
+        gains: A factor for each of some channels.
+
+    Raises:
+        ResidaeError: The latent has no such channel.
+    """
+    last = max([*mute, *solo, *gains], default=1)
+    if last > channels:
+        raise ResidaeError(f"There is no channel {last}: the latent of this checkpoint has {channels}.")
+    factors = {channel: 0.0 for channel in range(1, channels + 1) if solo and channel not in solo}
+    factors |= dict(gains) | dict.fromkeys(mute, 0.0)
+    return tuple(factors.get(channel, 1.0) for channel in range(1, channels + 1))
 
 
 def edit_latents(
@@ -86,6 +110,76 @@ def reconstruct_edited(
     """
     latents = edit_latents(encoding.latents, edits, pipeline.codec.tables.means, other.latents if other else None)
     return pipeline.decode_and_measure(picture, replace(encoding, latents=latents), progress=progress)
+
+
+def encode_other(
+    pipeline: Pipeline, picture: Picture, encoding: Encoding, progress: Progress | None = None
+) -> Encoding:
+    """Encode a picture to blend into another.
+
+    Args:
+        pipeline: Encodes.
+        picture: Of any size; its middle is used.
+        encoding: Of the other picture, whose size, colors and scale the result has.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+    """
+    cut = cover(picture, encoding.height, encoding.width)
+    return pipeline.encode(cut, len(encoding.latents) == 3, progress, encoding.scale)
+
+
+def edit_picture(
+    pipeline: Pipeline,
+    picture: Picture,
+    color: bool,
+    edits: Edits,
+    other: Picture | None = None,
+    *,
+    quality: float | None = None,
+    scale: Scale | None = None,
+    target_bpp: float | None = None,
+    max_bytes: int | None = None,
+    refine: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Reconstruction, Compressed | None]:
+    """Compress a picture, edit the latents that the file holds, and decode them.
+
+    Args:
+        pipeline: Encodes and decodes.
+        picture: Of any size.
+        color: Whether to use chroma as well.
+        edits: What to do to the latents.
+        other: A picture to blend in.
+        quality: As in `Pipeline.encode_and_write`; without it and a size of the file, the unquantized latents are
+            edited, and there is no file.
+        scale: As in `Pipeline.encode_and_write`.
+        target_bpp: As in `Pipeline.encode_and_write`.
+        max_bytes: As in `Pipeline.encode_and_write`.
+        refine: As in `Pipeline.encode_and_write`.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Returns:
+        The picture from the edited latents, and the file without the edits.
+
+    Raises:
+        CodecError: No file is so small.
+        ImageError: The picture is over a limit after scaling.
+        ValueError: An argument is out of range, or "auto" has no size of the file to go by.
+    """
+    works = ENCODE_WORK + STEP_WORK * refine, ENCODE_WORK if other else 0, 1
+    encoding_part, other_part, decoding_part = split(progress, *works)
+    compressed = None
+    if quality is None and target_bpp is None and max_bytes is None:
+        if scale == "auto":
+            raise ValueError("the scale is chosen by the size of the file: give target_bpp or max_bytes")
+        encoding = pipeline.encode(picture, color, encoding_part, 1.0 if scale is None else scale)
+    else:
+        limits = scale, target_bpp, max_bytes
+        encoding, compressed = pipeline.encode_and_write(
+            picture, color, 80 if quality is None else quality, *limits, encoding_part, refine
+        )
+    stored = pipeline.stored(encoding, compressed)
+    blended = encode_other(pipeline, other, stored, other_part) if other else None
+    return reconstruct_edited(pipeline, picture, stored, edits, blended, decoding_part), compressed
 
 
 def channel_losses(

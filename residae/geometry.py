@@ -4,11 +4,14 @@ The scale of a picture is the factor by which its planes are resampled before th
 decoder. It is a number of hundredths, so that all sizes follow from it in integers.
 """
 
+from typing import Literal
+
 STRIDE = 16  # pixels along each side of a latent cell: the network's four stages each halve height and width
 
 MAX_PIXELS = 64 * 10**6  # of a picture, before and after scaling
 MAX_SIDE = 65_500  # pixels
 MIN_SCALE, MAX_SCALE = 0.5, 4.0
+Scale = float | Literal["auto"]  # at which a picture is encoded; "auto" goes by the size of the file
 
 
 def within_limits(height: int, width: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from residae.codec import Compressed, FileInfo, Latent
 from residae.engine import Engine, GradientDecoder
 from residae.engine.precision import activation_dtype
 from residae.errors import CodecError, ImageError, translate_oom
-from residae.geometry import MAX_PIXELS, MAX_SIDE, plane_shapes, scale_hundredths, scaled_shape, within_limits
+from residae.geometry import MAX_PIXELS, MAX_SIDE, Scale, plane_shapes, scale_hundredths, scaled_shape, within_limits
 from residae.image import Picture, PictureLike, Pixels, as_picture, from_planes, to_gray, to_image, to_planes
 from residae.metrics import byte_budget, psnr, ssim
 from residae.progress import Progress, between, split
@@ -29,8 +29,6 @@ from residae.resample import resample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Scale = float | Literal["auto"]
 
 ENCODING_SHARES = (0, 0.2, 0.6, 1)  # of the work of up to three encodings at growing scales
 # Work in units of one decoding: of a square of 256 pixels, encoding takes 51.996 GFLOP and decoding 80.958. A step of

@@ -22,7 +22,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
         "residae.examples",
         "residae.distributed",
     },
-    {"residae.files", "residae.resample", "residae.rate_model"},
+    {"residae.files", "residae.resample", "residae.rate_model", "residae.options"},
     {"residae.rate_control"},
     {"residae.image.picture", "residae.image.refusals", "residae.image.confinement"},
     {"residae.image.planes", "residae.image.exif", "residae.image.boxes", "residae.image.color"},

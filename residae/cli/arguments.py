@@ -1,14 +1,13 @@
 """Arguments that several commands share, and types of arguments."""
 
 import argparse
-import math
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from residae import options
 from residae.distributed import Processes
 from residae.errors import ResidaeError
 from residae.files import is_standard_output
@@ -19,10 +18,11 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from residae.baselines import Baseline
-    from residae.pipeline import Pipeline, Scale
+    from residae.pipeline import Pipeline
 
     Commands = _SubParsersAction[argparse.ArgumentParser]
 
+T = TypeVar("T")
 SCALES = f"{MIN_SCALE:g} to {MAX_SCALE:g}"
 RUNTIMES = ("openvino", "onnxruntime")  # of `residae.runtimes`, which imports torch
 
@@ -91,34 +91,6 @@ quality = within(0, MAX_QUALITY)
 share = within(0, 1)
 
 
-def scale(text: str) -> "Scale":
-    """`auto`, or a number from MIN_SCALE to MAX_SCALE."""
-    if text == "auto":
-        return "auto"
-    value = number(float, text)
-    if not MIN_SCALE <= value <= MAX_SCALE:
-        raise argparse.ArgumentTypeError(f"a scale is auto, or {SCALES}, not {text}")
-    return value
-
-
-def gain(text: str) -> tuple[int, float]:
-    """A channel, from 1, and its factor, from `N=G`."""
-    channel, _, factor = text.partition("=")
-    value = number(float, factor)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{factor} is not a factor")
-    return int(positive(int)(channel)), value
-
-
-def crop(text: str) -> tuple[int, int, int, int]:
-    """(left, top, width, height) from `WxH+X+Y`, in pixels."""
-    found = re.fullmatch(r"(\d+)x(\d+)\+(\d+)\+(\d+)", text, re.ASCII)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is not WxH+X+Y, such as 640x480+100+0")
-    width, height, left, top = map(int, found.groups())
-    return left, top, width, height
-
-
 def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     """The type of a positive `kind`, int or float, below 2^53: a float cannot count bytes beyond that."""
 
@@ -152,10 +124,19 @@ def baseline(text: str) -> "Baseline":
 
 def number(kind: Callable[[str], float], text: str) -> float:
     """A number of this `kind`, int or float."""
-    try:
-        return kind(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' if kind is int else ''}number") from None
+    return option(lambda text: options.number(kind, text))(text)
+
+
+def option(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """The type of an argument that a function of `residae.options` reads."""
+
+    def read(text: str) -> T:
+        try:
+            return parse(text)
+        except options.OptionError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
 def comma_separated(kind: Callable[[str], object]) -> Callable[[str], list[object]]:

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from residae import options
 from residae.cli import arguments
-from residae.errors import ImageError
 from residae.files import read_file
 from residae.quality import DEFAULT_QUALITY, MAX_QUALITY
 
@@ -35,7 +35,7 @@ def add_encoding(parser: argparse.ArgumentParser) -> "_MutuallyExclusiveGroup":
     rate.add_argument("--max-bytes", type=arguments.positive(int), metavar="N", help="the best within so many bytes")
     parser.add_argument(
         "--scale",
-        type=arguments.scale,
+        type=arguments.option(options.scale),
         metavar="S",
         help=f"factor, {arguments.SCALES}, by which the picture is resampled before it is encoded; or auto, with a "
         "limit on the size: the factor that keeps most within it "
@@ -53,7 +53,10 @@ def add_encoding(parser: argparse.ArgumentParser) -> "_MutuallyExclusiveGroup":
     mode.add_argument("--gray", dest="color", action="store_false", default=None, help="keep only luma")
     mode.add_argument("--color", action="store_true", default=None, help="(default: as the picture is)")
     parser.add_argument(
-        "--crop", type=arguments.crop, metavar="WxH+X+Y", help="use only W x H pixels, from column X and row Y on"
+        "--crop",
+        type=arguments.option(options.crop),
+        metavar="WxH+X+Y",
+        help="use only W x H pixels, from column X and row Y on",
     )
     return rate
 
@@ -73,15 +76,7 @@ def open_picture(decoder: "DecoderProcess", path: Path, crop: tuple[int, int, in
     from residae import image
 
     picture = decoder.open_picture(read_file(path, image.MAX_FILE_BYTES + 1))
-    if not crop:
-        return picture
-    box = image.CropBox(*crop)
-    if not 0 < box.width <= picture.width - box.left or not 0 < box.height <= picture.height - box.top:
-        raise ImageError(
-            f"A part of {box.width:,} x {box.height:,} pixels from ({box.left:,}, {box.top:,}) on is not within the "
-            f"picture of {picture.width:,} x {picture.height:,}."
-        )
-    return image.crop(picture, box)
+    return image.crop(picture, image.CropBox(*crop)) if crop else picture
 
 
 def print_notices(path: Path, picture: "Picture") -> None:

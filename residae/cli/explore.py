@@ -3,13 +3,13 @@
 import argparse
 import itertools
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from residae import options
 from residae.cli import arguments
 from residae.cli.encoding import (
     add_encoding,
@@ -27,10 +27,8 @@ from residae.progress import Progress, split
 
 if TYPE_CHECKING:
     from residae.codec import Compressed
-    from residae.compare import CodecResult
     from residae.edit import Edits
-    from residae.image import Picture
-    from residae.pipeline import Encoding, Pipeline, Reconstruction
+    from residae.pipeline import Reconstruction
 
 
 def add_commands(commands: "arguments.Commands") -> None:
@@ -61,13 +59,13 @@ def _add_reconstruct(parser: argparse.ArgumentParser) -> None:
         "--blend-share", type=arguments.share, default=0.5, metavar="S", help="its share, 0 to 1 (default: 0.5)"
     )
     channels = edits.add_mutually_exclusive_group()
-    numbers = arguments.comma_separated(arguments.positive(int))
+    numbers = arguments.option(options.channels)
     channels.add_argument("--mute", type=numbers, default=[], metavar="N,...", help="mute these channels")
     channels.add_argument("--solo", type=numbers, default=[], metavar="N,...", help="mute all channels but these")
     edits.add_argument(
         "--gain",
-        type=arguments.comma_separated(arguments.gain),
-        default=[],
+        type=arguments.option(options.gains),
+        default={},
         metavar="N=G,...",
         help="multiply the deviations of channel N from its mean by G",
     )
@@ -98,7 +96,7 @@ def _add_picture(parser: argparse.ArgumentParser) -> None:
 
 def _reconstruct(parsed: argparse.Namespace) -> None:
     from residae import heatmaps
-    from residae.edit import reconstruct_edited
+    from residae.edit import edit_picture
     from residae.image import WRITTEN, write_picture
     from residae.image.process import DecoderProcess
 
@@ -113,17 +111,13 @@ def _reconstruct(parsed: argparse.Namespace) -> None:
     with closing(DecoderProcess()) as decoder:
         picture = open_picture(decoder, parsed.picture, parsed.crop)
         blended = open_picture(decoder, parsed.blend) if parsed.blend else None
-    edits = _edits(parsed, pipeline.latent_channels)
-    compressed = None
+    edits, color = _edits(parsed, pipeline.latent_channels), keeps_color(parsed, picture)
+    settings: dict[str, Any] = {name: getattr(parsed, name) for name in ("scale", "target_bpp", "max_bytes", "refine")}
+    quality = None if parsed.unquantized else parsed.quality
     with _progress() as progress:
-        parts = split(progress, 2, 1)
-        if parsed.unquantized:
-            encoding = pipeline.encode(picture, keeps_color(parsed, picture), parts[0], parsed.scale or 1.0)
-        else:
-            encoding, compressed = encode(pipeline, picture, parsed, parts[0])
-            encoding = pipeline.stored(encoding, compressed)
-        other = _encode_other(pipeline, blended, encoding) if blended else None
-        report = reconstruct_edited(pipeline, picture, encoding, edits, other, parts[1])
+        report, compressed = edit_picture(
+            pipeline, picture, color, edits, blended, quality=quality, **settings, progress=progress
+        )
     pictures = [report.decoding.pixels] if parsed.output else []
     with arguments.text_beside(outputs):
         print_notices(parsed.picture, picture)
@@ -141,23 +135,11 @@ def _reconstruct(parsed: argparse.Namespace) -> None:
 
 def _edits(parsed: argparse.Namespace, channels: int) -> "Edits":
     """The edits that were asked for, of a latent with so many channels."""
-    from residae.edit import Edits
+    from residae.edit import Edits, channel_gains
 
-    gains = {channel: 0.0 for channel in range(1, channels + 1) if parsed.solo and channel not in parsed.solo}
-    gains |= dict(parsed.gain) | dict.fromkeys(parsed.mute, 0.0)
-    last = max([*gains, *parsed.solo], default=1)
-    if last > channels:
-        raise ResidaeError(f"There is no channel {last}: the latent of this checkpoint has {channels}.")
     share = parsed.blend_share if parsed.blend else 0.0
-    return Edits(tuple(gains.get(channel, 1.0) for channel in range(1, channels + 1)), share, parsed.step, parsed.noise)
-
-
-def _encode_other(pipeline: "Pipeline", picture: "Picture", encoding: "Encoding") -> "Encoding":
-    """The encoding of a picture to blend in, cut to the size of the other."""
-    from residae.image import cover
-
-    other = cover(picture, encoding.height, encoding.width)
-    return pipeline.encode(other, len(encoding.latents) == 3, scale=encoding.scale)
+    gains = channel_gains(channels, parsed.mute, parsed.solo, parsed.gain)
+    return Edits(gains, share, parsed.step, parsed.noise)
 
 
 def _print_figures(report: "Reconstruction", compressed: "Compressed | None") -> None:
@@ -191,7 +173,7 @@ def _compare(parsed: argparse.Namespace) -> None:
         encoding, compressed = encode(pipeline, picture, parsed, parts[0])
         report = pipeline.decode_and_measure(picture, encoding, compressed, progress=parts[1])
         results = next(compare(pipeline, report, parts[2])).results
-    figures = {result.name: _figures(result, encoding) for result in results}
+    figures = {result.name: result.figures() for result in results}
     with arguments.text_beside([parsed.json]):
         print_notices(parsed.picture, picture)
         print("codec       " + "".join(f"{name:>12}" for name in ("bytes", "bpp", "PSNR", "SSIM", "MS-SSIM")))
@@ -202,16 +184,6 @@ def _compare(parsed: argparse.Namespace) -> None:
             write_file(files[result.name], write_png(result.pixels))
     if parsed.json:
         write_file(parsed.json, json.dumps([{"codec": name, **values} for name, values in figures.items()]).encode())
-
-
-def _figures(result: "CodecResult", encoding: "Encoding") -> dict[str, float | None]:
-    """The figures of a codec; None for those that are not defined, and for all if it cannot make a file this small."""
-    from residae.metrics import bits_per_pixel
-
-    rate = bits_per_pixel(result.bytes, encoding.width, encoding.height)
-    figures = {"bytes": result.bytes, "bpp": rate, "psnr": result.psnr, "ssim": result.ssim, "ms_ssim": result.ms_ssim}
-    defined = result.pixels is not None
-    return {name: value if defined and math.isfinite(value) else None for name, value in figures.items()}
 
 
 def _cell(value: float | None) -> str:

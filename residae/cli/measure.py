@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from residae import options
 from residae.cli import arguments
 from residae.cli.exit_codes import BAD_INPUT
 from residae.distributed import Processes
@@ -58,7 +59,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scale",
-        type=arguments.scale,
+        type=arguments.option(options.scale),
         metavar="S",
         help=f"encode at this scale, {arguments.SCALES}, or auto (default: auto with --target-bpp, else 1)",
     )

@@ -64,13 +64,21 @@ def fit(picture: Picture, long_side: int) -> Picture:
 
 
 def crop(picture: Picture, box: CropBox) -> Picture:
-    """A part of the picture and a notice. What of the box lies outside is cut off; at least one pixel stays."""
-    left, top = min(max(box.left, 0), picture.width - 1), min(max(box.top, 0), picture.height - 1)
-    right = min(max(box.left + box.width, left + 1), picture.width)
-    bottom = min(max(box.top + box.height, top + 1), picture.height)
-    pixels = np.ascontiguousarray(picture.pixels[top:bottom, left:right])
-    size = f"{right - left:,} x {bottom - top:,} of {picture.width:,} x {picture.height:,} pixels"
-    return _changed(picture, pixels, f"This is a part, {size}, from ({left:,}, {top:,}) on.")
+    """A part of the picture, and a notice that says so.
+
+    Raises:
+        ImageError: The part is empty, or not within the picture.
+    """
+    left, top, width, height = box
+    size = f"{width:,} x {height:,}"
+    if not (0 <= left < left + width <= picture.width and 0 <= top < top + height <= picture.height):
+        raise ImageError(
+            f"A part of {size} pixels from ({left:,}, {top:,}) on is not within the picture of "
+            f"{picture.width:,} x {picture.height:,}."
+        )
+    pixels = np.ascontiguousarray(picture.pixels[top : top + height, left : left + width])
+    notice = f"This is a part, {size} of {picture.width:,} x {picture.height:,} pixels, from ({left:,}, {top:,}) on."
+    return _changed(picture, pixels, notice)
 
 
 def _changed(picture: Picture, pixels: Pixels, notice: str) -> Picture:

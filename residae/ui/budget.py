@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from residae.codec import FileInfo
 from residae.errors import ResidaeError
-from residae.geometry import MAX_PIXELS
-from residae.pipeline import ENCODE_WORK, STEP_WORK, Scale
+from residae.geometry import MAX_PIXELS, Scale
+from residae.pipeline import ENCODE_WORK, STEP_WORK
 from residae.ui.turns import REMEMBERED, Visitor
 
 VARIABLE = "RESIDAE_SHARE_SECONDS"

@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from residae.errors import ResidaeError
+from residae.geometry import Scale
 from residae.image import CropBox
-from residae.pipeline import Scale
 from residae.quality import DEFAULT_QUALITY, MAX_QUALITY
 from residae.ui.actions import Actions
 from residae.ui.cache import CPU_SIDE, EXAMPLES, FULL_SIZE, Settings

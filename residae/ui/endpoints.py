@@ -1,27 +1,29 @@
 """What programs can call by name: with gradio_client, over HTTP, and as MCP tools.
 
-An MCP client reads the docstrings of the four functions. It sends files as `data:` URLs, because the guard does not let
-the server fetch files from other servers.
+The same can be asked for as on the command line, in the same words. An MCP client reads the descriptions of endpoints
+and parameters. It sends files as `data:` URLs, because the guard does not let the server fetch them from other servers.
 """
 
-import functools
 import html
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
 from gradio.context import LocalContext
 
-from residae.codec import read_info
+from residae import heatmaps, options
+from residae.codec import Compressed, read_info
 from residae.compare import compare as compare_codecs
+from residae.edit import Edits, channel_gains, edit_picture
 from residae.errors import ResidaeError
-from residae.image import write_png
+from residae.geometry import MAX_SCALE, MIN_SCALE, Scale
+from residae.image import CropBox, Picture, write_png
 from residae.metrics import bits_per_pixel
-from residae.pipeline import Reconstruction
-from residae.progress import between
+from residae.pipeline import Encoding, Pipeline, Reconstruction
+from residae.progress import Progress, between
 from residae.quality import DEFAULT_QUALITY, MAX_QUALITY
 from residae.ui.budget import file_work, network_pixels
 from residae.ui.cache import MAX_STEPS, open_at_size
@@ -29,148 +31,252 @@ from residae.ui.components import NETWORK_EVENT
 from residae.ui.store import default_checkpoint, get_pipeline, read_upload, save_result
 from residae.ui.work import Stopped, Work
 
-
-def add_endpoints() -> None:
-    """Add /reconstruct, /compress, /decompress and /compare, with the default checkpoint, as invisible components."""
-    with gr.Column(visible=False):
-        picture = gr.File(label="Picture: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000")
-        rae = gr.File(label="A .rae file")
-        color = gr.Checkbox(value=True, label="Color; otherwise luma only")
-        quality = gr.Number(DEFAULT_QUALITY, label=f"Quality, 0 to {MAX_QUALITY}", minimum=0, maximum=MAX_QUALITY)
-        side = gr.Number(0, label="Working size: long side in px; 0 for full size", minimum=0, precision=0)
-        budget = gr.Number(0, label="Largest file in bytes; 0 to use the quality", minimum=0, precision=0)
-        refine = gr.Number(0, label="Steps of refinement", minimum=0, maximum=MAX_STEPS, precision=0)
-        png, file = gr.File(label="The reconstruction, as PNG"), gr.File(label="The .rae file")
-        figures, table = gr.JSON(label="Figures"), gr.JSON(label="One entry for each codec")
-        for function, inputs, outputs in (
-            (reconstruct, [picture, color, quality, side, refine], [png, figures]),
-            (compress, [picture, color, quality, budget, side, refine], [file, figures]),
-            (decompress, [rae], [png, figures]),
-            (compare, [picture, color, quality, side], [table]),
-        ):
-            gr.Button().click(_as_handler(function), inputs, outputs, api_name=function.__name__, **PUBLIC_EVENT)
-
-
 PUBLIC_EVENT = NETWORK_EVENT | {"api_visibility": "public"}
 
 
-def reconstruct(
-    work: Work, picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, side: int = 0, refine: int = 0
-) -> tuple[str, dict[str, Any]]:
-    """Compress a picture, decompress it again, and measure the difference.
+@dataclass(frozen=True)
+class Options:
+    """What is asked for of a picture: the values of the parameters, which `PARAMETERS` describes."""
 
-    Args:
-        picture: Picture file; from an MCP client, a data: URL of up to 700 kB.
-        color: Whether to keep color; otherwise only luma is kept.
-        quality: Quality of the compressed file, 0 to 100.
-        side: Long side in pixels to reduce the picture to first; 0 for full size.
-        refine: Steps in which the file is optimized for the picture, 0 to 200; each takes as long as a few decodes.
-    """
-    report = _report(work, picture, color, quality, side, refine)
-    return save_result(write_png(report.decoding.pixels), "reconstruction.png"), _figures(report)
+    picture: str
+    color: bool = True
+    quality: float = DEFAULT_QUALITY
+    max_bytes: int = 0
+    side: int = 0
+    refine: int = 0
+    scale: str = ""
+    crop: str = ""
+    unquantized: bool = False
+    mute: str = ""
+    solo: str = ""
+    gain: str = ""
+    step: float = 0.0
+    noise: float = 0.0
+    blend: str | None = None
+    blend_share: float = 0.5
+    signed: bool = False
+    map_scale: float = 0.0
+
+    def read_scale(self) -> Scale:
+        """The scale; chosen by the size of the file where one is given, unless it says otherwise."""
+        if not self.scale:
+            return "auto" if self.max_bytes else 1.0
+        scale = options.scale(self.scale)
+        if scale == "auto" and not self.max_bytes:
+            raise ResidaeError("The scale auto goes by the size of the file: give max_bytes.")
+        return scale
+
+    def read_edits(self, channels: int) -> Edits:
+        """The edits of a latent with so many channels."""
+        mute, solo = (options.channels(text) if text else [] for text in (self.mute, self.solo))
+        gains = channel_gains(channels, mute, solo, options.gains(self.gain) if self.gain else {})
+        return Edits(gains, self.blend_share if self.blend else 0.0, self.step, self.noise)
+
+    def open(self, work: Work) -> Picture:
+        """The picture, or the part of it, at the size to work at."""
+        box = CropBox(*options.crop(self.crop)) if self.crop else None
+        return open_at_size(self.picture, self.side, box, work.check)
 
 
-def compress(
-    work: Work,
-    picture: str,
-    color: bool = True,
-    quality: float = DEFAULT_QUALITY,
-    max_bytes: int = 0,
-    side: int = 0,
-    refine: int = 0,
-) -> tuple[str, dict[str, Any]]:
-    """Compress a picture to a .rae file.
+@dataclass(frozen=True)
+class RaeFile:
+    """What is asked for of a `.rae` file."""
 
-    Args:
-        picture: Picture file; from an MCP client, a data: URL of up to 700 kB.
-        color: Whether to keep color; otherwise only luma is kept.
-        quality: Quality of the file, 0 to 100; ignored if `max_bytes` is given.
-        max_bytes: Largest size of the file in bytes, at the highest quality that fits; 0 to use `quality`.
-        side: Long side in pixels to reduce the picture to first; 0 for full size.
-        refine: Steps in which the file is optimized for the picture, 0 to 200; each takes as long as a few decodes.
-    """
-    opened, pipeline = open_at_size(picture, side, check=work.check), get_pipeline(default_checkpoint())
-    pixels = network_pixels(opened.height, opened.width, color, decodes=0, refine=refine)
-    work.charge(pixels, pipeline.engine.on_gpu)
-    encoding, file = pipeline.encode_and_write(
-        opened, color, quality, 1.0, max_bytes=max_bytes or None, refine=refine, progress=work
+    file: str
+
+
+DEVIATIONS = "in standard deviations of each channel; 0 for none"
+PARAMETERS: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {  # component, its options, and description
+    "picture": (gr.File, {}, "Picture file; from an MCP client, a data: URL of up to 700 kB."),
+    "file": (gr.File, {}, "A .rae file made with this checkpoint; from an MCP client, a data: URL of up to 700 kB."),
+    "color": (gr.Checkbox, {}, "Whether to keep color; otherwise only luma is kept."),
+    "quality": (
+        gr.Number,
+        {"minimum": 0, "maximum": MAX_QUALITY},
+        f"Quality of the file, 0 to {MAX_QUALITY}; not used with max_bytes.",
+    ),
+    "max_bytes": (gr.Number, {"minimum": 0, "precision": 0}, "Size that the file must not exceed; 0 for no limit."),
+    "side": (gr.Number, {"minimum": 0, "precision": 0}, "Long side in pixels to reduce the picture to; 0 for its own."),
+    "refine": (
+        gr.Number,
+        {"minimum": 0, "maximum": MAX_STEPS, "precision": 0},
+        f"Steps in which the file is optimized for the picture, 0 to {MAX_STEPS}; each takes as long as a few decodes.",
+    ),
+    "scale": (
+        gr.Textbox,
+        {},
+        f"Factor by which the picture is resampled before it is encoded, {MIN_SCALE:g} to {MAX_SCALE:g}; or auto, with "
+        "max_bytes: the one that keeps most. Empty for auto with max_bytes, else 1.",
+    ),
+    "crop": (gr.Textbox, {}, "Part of the picture to work on, as WxH+X+Y in its pixels, such as 640x480+100+0."),
+    "unquantized": (gr.Checkbox, {}, "Whether to decode the latent as the encoder gives it, without a file."),
+    "mute": (gr.Textbox, {}, "Channels of the latent to mute, such as 3,7; they count from 1."),
+    "solo": (gr.Textbox, {}, "Channels of the latent to keep, such as 3,7, while all others are muted."),
+    "gain": (gr.Textbox, {}, "Factors of the deviations of channels from their means, such as 3=0.5,7=2."),
+    "step": (gr.Number, {"minimum": 0}, f"Step to whose multiples the latent is rounded, {DEVIATIONS}."),
+    "noise": (gr.Number, {"minimum": 0}, f"Gaussian noise that is added to the latent, {DEVIATIONS}."),
+    "blend": (gr.File, {}, "Picture whose latent is blended in, if any."),
+    "blend_share": (gr.Number, {"minimum": 0, "maximum": 1}, "Share of the picture that is blended in, 0 to 1."),
+    "signed": (gr.Checkbox, {}, "Whether to map the signed error of luma: blue is too dark, orange too bright."),
+    "map_scale": (
+        gr.Number,
+        {"minimum": 0},
+        "Error in gray levels at which the map saturates; 0 for one that 99 % of the pixels do not exceed.",
+    ),
+}
+PICTURE = ("picture", "color", "quality")
+ENCODING = ("side", "refine", "max_bytes", "scale", "crop")
+EDITING = ("unquantized", "mute", "solo", "gain", "step", "noise", "blend", "blend_share")
+
+
+def add_endpoints() -> None:
+    """Add the endpoints, with the default checkpoint, as invisible components."""
+    with gr.Column(visible=False):
+        components = {
+            name: component(label=description, **settings)
+            for name, (component, settings, description) in PARAMETERS.items()
+        }
+        png, rae = gr.File(label="The reconstruction, as PNG"), gr.File(label="The .rae file")
+        maps = [gr.File(label="The map of the error, as PNG"), gr.File(label="The channels of luma, as PNG")]
+        figures, table = gr.JSON(label="Figures"), gr.JSON(label="One entry for each codec")
+        for function, parameters, outputs in (
+            (reconstruct, (*PICTURE, *ENCODING, *EDITING), [png, figures]),
+            (map_error, (*PICTURE, *ENCODING, *EDITING, "signed", "map_scale"), [*maps, figures]),
+            (compress, (*PICTURE, "max_bytes", "side", "refine", "scale", "crop"), [rae, figures]),
+            (decompress, ("file",), [png, figures]),
+            (compare, (*PICTURE, *ENCODING), [table]),
+        ):
+            inputs, handler = [components[name] for name in parameters], _as_handler(function, parameters)
+            gr.Button().click(handler, inputs, outputs, api_name=function.__name__, **PUBLIC_EVENT)
+
+
+def reconstruct(work: Work, wanted: Options) -> tuple[str, dict[str, Any]]:
+    """Compress a picture, edit its latent if asked to, decode it, and measure the difference."""
+    report, compressed = _reconstruct(work, wanted)
+    return save_result(write_png(report.decoding.pixels), "reconstruction.png"), _figures(report, compressed)
+
+
+def map_error(work: Work, wanted: Options) -> tuple[str, str, dict[str, Any]]:
+    """Do what reconstruct does, and return a map of the error and a picture of all channels of the latent."""
+    report, compressed = _reconstruct(work, wanted)
+    pair = report.original, report.decoding.pixels
+    scale = wanted.map_scale or heatmaps.error_scale(*pair)
+    pipeline = get_pipeline(default_checkpoint())
+    latent = pipeline.stored(report.encoding, report.compressed).latents[0]
+    return (
+        save_result(write_png(heatmaps.error_map(*pair, wanted.signed, scale)), "error.png"),
+        save_result(write_png(heatmaps.mosaic(heatmaps.latent_tiles(latent))), "channels.png"),
+        _figures(report, compressed) | {"map_scale": scale},
     )
-    size, rate = len(file.data), bits_per_pixel(len(file.data), encoding.width, encoding.height)
-    figures = {"bytes": size, "bits_per_pixel": rate, "quality": file.quality}
-    return save_result(file.data, "picture.rae"), {"width": encoding.width, "height": encoding.height, **figures}
 
 
-def decompress(work: Work, file: str) -> tuple[str, dict[str, Any]]:
-    """Decompress a .rae file.
+def compress(work: Work, wanted: Options) -> tuple[str, dict[str, Any]]:
+    """Compress a picture to a .rae file: at a quality, or as well as it can within a size."""
+    opened, pipeline, scale = wanted.open(work), get_pipeline(default_checkpoint()), wanted.read_scale()
+    _charge(work, pipeline, opened, wanted, decodes=0)
+    encoding, file = pipeline.encode_and_write(
+        opened,
+        wanted.color,
+        wanted.quality,
+        scale,
+        max_bytes=wanted.max_bytes or None,
+        refine=wanted.refine,
+        progress=work,
+    )
+    return save_result(file.data, "picture.rae"), _file_figures(encoding, file)
 
-    Args:
-        file: A file that `compress` made with this checkpoint; from an MCP client, a data: URL of up to 700 kB.
-    """
-    data, pipeline = read_upload(file), get_pipeline(default_checkpoint())
+
+def decompress(work: Work, wanted: RaeFile) -> tuple[str, dict[str, Any]]:
+    """Decompress a .rae file."""
+    data, pipeline = read_upload(wanted.file), get_pipeline(default_checkpoint())
     work.charge(file_work(read_info(data)), pipeline.engine.on_gpu)
     info, decoding = pipeline.read(data, work)
     return save_result(write_png(decoding.pixels), "picture.png"), asdict(info)
 
 
-def compare(
-    work: Work, picture: str, color: bool = True, quality: float = DEFAULT_QUALITY, side: int = 0
-) -> list[dict[str, Any]]:
-    """Compare the network with JPEG, WebP, AVIF, JPEG 2000 and JPEG XL at equal bytes: sizes, PSNR, SSIM and MS-SSIM.
+def compare(work: Work, wanted: Options) -> list[dict[str, Any]]:
+    """Compare the network with JPEG, WebP, AVIF, JPEG 2000 and JPEG XL at equal bytes: PSNR, SSIM and MS-SSIM.
 
     A codec that cannot make a file this small has no figures.
-
-    Args:
-        picture: Picture file; from an MCP client, a data: URL of up to 700 kB.
-        color: Whether to keep color; otherwise only luma is kept.
-        quality: Quality of the network's file, 0 to 100.
-        side: Long side in pixels to reduce the picture to first; 0 for full size.
     """
-    report = _report(work, picture, color, quality, side)
+    report, _ = _reconstruct(work, wanted, between(work, 0, 0.5))
     with closing(compare_codecs(get_pipeline(default_checkpoint()), report, between(work, 0.5, 1))) as comparisons:
         comparison = next(comparisons)
-    return [
-        {"codec": c.name}
-        if c.pixels is None
-        else {"codec": c.name, "bytes": c.bytes, "psnr": c.psnr, "ssim": c.ssim, "ms_ssim": c.ms_ssim}
-        for c in comparison.results
-    ]
+    return [{"codec": result.name, **result.figures()} for result in comparison.results]
 
 
-def _report(work: Work, picture: str, color: bool, quality: float, side: int, refine: int = 0) -> Reconstruction:
-    opened, pipeline = open_at_size(picture, side, check=work.check), get_pipeline(default_checkpoint())
-    work.charge(network_pixels(opened.height, opened.width, color, refine=refine), pipeline.engine.on_gpu)
-    return pipeline.reconstruct(opened, color, quality, work, refine=refine)
+def _reconstruct(
+    work: Work, wanted: Options, progress: Progress | None = None
+) -> tuple[Reconstruction, Compressed | None]:
+    """The picture from its latent, edited if asked to, and the file without edits."""
+    opened, pipeline, scale = wanted.open(work), get_pipeline(default_checkpoint()), wanted.read_scale()
+    edits = wanted.read_edits(pipeline.latent_channels)
+    other = open_at_size(wanted.blend, max(opened.width, opened.height), check=work.check) if wanted.blend else None
+    _charge(work, pipeline, opened, wanted, encodes=2 if other else 1)
+    quality, most = (None, None) if wanted.unquantized else (wanted.quality, wanted.max_bytes or None)
+    settings: dict[str, Any] = {
+        "scale": scale,
+        "refine": wanted.refine,
+        "max_bytes": most,
+        "progress": progress or work,
+    }
+    if edits:
+        return edit_picture(pipeline, opened, wanted.color, edits, other, quality=quality, **settings)
+    report = pipeline.reconstruct(opened, wanted.color, quality, **settings)
+    return report, report.compressed
 
 
-def _figures(report: Reconstruction) -> dict[str, Any]:
-    size, encoding = len(report.compressed.data) if report.compressed else 0, report.encoding
-    rate = bits_per_pixel(size, encoding.width, encoding.height)
-    distortion = {"bytes": size, "bits_per_pixel": rate, "psnr": report.psnr, "ssim": report.ssim}
-    return {"width": encoding.width, "height": encoding.height, **distortion, "notices": list(report.notices)}
+def _charge(work: Work, pipeline: Pipeline, picture: Picture, wanted: Options, **passes: int) -> None:
+    """Check that there is a share left for encoding and decoding the picture so many times."""
+    scale, size = wanted.read_scale(), (picture.height, picture.width)
+    pixels = network_pixels(*size, wanted.color, scale, refine=wanted.refine, **passes)
+    work.charge(pixels, pipeline.engine.on_gpu)
 
 
-def _as_handler(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of a piece of work and values as Gradio calls it, with the values alone.
+def _figures(report: Reconstruction, compressed: Compressed | None) -> dict[str, Any]:
+    distortion = {"psnr": report.psnr, "ssim": report.ssim}
+    where = heatmaps.where_error(report.original, report.decoding.pixels)
+    notes = {"error": where, "notices": list(report.notices)}
+    return _file_figures(report.encoding, compressed) | distortion | notes
+
+
+def _file_figures(encoding: Encoding, compressed: Compressed | None) -> dict[str, Any]:
+    """Size and settings of a file; 0 bytes where there is none."""
+    size = len(compressed.data) if compressed else 0
+    return {
+        "width": encoding.width,
+        "height": encoding.height,
+        "bytes": size,
+        "bits_per_pixel": bits_per_pixel(size, encoding.width, encoding.height),
+        "quality": compressed.quality if compressed else None,
+        "scale": encoding.scale,
+    }
+
+
+def _as_handler(function: Callable[[Work, Any], Any], parameters: Sequence[str]) -> Callable[..., Any]:
+    """A function of a piece of work and Options or a RaeFile as Gradio calls it, with the values of these parameters.
 
     A ResidaeError reaches the caller as its message.
     """
+    kind = inspect.get_annotations(function)["wanted"]
+    described = inspect.signature(kind).parameters
 
-    @functools.wraps(function)
     def call(*values: Any) -> Any:
-        if None in values:
-            missing = "A file" if values[0] is None else "A value"
-            raise gr.Error(f"{missing} is missing.", print_exception=False)
+        given = dict(zip(parameters, values, strict=True))
+        for name, value in given.items():
+            if value is None and described[name].default is not None:
+                raise gr.Error(f"A value is missing: {name}.", print_exception=False)
         request = LocalContext.request.get()
         assert request  # Gradio sets it for each event
         try:
             with Work(request) as work:
-                return function(work, *values)
+                return function(work, kind(**given))
         except ResidaeError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
         except Stopped as error:
             raise gr.Error("The work was stopped.", print_exception=False) from error
 
-    signature = inspect.signature(function)
-    parameters = [parameter for name, parameter in signature.parameters.items() if name != "work"]
-    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    lines = [f"    {name}: {PARAMETERS[name][2]}" for name in parameters]
+    call.__name__, call.__doc__ = function.__name__, "\n".join([str(inspect.getdoc(function)), "", "Args:", *lines])
+    call.__signature__ = inspect.Signature([described[name] for name in parameters])  # type: ignore[attr-defined]
     return call

@@ -16,8 +16,9 @@ from typing import Any, cast
 from residae.checkpoint import Checkpoint
 from residae.codec import Compressed
 from residae.errors import ResidaeError
+from residae.geometry import Scale
 from residae.image import Picture, PictureLike, as_picture
-from residae.pipeline import Decoding, Encoding, Pipeline, Reconstruction, Scale
+from residae.pipeline import Decoding, Encoding, Pipeline, Reconstruction
 from residae.progress import Progress
 from residae.quality import DEFAULT_QUALITY
 from residae.refine import OnStep, RefinementStep

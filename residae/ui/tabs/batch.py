@@ -11,8 +11,8 @@ from typing import Any
 import gradio as gr
 
 from residae.errors import ResidaeError
+from residae.geometry import Scale
 from residae.metrics import bits_per_pixel
-from residae.pipeline import Scale
 from residae.progress import Progress, between
 from residae.ui.budget import ShareError, network_pixels
 from residae.ui.cache import MAX_STEPS, Settings, open_at_size

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from residae import charts, heatmaps
-from residae.edit import Edits, channel_losses, reconstruct_edited
-from residae.image import cover, fit
+from residae.edit import Edits, channel_losses, encode_other, reconstruct_edited
+from residae.image import fit
 from residae.pipeline import Encoding, Reconstruction
 from residae.progress import Progress, between
 from residae.ui import static
@@ -295,9 +295,7 @@ def with_blend(state: LabState, path: str, progress: Progress | None) -> LabStat
     current = state.current
     picture = open_at_size(path, max(state.whole.height, state.whole.width))
     preview, whole = (
-        current.pipeline.encode(
-            cover(picture, encoding.height, encoding.width), current.color, part, current.encoding.scale
-        )
+        encode_other(current.pipeline, picture, encoding, part)
         for encoding, part in (
             (state.preview, between(progress, 0, 0.1)),
             (state.whole, between(progress, 0.1, 1)),

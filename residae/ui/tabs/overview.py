@@ -9,8 +9,9 @@ import gradio as gr
 from residae import charts, heatmaps
 from residae.codec import Compressed
 from residae.errors import OutOfMemoryError, ResidaeError
+from residae.geometry import Scale
 from residae.image import CropBox
-from residae.pipeline import Reconstruction, Scale
+from residae.pipeline import Reconstruction
 from residae.progress import between
 from residae.refine import RefinementStep
 from residae.ui import cache
