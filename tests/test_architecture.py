@@ -65,7 +65,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.ui.store"},
     {"residae.ui.work"},
     {"residae.ui.guard"},
-    {"residae.ui.cache", "residae.ui.viewer"},
+    {"residae.ui.cache", "residae.ui.viewer", "residae.ui.previews"},
     {"residae.ui.components", "residae.ui.state"},
     {"residae.ui.actions", "residae.ui.refinement", "residae.ui.maps"},
     {"residae.ui.controls"},

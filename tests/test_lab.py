@@ -1,5 +1,6 @@
 """The Latent lab decodes a preview of an edit, then the whole; a newer edit supersedes it."""
 
+import base64
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,16 @@ from residae import heatmaps
 from residae.edit import Edits, reconstruct_edited
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
-from residae.ui import store
+from residae.ui import previews, store
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.state import CurrentResult
-from residae.ui.tabs.lab import PREVIEW_SIDE, LabState, LabTab, prepare
+from residae.ui.tabs.lab import LabState, LabTab, prepare
 from residae.ui.work import Updates, Work, supersede
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 GAINS = (0.0, 1.0, 2.0, 1.0)
+PREVIEW_SIDE = 128
 
 
 @pytest.fixture
@@ -30,8 +32,10 @@ def state(
 ) -> LabState:
     """The state for a picture that is more than twice as wide as a preview."""
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
+    for limit in ("MIN_SIDE", "MAX_SIDE"):
+        monkeypatch.setattr(previews, limit, PREVIEW_SIDE)
     path = tmp_path / "picture.png"
-    path.write_bytes(write_png(smooth(300, 2 * PREVIEW_SIDE + 1, 0)))
+    path.write_bytes(write_png(smooth(160, 2 * PREVIEW_SIDE + 1, 0)))
     report = pipeline.reconstruct(open_picture(path), color=True, quality=80)
     return prepare(CurrentResult(Settings(str(path), "tiny"), report.encoding, report.compressed, report.psnr), None)
 
@@ -44,20 +48,20 @@ def lab() -> LabTab:
 
 def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:
     _, small, whole = lab.refresh("lab", state.current, state, 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
-    tables = small[lab.table], whole[lab.table]
-    assert [table["size"] for table in tables] == [[2 * PREVIEW_SIDE + 1, 300]] * 2  # both are shown at one size
-    preview, exact = (open_picture(Path(table["panes"][1]["picture"]["path"])).pixels for table in tables)
-    assert preview.shape == (150, PREVIEW_SIDE, 3)
+    preview = open_picture(base64.b64decode(small[lab.preview]["picture"].partition(",")[2])).pixels
+    assert preview.shape == (80, PREVIEW_SIDE, 3)
+    assert whole[lab.table]["size"] == [2 * PREVIEW_SIDE + 1, 160]
+    exact = open_picture(Path(whole[lab.table]["panes"][1]["picture"]["path"])).pixels
     report = reconstruct_edited(pipeline, state.current.picture(), state.whole, Edits(GAINS))
     np.testing.assert_array_equal(exact, report.decoding.pixels)
-    assert "dB" not in small[lab.status]  # the figures are those of the whole
+    assert lab.status not in small  # the figures are those of the whole
     assert f"{report.psnr:.2f} dB" in whole[lab.status]
 
 
 def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> None:
     older = lab.refresh("lab", state.current, state, 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     next(older)
-    assert lab.table in next(older)
+    assert lab.preview in next(older)
     supersede(VISIT)
     assert list(older) == [{lab.status: gr.skip()}]
 
@@ -103,7 +107,7 @@ def test_work_that_failed_is_done_again(trouble: str, lab: LabTab, state: LabSta
     updates = lab.refresh("lab", state.current, first[lab.state], 0, (), 0, 0, 0.5, other, VISIT, SILENT)
     begun = next(updates)
     if trouble == "stopped":
-        assert lab.table in next(updates)
+        assert lab.preview in next(updates)
         supersede(VISIT)
     assert lab.table not in list(updates)[-1]
     (*_, again) = lab.refresh("lab", state.current, begun[lab.state], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)

@@ -35,6 +35,7 @@ def test_the_endpoints_are_tools(
             calls = {
                 "compress": ("compress", {"picture": url, "quality": 60}),
                 "compare": ("compare", {"picture": url}),
+                "maps": ("map_error", {"picture": url, "mute": "2", "crop": "40x30+9+5", "scale": "1.5"}),
                 "elsewhere": ("compare", {"picture": "http://127.0.0.1:1/picture.png"}),
                 "no picture": ("reconstruct", {"picture": "data:image/png;base64,AAAA"}),
             }
@@ -45,10 +46,13 @@ def test_the_endpoints_are_tools(
         assert_withstands(service)
         found = asyncio.run(use(service.address))
         tools = found["tools"]
-        assert tools.keys() == {"reconstruct", "compress", "decompress", "compare"}
+        assert tools.keys() == {"reconstruct", "map_error", "compress", "decompress", "compare"}
         properties = tools["compress"].inputSchema["properties"]
-        assert list(properties) == ["picture", "color", "quality", "max_bytes", "side", "refine"]
-        assert all(described["description"] for described in properties.values())
+        assert list(properties) == ["picture", "color", "quality", "max_bytes", "side", "refine", "scale", "crop"]
+        for tool in tools.values():
+            assert tool.description
+            assert all(described["description"] for described in tool.inputSchema["properties"].values())
+        assert not found["maps"].isError
 
         assert not found["compress"].isError
         (file,) = service.files.rglob("*.rae")

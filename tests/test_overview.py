@@ -1,17 +1,20 @@
 """The tab Overview: another quality, a file that is refused, and work that ends early."""
 
+import base64
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import pytest
 from visitor import SILENT, VISIT
 
-from residae.image import Pixels, open_picture, write_png
-from residae.pipeline import Pipeline
-from residae.ui import store
+from residae.image import Pixels, fit, open_picture, write_png
+from residae.pipeline import ENCODE_WORK, Encoding, Pipeline
+from residae.ui import previews, store
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.controls import QUALITY, SIZE, UNQUANTIZED, Controls
 from residae.ui.state import CurrentResult
@@ -56,6 +59,30 @@ def test_only_another_rate_is_decoded(tab: OverviewTab, show: Callable[..., Curr
     assert [*tab.change_rate(rest[tab.current], 1, UNQUANTIZED, 70, 10, VISIT, SILENT)] == [{tab.status: gr.skip()}]
     _, rest = tab.change_rate(rest[tab.current], 1, QUALITY, 20, 10, VISIT, SILENT)
     assert rest[tab.current].quality == 20
+
+
+def test_a_quality_that_is_being_chosen_is_previewed(
+    tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a smaller picture; only what is not shown already, and nothing where no quality is chosen."""
+    for limit in ("MIN_SIDE", "MAX_SIDE"):
+        monkeypatch.setattr(previews, limit, 32)
+    shown = show(80)
+    preview = tab.show_preview(shown, 1, QUALITY, 30, 10, VISIT)[tab.preview]
+    pixels = open_picture(base64.b64decode(preview["picture"].partition(",")[2])).pixels
+    small = fit(shown.picture(), 32)
+    np.testing.assert_array_equal(pixels, pipeline.reconstruct(small, True, 30).decoding.pixels)
+    assert preview["text"] == f"preview at 32 px, {len(pipeline.write(shown.encoding, 30).data):,} bytes"
+    assert tab.show_preview(shown, 1, QUALITY, 80, 10, VISIT) == {tab.preview: None}
+    for current, rate in ((None, QUALITY), (shown, SIZE), (shown, UNQUANTIZED)):
+        assert tab.show_preview(current, 1, rate, 30, 10, VISIT) == {tab.preview: gr.skip()}
+
+
+@pytest.mark.parametrize(("seconds", "side"), [(0.0, 384), (0.05, 384), (1.0, 192), (4.0, 96), (60.0, 96)])
+def test_a_preview_is_as_large_as_time_allows(seconds: float, side: int) -> None:
+    encoding = Encoding((), 512, 768, seconds=seconds * ENCODE_WORK)
+    assert previews.preview_side(encoding) == pytest.approx(side, rel=0.25)
+    assert previews.preview_side(replace(encoding, height=60, width=40)) <= 60
 
 
 def test_a_rate_encodes_once_for_each_scale(

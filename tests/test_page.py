@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
-from service import HOSTILE, Service, assert_withstands, program, serving
+from service import HOSTILE, Service, assert_withstands, serving
 
 from residae.baselines import CODECS
 from residae.codec import read_info
@@ -555,53 +554,3 @@ def test_keyboard_focus_is_visible(page: Page) -> None:
 def test_the_browser_reports_no_error(page: Page, browser_errors: list[str]) -> None:
     assert page.title() == "Residae"
     assert browser_errors == []
-
-
-# The endpoints
-
-
-@pytest.fixture(scope="module")
-def client(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    client = program(address, tmp_path_factory.mktemp("answers"))
-    yield client
-    client.close()
-
-
-def test_the_endpoints_are_documented(client: Client) -> None:
-    endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/reconstruct", "/compress", "/decompress", "/compare"}
-    names = [parameter["parameter_name"] for parameter in endpoints["/compress"]["parameters"]]
-    assert names == ["picture", "color", "quality", "max_bytes", "side", "refine"]
-    types = [parameter["python_type"]["type"] for parameter in endpoints["/reconstruct"]["parameters"]]
-    assert types == ["filepath", "bool", "float", "int", "int"]
-
-
-def test_endpoints_return_what_the_package_computes(client: Client, report: Reconstruction, pipeline: Pipeline) -> None:
-    photograph = handle_file(PHOTOGRAPH)
-    png, figures = client.predict(photograph, False, 80, api_name="/reconstruct")
-    assert figures["psnr"] == pytest.approx(report.psnr, abs=0.01)
-    file, figures = client.predict(photograph, False, api_name="/compress")
-    assert report.compressed
-    assert figures["bytes"] == Path(file).stat().st_size == pytest.approx(len(report.compressed.data), rel=0.02)
-    again, info = client.predict(handle_file(file), api_name="/decompress")
-    assert (info["height"], info["width"]) == report.original.shape
-    difference = np.asarray(Image.open(again)).astype(int) - np.asarray(Image.open(png))
-    assert abs(difference).max() <= 1
-    least = client.predict(photograph, False, 0, api_name="/compress")[1]["bytes"]
-    budget = (least + figures["bytes"]) // 2
-    assert least <= client.predict(photograph, False, 80, budget, api_name="/compress")[1]["bytes"] <= budget
-    plain, refined = (client.predict(photograph, False, 80, 96, steps, api_name="/reconstruct")[1] for steps in (0, 5))
-    assert refined["psnr"] > plain["psnr"]
-    assert (
-        client.predict(photograph, False, 80, 0, 96, 5, api_name="/compress")[1]["bytes"]
-        == refined["bytes"]
-        != plain["bytes"]
-    )
-    rows = client.predict(photograph, False, api_name="/compare")
-    assert [row["codec"] for row in rows] == [OURS, *CODECS]
-
-
-def test_endpoints_return_errors_as_sentences(client: Client, tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_text("no picture")
-    with pytest.raises(Exception, match="not a picture in one of the formats"):
-        client.predict(handle_file(tmp_path / "x.png"), api_name="/reconstruct")

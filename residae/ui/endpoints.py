@@ -8,7 +8,7 @@ import html
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import gradio as gr
@@ -131,9 +131,10 @@ EDITING = ("unquantized", "mute", "solo", "gain", "step", "noise", "blend", "ble
 
 def add_endpoints() -> None:
     """Add the endpoints, with the default checkpoint, as invisible components."""
+    defaults = {field.name: field.default for field in fields(Options) if field.default is not MISSING}
     with gr.Column(visible=False):
         components = {
-            name: component(label=description, **settings)
+            name: component(defaults.get(name), label=description, **settings)  # a value makes it optional
             for name, (component, settings, description) in PARAMETERS.items()
         }
         png, rae = gr.File(label="The reconstruction, as PNG"), gr.File(label="The .rae file")

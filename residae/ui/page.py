@@ -108,6 +108,14 @@ class Page:
         rate = [controls.rate, controls.scale, self.current]
         rated = controls.rate.input(controls.follow_rate, rate, [controls.scale, controls.size], **QUICK_EVENT)
         scaled = controls.scale.input(controls.follow_scale, rate, [controls.rate, controls.size], **QUICK_EVENT)
+        controls.quality.input(
+            overview.show_preview,
+            [self.current, *controls.rates],
+            overview.preview,
+            trigger_mode="always_last",
+            show_progress="hidden",
+            **NETWORK_EVENT,
+        )
         released = [controls.quality.release, controls.size.submit, controls.size.blur]
         for event, next_event in (
             (uploaded.then(supersede, **QUICK_EVENT), reconstruct),

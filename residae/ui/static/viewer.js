@@ -180,6 +180,19 @@ function finish(current, shown) {
   place();
 }
 
+/** Show a preview, { picture: URL, text }, in place of the result until the next value; null shows the result again. */
+function preview(shown) {
+  const { panes, result } = given();
+  if (!shown || !panes[result]) return build();
+  loading++; // pictures that load now are outdated
+  for (const frame of frames) frame.panes.forEach((pane, i) => {
+    if (pane.picture !== panes[result].picture) return;
+    frame.pictures[i].src = shown.picture;
+    if (frame.tags) frame.tags[i].textContent = `${pane.name} · ${shown.text}`;
+    if (frame.caption) frame.caption.children[1].textContent = shown.text;
+  });
+}
+
 // Placing: where the pictures lie in their frames
 
 function scaleOf(frame) {
@@ -454,6 +467,8 @@ new ResizeObserver(() => {
 // What the page's other scripts ask of this light table
 
 residae.tables.push({
+  id: element.closest(".light-table").id,
+  preview,
   isVisible: () => Boolean(given().panes.length) && stage.checkVisibility(),
   keep,
   say,

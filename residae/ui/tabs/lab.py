@@ -16,6 +16,7 @@ from residae.ui import static
 from residae.ui.actions import edited_facts, subject
 from residae.ui.cache import EXAMPLES, open_at_size
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, slider, status_line
+from residae.ui.previews import preview_channel, preview_side, preview_value
 from residae.ui.state import CurrentResult
 from residae.ui.text import channel_figures, channel_sentence, edited_sentence, note
 from residae.ui.viewer import light_table, pane, png_file, report_table, table, with_facts
@@ -24,7 +25,7 @@ from residae.ui.work import Priority, Updates, Work, newest, report_errors, supe
 SCRIPT = static.read("dom.js") + static.read("mixer.js")
 PLANES = ("Luma", "Blue chroma", "Red chroma")
 MAX_GAIN = 2.0  # as in mixer.js
-PREVIEW_SIDE = 256  # pixels
+MEASURED_SIDE = 256  # pixels, at least, at which channels are muted in turn
 NOTE = (
     "M mutes a channel, S plays it alone, and the slider scales its deviation from its mean, in luma and chroma alike. "
     "All tiles share one color scale: vivid tiles vary most. The percentage is the channel's share of the file, luma "
@@ -38,7 +39,7 @@ class LabState:
 
     Attributes:
         current: The result that is edited.
-        preview: Encoding of its picture at PREVIEW_SIDE.
+        preview: Encoding of its picture at `preview_side`.
         whole: Its encoding, with the latents that its file holds.
         blend_path: Of the picture that is blended in.
         blend: Encodings of that picture, in the sizes of `preview` and `whole`.
@@ -72,6 +73,7 @@ class LabTab:
         self.state, self.gains, self.blend_path = gr.State(), gr.State(()), gr.State(EXAMPLES[1])
         self.index = gr.State(0)
         self.table = light_table("edited", "The picture decoded from its edited latent appears here.")
+        self.preview = preview_channel("edited")
         self.status = status_line("lab-status")
         self.plane = gr.Radio(PLANES[:1], value=PLANES[0], show_label=False, container=False, visible=False)
         self.mixer = gr.HTML(
@@ -96,7 +98,16 @@ class LabTab:
         self.refresh_event: dict[str, Any] = {
             "fn": self.refresh,
             "inputs": [open_tab, current, self.state, self.index, *edits],
-            "outputs": [self.state, self.table, self.status, self.plane, self.mixer, self.chart, self.channel],
+            "outputs": [
+                self.state,
+                self.table,
+                self.preview,
+                self.status,
+                self.plane,
+                self.mixer,
+                self.chart,
+                self.channel,
+            ],
             "show_progress_on": self.status,
         }
 
@@ -182,10 +193,11 @@ class LabTab:
             state = with_blend(state, blend_path, between(progress, 0, 0.3))
         picture, pipeline = state.current.picture(), state.current.pipeline
         preview_blend, whole_blend = state.blend or (None, None)
-        if edits and max(picture.width, picture.height) > 2 * PREVIEW_SIDE:
-            small, part = fit(picture, PREVIEW_SIDE), between(progress, 0.3, 0.4)
+        side = max(state.preview.height, state.preview.width)
+        if edits and 2 * side < max(picture.width, picture.height):
+            small, part = fit(picture, side), between(progress, 0.3, 0.4)
             report = reconstruct_edited(pipeline, small, state.preview, edits, preview_blend, part)
-            yield {self.table: self._table(state, report), self.status: "<p>A preview; the whole follows.</p>"}
+            yield {self.preview: preview_value(report.decoding.pixels, f"preview at {side} px")}
         part = between(progress, 0.4, 1)
         report = reconstruct_edited(pipeline, picture, state.whole, edits, whole_blend, part)
         yield {
@@ -195,9 +207,7 @@ class LabTab:
         }
 
     def _table(self, state: LabState, report: Reconstruction) -> dict[str, Any]:
-        """The light table; a preview is shown at the size of the whole."""
-        size = [state.whole.width, state.whole.height]
-        return report_table(report, "Edited") | {"size": size, "subject": subject(state.current)}
+        return report_table(report, "Edited") | {"subject": subject(state.current)}
 
     def _strips(self, state: LabState, plane: str, reset: float = 0) -> Updates:
         """The mixer's strips for a plane. A `reset` other than the last one resets the controls in the browser."""
@@ -217,18 +227,22 @@ class LabTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Mute each channel in turn, on the luma of the preview, and chart the loss."""
+        """Mute each channel in turn, on luma at a small size, and chart the loss."""
 
         def work() -> Iterator[Updates]:
             if state is None:
                 return
             with Work(request, progress, "Muting each channel in turn.", Priority.BACKGROUND) as running:
-                picture, pipeline = fit(state.current.picture(running.check), PREVIEW_SIDE), state.current.pipeline
+                pipeline, encoding = state.current.pipeline, state.preview
+                side = max(MEASURED_SIDE, encoding.height, encoding.width)
+                picture = fit(state.current.picture(running.check), side)
+                if (picture.height, picture.width) != (encoding.height, encoding.width):
+                    encoding = pipeline.encode(picture, color=False, scale=encoding.scale)
                 losses = [0.0] * pipeline.latent_channels
-                for channel, loss in enumerate(channel_losses(pipeline, picture, state.preview, running)):
+                for channel, loss in enumerate(channel_losses(pipeline, picture, encoding, running)):
                     losses[channel] = loss
                     yield {self.chart: draw_channels(state, losses)}
-                yield {self.status: f"<p>Measured on luma at {PREVIEW_SIDE} px, without quantization.</p>"}
+                yield {self.status: f"<p>Measured on luma at {side} px, without quantization.</p>"}
 
         yield from report_errors(self.status, work())
 
@@ -283,7 +297,7 @@ def draw_channels(state: LabState, losses: list[float] | None) -> str:
 def prepare(current: CurrentResult, progress: Progress | None) -> LabState:
     """The state before any edit."""
     pipeline, encoding = current.pipeline, current.encoding
-    small = fit(current.picture(), PREVIEW_SIDE)
+    small = fit(current.picture(), preview_side(encoding))
     preview = pipeline.encode(small, current.color, progress, encoding.scale)
     return LabState(current, preview, pipeline.stored(encoding, current.compressed))
 

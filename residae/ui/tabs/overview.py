@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -18,14 +20,15 @@ from residae.ui import cache
 from residae.ui.actions import describe, facts
 from residae.ui.cache import Settings
 from residae.ui.components import status_line
-from residae.ui.controls import Controls, read_settings
+from residae.ui.controls import QUALITY, Controls, read_settings
 from residae.ui.maps import channel_mosaic, error_overview, error_value, mosaic_value
+from residae.ui.previews import preview_channel, preview_side, preview_value
 from residae.ui.refinement import callbacks
 from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline
 from residae.ui.text import alert, heading, journey, report_figures, report_sentences
 from residae.ui.viewer import light_table, report_table, with_facts
-from residae.ui.work import PROGRESS_INTERVAL, Cancelled, Left, Priority, Updates, Work, newest, report_errors
+from residae.ui.work import PROGRESS_INTERVAL, Cancelled, Left, Priority, Stopped, Updates, Work, newest, report_errors
 
 
 class OverviewTab:
@@ -33,7 +36,7 @@ class OverviewTab:
 
     Shows a picture and its reconstruction, how many samples, numbers and bytes there are, the figures, the channels of
     the latent, and the error. It holds the path of a picture that was refused or cancelled. `Page` connects its events:
-    `reconstruct` for a new picture or setting, `change_rate` for a new rate.
+    `reconstruct` for a new picture or setting, `change_rate` for a new rate, `show_preview` while one is being chosen.
     """
 
     def __init__(self, header: gr.HTML, current: gr.State, controls: Controls) -> None:
@@ -42,6 +45,7 @@ class OverviewTab:
         with gr.Row(elem_id="overview"):
             with gr.Column(elem_id="result"):
                 self.table = light_table("compare", "Drop a picture, or choose an example.")
+                self.preview = preview_channel("compare")
                 self.journey = gr.HTML(elem_id="journey", apply_default_css=False)
                 self.figures = gr.HTML(elem_id="figures", apply_default_css=False)
                 self.status = status_line("status")
@@ -119,14 +123,38 @@ class OverviewTab:
                 shown = newest(request, self.current, current)
                 if shown is None:
                     return
-                now = shown.settings
-                settings = read_settings(
-                    now.path, now.box, now.checkpoint, now.color, now.side, scale, rate, quality, size
-                )
-                if settings != now:
+                settings = at_rate(shown.settings, scale, rate, quality, size)
+                if settings != shown.settings:
                     yield from self._show(settings, cache.reconstruct(settings, running))
 
         yield from self._restore_on_failure(work(), None, current, request)
+
+    def show_preview(
+        self,
+        current: CurrentResult | None,
+        scale: Scale,
+        rate: str,
+        quality: float,
+        size: float | None,
+        request: gr.Request,
+    ) -> Updates:
+        """Show what a quality gives while it is being chosen: a preview of the picture, and the size of the file.
+
+        What goes wrong is left to `change_rate`, which follows when the slider is released.
+        """
+        with suppress(ResidaeError, Stopped), Work(request, priority=Priority.BACKGROUND) as running:
+            shown = newest(request, self.current, current)
+            if shown and rate == QUALITY:
+                settings = at_rate(shown.settings, scale, rate, quality, size)
+                if settings == shown.settings:  # chosen again, or reconstructed meanwhile
+                    return {self.preview: None}
+                side = preview_side(shown.encoding)
+                report = cache.reconstruct(replace(settings, side=side), running)
+                text = f"preview at {side} px"
+                if settings.of_encoding == shown.settings.of_encoding:
+                    text += f", {len(shown.pipeline.write(shown.encoding, quality).data):,} bytes"
+                return {self.preview: preview_value(report.decoding.pixels, text)}
+        return {self.preview: gr.skip()}
 
     def refine(
         self,
@@ -233,3 +261,9 @@ class OverviewTab:
             self.histogram: charts.error_histogram(heatmaps.luma_error(report.original, report.decoding.pixels)),
             **self.controls.refine.offer(report),
         }
+
+
+def at_rate(settings: Settings, scale: Scale, rate: str, quality: float, size: float | None) -> Settings:
+    """The same settings but for the rate; see `read_settings`."""
+    of_picture = settings.path, settings.box, settings.checkpoint, settings.color, settings.side
+    return read_settings(*of_picture, scale, rate, quality, size)

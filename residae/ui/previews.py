@@ -1,0 +1,38 @@
+"""Previews of what a setting will give, decoded from a smaller picture while the whole is still to come.
+
+A custom component without content takes a preview to the browser, where `preview.js` shows it in a light table in place
+of its result, until the next result.
+"""
+
+import base64
+import math
+import time
+from typing import Any
+
+import gradio as gr
+
+from residae.image import Pixels, write_png
+from residae.pipeline import ENCODE_WORK, Encoding
+from residae.ui import static
+
+PREVIEW_SECONDS = 0.04  # that decoding a preview may take; the answer should be there in 0.1
+MIN_SIDE, MAX_SIDE = 96, 384  # pixels: below it nothing can be seen, above it sending takes too long
+
+
+def preview_channel(table: str) -> gr.HTML:
+    """What takes previews, values by `preview_value` or None, to the light table with this id."""
+    script = f"const TABLE = {table!r};\n" + static.read("preview.js")
+    return gr.HTML(html_template="", js_on_load=script, apply_default_css=False, elem_classes=["preview-channel"])
+
+
+def preview_side(encoding: Encoding) -> int:
+    """The long side at which a picture is decoded in about PREVIEW_SECONDS, by the time that its encoding took."""
+    side, seconds = max(encoding.height, encoding.width), encoding.seconds / ENCODE_WORK
+    share = math.sqrt(PREVIEW_SECONDS / seconds) if seconds else 1.0
+    return min(side, MAX_SIDE, max(MIN_SIDE, int(share * side)))
+
+
+def preview_value(pixels: Pixels, text: str) -> dict[str, Any]:
+    """A preview, with what is said about it. The picture is within the value, which saves a request."""
+    data = base64.b64encode(write_png(pixels, compress_level=1)).decode()
+    return {"picture": f"data:image/png;base64,{data}", "text": text, "time": time.monotonic()}  # each differs
