@@ -12,10 +12,11 @@ from residae.pipeline import Pipeline
 from residae.ui import actions
 from residae.ui.actions import Actions, facts
 from residae.ui.cache import CPU_SIDE, EXAMPLES, Settings
-from residae.ui.controls import SIZE, Controls, read_settings
+from residae.ui.controls import QUALITY, SIZE, Controls, named_settings, read_settings
 from residae.ui.state import CurrentResult
 
 SKIPPED = gr.skip()
+NAMES = ("color", "side", "scale", "rate", "quality", "size")
 
 
 @pytest.fixture
@@ -70,11 +71,25 @@ def test_a_scale_that_needs_a_size_is_1_without_one() -> None:
     assert read_settings("p", None, "tiny", True, 0, "auto", SIZE, 80, 9).scale == "auto"
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings("p", "tiny", False, 0, 1.5, 33.0),
+        Settings("p", "tiny", True, CPU_SIDE, "auto", None, 9500),
+        Settings("p", "tiny", True, CPU_SIDE, 2, None),
+    ],
+)
+def test_a_link_holds_the_settings_of_a_result(buttons: Actions, settings: Settings) -> None:
+    named = restored(buttons, **{name: str(value) for name, value in named_settings(settings).items()})
+    values = [named.get(name, default) for name, default in zip(NAMES, (True, 0, 1, QUALITY, 80, 10), strict=True)]
+    assert read_settings("p", None, "tiny", *values) == settings
+
+
 def test_the_facts_tell_two_results_apart(pipeline: Pipeline, picture: Picture) -> None:
     def told(color: bool, quality: float | None, steps: int = 0) -> dict[str, str]:
         report = pipeline.reconstruct(picture, color, quality)
-        result = CurrentResult(Settings("p", "tiny"), report.encoding, report.compressed, report.psnr)
-        return facts(result, report, steps)
+        result = CurrentResult(Settings("p", "tiny"), report.encoding, report.compressed, report.psnr, steps=steps)
+        return facts(result, report)
 
     def differing(a: dict[str, str], b: dict[str, str]) -> set[str]:
         return {name for name in a | b if a.get(name) != b.get(name)}

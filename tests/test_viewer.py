@@ -211,6 +211,24 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
     set_quality(page, 80)
 
 
+def test_a_quality_is_previewed_while_it_is_chosen(page: Page) -> None:
+    tag, slider = page.locator("#compare .tag").last, page.locator("#quality input[type=range]")
+    before = figure(page, "Rate").inner_text()
+    slider.evaluate("(node) => { node.value = 20; node.dispatchEvent(new Event('input', { bubbles: true })); }")
+    expect(tag).to_contain_text(re.compile(r"preview at \d+ px, \d+ bytes"))
+    expect(page.locator("#compare .frame img").nth(1)).to_have_attribute("src", re.compile("^data:"))
+    assert figure(page, "Rate").inner_text() == before
+    slider.dispatch_event("pointerup")
+    expect(figure(page, "Rate")).not_to_have_text(before)
+    expect(tag).not_to_contain_text("preview")
+    expect(page.locator("#compare .frame img").nth(1)).to_have_attribute("src", re.compile("^http"))
+    slider.evaluate("(node) => { node.value = 30; node.dispatchEvent(new Event('input', { bubbles: true })); }")
+    expect(tag).to_contain_text("preview")
+    slider.evaluate("(node) => { node.value = 20; node.dispatchEvent(new Event('input', { bubbles: true })); }")
+    expect(tag).not_to_contain_text("preview")  # back at what is shown
+    set_quality(page, 80)
+
+
 def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> None:
     bar, size = page.locator("#actions-bar"), open_picture(paths()[0]).pixels.shape[1::-1]
     pictures = {}
@@ -253,6 +271,17 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     expect(figure(again, "Picture")).to_have_text(picture)
     expect(again.locator("#compare .scale")).to_have_text("100 %")
     again.close()
+
+    page.locator("#actions-bar").get_by_role("button", name="Keep as A").click()
+    set_quality(page, 60)
+    expect(page.locator("#compare .differences")).to_contain_text("Quality3360")
+    page.locator("#actions-bar").get_by_role("button", name="Share").click()
+    again = visit(context, f"{page.evaluate('navigator.clipboard.readText()')}&refined=7")
+    expect(again.locator("#compare .differences")).to_contain_text("Quality3360")
+    expect(again.locator("#compare").get_by_role("button", name="A | B")).to_have_attribute("aria-pressed", "true")
+    expect(again.locator("#compare .message")).to_contain_text("refined in 7 steps")
+    again.close()
+    page.locator("#actions-bar").get_by_role("button", name="Leave A | B").click()
 
     own = tmp_path / "own.png"
     own.write_bytes(write_png(np.zeros((20, 30), np.uint8)))

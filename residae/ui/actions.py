@@ -53,7 +53,7 @@ class Actions:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
-        gr.HTML(html_template=TEMPLATE, js_on_load=SCRIPT, apply_default_css=False, elem_id="actions-bar")
+        self.bar = gr.HTML(html_template=TEMPLATE, js_on_load=SCRIPT, apply_default_css=False, elem_id="actions-bar")
         self.start = gr.Textbox(visible=False)  # filled by the browser when the page has loaded
 
     def wire(self) -> None:
@@ -64,7 +64,10 @@ class Actions:
         gr.on([c.change for c in components], None, components, js=remember, **QUICK_EVENT)
 
     def restore_event(self, source: gr.State, checkpoint: gr.Dropdown) -> dict[str, Any]:
-        """The event that starts a visit. Its result is the path of the picture, and the settings."""
+        """The event that starts a visit. Its result is the path of the picture, and the settings.
+
+        A link with a result that was kept as A starts with its settings; `bar.restore` follows when it is there.
+        """
         return {
             "fn": self.restore,
             "inputs": [self.start, checkpoint],
@@ -99,7 +102,7 @@ def allowed(component: Any, wanted: Any) -> Any:
     text = str(wanted).lower()
     if isinstance(component, gr.Checkbox):
         return {"true": True, "false": False}.get(text, gr.skip())
-    if isinstance(component, gr.Radio):
+    if isinstance(component, gr.Radio | gr.Dropdown):
         return next((value for _, value in component.choices if str(value).lower() == text), gr.skip())
     try:
         number = float(text)
@@ -121,7 +124,8 @@ def describe(current: CurrentResult) -> dict[str, Any]:
     if current.compressed:
         file = served_file(current.compressed.data, f"{name}.rae")
     example = name if current.settings.path in EXAMPLES else None
-    return {"name": name, "picture": example, "subject": subject(current), "file": file, "source": source(current)}
+    result = {"subject": subject(current), "file": file, "refined": current.steps, "source": source(current)}
+    return {"name": name, "picture": example, **result}
 
 
 def source(current: CurrentResult) -> dict[str, Any] | None:
@@ -132,8 +136,8 @@ def source(current: CurrentResult) -> dict[str, Any] | None:
     return {"size": [size[1], size[0]], "longest": side or max(size), "part": box}
 
 
-def facts(current: CurrentResult, report: Reconstruction, steps: int = 0) -> dict[str, str]:
-    """Settings and figures of a result, by name; `steps` are those of its refinement."""
+def facts(current: CurrentResult, report: Reconstruction) -> dict[str, str]:
+    """Settings and figures of a result, by name."""
     encoding, compressed = report.encoding, report.compressed
     return {
         "Codec": OURS,
@@ -142,7 +146,7 @@ def facts(current: CurrentResult, report: Reconstruction, steps: int = 0) -> dic
         "Quality": _quality(compressed.quality if compressed else None),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
         "Scale": f"{encoding.scale:g}",
-        "Refined": f"{steps} steps" if steps else "no",
+        "Refined": f"{current.steps} steps" if current.steps else "no",
         **(size_facts(len(compressed.data), report.original) if compressed else {}),
         "PSNR": decibels(report.psnr),
         "SSIM": similarity(report.ssim),

@@ -61,13 +61,7 @@ class Controls:
 
     def restored(self, current: CurrentResult) -> Updates:
         """The settings of the current result."""
-        settings = current.settings
-        updates = {self.color: settings.color, self.side: settings.side, self.scale: settings.scale}
-        if settings.max_bytes is not None:
-            return updates | {self.rate: SIZE, self.size: settings.max_bytes / 1000}
-        if settings.quality is not None:
-            return updates | {self.rate: QUALITY, self.quality: settings.quality}
-        return updates | {self.rate: UNQUANTIZED}
+        return {self.actions.settings[name]: value for name, value in named_settings(current.settings).items()}
 
     def follow_rate(self, rate: str, scale: Scale, current: CurrentResult | None) -> Updates:
         """Choose the scale automatically for a size of the file, which is that of the current one at first."""
@@ -116,6 +110,16 @@ def read_settings(
         max(1, round(1000 * (size or 0))) if rate == SIZE else None,
         box,
     )
+
+
+def named_settings(settings: Settings) -> dict[str, Any]:
+    """What the controls stand at for these settings, by the names that links give them."""
+    named = {"color": settings.color, "side": settings.side, "scale": settings.scale}
+    if settings.max_bytes is not None:
+        return named | {"rate": SIZE, "size": settings.max_bytes / 1000}
+    if settings.quality is not None:
+        return named | {"rate": QUALITY, "quality": settings.quality}
+    return named | {"rate": UNQUANTIZED}
 
 
 def size_of(current: CurrentResult | None) -> Any:

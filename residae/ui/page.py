@@ -57,6 +57,7 @@ class Page:
                     self.batch = BatchTab()
                 with self._tab("model", "The model"):
                     self.model = ModelTab(self.current)
+        self.controls.actions.settings["checkpoint"] = self.model.checkpoint
 
     def _tab(self, name: str, label: str) -> gr.Tab:
         self.tabs[name] = gr.Tab(label, id=name, elem_id=f"tab-{name}")
@@ -66,6 +67,7 @@ class Page:
         """Connect the events of all parts."""
         controls, overview, checkpoint = self.controls, self.overview, self.model.checkpoint
         controls.actions.wire()
+        controls.refine.wire()
         self.lab.wire(overview.mosaic)
         self.equal_bytes.wire()
         self.files.wire(checkpoint)
@@ -101,8 +103,9 @@ class Page:
         )
         chosen = controls.examples.select(choose_example, outputs=picture, **QUICK_EVENT)
         cropped = overview.table.select(overview.choose_part, self.current, picture, **QUICK_EVENT)
-        visited = blocks.load(**controls.actions.restore_event(self.source, checkpoint))
-        blocks.load(describe, checkpoint, controls.described, **QUICK_EVENT)
+        start = controls.actions.restore_event(self.source, checkpoint)
+        visited, continued = blocks.load(**start), controls.actions.bar.restore(**start)
+        visited.then(describe, checkpoint, controls.described, **QUICK_EVENT)
         setting = gr.on([controls.color.input, controls.side.input, checkpoint.input], supersede, **QUICK_EVENT)
         checkpoint.input(describe, checkpoint, controls.described, **QUICK_EVENT)
         rate = [controls.rate, controls.scale, self.current]
@@ -122,6 +125,7 @@ class Page:
             (chosen.then(supersede, **QUICK_EVENT), reconstruct),
             (cropped.then(supersede, **QUICK_EVENT), reconstruct),
             (visited, reconstruct),
+            (continued.then(supersede, **QUICK_EVENT), reconstruct),
             (setting, reconstruct),
             (controls.refine.start.click(supersede_background, **QUICK_EVENT), refine),
             (rated.then(supersede_requested, **QUICK_EVENT), change_rate),

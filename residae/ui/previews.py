@@ -12,7 +12,6 @@ from typing import Any
 import gradio as gr
 
 from residae.image import Pixels, write_png
-from residae.pipeline import ENCODE_WORK, Encoding
 from residae.ui import static
 
 PREVIEW_SECONDS = 0.04  # that decoding a preview may take; the answer should be there in 0.1
@@ -25,9 +24,8 @@ def preview_channel(table: str) -> gr.HTML:
     return gr.HTML(html_template="", js_on_load=script, apply_default_css=False, elem_classes=["preview-channel"])
 
 
-def preview_side(encoding: Encoding) -> int:
-    """The long side at which a picture is decoded in about PREVIEW_SECONDS, by the time that its encoding took."""
-    side, seconds = max(encoding.height, encoding.width), encoding.seconds / ENCODE_WORK
+def preview_side(side: int, seconds: float) -> int:
+    """The long side at which a picture of this long side, whose decoding took so long, takes about PREVIEW_SECONDS."""
     share = math.sqrt(PREVIEW_SECONDS / seconds) if seconds else 1.0
     return min(side, MAX_SIDE, max(MIN_SIDE, int(share * side)))
 

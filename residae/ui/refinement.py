@@ -9,9 +9,10 @@ from typing import TypeVar
 import gradio as gr
 
 from residae import charts
-from residae.pipeline import STEP_WORK, Reconstruction
+from residae.pipeline import STEP_WORK
 from residae.refine import RefinementStep
-from residae.ui.components import slider, status_line
+from residae.ui.components import QUICK_EVENT, slider, status_line
+from residae.ui.state import CurrentResult
 from residae.ui.text import duration, refinement_sentence
 from residae.ui.work import Updates
 
@@ -39,16 +40,20 @@ class RefineCard:
             self.curve = gr.HTML(elem_id="refine-curve", apply_default_css=False)
         self.outputs = [self.start, self.status, self.curve]
 
-    def offer(self, report: Reconstruction) -> Updates:
+    def wire(self) -> None:
+        """Answer a press of Start at once, whatever the server does; `Page` connects the work."""
+        self.start.click(None, outputs=self.status, js="() => '<p>Starting…</p>'", **QUICK_EVENT)
+
+    def offer(self, result: CurrentResult) -> Updates:
         """Offer to refine the file of a result, which takes the place of one that was refined before."""
-        if report.compressed is None:
+        if result.compressed is None:
             sentence = "<p>There is no file to refine.</p>"
             return {self.start: gr.Button(interactive=False), self.status: sentence, self.curve: ""}
-        sentence = f"<p>The encoder tries again, {duration(STEP_WORK * report.decoding.seconds)} a step.</p>"
+        step = duration(STEP_WORK * result.seconds)
         return {
             self.start: gr.Button(interactive=True),
-            self.status: sentence,
-            self.curve: charts.refinement_chart([(0, report.psnr, len(report.compressed.data))], 1),
+            self.status: f"<p>The encoder tries again, about {step} a step.</p>",
+            self.curve: charts.refinement_chart([(0, result.psnr, len(result.compressed.data))], 1),
         }
 
     def draw(self, done: Sequence[RefinementStep], steps: int) -> Updates:
@@ -59,6 +64,17 @@ class RefineCard:
     def conclude(self, done: Sequence[RefinementStep], steps: int) -> Updates:
         """Say what was gained."""
         return {self.status: refinement_sentence(done[0], done[-1]), **self.draw(done, steps)}
+
+
+def seconds_left(times: Sequence[float], steps: int) -> float | None:
+    """How long a refinement will take from now on; None until two steps have run.
+
+    Args:
+        times: When the refinement began, and when each step was done. The first step takes longer than the others.
+        steps: How many are to be done.
+    """
+    done = len(times) - 1
+    return (steps - done) * (times[-1] - times[1]) / (done - 1) if done > 1 else None
 
 
 def callbacks(run: Callable[[Callable[[Value], None]], Result]) -> Generator[Value, None, Result]:

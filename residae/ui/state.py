@@ -8,6 +8,7 @@ from residae.image import Picture
 from residae.pipeline import Encoding, Pipeline
 from residae.ui.budget import network_pixels
 from residae.ui.cache import Settings, open_at_size
+from residae.ui.previews import preview_side
 from residae.ui.store import get_pipeline
 
 
@@ -22,12 +23,16 @@ class CurrentResult:
         encoding: Of the picture.
         compressed: The file that the picture was decoded from; None from the unquantized latent.
         psnr: Of the decoded picture, dB.
+        seconds: That decoding took.
+        steps: Of refinement that the file has had.
     """
 
     settings: Settings
     encoding: Encoding
     compressed: Compressed | None
     psnr: float
+    seconds: float = 0.0
+    steps: int = 0
 
     @property
     def color(self) -> bool:
@@ -41,6 +46,11 @@ class CurrentResult:
     @property
     def pipeline(self) -> Pipeline:
         return get_pipeline(self.settings.checkpoint)
+
+    @property
+    def preview_side(self) -> int:
+        """The long side of a preview, in pixels."""
+        return preview_side(max(self.encoding.height, self.encoding.width), self.seconds)
 
     def work(self, encodes: float = 0, decodes: float = 0, refine: int = 0) -> float:
         """The work of encoding and decoding it so many times, as `network_pixels`."""

@@ -109,12 +109,14 @@ class Work:
 
     def __call__(self, share: float) -> None:
         """Report the share done, in (0, 1]."""
-        self.check()
         seconds = time.monotonic() - self._start
-        message = self._doing
-        if seconds > ETA_DELAY and share > 0.001:  # earlier it would be hours
-            message += f" About {duration(seconds * (1 - share) / share)} left"
-        self._tell(share, message)
+        known = seconds > ETA_DELAY and share > 0.001  # earlier it would be hours
+        self.report(share, seconds * (1 - share) / share if known else None)
+
+    def report(self, share: float, left: float | None) -> None:
+        """Report the share done, and how many seconds are left, if that is known."""
+        self.check()
+        self._tell(share, self._doing if left is None else f"{self._doing} About {duration(left)} left")
 
     def cancel(self, reason: type[Stopped]) -> None:
         """Ask the work to end. Work that was cancelled for good stays so."""

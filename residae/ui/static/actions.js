@@ -129,5 +129,13 @@ document.addEventListener("residae-shown", () => {
   for (const one of element.querySelectorAll("button")) one.disabled = !residae.table;
 });
 
+// A link with an A: keep the first result, and go on with the other settings
+document.addEventListener("residae-shown", async () => {
+  if (!residae.first || residae.kept || !residae.overview?.panes().b?.facts) return;
+  await residae.overview.keep();
+  residae.first = null;
+  trigger("restore");
+});
+
 const tab = residae.link?.tab;
 if (tab) document.querySelector(`#tab-${CSS.escape(tab)}-button`)?.click();

@@ -1,15 +1,17 @@
 // What the page's scripts share: the light tables, the result that is kept as A, the settings, and the link that was opened.
 {
   const STORED = "residae-settings"; // in localStorage
-  const own = ["picture", "tab", "show", "signed", "zoom", "x", "y", "divide"]; // in a link beside the settings
+  const own = ["picture", "tab", "show", "signed", "zoom", "x", "y", "divide", "refined", "lost"]; // in a link beside the settings
   const query = Object.fromEntries(new URLSearchParams(location.search));
+  const keptAsA = Object.fromEntries(Object.entries(query).filter(([name]) => name.startsWith("a.")).map(([name, value]) => [name.slice(2), value]));
   const stored = () => {
     try { return JSON.parse(localStorage.getItem(STORED)) ?? {}; } catch { return {}; } // storage may be off
   };
   window.residae = {
     tables: [], // of viewer.js
-    kept: null, // the result A: { subject, size, pane }
+    kept: null, // the result A: { subject, size, pane, settings }, the last null where a link cannot hold them
     settings: {},
+    first: Object.keys(keptAsA).length ? keptAsA : null, // settings of A in the link, until it is there
     link: own.some((name) => name in query) ? query : null, // until its view is restored
 
     /** Keep a result as A in place of the one before; null to keep none. */
@@ -31,11 +33,13 @@
       try { localStorage.setItem(STORED, JSON.stringify(this.settings)); } catch { /* storage is off or full */ }
     },
     /** What a visit starts with, as JSON: the settings of the last one, or those of a link. */
-    start: () => JSON.stringify({ ...stored(), ...query }),
+    start() { return JSON.stringify({ ...stored(), ...query, ...this.first }); },
     /** A link to what is shown. */
     address() {
       const { table, overview } = this, tab = document.querySelector('[role=tab][aria-selected="true"]')?.id.match(/tab-(\w+)-button/)?.[1];
-      const values = { picture: overview?.picture() ?? "own", ...this.settings, tab, ...table?.state() };
+      const values = { picture: overview?.picture() ?? "own", ...this.settings, ...overview?.changes(), tab, ...table?.state() };
+      for (const [name, value] of Object.entries(this.kept?.settings ?? {})) values[`a.${name}`] = value;
+      if (this.kept && !this.kept.settings) values.lost = "a";
       return `${location.origin}${location.pathname}?${new URLSearchParams(Object.entries(values).filter(([, v]) => v != null))}`;
     },
   };

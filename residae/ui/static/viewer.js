@@ -43,10 +43,11 @@ function update() {
 
 async function keep(pane = given().panes[given().result]) {
   if (!pane?.picture) return;
-  const { subject, size } = given(), blob = await (await fetch(pane.picture.url)).blob(); // so that it outlives the server's file
+  const { subject, size, result, panes, settings, refined } = given(), blob = await (await fetch(pane.picture.url)).blob(); // so that it outlives the server's file
   const picture = { url: URL.createObjectURL(blob) };
-  residae.keep({ subject, size: String(size), pane: { ...pane, name: "A", picture, signed: null, measured: true } });
-  if (pane === given().panes[given().result]) say("Kept as A. Change a setting, and the result is B.", 6);
+  const known = pane === panes[result] && settings && !refined ? settings : null;
+  residae.keep({ subject, size: String(size), pane: { ...pane, name: "A", picture, signed: null, measured: true }, settings: known });
+  if (pane === panes[result] && !residae.first) say("Kept as A. Change a setting, and the result is B.", 6);
 }
 document.addEventListener("residae-kept", () => {
   const leaving = !residae.kept && view.name === A_AND_B;
@@ -475,6 +476,7 @@ residae.tables.push({
   picture: () => given().picture,
   name: () => given().name,
   file: () => given().file,
+  changes: () => given().refined ? { refined: given().refined } : {}, // to the file, which a link cannot hold
   key: () => given().key.absolute,
   facts,
   panes: () => { // what is kept as A, what this table shows, what both are made from, and the error of what it shows
@@ -489,7 +491,7 @@ residae.tables.push({
 });
 
 function restoreView() {
-  const { picture, show, signed, ...numbers } = residae.link;
+  const { picture, show, signed, refined, lost, ...numbers } = residae.link;
   residae.link = null;
   const within = (name, least, most) => {
     const number = Number.parseFloat(numbers[name]);
@@ -497,7 +499,11 @@ function restoreView() {
   };
   Object.assign(view, { name: show ?? null, signed: signed === "1", zoom: within("zoom", 0.05, 16) });
   for (const name of ["x", "y", "divide"]) view[name] = within(name, 0, 1) ?? 0.5;
-  if (picture === "own") say("This link was made with a picture of its sender's own, which it does not contain: open yours, and the settings of the link apply.", 0);
+  const missing = [];
+  if (picture === "own") missing.push("This link was made with a picture of its sender's own, which it does not contain: open yours, and the settings of the link apply.");
+  if (Number(refined)) missing.push(`The sender's file was refined in ${Number(refined)} steps: start Refine with as many for the same file.`);
+  if (lost) missing.push("The result that its sender kept as A is not in this link.");
+  if (missing.length) say(missing.join(" "), 0);
 }
 
 let size = "", subject = null;
@@ -508,7 +514,7 @@ watch("value", () => {
   if (changed && given().file !== undefined && residae.kept) residae.keep(null);
   size = next;
   subject = given().subject ?? null;
-  if (residae.link && given().result != null && stage.checkVisibility()) restoreView();
+  if (residae.link && !residae.first && given().result != null && stage.checkVisibility()) restoreView();
   update();
 });
 update();

@@ -16,7 +16,7 @@ from residae.ui import static
 from residae.ui.actions import edited_facts, subject
 from residae.ui.cache import EXAMPLES, open_at_size
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, slider, status_line
-from residae.ui.previews import preview_channel, preview_side, preview_value
+from residae.ui.previews import preview_channel, preview_value
 from residae.ui.state import CurrentResult
 from residae.ui.text import channel_figures, channel_sentence, edited_sentence, note
 from residae.ui.viewer import light_table, pane, png_file, report_table, table, with_facts
@@ -39,7 +39,7 @@ class LabState:
 
     Attributes:
         current: The result that is edited.
-        preview: Encoding of its picture at `preview_side`.
+        preview: Encoding of its picture at the side of a preview.
         whole: Its encoding, with the latents that its file holds.
         blend_path: Of the picture that is blended in.
         blend: Encodings of that picture, in the sizes of `preview` and `whole`.
@@ -297,7 +297,7 @@ def draw_channels(state: LabState, losses: list[float] | None) -> str:
 def prepare(current: CurrentResult, progress: Progress | None) -> LabState:
     """The state before any edit."""
     pipeline, encoding = current.pipeline, current.encoding
-    small = fit(current.picture(), preview_side(encoding))
+    small = fit(current.picture(), current.preview_side)
     preview = pipeline.encode(small, current.color, progress, encoding.scale)
     return LabState(current, preview, pipeline.stored(encoding, current.compressed))
 

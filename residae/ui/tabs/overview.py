@@ -20,10 +20,10 @@ from residae.ui import cache
 from residae.ui.actions import describe, facts
 from residae.ui.cache import Settings
 from residae.ui.components import status_line
-from residae.ui.controls import QUALITY, Controls, read_settings
+from residae.ui.controls import QUALITY, Controls, named_settings, read_settings
 from residae.ui.maps import channel_mosaic, error_overview, error_value, mosaic_value
-from residae.ui.previews import preview_channel, preview_side, preview_value
-from residae.ui.refinement import callbacks
+from residae.ui.previews import preview_channel, preview_value
+from residae.ui.refinement import callbacks, seconds_left
 from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline
 from residae.ui.text import alert, heading, journey, report_figures, report_sentences
@@ -148,7 +148,7 @@ class OverviewTab:
                 settings = at_rate(shown.settings, scale, rate, quality, size)
                 if settings == shown.settings:  # chosen again, or reconstructed meanwhile
                     return {self.preview: None}
-                side = preview_side(shown.encoding)
+                side = shown.preview_side
                 report = cache.reconstruct(replace(settings, side=side), running)
                 text = f"preview at {side} px"
                 if settings.of_encoding == shown.settings.of_encoding:
@@ -167,7 +167,7 @@ class OverviewTab:
         card = self.controls.refine
 
         def work() -> Iterator[Updates]:
-            with Work(request, progress) as running:
+            with Work(request, progress, "Refining.") as running:
                 shown = newest(request, self.current, current)
                 if shown and shown.compressed:
                     running.charge(shown.work(decodes=1, refine=steps), shown.pipeline.engine.on_gpu)
@@ -179,7 +179,7 @@ class OverviewTab:
             def follow(share: float) -> None:
                 nonlocal stopped
                 try:
-                    work(share)
+                    work.report(share, seconds_left(times, steps))
                 except Left:
                     raise
                 except Cancelled:
@@ -187,6 +187,7 @@ class OverviewTab:
 
             def run(show_step: Callable[[RefinementStep], None]) -> Compressed:
                 def on_step(step: RefinementStep) -> bool:
+                    times.append(time.monotonic())
                     show_step(step)
                     return not stopped
 
@@ -200,7 +201,7 @@ class OverviewTab:
                     progress=between(follow, 0, 0.95),
                 )
 
-            done, drawn = list[RefinementStep](), 0.0
+            done, times, drawn = list[RefinementStep](), list[float](), 0.0
             running = callbacks(run)
             try:
                 while True:
@@ -218,7 +219,13 @@ class OverviewTab:
             yield from first
             yield last | card.conclude(done, steps)
 
-        yield from report_errors(card.status, work())
+        def updates() -> Iterator[Updates]:
+            try:
+                yield from work()
+            except Stopped:
+                yield card.offer(shown) if (shown := newest(request, self.current, current)) else {}
+
+        yield from report_errors(card.status, updates())
 
     def _restore_on_failure(
         self, work: Iterator[Updates], path: str | None, current: CurrentResult | None, request: gr.Request
@@ -247,19 +254,21 @@ class OverviewTab:
     def _show(self, settings: Settings, report: Reconstruction, steps: int = 0) -> Iterator[Updates]:
         """Show the picture, refined in so many steps, first, then what takes time to measure."""
         pipeline, compressed = get_pipeline(settings.checkpoint), report.compressed
-        result = CurrentResult(settings, report.encoding, compressed, report.psnr)
+        seconds = report.decoding.seconds
+        result = CurrentResult(settings, report.encoding, compressed, report.psnr, seconds, steps)
         table = report_table(report) | describe(result)
+        table["settings"] = {"checkpoint": settings.checkpoint, **named_settings(settings)}
         yield {self.table: table, self.journey: journey(report), self.error: error_value(table)}
         bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
         yield {
-            self.table: with_facts(table, facts(result, report, steps)),
+            self.table: with_facts(table, facts(result, report)),
             self.header: heading(pipeline.name, pipeline.engine.description),
             self.current: result,
             self.figures: report_figures(report),
             self.status: report_sentences(report, settings.max_bytes),
             self.mosaic: mosaic_value(pipeline.stored(report.encoding, compressed).latents[0], bits),
             self.histogram: charts.error_histogram(heatmaps.luma_error(report.original, report.decoding.pixels)),
-            **self.controls.refine.offer(report),
+            **self.controls.refine.offer(result),
         }
 
 
