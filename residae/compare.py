@@ -1,7 +1,7 @@
 """All codecs at equal bytes, their rate-distortion curves, and the BD-rate between two curves."""
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from residae.baselines import CODECS, CodedPicture
 from residae.encoder_process import EncoderProcess
-from residae.image import Pixels
+from residae.geometry import scaled_shape, within_limits
+from residae.image import Picture, Pixels
 from residae.metrics import bits_per_pixel, psnr, ssimulacra2
-from residae.pipeline import Pipeline, Reconstruction
+from residae.pipeline import STEP_WORK, Encoding, Pipeline, Reconstruction, reference
 from residae.progress import Progress, split
 
 CURVE_QUALITIES = (25, 50, 75, 100)  # of our files on the chart, beside the current one
-OURS = "Residae"
+CURVE_RATE = 1.0  # bits per pixel, up to which our curve goes on by larger scales, at one quality
+LARGER_SCALES, LARGER_QUALITY = (1.5, 2.0, 2.8, 4.0), 60
+OURS, REFINED = "Residae", "Residae, refined"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,18 +74,22 @@ class Comparison:
     Attributes:
         original: (H, W) luma or (H, W, 3).
         results: Of each codec, ours first.
-        curves: By the name of the codec, in order of rate.
-        done: Whether the curves are complete.
+        curves: By the name of the codec, in order of rate. A refined file is not on the curve of OURS, but on its own.
     """
 
     original: Pixels
     results: tuple[CodecResult, ...]
     curves: dict[str, tuple[RatePoint, ...]] = field(default_factory=dict)
-    done: bool = False
+
+
+def larger_scales(report: Reconstruction) -> list[float]:
+    """The scales by which our curve goes on from that of a reconstruction."""
+    height, width, scale = report.encoding.height, report.encoding.width, report.encoding.scale
+    return [s for s in LARGER_SCALES if s > 1.2 * scale and within_limits(*scaled_shape(height, width, s))]
 
 
 def compare(
-    pipeline: Pipeline, report: Reconstruction, progress: Progress | None = None
+    pipeline: Pipeline, report: Reconstruction, progress: Progress | None = None, scales: Iterable[float] = ()
 ) -> Generator[Comparison, None, None]:
     """Compare the file of a reconstruction with the baselines at the same bytes, then measure the curves of all codecs.
 
@@ -90,6 +97,8 @@ def compare(
         pipeline: That made the reconstruction.
         report: The reconstruction.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+        scales: Of `larger_scales`, for our curve beyond the scale of the reconstruction. The next one is asked for only
+            while the curve is below CURVE_RATE.
 
     Yields:
         The results at equal bytes, then the same with one more rate on each curve, so that they can be shown early.
@@ -100,27 +109,68 @@ def compare(
     if report.compressed is None:
         raise ValueError("without a file there are no bytes to compare at")
     original, ours = report.original, report.decoding.pixels
-    parts = split(progress, *[1] * (1 + len(CURVE_QUALITIES)))
+    plain = pipeline.write(report.encoding, report.compressed.quality)
+    is_refined = plain.data != report.compressed.data
+    files = [plain] * is_refined + [pipeline.write(report.encoding, quality) for quality in CURVE_QUALITIES]
+    first, curve, rest = split(progress, 2, len(files), sum(scale**2 for scale in larger_scales(report)) or 1)
     with EncoderProcess(original) as process:
-        coding, measuring = split(parts[0], 4, 1)
+        coding, measuring = split(first, 4, 1)
         coded: dict[str, CodedPicture | None]
         coded = {OURS: CodedPicture(report.compressed.data, ours, report.compressed.quality, 0, 0)}
         coded |= _each_baseline(process, len(report.compressed.data), coding)
         shares = split(measuring, *[1] * len(coded))
         results = [_result(process, *item, part) for item, part in zip(coded.items(), shares, strict=True)]
         points = {r.name: [_point(original, r.bytes, r.psnr)] if r.pixels is not None else [] for r in results}
+        if is_refined:
+            points |= {OURS: [], REFINED: points[OURS]}
         yield Comparison(original, tuple(results), _curves(points))
-        files = [pipeline.write(report.encoding, quality) for quality in CURVE_QUALITIES]
+
+        def add_baselines(size: int, part: Progress | None) -> Comparison:
+            for name, other in _each_baseline(process, size, part):
+                if other:
+                    points[name].append(_point(original, len(other.data), psnr(original, other.pixels)))
+            return Comparison(original, tuple(results), _curves(points))
+
         encodings = [pipeline.stored(report.encoding, file) for file in files]
-        halves = [split(part, 1, 1) for part in parts[1:]]
+        halves = [split(part, 1, 1) for part in split(curve, *[1] * len(files))]
         with closing(pipeline.decode_each(encodings, [first for first, _ in halves])) as decodings:
             for (_, second), file, decoding in zip(halves, files, decodings, strict=True):
-                size = len(file.data)
-                points[OURS].append(_point(original, size, psnr(original, decoding.pixels)))
-                for name, other in _each_baseline(process, size, second):
-                    if other:
-                        points[name].append(_point(original, len(other.data), psnr(original, other.pixels)))
-                yield Comparison(original, tuple(results), _curves(points), done=file is files[-1])
+                points[OURS].append(_point(original, len(file.data), psnr(original, decoding.pixels)))
+                yield add_baselines(len(file.data), second)
+        weights = [scale**2 for scale in larger_scales(report)]
+        reported = iter(split(rest, *weights))
+        for scale in scales:
+            first, second = split(next(reported), 3, 1)
+            color = original.ndim == 3
+            larger = pipeline.reconstruct(original, color, LARGER_QUALITY, first, scale)
+            size = len(larger.compressed.data) if larger.compressed else 0
+            points[OURS].append(_point(original, size, larger.psnr))
+            yield add_baselines(size, second)
+            if points[OURS][-1].bits_per_pixel >= CURVE_RATE:
+                return
+
+
+def refined_curve(
+    pipeline: Pipeline, picture: Picture, encoding: Encoding, steps: int, progress: Progress | None = None
+) -> Iterator[RatePoint]:
+    """Measure our curve with refined files, at the scale of an encoding.
+
+    Args:
+        pipeline: That made the encoding.
+        picture: The original.
+        encoding: Of the picture.
+        steps: Of each refinement.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Yields:
+        A point for each of CURVE_QUALITIES.
+    """
+    original = reference(picture, color=len(encoding.latents) == 3)
+    for quality, part in zip(CURVE_QUALITIES, split(progress, *[1] * len(CURVE_QUALITIES)), strict=True):
+        refining, decoding = split(part, STEP_WORK * steps, 1)
+        file = pipeline.refine(picture, encoding, quality, steps, progress=refining)
+        pixels = pipeline.decode(pipeline.stored(encoding, file), decoding).pixels
+        yield _point(original, len(file.data), psnr(original, pixels))
 
 
 def add_ssimulacra2(comparison: Comparison, progress: Progress | None = None) -> Comparison:

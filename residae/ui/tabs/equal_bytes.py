@@ -1,29 +1,45 @@
 """The tab Equal bytes: what other codecs make of the picture at the same bytes, and at other rates."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
 from residae import charts, heatmaps
 from residae.baselines import CODECS
-from residae.compare import CURVE_QUALITIES, Comparison, add_ssimulacra2, compare
+from residae.compare import (
+    CURVE_QUALITIES,
+    CURVE_RATE,
+    REFINED,
+    Comparison,
+    RatePoint,
+    add_ssimulacra2,
+    compare,
+    larger_scales,
+    refined_curve,
+)
 from residae.metrics import bits_per_pixel
-from residae.pipeline import Reconstruction
-from residae.progress import between
+from residae.pipeline import STEP_WORK
+from residae.progress import Progress, between
 from residae.ui.actions import codec_facts, subject
+from residae.ui.budget import ShareError, network_pixels
 from residae.ui.components import NETWORK_EVENT, status_line
+from residae.ui.refinement import CPU_STEPS, GPU_STEPS
 from residae.ui.state import CurrentResult
-from residae.ui.text import comparison_table, decibels, note, verdict
+from residae.ui.text import comparison_table, decibels, duration, note, verdict
 from residae.ui.viewer import error_pane, light_table, pane, table
 from residae.ui.work import Priority, Updates, Work, newest, report_errors
 
 EFFORTS = ", ".join(f"{codec.name} at {codec.description}" for codec in CODECS.values() if codec.description)
 NOTE = (
     "Each codec uses its highest quality that fits into the bytes of our file. All error maps share one scale. The "
-    f"chart compares the codecs at the bytes of our file at several qualities. Encoders: {EFFORTS}."
+    "chart compares the codecs at the bytes of our file at several qualities, then at larger scales up to "
+    f"{CURVE_RATE:g} bit per pixel. Encoders: {EFFORTS}."
 )
 DOING = "Encoding with each codec."
+ADD_REFINED = "Add the curve with refinement"
 
 
 class EqualBytesTab:
@@ -43,8 +59,12 @@ class EqualBytesTab:
                 gr.HTML(note(NOTE))
             with gr.Column(min_width=320):
                 self.chart = gr.HTML(elem_id="curves", apply_default_css=False)
+                self.refined = gr.Button(
+                    "Add the curve with refinement", size="sm", interactive=False, elem_id="refined"
+                )
         self.again = gr.Button("Measure again", size="sm", elem_id="measure-again")
-        self.outputs = [self.compared, self.table, self.status, self.figures, self.chart]
+        self.curves = gr.State()
+        self.outputs = [*(self.compared, self.table, self.status, self.figures, self.chart, self.curves, self.refined)]
         self.refresh_event: dict[str, Any] = {
             "fn": self.refresh,
             "inputs": [open_tab, current, self.compared],
@@ -55,6 +75,8 @@ class EqualBytesTab:
     def wire(self) -> None:
         """Connect the events of the tab's own components; `Page` connects `refresh_event`."""
         self.again.click(self.measure_again, self.current, self.outputs, show_progress_on=self.status, **NETWORK_EVENT)
+        inputs, outputs = [self.current, self.curves], [self.chart, self.curves, self.refined, self.status]
+        self.refined.click(self.add_refined, inputs, outputs, show_progress_on=self.status, **NETWORK_EVENT)
 
     def measure_again(
         self,
@@ -65,6 +87,34 @@ class EqualBytesTab:
         """Compare the current result, even if it was compared already."""
         work = Work(request, progress, DOING, Priority.BACKGROUND)
         yield from report_errors(self.status, self._compare(work, request, current, None))
+
+    def add_refined(
+        self,
+        current: CurrentResult | None,
+        curves: "Curves | None",
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """Add our curve with refined files to the chart."""
+
+        def work() -> Iterator[Updates]:
+            with Work(request, progress, "Refining at each quality.") as running:
+                shown = newest(request, self.current, current)
+                if shown and curves and curves.subject == shown:
+                    steps = refined_steps(shown)
+                    pixels = shown.work(decodes=len(CURVE_QUALITIES), refine=steps * len(CURVE_QUALITIES))
+                    running.charge(pixels, shown.pipeline.engine.on_gpu)
+                    yield from self._add_refined(shown, curves, running)
+
+        yield from report_errors(self.status, work())
+
+    def _add_refined(self, shown: CurrentResult, curves: "Curves", progress: Progress) -> Iterator[Updates]:
+        """Add a point after the other, with the current result if it is refined."""
+        steps, points = refined_steps(shown), list(curves.points.get(REFINED, ()))
+        for point in refined_curve(shown.pipeline, shown.picture(), shown.encoding, steps, progress):
+            points = sorted({*points, point}, key=lambda point: point.bits_per_pixel)
+            yield {self.chart: replace(curves, points=curves.points | {REFINED: tuple(points)}).draw()}
+        yield {self.refined: gr.Button(ADD_REFINED, interactive=False)}
 
     def refresh(
         self,
@@ -94,17 +144,31 @@ class EqualBytesTab:
             if shown.compressed is None:
                 yield {self.status: "<p>There is no file to compare with: the unquantized latent is shown.</p>"}
                 return
-            work.charge(shown.work(decodes=1 + len(CURVE_QUALITIES)), shown.pipeline.engine.on_gpu)
-            report = shown.pipeline.decode_and_measure(
+            pipeline = shown.pipeline
+            work.charge(shown.work(decodes=1 + len(CURVE_QUALITIES)), pipeline.engine.on_gpu)
+            report = pipeline.decode_and_measure(
                 shown.picture(work.check), shown.encoding, shown.compressed, progress=between(work, 0, 0.1)
             )
-            comparisons = compare(shown.pipeline, report, between(work, 0.1, 1))
+            scales = _affordable(larger_scales(report), shown, work)
+            comparisons = compare(pipeline, report, between(work, 0.1, 1), scales)
             first = next(comparisons)
-            yield {self.compared: None, **self._side_by_side(shown, first), self.chart: draw_curves(report, first)}
+            curves = Curves(shown, first.curves)
+            button = gr.Button(ADD_REFINED, interactive=False)
+            yield {
+                **{self.compared: None, self.curves: None, self.refined: button, self.chart: curves.draw()},
+                **self._side_by_side(shown, first),
+            }
             yield {self.figures: comparison_table(add_ssimulacra2(first, between(work, 0.25, 0.35)))}
             for comparison in comparisons:
-                yield {self.chart: draw_curves(report, comparison)}
-            yield {self.compared: shown}  # only now, so that a comparison that ended early starts again
+                curves = Curves(shown, comparison.curves)
+                yield {self.chart: curves.draw()}
+            yield {self.compared: shown, self.curves: curves}  # only now: a comparison that ended early starts again
+            if pipeline.engine.on_gpu:
+                yield from self._add_refined(shown, curves, work)
+            else:
+                seconds = len(CURVE_QUALITIES) * (1 + STEP_WORK * refined_steps(shown)) * shown.seconds
+                label = f"{ADD_REFINED}, in about {duration(seconds)}"
+                yield {self.refined: gr.Button(label, interactive=True)}
 
     def _side_by_side(self, current: CurrentResult, comparison: Comparison) -> Updates:
         """The pictures and error maps of all codecs, the table and the verdict."""
@@ -136,8 +200,36 @@ class EqualBytesTab:
         }
 
 
-def draw_curves(report: Reconstruction, comparison: Comparison) -> str:
-    """The rate-distortion chart, with a mark at the rate of our file."""
-    curves = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in comparison.curves.items()}
-    rate = bits_per_pixel(comparison.results[0].bytes, report.encoding.width, report.encoding.height)
-    return charts.rate_distortion_chart(curves, rate)
+@dataclass(frozen=True)
+class Curves:
+    """The rate-distortion chart.
+
+    Attributes:
+        subject: The result that was compared, at whose rate there is a mark.
+        points: As the curves of a Comparison.
+    """
+
+    subject: CurrentResult
+    points: dict[str, tuple[RatePoint, ...]]
+
+    def draw(self) -> str:
+        """The chart."""
+        curves = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in self.points.items()}
+        encoding, file = self.subject.encoding, self.subject.compressed
+        rate = bits_per_pixel(len(file.data), encoding.width, encoding.height) if file else None
+        return charts.rate_distortion_chart(curves, rate)
+
+
+def refined_steps(shown: CurrentResult) -> int:
+    """Steps of each refinement for a curve: those of the result, else as many as are proposed."""
+    return shown.steps or (GPU_STEPS if shown.pipeline.engine.on_gpu else CPU_STEPS)
+
+
+def _affordable(scales: Sequence[float], shown: CurrentResult, work: Work) -> Iterator[float]:
+    """The scales for which the page allows the work, as far as they are asked for."""
+    with suppress(ShareError):  # a shorter curve is no error
+        for scale in scales:
+            encoding = shown.encoding
+            pixels = network_pixels(encoding.height, encoding.width, shown.color, scale)
+            work.charge(pixels, shown.pipeline.engine.on_gpu)
+            yield scale
