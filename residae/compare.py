@@ -74,22 +74,18 @@ class Comparison:
     Attributes:
         original: (H, W) luma or (H, W, 3).
         results: Of each codec, ours first.
-        curves: By the name of the codec, in order of rate. A refined file is not on the curve of OURS, but on its own.
+        curves: By the name of the codec, in order of rate.
+        done: Whether the curves are complete.
     """
 
     original: Pixels
     results: tuple[CodecResult, ...]
     curves: dict[str, tuple[RatePoint, ...]] = field(default_factory=dict)
-
-
-def larger_scales(report: Reconstruction) -> list[float]:
-    """The scales by which our curve goes on from that of a reconstruction."""
-    height, width, scale = report.encoding.height, report.encoding.width, report.encoding.scale
-    return [s for s in LARGER_SCALES if s > 1.2 * scale and within_limits(*scaled_shape(height, width, s))]
+    done: bool = False
 
 
 def compare(
-    pipeline: Pipeline, report: Reconstruction, progress: Progress | None = None, scales: Iterable[float] = ()
+    pipeline: Pipeline, report: Reconstruction, progress: Progress | None = None
 ) -> Generator[Comparison, None, None]:
     """Compare the file of a reconstruction with the baselines at the same bytes, then measure the curves of all codecs.
 
@@ -97,8 +93,6 @@ def compare(
         pipeline: That made the reconstruction.
         report: The reconstruction.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
-        scales: Of `larger_scales`, for our curve beyond the scale of the reconstruction. The next one is asked for only
-            while the curve is below CURVE_RATE.
 
     Yields:
         The results at equal bytes, then the same with one more rate on each curve, so that they can be shown early.
@@ -109,45 +103,76 @@ def compare(
     if report.compressed is None:
         raise ValueError("without a file there are no bytes to compare at")
     original, ours = report.original, report.decoding.pixels
-    plain = pipeline.write(report.encoding, report.compressed.quality)
-    is_refined = plain.data != report.compressed.data
-    files = [plain] * is_refined + [pipeline.write(report.encoding, quality) for quality in CURVE_QUALITIES]
-    first, curve, rest = split(progress, 2, len(files), sum(scale**2 for scale in larger_scales(report)) or 1)
+    parts = split(progress, *[1] * (1 + len(CURVE_QUALITIES)))
     with EncoderProcess(original) as process:
-        coding, measuring = split(first, 4, 1)
+        coding, measuring = split(parts[0], 4, 1)
         coded: dict[str, CodedPicture | None]
         coded = {OURS: CodedPicture(report.compressed.data, ours, report.compressed.quality, 0, 0)}
         coded |= _each_baseline(process, len(report.compressed.data), coding)
         shares = split(measuring, *[1] * len(coded))
         results = [_result(process, *item, part) for item, part in zip(coded.items(), shares, strict=True)]
         points = {r.name: [_point(original, r.bytes, r.psnr)] if r.pixels is not None else [] for r in results}
-        if is_refined:
-            points |= {OURS: [], REFINED: points[OURS]}
         yield Comparison(original, tuple(results), _curves(points))
-
-        def add_baselines(size: int, part: Progress | None) -> Comparison:
-            for name, other in _each_baseline(process, size, part):
-                if other:
-                    points[name].append(_point(original, len(other.data), psnr(original, other.pixels)))
-            return Comparison(original, tuple(results), _curves(points))
-
+        files = [pipeline.write(report.encoding, quality) for quality in CURVE_QUALITIES]
         encodings = [pipeline.stored(report.encoding, file) for file in files]
-        halves = [split(part, 1, 1) for part in split(curve, *[1] * len(files))]
+        halves = [split(part, 1, 1) for part in parts[1:]]
         with closing(pipeline.decode_each(encodings, [first for first, _ in halves])) as decodings:
             for (_, second), file, decoding in zip(halves, files, decodings, strict=True):
-                points[OURS].append(_point(original, len(file.data), psnr(original, decoding.pixels)))
-                yield add_baselines(len(file.data), second)
-        weights = [scale**2 for scale in larger_scales(report)]
-        reported = iter(split(rest, *weights))
+                size = len(file.data)
+                points[OURS].append(_point(original, size, psnr(original, decoding.pixels)))
+                for name, other in _each_baseline(process, size, second):
+                    if other:
+                        points[name].append(_point(original, len(other.data), psnr(original, other.pixels)))
+                yield Comparison(original, tuple(results), _curves(points), done=file is files[-1])
+
+
+def larger_scales(encoding: Encoding) -> list[float]:
+    """The scales by which our curve can go on from that of an encoding."""
+    height, width, scale = encoding.height, encoding.width, encoding.scale
+    return [s for s in LARGER_SCALES if s > 1.2 * scale and within_limits(*scaled_shape(height, width, s))]
+
+
+def continue_curves(
+    pipeline: Pipeline, comparison: Comparison, scales: Iterable[float], progress: Progress | None = None
+) -> Generator[Comparison, None, None]:
+    """Continue the curves of a comparison by larger scales, until ours has CURVE_RATE.
+
+    Args:
+        pipeline: That made our files.
+        comparison: From `compare`.
+        scales: Of `larger_scales`. The next one is asked for only while the rate is lower.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Yields:
+        The comparison with one more rate on each curve.
+    """
+    original, curves = comparison.original, comparison.curves
+    parts = dict(zip(LARGER_SCALES, split(progress, *(scale**2 for scale in LARGER_SCALES)), strict=True))
+    if curves[OURS][-1].bits_per_pixel >= CURVE_RATE:
+        return
+    with EncoderProcess(original) as process:
         for scale in scales:
-            first, second = split(next(reported), 3, 1)
-            color = original.ndim == 3
-            larger = pipeline.reconstruct(original, color, LARGER_QUALITY, first, scale)
-            size = len(larger.compressed.data) if larger.compressed else 0
+            coding, others = split(parts[scale], 4, 1)
+            larger = pipeline.reconstruct(original, original.ndim == 3, LARGER_QUALITY, coding, scale)
+            assert larger.compressed
+            size = len(larger.compressed.data)
+            points = {name: [*curve] for name, curve in curves.items()}
             points[OURS].append(_point(original, size, larger.psnr))
-            yield add_baselines(size, second)
-            if points[OURS][-1].bits_per_pixel >= CURVE_RATE:
+            for name, other in _each_baseline(process, size, others):
+                if other:
+                    points[name].append(_point(original, len(other.data), psnr(original, other.pixels)))
+            curves = _curves(points)
+            yield replace(comparison, curves=curves)
+            if curves[OURS][-1].bits_per_pixel >= CURVE_RATE:
                 return
+
+
+def with_refined(comparison: Comparison) -> Comparison:
+    """The comparison of a refined file with its point not on the curve of OURS, but as REFINED."""
+    original, ours = comparison.original, comparison.results[0]
+    point = _point(original, ours.bytes, ours.psnr)
+    others = tuple(one for one in comparison.curves[OURS] if one != point)
+    return replace(comparison, curves=comparison.curves | {OURS: others, REFINED: (point,)})
 
 
 def refined_curve(

@@ -1,10 +1,38 @@
-"""Components that several tabs use."""
+"""Components that several tabs use, and figures."""
+
+import re
 
 import pytest
 
+from residae.compare import Comparison
+from residae.image import Picture
+from residae.pipeline import Pipeline
+from residae.ui import static
 from residae.ui.components import slider
+from residae.ui.refinement import seconds_left
+from residae.ui.text import comparison_table, file_figures, report_figures
 
 
 @pytest.mark.parametrize(("typed", "expected"), [(150, 100), (-3, 0), (40, 40)])
 def test_a_number_beyond_the_ends_of_a_slider_counts_as_the_nearer_end(typed: float, expected: float) -> None:
     assert slider(0, 100).preprocess(typed) == expected
+
+
+def explained() -> set[str]:
+    """The names of the figures that have an explanation."""
+    return set(re.findall(r'^    "?([^":]+)"?: "', static.read("explain.js"), re.MULTILINE))
+
+
+def test_every_figure_has_an_explanation(pipeline: Pipeline, picture: Picture) -> None:
+    report = pipeline.reconstruct(picture, quality=80)
+    assert report.compressed
+    info, _ = pipeline.read(report.compressed.data)
+    figures = report_figures(report) + file_figures(info) + comparison_table(Comparison(report.original, ()))
+    names = set(re.findall(r'<(?:dt|th scope="col")>([^<]+)<', figures))
+    assert {"PSNR", "Fingerprint", "Codec"} <= names <= explained()
+
+
+@pytest.mark.parametrize(("times", "left"), [([0], None), ([0, 9], None), ([0, 9, 11], 6), ([0, 9, 10, 13], 4)])
+def test_the_time_of_a_refinement_follows_from_its_steps(times: list[float], left: float | None) -> None:
+    """But for the first of them, which takes longer."""
+    assert seconds_left(times, 5) == left

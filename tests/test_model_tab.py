@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from hub import Hub
+from test_components import explained
 from visitor import SILENT, VISIT
 
 from residae.checkpoint import Checkpoint
@@ -47,6 +48,7 @@ def test_a_checkpoint_on_the_hub_shows_its_card(checkpoint: Path, hub: Hub, monk
     updates = described.describe("hosted")
     assert updates[described.card].strip() == "# Tiny\n\n![A curve](data:image/jpeg;base64,YWJj)"
     assert Checkpoint.open("owner/hosted").fingerprint.hex() in updates[described.figures]
+    assert set(re.findall("<dt>(.*?)</dt>", updates[described.figures])) <= explained()
     hub.stop()
     hub.calls.clear()
     assert described.describe("hosted") == updates

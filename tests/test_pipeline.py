@@ -1,5 +1,6 @@
 """The pipeline: encoding once, decoding at any rate and scale, and measuring."""
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -16,7 +17,17 @@ from residae import checkpoint as checkpoint_module
 from residae import pipeline as pipeline_module
 from residae.baselines import CODECS
 from residae.checkpoint import Checkpoint, read_card
-from residae.compare import CURVE_QUALITIES, LARGER_QUALITY, OURS, REFINED, compare, larger_scales, refined_curve
+from residae.compare import (
+    CURVE_QUALITIES,
+    LARGER_QUALITY,
+    OURS,
+    REFINED,
+    compare,
+    continue_curves,
+    larger_scales,
+    refined_curve,
+    with_refined,
+)
 from residae.edit import Edits, channel_losses, edit_latents, reconstruct_edited
 from residae.errors import CodecError, ImageError, OutOfMemoryError
 from residae.geometry import latent_shape
@@ -162,6 +173,7 @@ def test_edits_and_comparisons_work_at_a_scale(pipeline: Pipeline, picture: Pict
     last = [*compare(pipeline, report)][-1]
     assert report.compressed
     assert last.results[0].bytes == len(report.compressed.data)
+    assert last.done
 
 
 def test_an_edited_latent_decodes_to_another_picture(pipeline: Pipeline, picture: Picture) -> None:
@@ -310,6 +322,7 @@ def test_comparison_is_at_no_more_bytes_and_its_curves_grow(pipeline: Pipeline, 
         else:
             assert result.bytes <= len(report.compressed.data)
             assert result.psnr == psnr(report.original, result.pixels)
+    assert [one.done for one in comparisons] == [False] * (len(comparisons) - 1) + [True]
     assert len(last.curves[OURS]) >= len(first.curves[OURS])
     for curve in last.curves.values():
         rates = [point.bits_per_pixel for point in curve]
@@ -320,29 +333,28 @@ def test_our_curve_goes_on_by_larger_scales_up_to_a_rate(
     pipeline: Pipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = pipeline.reconstruct(picture, color=True, quality=60, scale=1.5)
-    scales = larger_scales(report)
+    with contextlib.closing(compare(pipeline, report)) as comparisons:
+        first = next(comparisons)
+    scales, asked = larger_scales(report.encoding), list[float]()
     assert scales == [2, 2.8, 4]
-    asked: list[float] = []
-    for rate, expected in ((math.inf, scales), (0.0, scales[:1])):
+    larger = pipeline.reconstruct(picture, color=True, quality=LARGER_QUALITY, scale=2)
+    for rate, expected in ((math.inf, scales), (0.0, [])):
         monkeypatch.setattr("residae.compare.CURVE_RATE", rate)
         asked.clear()
-        comparisons = [*compare(pipeline, report, scales=(asked.append(scale) or scale for scale in scales))]
+        wanted = (asked.append(scale) or scale for scale in scales)
+        continued = [*continue_curves(pipeline, first, wanted)]
         assert asked == expected
-        assert len(comparisons) == 1 + len(CURVE_QUALITIES) + len(expected)
-    larger = pipeline.reconstruct(picture, color=True, quality=LARGER_QUALITY, scale=2)
-    assert larger.psnr in [point.psnr for point in comparisons[-1].curves[OURS]]
+        assert [len(one.curves[OURS]) for one in continued] == [2 + index for index in range(len(expected))]
+        assert all(larger.psnr in [point.psnr for point in one.curves[OURS]] for one in continued)
 
 
 def test_a_refined_file_has_a_curve_of_its_own(pipeline: Pipeline, picture: Picture) -> None:
     report = pipeline.reconstruct(picture, color=False, quality=60, refine=5)
-    plain = pipeline.reconstruct(picture, color=False, quality=60)
-    first, *_, last = compare(pipeline, report)
-    (point,) = first.curves[REFINED]
-    assert (point.psnr, first.curves[OURS]) == (report.psnr, ())
-    assert last.curves[REFINED] == (point,)
-    assert plain.psnr in [point.psnr for point in last.curves[OURS]]
-    refined = [*refined_curve(pipeline, picture, plain.encoding, 5)]
-    assert len(refined) == len(CURVE_QUALITIES)
+    with contextlib.closing(compare(pipeline, report)) as comparisons:
+        curves = with_refined(next(comparisons)).curves
+    assert [point.psnr for point in curves[REFINED]] == [report.psnr]
+    assert curves[OURS] == ()
+    refined = [*refined_curve(pipeline, picture, report.encoding, 5)]
     unrefined = [pipeline.reconstruct(picture, color=False, quality=quality).psnr for quality in CURVE_QUALITIES]
     assert all(one.psnr >= psnr for one, psnr in zip(refined, unrefined, strict=True))
 

@@ -17,8 +17,10 @@ from residae.compare import (
     RatePoint,
     add_ssimulacra2,
     compare,
+    continue_curves,
     larger_scales,
     refined_curve,
+    with_refined,
 )
 from residae.metrics import bits_per_pixel
 from residae.pipeline import STEP_WORK
@@ -149,18 +151,23 @@ class EqualBytesTab:
             report = pipeline.decode_and_measure(
                 shown.picture(work.check), shown.encoding, shown.compressed, progress=between(work, 0, 0.1)
             )
-            scales = _affordable(larger_scales(report), shown, work)
-            comparisons = compare(pipeline, report, between(work, 0.1, 1), scales)
+            separate = with_refined if shown.steps else lambda comparison: comparison
+            comparisons = compare(pipeline, report, between(work, 0.1, 0.6))
             first = next(comparisons)
-            curves = Curves(shown, first.curves)
+            curves = Curves(shown, separate(first).curves)
             button = gr.Button(ADD_REFINED, interactive=False)
             yield {
                 **{self.compared: None, self.curves: None, self.refined: button, self.chart: curves.draw()},
                 **self._side_by_side(shown, first),
             }
-            yield {self.figures: comparison_table(add_ssimulacra2(first, between(work, 0.25, 0.35)))}
-            for comparison in comparisons:
-                curves = Curves(shown, comparison.curves)
+            yield {self.figures: comparison_table(add_ssimulacra2(first, between(work, 0.2, 0.25)))}
+            last = first
+            for last in comparisons:
+                yield {self.chart: Curves(shown, separate(last).curves).draw()}
+            curves = Curves(shown, separate(last).curves)
+            scales = _affordable(larger_scales(shown.encoding), shown, work)
+            for continued in continue_curves(pipeline, last, scales, between(work, 0.6, 1)):
+                curves = Curves(shown, separate(continued).curves)
                 yield {self.chart: curves.draw()}
             yield {self.compared: shown, self.curves: curves}  # only now: a comparison that ended early starts again
             if pipeline.engine.on_gpu:
