@@ -130,8 +130,10 @@ document.addEventListener("residae-shown", () => {
 });
 
 // A link with an A: keep the first result, and go on with the other settings
+let keeping = false;
 document.addEventListener("residae-shown", async () => {
-  if (!residae.first || residae.kept || !residae.overview?.panes().b?.facts) return;
+  if (!residae.first || keeping || !residae.overview?.panes().b?.facts) return;
+  keeping = true;
   await residae.overview.keep();
   residae.first = null;
   trigger("restore");

@@ -468,7 +468,7 @@ new ResizeObserver(() => {
 // What the page's other scripts ask of this light table
 
 residae.tables.push({
-  id: element.closest(".light-table").id,
+  isIn: (id) => document.getElementById(id)?.contains(element),
   preview,
   isVisible: () => Boolean(given().panes.length) && stage.checkVisibility(),
   keep,
