@@ -43,6 +43,7 @@ function update() {
 
 async function keep(pane = given().panes[given().result]) {
   if (!pane?.picture) return;
+  if (!pane.facts) return say("The figures are still being measured: press again in a moment.");
   const { subject, size, result, panes, settings, refined } = given(), blob = await (await fetch(pane.picture.url)).blob(); // so that it outlives the server's file
   const picture = { url: URL.createObjectURL(blob) };
   const known = pane === panes[result] && settings && !refined ? settings : null;
