@@ -28,6 +28,7 @@ HOSTILE = {
     "GRADIO_ALLOWED_PATHS": "/",
 }
 ROOT = Path(__file__).resolve().parent.parent
+MORE = (0, "", "", False, "", "", "", 0, 0, None, 0.5)  # what /reconstruct takes beyond refine, as if it were left out
 PATIENCE = 300  # seconds until a test gives up; long, because the machine may be busy
 
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import httpx
 import pytest
-from service import PATIENCE, Service, serving
+from service import MORE, PATIENCE, Service, serving
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -365,7 +365,8 @@ def upload(client: httpx.Client, name: str, content: bytes) -> httpx.Response:
 
 
 def events(client: httpx.Client, endpoint: str, data: list[Any]) -> str:
-    """All events that the server sends for one call."""
+    """All events that the server sends for one call, with the first parameters of /reconstruct, or all of another."""
+    data = [*data, *MORE] if len(data) == 5 else data
     asked = client.post(f"/gradio_api/call/{endpoint}", json={"data": data}).raise_for_status().json()
     return client.get(f"/gradio_api/call/{endpoint}/{asked['event_id']}").text
 
@@ -596,7 +597,7 @@ def test_a_full_queue_refuses_requests(
 ) -> None:
     (path,) = upload(client, "picture.png", write_png(smooth(600, 800, 0))).json()
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    call = {"json": {"data": [file, True, 80, 0, 0]}}
+    call = {"json": {"data": [file, True, 80, 0, 0, *MORE]}}
     asked = [client.post("/gradio_api/call/reconstruct", **call).raise_for_status().json() for _ in range(12)]
     received = [client.get(f"/gradio_api/call/reconstruct/{event['event_id']}").text for event in asked]
     assert any("2 requests wait already: try again when one is done." in text for text in received)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from gradio_client import handle_file
-from service import PATIENCE, Service, program, serving
+from service import MORE, PATIENCE, Service, program, serving
 from visitor import VISIT
 
 from residae.image import Pixels, write_png
@@ -109,7 +109,7 @@ def test_connections_are_closed(
     def begin() -> None:
         with httpx.Client(base_url=f"{service.address}/gradio_api", timeout=PATIENCE) as client:
             (path,) = client.post("/upload", files={"files": picture_file.read_bytes()}).json()
-            data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, True, 80, 0, 0]
+            data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, True, 80, 0, 0, *MORE]
             session = {"session_hash": "abc"} if len(paths) > 1 else {}
             event = client.post("/call/reconstruct", json={"data": data, **session}).json()["event_id"]
         host, port = service.address.removeprefix("http://").split(":")

@@ -27,7 +27,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from gradio_client.utils import QueueError
 from PIL import Image
-from service import PATIENCE, Service, program, serving
+from service import MORE, PATIENCE, Service, program, serving
 
 import residae.examples
 from residae.engine import preferred_float
@@ -179,7 +179,9 @@ class Visit:
             with socket.create_connection((host, int(port))) as half:
                 half.sendall(head.encode() + case.path.read_bytes()[:20_000])
             return
-        name, settings = ("decompress", []) if case.path.suffix == ".rae" else ("reconstruct", [True, 80, SIDE, 0])
+        name, settings = (
+            ("decompress", []) if case.path.suffix == ".rae" else ("reconstruct", [True, 80, SIDE, 0, *MORE])
+        )
         cookies = {COOKIE: self.name}
         with httpx.Client(base_url=f"{self.address}/gradio_api", timeout=PATIENCE, cookies=cookies) as client:
             files = {"files": case.path.read_bytes()}
