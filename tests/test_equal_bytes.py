@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 from visitor import SILENT, VISIT
 
-from residae.compare import CodecResult, Comparison, add_ssimulacra2
+from residae import compare
+from residae.compare import CURVE_QUALITIES, REFINED, CodecResult, Comparison, add_ssimulacra2
 from residae.image import Pixels, open_picture, write_png
 from residae.metrics import ssimulacra2
 from residae.pipeline import Pipeline
-from residae.ui import store
+from residae.ui import store, work
+from residae.ui.budget import Shares
 from residae.ui.cache import Settings
 from residae.ui.state import CurrentResult
 from residae.ui.tabs.equal_bytes import EqualBytesTab
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def shown(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pixels], CurrentResult]:
     """Makes the current result of a picture with these pixels."""
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
+    monkeypatch.setattr(compare, "LARGER_SCALES", (1.5, 2.0))
 
     def show(pixels: Pixels) -> CurrentResult:
         path = tmp_path / "picture.png"
@@ -56,6 +60,36 @@ def test_exact_copies(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentRes
         None,
         flat,
     ]  # a comparison that ends early starts again
+
+
+def test_the_curve_of_refined_files_is_added_where_asked(
+    equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult], smooth: Callable[[int, int, int], Pixels]
+) -> None:
+    picture = shown(smooth(40, 60, 0)[..., 0])
+    *_, chart, last = equal.refresh("equal", picture, None, VISIT, SILENT)
+    assert REFINED not in chart[equal.chart]
+    assert "in about" in last[equal.refined].value
+    *points, done = equal.add_refined(picture, last[equal.curves], VISIT, SILENT)
+    assert len(points) == len(CURVE_QUALITIES)
+    assert all(REFINED in point[equal.chart] for point in points)
+    assert not done[equal.refined].interactive
+    other = replace(picture)  # a comparison of another result
+    assert [*equal.add_refined(other, last[equal.curves], VISIT, SILENT)] == [{equal.status: gr.skip()}]
+
+
+def test_a_curve_is_as_long_as_a_public_page_allows(
+    equal: EqualBytesTab,
+    shown: Callable[[Pixels], CurrentResult],
+    smooth: Callable[[int, int, int], Pixels],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    picture = shown(smooth(40, 60, 0)[..., 0])
+    monkeypatch.setattr(
+        work, "shares", lambda: Shares(1e9, 40 * 60 * (6 + 3))
+    )  # of pixels: enough for one larger scale
+    updates = [*equal.refresh("equal", picture, None, VISIT, SILENT)]
+    assert len([update for update in updates if equal.chart in update]) == 1 + len(CURVE_QUALITIES) + 1
+    assert equal.compared in updates[-1]
 
 
 def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:

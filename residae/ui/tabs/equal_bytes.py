@@ -169,13 +169,13 @@ class EqualBytesTab:
             for continued in continue_curves(pipeline, last, scales, between(work, 0.6, 1)):
                 curves = Curves(shown, separate(continued).curves)
                 yield {self.chart: curves.draw()}
-            yield {self.compared: shown, self.curves: curves}  # only now: a comparison that ended early starts again
+            seconds = len(CURVE_QUALITIES) * (1 + STEP_WORK * refined_steps(shown)) * shown.seconds
+            offer = gr.Button(f"{ADD_REFINED}, in about {duration(seconds)}", interactive=True)
             if pipeline.engine.on_gpu:
+                offer = button
                 yield from self._add_refined(shown, curves, work)
-            else:
-                seconds = len(CURVE_QUALITIES) * (1 + STEP_WORK * refined_steps(shown)) * shown.seconds
-                label = f"{ADD_REFINED}, in about {duration(seconds)}"
-                yield {self.refined: gr.Button(label, interactive=True)}
+            # only now, so that a comparison that ended early starts again
+            yield {self.compared: shown, self.curves: curves, self.refined: offer}
 
     def _side_by_side(self, current: CurrentResult, comparison: Comparison) -> Updates:
         """The pictures and error maps of all codecs, the table and the verdict."""
