@@ -12,7 +12,7 @@ from residae.image import Picture, Pixels, fit, from_planes, to_planes
 from residae.model import ResidualAutoencoder
 from residae.progress import Progress
 
-MAX_SIDE = 256  # pixels; a plane of this size takes a CPU a second or two
+OBSERVED_SIDE = 256  # pixels; a plane of this size takes a CPU a second or two
 MAX_CHANNELS = 8
 
 
@@ -39,11 +39,11 @@ def observe(
 
     Args:
         network: In eval mode; it runs where its weights are, in their precision.
-        picture: Reduced to MAX_SIDE pixels on its longer side if it is larger.
+        picture: Reduced to OBSERVED_SIDE pixels on its longer side if it is larger.
         stage: Index of the stage, in the order of `residae.summary.summarize`: those of the encoder come first.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
     """
-    plane = to_planes(fit(picture, MAX_SIDE), color=False)[0]
+    plane = to_planes(fit(picture, OBSERVED_SIDE), color=False)[0]
     padded = np.pad(plane, [(0, -length % STRIDE) for length in plane.shape], mode="edge")
     stages = _stages(network)
     with torch.inference_mode():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from residae.activations import MAX_CHANNELS, MAX_SIDE, observe
+from residae.activations import MAX_CHANNELS, OBSERVED_SIDE, observe
 from residae.image import Pixels, as_picture, to_planes
 from residae.model import ResidualAutoencoder
 from residae.summary import summarize
@@ -20,7 +20,7 @@ def test_stages_are_those_of_the_summary(network: ResidualAutoencoder, smooth: D
     stages = [stage for part in summarize(4, 4) for stage in part]
     for index, stage in enumerate(stages):
         output = observe(network, picture, index, reports.append)
-        assert output.shape == (stage.channels, 64 * stage.side // MAX_SIDE, 32 * stage.side // MAX_SIDE)
+        assert output.shape == (stage.channels, 64 * stage.side // OBSERVED_SIDE, 32 * stage.side // OBSERVED_SIDE)
         assert len(output.channels) == len(output.pictures) == min(stage.channels, MAX_CHANNELS)
         assert reports.pop() == 1
 
