@@ -82,7 +82,8 @@ def evaluate(
         color: Whether to measure R, G and B; otherwise every codec codes only luma.
         ssimulacra2: Whether to measure SSIMULACRA 2 as well.
         results: Gives the measurements that it holds, and gets the others as they are made.
-        on_skip: Called with each file that cannot be opened, or that takes more memory than there is.
+        on_skip: Called once with each file that cannot be opened, or that takes more memory than there is at some
+            setting.
 
     Yields:
         For each picture and setting our measurement, then that of each baseline.
@@ -92,14 +93,15 @@ def evaluate(
         ResidaeError: `results` cannot be written.
     """
     for file, picture in open_pictures(pictures, on_skip):
-        task = _Task(pipeline, file, picture, color, ssimulacra2)
+        task, reported = _Task(pipeline, file, picture, color, ssimulacra2), False
         for setting in settings:
             asked = task.ask(setting)
             try:
                 ours = (results and results.find(asked)) or task.measure(asked, setting)
             except OutOfMemoryError as error:  # there may be more the next time, so `results` does not get this row
-                if on_skip:
+                if on_skip and not reported:
                     on_skip(file.path, error)
+                reported = True
                 yield asked, *(task.ask_baseline(setting, baseline, None) for baseline in baselines)
                 continue
             row = [ours]
@@ -312,6 +314,7 @@ def print_evaluation(
         heads = "".join(f"{column:>{_width(column)}}" for column in columns)
         print(f"{'picture':<{widths[0]}}{'setting':<{widths[1]}}" + heads)
     share = processes.share(files)
+    places = {file.name: index for index, file in enumerate(share)}
     failed, rows = 0, []
     with tqdm(
         total=len(settings) * len(share),
@@ -337,7 +340,9 @@ def print_evaluation(
             rows.append(row)
             if processes.count == 1:
                 print_row(row)
-            bar.update()
+            done = places[row[0].picture] * len(settings) + (len(rows) - 1) % len(settings) + 1  # with skipped files
+            bar.update(done - bar.n)
+        bar.update(bar.total - bar.n)
     gathered = processes.gather((rows, failed))
     order = {file.name: index for index, file in enumerate(files)}
     rows = sorted((row for part, _ in gathered for row in part), key=lambda row: order[row[0].picture])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 from residae import evaluate as module
 from residae import metrics
@@ -276,6 +277,29 @@ def test_a_picture_that_memory_did_not_suffice_for_is_measured_when_resumed(
     rows, failed = print_evaluation(pipeline, files, results=ResultsFile(tsv, resume=True, force=False))
     assert (len(rows), failed, len(encoded)) == (2, 0, 3)
     assert all(math.isfinite(ours.psnr) for (ours,) in rows)
+
+
+def test_a_file_fails_once_and_the_bar_reaches_its_end(
+    pipeline: Pipeline, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """With two settings, a file that takes too much memory, and files that are no pictures, first and last."""
+    folder, bars, start = Path(shutil.copytree(photographs, tmp_path / "some")), [], tqdm.__init__
+    for name in ("-.png", "z.png"):
+        (folder / name).write_text("not a picture")
+
+    def draw(self: Any, **options: Any) -> None:
+        start(self, **options | {"disable": False})
+        bars.append(self)
+
+    def encode(self: Pipeline, picture: Picture, *args: Any, **kwargs: Any) -> Encoding:
+        raise OutOfMemoryError("Memory is full.")
+
+    monkeypatch.setattr(Pipeline, "encode", encode)
+    monkeypatch.setattr(tqdm, "__init__", draw)
+    rows, failed = print_evaluation(pipeline, picture_files([folder]), [Setting(), Setting(quality=50)])
+    assert (len(rows), failed) == (4, 4)
+    assert capsys.readouterr().err.count("is skipped") == 4
+    assert [(bar.n, bar.total) for bar in bars] == [(8, 8)]
 
 
 def test_other_conditions_are_measured_anew(pipeline: Pipeline, photographs: Path, tmp_path: Path) -> None:
