@@ -228,8 +228,7 @@ class Pipeline:
             most = byte_budget(target_bpp, picture.width, picture.height)
             max_bytes = most if max_bytes is None else min(most, max_bytes)
         encoding_progress, refinement_progress = split(progress, ENCODE_WORK, STEP_WORK * refine)
-        if scale is None:
-            scale = 1.0 if max_bytes is None else "auto"
+        scale = scale_or_default(scale, max_bytes is not None)
         if scale != "auto":
             encoding = self.encode(picture, color, encoding_progress, scale)
         elif max_bytes is not None:
@@ -390,7 +389,7 @@ class Pipeline:
         color: bool | None = None,
         quality: float | None = None,
         progress: Progress | None = None,
-        scale: Scale = 1.0,
+        scale: Scale | None = None,
         refine: int = 0,
         max_bytes: int | None = None,
     ) -> Reconstruction:
@@ -401,12 +400,14 @@ class Pipeline:
             color: Whether to use its chroma as well; as the picture has it if None.
             quality: Of the file, 0 to 100; if both it and `max_bytes` are None the latent is decoded unquantized.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
-            scale: As in `encode`, or "auto" to choose it by `max_bytes`.
+            scale: As in `encode_and_write`.
             refine: Steps of refinement of the file, as in `Pipeline.refine`.
             max_bytes: As in `encode_and_write`.
 
         Raises:
             CodecError: No file is so small.
+            ImageError: The picture cannot be opened, or is over a limit.
+            ValueError: As `compress`.
         """
         picture = as_picture(picture)
         color = picture.color if color is None else color
@@ -418,9 +419,10 @@ class Pipeline:
             )
         elif quality is not None:
             encoding, compressed = self.encode_and_write(picture, color, quality, scale, progress=first, refine=refine)
-        elif scale == "auto":
-            raise ValueError("the scale is chosen by the size of the file: give max_bytes")
         else:
+            scale = scale_or_default(scale, is_limited=False)
+            if scale == "auto":
+                raise ValueError("the scale is chosen by the size of the file: give max_bytes")
             encoding = self.encode(picture, color, first, scale)
         return self.decode_and_measure(picture, encoding, compressed, progress=last)
 
@@ -465,6 +467,13 @@ class Pipeline:
     def channel_bits(self, compressed: Compressed) -> NDArray[np.float64]:
         """The bits that each channel takes in the file: (planes, C)."""
         return self.codec.channel_bits(compressed.symbols, compressed.quality)
+
+
+def scale_or_default(scale: Scale | None, is_limited: bool) -> Scale:
+    """The scale that was asked for; if it is None, "auto" where the size of the file is limited, else 1."""
+    if scale is not None:
+        return scale
+    return "auto" if is_limited else 1.0
 
 
 def reference(picture: Picture, color: bool) -> Pixels:

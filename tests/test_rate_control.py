@@ -167,3 +167,13 @@ def test_the_scale_may_be_given(fine: Pipeline, photograph: Picture) -> None:
         assert len(data) <= limit if limit else compressed.quality == 60
     with pytest.raises(ValueError, match="give target_bpp or max_bytes"):
         fine.compress(photograph.pixels, scale="auto")
+
+
+@pytest.mark.parametrize("limit", [90, 4000])
+def test_a_reconstruction_is_that_of_the_file(fine: Pipeline, photograph: Picture, limit: int) -> None:
+    """Of `compress` with the same arguments: a limit on the size lets the scale be chosen."""
+    report = fine.reconstruct(photograph, color=False, max_bytes=limit)
+    assert report.compressed
+    assert report.compressed.data == fine.compress(photograph, color=False, max_bytes=limit)
+    assert report.encoding.scale != 1
+    assert fine.reconstruct(photograph, color=False).encoding.scale == 1

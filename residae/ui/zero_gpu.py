@@ -18,7 +18,7 @@ from residae.codec import Compressed
 from residae.errors import ResidaeError
 from residae.geometry import Scale
 from residae.image import Picture, PictureLike, as_picture
-from residae.pipeline import Decoding, Encoding, Pipeline, Reconstruction
+from residae.pipeline import Decoding, Encoding, Pipeline, Reconstruction, scale_or_default
 from residae.progress import Progress
 from residae.quality import DEFAULT_QUALITY
 from residae.refine import OnStep, RefinementStep
@@ -90,7 +90,7 @@ class ZeroGpuPipeline(Pipeline):
         arguments = picture, color, quality, scale, target_bpp, max_bytes
         if self._borrowed:
             return super().encode_and_write(*arguments, progress, refine)
-        chosen = scale or (1.0 if target_bpp is None and max_bytes is None else "auto")
+        chosen = scale_or_default(scale, target_bpp is not None or max_bytes is not None)
         duration = seconds(_pixels(picture, color, chosen, decodes=0, refine=refine))
         result = self._borrow(duration, "encode_and_write", *arguments, progress=progress, refine=refine)
         return cast(tuple[Encoding, Compressed], result)
@@ -123,14 +123,15 @@ class ZeroGpuPipeline(Pipeline):
         color: bool | None = None,
         quality: float | None = None,
         progress: Progress | None = None,
-        scale: Scale = 1.0,
+        scale: Scale | None = None,
         refine: int = 0,
         max_bytes: int | None = None,
     ) -> Reconstruction:
         picture = as_picture(picture)
         if self._borrowed:
             return super().reconstruct(picture, color, quality, progress, scale, refine, max_bytes)
-        duration = seconds(_pixels(picture, color is not False, scale, refine=refine))
+        chosen = scale_or_default(scale, max_bytes is not None)
+        duration = seconds(_pixels(picture, color is not False, chosen, refine=refine))
         options: dict[str, Any] = {"progress": progress, "scale": scale, "refine": refine, "max_bytes": max_bytes}
         return cast(Reconstruction, self._borrow(duration, "reconstruct", picture, color, quality, **options))
 
