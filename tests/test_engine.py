@@ -807,3 +807,10 @@ def test_a_network_on_another_device_makes_an_engine_on_the_cpu(network: Residua
     plane = _plane(32, 48)
     np.testing.assert_array_equal(Engine(elsewhere, "cpu", torch.float32).encode(plane), engine.encode(plane))
     assert elsewhere.elsewhere
+
+
+def test_building_a_layer_for_another_device_leaves_the_network_where_it_is() -> None:
+    """A GPU could not refine: the norm was on the GPU when the decoder with a gradient folded it on the CPU."""
+    norm = nn.BatchNorm2d(4).eval()
+    blocks.build_activation(norm, torch.device("meta"), torch.float32)
+    assert norm.weight.device.type == "cpu"

@@ -108,7 +108,7 @@ def build_activation(norm: nn.BatchNorm2d, device: torch.device, dtype: torch.dt
     depthwise = Convolution(as_depthwise_conv(norm), device, dtype)
     if depthwise.fused:
         return functools.partial(depthwise, relu=True)
-    norm = norm.to(device)
+    norm = copy.deepcopy(norm).to(device)  # the network keeps its own
     return lambda x: F.relu_(norm(x))
 
 
