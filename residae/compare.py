@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residae.baselines import CODECS, CodedPicture
+from residae.codec import Compressed
 from residae.encoder_process import EncoderProcess
 from residae.geometry import scaled_shape, within_limits
 from residae.image import Picture, Pixels
-from residae.metrics import bits_per_pixel, psnr, ssimulacra2
-from residae.pipeline import STEP_WORK, Encoding, Pipeline, Reconstruction, reference
+from residae.metrics import bits_per_pixel, psnr
+from residae.pipeline import STEP_WORK, Decoding, Encoding, Pipeline, reference
 from residae.progress import Progress, split
 
 CURVE_QUALITIES = (25, 50, 75, 100)  # of our files on the chart, beside the current one
@@ -33,7 +34,7 @@ class CodecResult:
         psnr: In dB.
         ssim: As `residae.metrics.ssim`.
         ms_ssim: As `residae.metrics.ms_ssim`.
-        ssimulacra2: As `residae.metrics.ssimulacra2`; NaN until `add_ssimulacra2` has measured it.
+        ssimulacra2: As `residae.metrics.ssimulacra2`; NaN until it is measured.
     """
 
     name: str
@@ -85,45 +86,67 @@ class Comparison:
 
 
 def compare(
-    pipeline: Pipeline, report: Reconstruction, progress: Progress | None = None
+    pipeline: Pipeline,
+    original: Pixels,
+    encoding: Encoding,
+    compressed: Compressed | None,
+    decoding: Decoding | None = None,
+    progress: Progress | None = None,
 ) -> Generator[Comparison, None, None]:
-    """Compare the file of a reconstruction with the baselines at the same bytes, then measure the curves of all codecs.
+    """Compare a file with the baselines at the same bytes, then measure the curves of all codecs.
 
     Args:
-        pipeline: That made the reconstruction.
-        report: The reconstruction.
+        pipeline: That made the file.
+        original: (H, W) luma, or (H, W, 3) in color.
+        encoding: Of the original.
+        compressed: The file.
+        decoding: Of the file, if there is one already. Otherwise it is decoded together with the files of the curves,
+            for which a ZeroGPU is then borrowed once.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
 
     Yields:
-        The results at equal bytes, then the same with one more rate on each curve, so that they can be shown early.
+        The results at equal bytes, the same with SSIMULACRA 2, which takes longer, then the same with one more rate on
+        each curve, so that they can be shown early.
 
     Raises:
-        ValueError: The report has no file.
+        ValueError: There is no file.
     """
-    if report.compressed is None:
+    if compressed is None:
         raise ValueError("without a file there are no bytes to compare at")
-    original, ours = report.original, report.decoding.pixels
-    parts = split(progress, *[1] * (1 + len(CURVE_QUALITIES)))
-    with EncoderProcess(original) as process:
-        coding, measuring = split(parts[0], 4, 1)
+    halves = [split(part, 1, 1) for part in split(progress, *[1] * (1 + len(CURVE_QUALITIES)))]
+    coding, measuring, perceiving = split(halves[0][1], 4, 1, 3)
+
+    def decoded() -> Generator[tuple[Compressed, Decoding], None, None]:
+        """The file, then those of the curves."""
+        files = [] if decoding else [compressed]
+        if decoding:
+            yield compressed, decoding
+        files += [pipeline.write(encoding, quality) for quality in CURVE_QUALITIES]
+        encodings = [pipeline.stored(encoding, file) for file in files]
+        with closing(pipeline.decode_each(encodings, [first for first, _ in halves[-len(files) :]])) as decodings:
+            yield from zip(files, decodings, strict=True)
+
+    with EncoderProcess(original) as process, closing(decoded()) as decodings:
+        ours = next(decodings)[1].pixels
         coded: dict[str, CodedPicture | None]
-        coded = {OURS: CodedPicture(report.compressed.data, ours, report.compressed.quality, 0, 0)}
-        coded |= _each_baseline(process, len(report.compressed.data), coding)
+        coded = {OURS: CodedPicture(compressed.data, ours, compressed.quality, 0, 0)}
+        coded |= _each_baseline(process, len(compressed.data), coding)
         shares = split(measuring, *[1] * len(coded))
         results = [_result(process, *item, part) for item, part in zip(coded.items(), shares, strict=True)]
         points = {r.name: [_point(original, r.bytes, r.psnr)] if r.pixels is not None else [] for r in results}
         yield Comparison(original, tuple(results), _curves(points))
-        files = [pipeline.write(report.encoding, quality) for quality in CURVE_QUALITIES]
-        encodings = [pipeline.stored(report.encoding, file) for file in files]
-        halves = [split(part, 1, 1) for part in parts[1:]]
-        with closing(pipeline.decode_each(encodings, [first for first, _ in halves])) as decodings:
-            for (_, second), file, decoding in zip(halves, files, decodings, strict=True):
-                size = len(file.data)
-                points[OURS].append(_point(original, size, psnr(original, decoding.pixels)))
-                for name, other in _each_baseline(process, size, second):
-                    if other:
-                        points[name].append(_point(original, len(other.data), psnr(original, other.pixels)))
-                yield Comparison(original, tuple(results), _curves(points), done=file is files[-1])
+        shares = split(perceiving, *[1] * len(results))
+        results = [_with_ssimulacra2(process, *item) for item in zip(results, shares, strict=True)]
+        yield Comparison(original, tuple(results), _curves(points))
+        for number, ((_, part), (file, decoding)) in enumerate(zip(halves[1:], decodings, strict=True), start=1):
+            size = len(file.data)
+            coded = {OURS: CodedPicture(file.data, decoding.pixels, file.quality, 0, 0)}
+            coded |= _each_baseline(process, size, part)
+            for name, other in coded.items():
+                if other:
+                    (decibels,) = process.measure(other.pixels, ["psnr"], None)
+                    points[name].append(_point(original, len(other.data), decibels))
+            yield Comparison(original, tuple(results), _curves(points), done=number == len(CURVE_QUALITIES))
 
 
 def larger_scales(encoding: Encoding) -> list[float]:
@@ -160,7 +183,8 @@ def continue_curves(
             points[OURS].append(_point(original, size, larger.psnr))
             for name, other in _each_baseline(process, size, others):
                 if other:
-                    points[name].append(_point(original, len(other.data), psnr(original, other.pixels)))
+                    (decibels,) = process.measure(other.pixels, ["psnr"], None)
+                    points[name].append(_point(original, len(other.data), decibels))
             curves = _curves(points)
             yield replace(comparison, curves=curves)
             if curves[OURS][-1].bits_per_pixel >= CURVE_RATE:
@@ -196,26 +220,6 @@ def refined_curve(
         file = pipeline.refine(picture, encoding, quality, steps, progress=refining)
         pixels = pipeline.decode(pipeline.stored(encoding, file), decoding).pixels
         yield _point(original, len(file.data), psnr(original, pixels))
-
-
-def add_ssimulacra2(comparison: Comparison, progress: Progress | None = None) -> Comparison:
-    """The comparison with the SSIMULACRA 2 of each codec, which takes about a second for a third of a megapixel.
-
-    Args:
-        comparison: From `compare`.
-        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
-
-    Raises:
-        ImportError: The package `ssimulacra2` is not installed.
-    """
-    results = []
-    for result in comparison.results:
-        if result.pixels is not None:
-            result = replace(result, ssimulacra2=ssimulacra2(comparison.original, result.pixels))
-        results.append(result)
-        if progress:
-            progress(len(results) / len(comparison.results))
-    return replace(comparison, results=tuple(results))
 
 
 def bd_rate(anchor: Sequence[RatePoint], test: Sequence[RatePoint]) -> float:
@@ -304,8 +308,15 @@ def _each_baseline(
 def _result(process: EncoderProcess, name: str, coded: CodedPicture | None, progress: Progress | None) -> CodecResult:
     if coded is None:
         return CodecResult(name, None)
-    similarity = process.similarity(coded.pixels, progress)
-    return CodecResult(name, coded.pixels, len(coded.data), psnr(process.original, coded.pixels), *similarity)
+    metrics = process.measure(coded.pixels, ["psnr", "ssim", "ms_ssim"], progress)
+    return CodecResult(name, coded.pixels, len(coded.data), *metrics)
+
+
+def _with_ssimulacra2(process: EncoderProcess, result: CodecResult, progress: Progress | None) -> CodecResult:
+    if result.pixels is None:
+        return result
+    (value,) = process.measure(result.pixels, ["ssimulacra2"], progress)
+    return replace(result, ssimulacra2=value)
 
 
 def _point(original: Pixels, size: int, decibels: float) -> RatePoint:

@@ -1,4 +1,4 @@
-"""Run the baselines and the slow metrics in a process that can be ended in the middle of an encoding.
+"""Run the baselines and the metrics of a comparison in a process that can be ended in the middle of any of them.
 
 The process is given the original once, then answers one request after another: a line of JSON each, with files and
 pixels behind it as they are. Nothing of this comes from strangers but the pixels.
@@ -9,7 +9,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
@@ -19,10 +19,11 @@ import numpy as np
 from residae.baselines import CODECS, CodedPicture, compress_within
 from residae.errors import OutOfMemoryError
 from residae.image import Pixels
-from residae.metrics import ms_ssim, ssim
-from residae.progress import Progress
+from residae.metrics import ms_ssim, psnr, ssim, ssimulacra2
+from residae.progress import Progress, raise_if_cancelled
 
 POLL_SECONDS = 0.1  # between two calls of the progress, which may raise
+METRICS = {"psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim, "ssimulacra2": ssimulacra2}
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,17 +63,18 @@ class EncoderProcess:
         """
         return self._ask({"codec": codec, "max_bytes": max_bytes}, progress, self._read_coded)
 
-    def similarity(self, pixels: Pixels, progress: Progress | None) -> tuple[float, float]:
-        """SSIM and MS-SSIM of pixels and the original.
+    def measure(self, pixels: Pixels, metrics: Sequence[str], progress: Progress | None) -> list[float]:
+        """Metrics of pixels and the original.
 
         Args:
             pixels: Of the original's shape.
+            metrics: Names among METRICS.
             progress: As in `compress_within`.
 
         Raises:
             OutOfMemoryError: As `compress_within`.
         """
-        return self._ask({}, progress, lambda answer, _: (answer["ssim"], answer["ms_ssim"]), pixels)
+        return self._ask({"metrics": metrics}, progress, lambda answer, _: answer["values"], pixels)
 
     def _read_coded(self, answer: dict[str, Any], pipe: IO[bytes]) -> CodedPicture | None:
         if not answer["found"]:
@@ -115,6 +117,7 @@ class EncoderProcess:
                     if isinstance(answer, Exception):
                         raise OutOfMemoryError("The comparison ended, because memory ran out: try again later.")
                     share = answer
+                raise_if_cancelled()
                 if progress:
                     progress(share)
         except BaseException:
@@ -132,6 +135,8 @@ class EncoderProcess:
 
 def _serve(shape: tuple[int, ...]) -> None:
     """Answer requests until standard input ends."""
+    with suppress(OSError):  # where the kernel runs short, it is to end this process rather than the page
+        Path("/proc/self/oom_score_adj").write_text("1000")
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
 
     def answer(**facts: object) -> None:
@@ -142,10 +147,10 @@ def _serve(shape: tuple[int, ...]) -> None:
     _fill(original, requests)
     for line in requests:
         request = json.loads(line)
-        if "codec" not in request:
+        if "metrics" in request:
             pixels = np.empty(shape, np.uint8)
             _fill(pixels, requests)
-            answer(ssim=ssim(original, pixels), ms_ssim=ms_ssim(original, pixels))
+            answer(values=[METRICS[name](original, pixels) for name in request["metrics"]])
             continue
         baseline = CODECS[request["codec"]]
         coded = compress_within(original, baseline, request["max_bytes"], lambda share: answer(share=share))

@@ -9,7 +9,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from residae.image.picture import Pixels
+from residae.image.picture import Pixels, bands
+from residae.progress import raise_if_cancelled
 
 ROUND_SCALES = (4, 8, 16, 32, 64, 128, 255)  # gray levels
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, full range
@@ -101,7 +102,13 @@ def error_scale(original: Pixels, reconstruction: Pixels) -> float:
     Raises:
         ValueError: Shapes differ.
     """
-    return round_scale(float(np.quantile(np.sqrt(_squared_error(original, reconstruction)), 0.99)))
+    _check(original, reconstruction)
+    within = np.zeros(len(ROUND_SCALES))
+    for rows in bands(*original.shape[:2]):
+        squares = _squared_error(original[rows], reconstruction[rows])
+        within += [np.count_nonzero(squares <= scale**2) for scale in ROUND_SCALES]
+    pixels = original.shape[0] * original.shape[1]
+    return next(scale for scale, count in zip(ROUND_SCALES, within, strict=True) if count >= 0.99 * pixels)
 
 
 def round_scale(error: float) -> int:
@@ -142,11 +149,14 @@ def error_map(original: Pixels, reconstruction: Pixels, signed: bool, scale: flo
     Raises:
         ValueError: Shapes differ.
     """
-    if signed:
-        return _diverge(luma_error(original, reconstruction) / scale)
-    error = np.sqrt(_squared_error(original, reconstruction))
-    index = np.rint(np.minimum(error / scale, 1) * 255).astype(np.uint8)
-    picture: Pixels = sequential()[index]
+    _check(original, reconstruction)
+    picture = np.empty((*original.shape[:2], 3), np.uint8)
+    for rows in bands(*original.shape[:2]):
+        if signed:
+            picture[rows] = _diverge(luma_error(original[rows], reconstruction[rows]) / scale)
+        else:
+            error = np.sqrt(_squared_error(original[rows], reconstruction[rows]))
+            picture[rows] = sequential()[np.rint(np.minimum(error / scale, 1) * 255).astype(np.uint8)]
     return picture
 
 
@@ -303,11 +313,12 @@ def _squared_error(original: Pixels, reconstruction: Pixels) -> NDArray[np.float
     """(H, W) mean over channels."""
     _check(original, reconstruction)
     a, b = np.atleast_3d(original), np.atleast_3d(reconstruction)
-    total = np.zeros(a.shape[:2], np.float32)
-    for c in range(a.shape[2]):  # one channel at a time takes a third of the memory
-        total += np.square(b[..., c].astype(np.float32) - a[..., c])
-    total /= a.shape[2]
-    return total
+    height, width, channels = a.shape
+    error = np.empty((height, width), np.float32)
+    for rows in bands(height, width):
+        difference = np.subtract(b[rows], a[rows], dtype=np.float32)
+        error[rows] = np.einsum("hwc,hwc->hw", difference, difference) / channels
+    return error
 
 
 def _check(original: Pixels, reconstruction: Pixels) -> None:
@@ -316,17 +327,26 @@ def _check(original: Pixels, reconstruction: Pixels) -> None:
 
 
 def _luma(picture: Pixels) -> NDArray[np.float32]:
-    return picture.astype(np.float32) if picture.ndim == 2 else picture @ LUMA
+    height, width = picture.shape[:2]
+    luma = np.empty((height, width), np.float32)
+    for rows in bands(height, width):
+        luma[rows] = picture[rows] if picture.ndim == 2 else picture[rows] @ LUMA
+    return luma
 
 
 def _gradient_energy(picture: Pixels) -> NDArray[np.float32]:
-    luma = np.pad(_luma(picture), 1, mode="edge")
-    across, down = luma[1:-1, 2:] - luma[1:-1, :-2], luma[2:, 1:-1] - luma[:-2, 1:-1]
-    return across**2 + down**2
+    height, width = picture.shape[:2]
+    luma, energy = np.pad(_luma(picture), 1, mode="edge"), np.empty((height, width), np.float32)
+    for rows in bands(height, width):
+        band = luma[rows.start : rows.stop + 2]
+        across, down = band[1:-1, 2:] - band[1:-1, :-2], band[2:, 1:-1] - band[:-2, 1:-1]
+        energy[rows] = across**2 + down**2
+    return energy
 
 
 def _block_sums(x: Floats, side: int) -> Floats:
     """Sums over squares of the last two axes; those at the right and lower edges are cut."""
+    raise_if_cancelled()
     rows = np.add.reduceat(x, range(0, x.shape[-2], side), axis=-2)
     return np.add.reduceat(rows, range(0, x.shape[-1], side), axis=-1)
 

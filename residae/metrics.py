@@ -11,6 +11,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from residae.progress import raise_if_cancelled
+
 PEAK = 255
 WINDOW = 11  # taps of the Gaussian (Wang et al. 2004)
 SIGMA = 1.5
@@ -158,6 +160,7 @@ def _similarity(x: Floats | Pixels, y: Floats | Pixels) -> tuple[float, float]:
     similarity = contrast = 0.0
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
+            raise_if_cancelled()
             tile = np.s_[top : top + TILE + WINDOW - 1, left : left + TILE + WINDOW - 1]
             p, q = x[tile].astype(np.float64), y[tile].astype(np.float64)
             rows, columns = (_gaussian()[: side - WINDOW + 1, :side] for side in p.shape)

@@ -411,20 +411,53 @@ class Pipeline:
         """
         picture = as_picture(picture)
         color = picture.color if color is None else color
+        scale = scale_or_default(scale, max_bytes is not None)
+        encoding, compressed, decoding = self.encode_and_decode(
+            picture, color, quality, scale, refine, max_bytes, progress
+        )
+        if compressed is None and quality is not None:
+            compressed = self.write(encoding, quality)
+        return self.measure(picture, encoding, compressed, decoding)
+
+    def encode_and_decode(
+        self,
+        picture: Picture,
+        color: bool,
+        quality: float | None = None,
+        scale: Scale = 1.0,
+        refine: int = 0,
+        max_bytes: int | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Encoding, Compressed | None, Decoding]:
+        """Encode a picture and decode what its file holds: all of `reconstruct` that needs the network.
+
+        Args:
+            picture: As in `encode`.
+            color: As in `encode`.
+            quality: As in `reconstruct`.
+            scale: As in `encode`, or "auto" to choose it by `max_bytes`.
+            refine: As in `reconstruct`.
+            max_bytes: As in `reconstruct`.
+            progress: As in `encode`.
+
+        Returns:
+            The encoding, the file if the network was needed to make it, and the decoded picture.
+
+        Raises:
+            CodecError: No file is so small.
+        """
+        refine = 0 if quality is None and max_bytes is None else refine
         first, last = split(progress, ENCODE_WORK + STEP_WORK * refine, 1)
-        compressed = None
-        if max_bytes is not None:
+        if max_bytes is not None or refine or scale == "auto":
             encoding, compressed = self.encode_and_write(
-                picture, color, scale=scale, max_bytes=max_bytes, progress=first, refine=refine
+                picture, color, quality or 0, scale, max_bytes=max_bytes, progress=first, refine=refine
             )
-        elif quality is not None:
-            encoding, compressed = self.encode_and_write(picture, color, quality, scale, progress=first, refine=refine)
-        else:
-            scale = scale_or_default(scale, is_limited=False)
-            if scale == "auto":
-                raise ValueError("the scale is chosen by the size of the file: give max_bytes")
-            encoding = self.encode(picture, color, first, scale)
-        return self.decode_and_measure(picture, encoding, compressed, progress=last)
+            return encoding, compressed, self.decode(self.stored(encoding, compressed), last)
+        encoding = self.encode(picture, color, first, scale)
+        latents = encoding.latents
+        if quality is not None:
+            latents = self.codec.dequantize(self.codec.quantize(latents, quality), quality)
+        return encoding, None, self.decode(replace(encoding, latents=latents), last)
 
     @translate_oom()
     def decode_and_measure(
@@ -443,7 +476,20 @@ class Pipeline:
             compressed: The file to decode; if it is None the unquantized latents of `encoding` are decoded.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
         """
-        decoding = self.decode(self.stored(encoding, compressed), progress)
+        return self.measure(picture, encoding, compressed, self.decode(self.stored(encoding, compressed), progress))
+
+    @translate_oom()
+    def measure(
+        self, picture: Picture, encoding: Encoding, compressed: Compressed | None, decoding: Decoding
+    ) -> Reconstruction:
+        """Compare a decoded picture with the original.
+
+        Args:
+            picture: The original.
+            encoding: Of the picture.
+            compressed: The file that was decoded; None if the unquantized latents were.
+            decoding: The decoded picture.
+        """
         color = len(encoding.latents) == 3
         original = reference(picture, color)
         dropped = picture.pixels.ndim == 3 and not color
@@ -462,7 +508,7 @@ class Pipeline:
         """The encoding with the latents that the file holds; `encoding` itself if there is no file."""
         if compressed is None:
             return encoding
-        return replace(encoding, latents=self.codec.decompress(compressed.data).latents)
+        return replace(encoding, latents=self.codec.dequantize(compressed.symbols, compressed.quality))
 
     def channel_bits(self, compressed: Compressed) -> NDArray[np.float64]:
         """The bits that each channel takes in the file: (planes, C)."""

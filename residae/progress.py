@@ -1,7 +1,8 @@
-"""Progress of a piece of work, as a callback that is given the share that is done."""
+"""Progress of a piece of work, as a callback that is given the share that is done, and a way to end it early."""
 
 import itertools
 from collections.abc import Callable
+from contextvars import ContextVar
 
 Progress = Callable[[float], None]  # called with the share of the work that is done, in (0, 1]
 
@@ -17,3 +18,15 @@ def split(progress: Progress | None, *work: float) -> list[Progress | None]:
     """The callback of each part of a piece of work, as in `between`, given how much work each of them is."""
     ends = itertools.accumulate(work, initial=0.0)
     return [between(progress, *part) for part in itertools.pairwise(end / sum(work) for end in ends)]
+
+
+# Whatever takes long calls it, wherever it is called from, so that work can be ended in the middle of any part of it.
+CANCELLATION: ContextVar[Callable[[], None]] = ContextVar("cancellation", default=lambda: None)
+
+
+def raise_if_cancelled() -> None:
+    """Raise what `CANCELLATION` of this context raises, if the work that this is part of is to end.
+
+    Functions that may run for a second call it several times a second, as they would call a `Progress`.
+    """
+    CANCELLATION.get()()

@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from residae.progress import raise_if_cancelled
+
 LOBES = 3
 
 Plane = NDArray[np.float32]  # (H, W) in [0, 1]
@@ -40,6 +42,7 @@ def resample(plane: Plane, height: int, width: int) -> Plane:
     """
     if plane.shape == (height, width):
         return plane
+    raise_if_cancelled()
     image = Image.fromarray(np.asarray(plane, np.float32)).resize((width, height), Image.Resampling.LANCZOS)
     result = np.array(image, np.float32)
     return np.clip(result, 0, 1, out=result)

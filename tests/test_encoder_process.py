@@ -11,7 +11,7 @@ from residae.baselines import CODECS, compress_within
 from residae.encoder_process import EncoderProcess
 from residae.errors import OutOfMemoryError
 from residae.image import Pixels
-from residae.metrics import ms_ssim, ssim
+from residae.metrics import ms_ssim, psnr, ssim, ssimulacra2
 
 Draw = Callable[[int, int, int], Pixels]
 
@@ -23,7 +23,7 @@ def test_results_are_those_of_the_same_process(smooth: Draw, gray: bool) -> None
     with EncoderProcess(original) as process:
         coded = process.compress_within("JPEG", 2500, shares.append)
         assert process.compress_within("JPEG", 50, None) is None
-        similarity = process.similarity(other, None)
+        figures = process.measure(other, ["psnr", "ssim", "ms_ssim", "ssimulacra2"], None)
         webp = process.compress_within("WebP", 2500, None)
     here = compress_within(original, CODECS["JPEG"], 2500)
     assert coded
@@ -31,7 +31,7 @@ def test_results_are_those_of_the_same_process(smooth: Draw, gray: bool) -> None
     assert webp
     assert (coded.data, coded.quality) == (here.data, here.quality)
     np.testing.assert_array_equal(coded.pixels, here.pixels)
-    assert similarity == pytest.approx((ssim(original, other), ms_ssim(original, other)))
+    assert figures == pytest.approx([metric(original, other) for metric in (psnr, ssim, ms_ssim, ssimulacra2)])
     assert shares == sorted(shares)
 
 

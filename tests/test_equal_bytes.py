@@ -13,9 +13,8 @@ import pytest
 from visitor import SILENT, VISIT
 
 from residae import compare
-from residae.compare import CURVE_QUALITIES, REFINED, CodecResult, Comparison, add_ssimulacra2
+from residae.compare import CURVE_QUALITIES, REFINED, CodecResult, Comparison
 from residae.image import Pixels, open_picture, write_png
-from residae.metrics import ssimulacra2
 from residae.pipeline import Pipeline
 from residae.ui import store, work
 from residae.ui.budget import Shares
@@ -109,17 +108,6 @@ def test_ssimulacra2_follows_the_other_figures(
         assert len(cells) == table.count("<tr><th scope") - 1 - table.count("colspan")
         assert [cell != "–" for cell in cells] == [measured] * len(cells)
     assert "JPEG XL</th>" in first[equal.figures]
-
-
-def test_the_figures_of_ssimulacra2_are_those_of_each_picture() -> None:
-    original = np.zeros((16, 16), np.uint8)
-    other = original + np.arange(16, dtype=np.uint8) * 9
-    results = (CodecResult("Residae", other), CodecResult("JPEG", None), CodecResult("WebP", original))
-    reports: list[float] = []
-    ours, absent, exact = add_ssimulacra2(Comparison(original, results), reports.append).results
-    assert ours.ssimulacra2 == ssimulacra2(original, other) < exact.ssimulacra2 == pytest.approx(100)
-    assert math.isnan(absent.ssimulacra2)
-    assert reports[-1] == 1
 
 
 def test_superseded_work_ends_at_once(

@@ -189,7 +189,7 @@ def test_compare_gives_what_the_package_gives(photograph: Path, tmp_path: Path, 
     assert main(["compare", str(photograph), *options]) == 0
     pipeline = Pipeline.open()
     report = pipeline.reconstruct(open_picture(photograph), quality=60)
-    results = next(compare(pipeline, report)).results
+    results = next(compare(pipeline, report.original, report.encoding, report.compressed, report.decoding)).results
     table = json.loads((tmp_path / "table.json").read_text(), parse_constant=pytest.fail)
     assert [entry["codec"] for entry in table] == [result.name for result in results]
     assert table[0]["bytes"] == len(report.compressed.data if report.compressed else b"")

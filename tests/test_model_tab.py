@@ -81,7 +81,7 @@ def test_a_stage_shows_its_channels(pipeline: Pipeline, picture: Picture, monkey
         """The parts of a CurrentResult that the tab reads."""
 
         def __init__(self) -> None:
-            self.pipeline, self.picture = pipeline, lambda check: picture
+            self.pipeline, self.picture = pipeline, lambda: picture
 
     shown, event = tab(), SimpleNamespace(index=4)
     (updates,) = shown.show_stage(Current(), event, VISIT, SILENT)

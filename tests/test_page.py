@@ -262,7 +262,7 @@ def test_the_lab_decodes_the_edited_latent(
 
 def test_baselines_at_equal_bytes(page: Page, report: Reconstruction, pipeline: Pipeline) -> None:
     open_tab(page, "Equal bytes")
-    comparison = next(compare(pipeline, report))
+    comparison = next(compare(pipeline, report.original, report.encoding, report.compressed, report.decoding))
     rows = page.locator("#baselines-figures tbody tr")
     expect(rows).to_have_count(1 + len(CODECS))
     for row, result in zip(rows.all(), comparison.results, strict=True):

@@ -32,7 +32,7 @@ from residae.edit import Edits, channel_losses, edit_latents, reconstruct_edited
 from residae.errors import CodecError, ImageError, OutOfMemoryError
 from residae.geometry import latent_shape
 from residae.image import Picture, from_planes, to_gray, to_planes, write_png
-from residae.metrics import psnr, ssim
+from residae.metrics import psnr, ssim, ssimulacra2
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline, reference
 from residae.progress import between, split
@@ -170,7 +170,7 @@ def test_edits_and_comparisons_work_at_a_scale(pipeline: Pipeline, picture: Pict
     edited = reconstruct_edited(pipeline, picture, report.encoding, Edits(blend=1.0), other)
     assert edited.psnr == pytest.approx(psnr(report.original, pipeline.decode(other).pixels), abs=1e-6)
     assert len(list(channel_losses(pipeline, picture, report.encoding))) == 4
-    last = [*compare(pipeline, report)][-1]
+    last = [*compare(pipeline, report.original, report.encoding, report.compressed, report.decoding)][-1]
     assert report.compressed
     assert last.results[0].bytes == len(report.compressed.data)
     assert last.done
@@ -311,7 +311,7 @@ def test_bits_of_channels_are_those_of_the_file(pipeline: Pipeline, picture: Pic
 
 def test_comparison_is_at_no_more_bytes_and_its_curves_grow(pipeline: Pipeline, picture: Picture) -> None:
     report = pipeline.reconstruct(picture, color=False, quality=100)
-    comparisons = list(compare(pipeline, report))
+    comparisons = list(compare(pipeline, report.original, report.encoding, report.compressed, report.decoding))
     first, last = comparisons[0], comparisons[-1]
     assert report.compressed
     assert [c.name for c in first.results] == [OURS, *CODECS]
@@ -322,6 +322,10 @@ def test_comparison_is_at_no_more_bytes_and_its_curves_grow(pipeline: Pipeline, 
         else:
             assert result.bytes <= len(report.compressed.data)
             assert result.psnr == psnr(report.original, result.pixels)
+    for early, late in zip(first.results, last.results, strict=True):
+        assert math.isnan(early.ssimulacra2)  # it takes longer, and follows
+        if late.pixels is not None:
+            assert late.ssimulacra2 == pytest.approx(ssimulacra2(report.original, late.pixels))
     assert [one.done for one in comparisons] == [False] * (len(comparisons) - 1) + [True]
     assert len(last.curves[OURS]) >= len(first.curves[OURS])
     for curve in last.curves.values():
@@ -333,7 +337,9 @@ def test_our_curve_goes_on_by_larger_scales_up_to_a_rate(
     pipeline: Pipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = pipeline.reconstruct(picture, color=True, quality=60, scale=1.5)
-    with contextlib.closing(compare(pipeline, report)) as comparisons:
+    with contextlib.closing(
+        compare(pipeline, report.original, report.encoding, report.compressed, report.decoding)
+    ) as comparisons:
         first = next(comparisons)
     scales, asked = larger_scales(report.encoding), list[float]()
     assert scales == [2, 2.8, 4]
@@ -350,7 +356,9 @@ def test_our_curve_goes_on_by_larger_scales_up_to_a_rate(
 
 def test_a_refined_file_has_a_curve_of_its_own(pipeline: Pipeline, picture: Picture) -> None:
     report = pipeline.reconstruct(picture, color=False, quality=60, refine=5)
-    with contextlib.closing(compare(pipeline, report)) as comparisons:
+    with contextlib.closing(
+        compare(pipeline, report.original, report.encoding, report.compressed, report.decoding)
+    ) as comparisons:
         curves = with_refined(next(comparisons)).curves
     assert [point.psnr for point in curves[REFINED]] == [report.psnr]
     assert curves[OURS] == ()
@@ -361,9 +369,9 @@ def test_a_refined_file_has_a_curve_of_its_own(pipeline: Pipeline, picture: Pict
 
 def test_a_baseline_that_cannot_go_so_low_has_no_picture(pipeline: Pipeline, picture: Picture) -> None:
     report = pipeline.reconstruct(picture, color=True, quality=0)
-    jpeg = next(iter(compare(pipeline, report))).results[1]
-    assert (jpeg.name, jpeg.pixels) == ("JPEG", None)
-    for comparison in compare(pipeline, report):
+    for comparison in compare(pipeline, report.original, report.encoding, report.compressed):
+        jpeg = comparison.results[1]
+        assert (jpeg.name, jpeg.pixels) == ("JPEG", None)
         assert [*comparison.curves] == [OURS, *CODECS]  # each keeps its color on the chart
 
 
@@ -394,14 +402,19 @@ def test_memory_that_runs_out_anywhere(
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
+    def all_there_is() -> None:
+        report = pipeline.reconstruct(picture, color=True, quality=50)
+        assert report.compressed
+        write_png(pipeline.read(report.compressed.data)[1].pixels)
+
     monkeypatch.setattr(place, fail)
     with pytest.raises(OutOfMemoryError, match="more memory than there is"):
-        write_png(pipeline.reconstruct(picture, color=True, quality=50).decoding.pixels)
+        all_there_is()
 
 
 def test_comparing_needs_a_file(pipeline: Pipeline, picture: Picture) -> None:
     with pytest.raises(ValueError, match="file"):
-        next(compare(pipeline, pipeline.reconstruct(picture, color=False)))
+        next(compare(pipeline, picture.pixels, pipeline.encode(picture, color=True), None))
 
 
 def test_checkpoints_are_found_and_the_named_one_is_first(

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 from test_image import (
     CUT,
     DAMAGED,
@@ -36,7 +37,7 @@ from test_image import (
 from test_picture_values import BILEVEL, PHOTO, avif, codestream, gamma, jp2, tiff
 
 from residae.errors import ImageError, OutOfMemoryError
-from residae.image import MAX_FILE_BYTES, Picture, confinement, open_picture
+from residae.image import FORMATS, MAX_FILE_BYTES, Picture, confinement, open_picture
 from residae.image.process import ENDED, DecoderProcess
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has neither signals nor bounds on memory")
@@ -69,8 +70,8 @@ class Watched(DecoderProcess):
         super().__init__(**bounds)
         self.started: list[subprocess.Popen[bytes]] = []
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        self.started.append(super()._start())
+    def _start(self, *task: str) -> subprocess.Popen[bytes]:
+        self.started.append(super()._start(*task))
         return self.started[-1]
 
 
@@ -137,6 +138,29 @@ def test_a_picture_that_is_no_longer_wanted_is_given_up_and_the_next_one_opens(d
         decoder.open_picture(ENDLESS, leave)
     assert time.monotonic() - start < 2
     assert decoder.open_picture(PLAIN_PNG).width == 9
+
+
+def test_sizes_are_read_from_headers(decoder: DecoderProcess, tmp_path: Path) -> None:
+    sources: list[bytes | Path] = [b"<html>", tmp_path / "none.png"]
+    for width, format in enumerate(FORMATS, start=20):
+        with (tmp_path / format).open("wb") as file:
+            Image.new("RGB", (width, 30)).save(file, format)
+        sources += [tmp_path / format, (tmp_path / format).read_bytes()]
+    sizes = decoder.read_sizes(sources)
+    assert sizes == [None, None, *((30, 20 + index // 2) for index in range(2 * len(FORMATS)))]
+
+
+def test_sizes_that_are_no_longer_wanted_are_given_up(decoder: DecoderProcess) -> None:
+    def leave() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        decoder.read_sizes([PLAIN_PNG] * 10_000, leave)
+
+
+def test_sizes_are_those_read_within_the_time() -> None:
+    with closing(DecoderProcess(seconds=0.01)) as decoder:
+        assert decoder.read_sizes([PLAIN_PNG] * 10_000)[-1] is None
 
 
 def test_time_is_bounded_and_the_next_picture_opens() -> None:

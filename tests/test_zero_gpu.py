@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from residae.activations import observe
 from residae.compare import compare
 from residae.edit import channel_losses
 from residae.engine import Engine
@@ -35,6 +36,9 @@ SPACE = """
 import json, sys, threading
 from residae.ui.server import serve
 import spaces
+import residae.pipeline
+from residae.activations import observe
+from residae.codec import coder
 from residae.compare import compare
 from residae.edit import channel_losses
 from residae.errors import OutOfMemoryError
@@ -43,6 +47,21 @@ from residae.ui import cache, store, zero_gpu
 from residae.ui.environment import Address
 
 refused = []
+
+only_the_network = True  # may run while the GPU is lent
+
+def keep_off(module, name):
+    function = getattr(module, name)
+
+    def kept_off(*arguments):
+        if spaces._lent and only_the_network:
+            raise spaces.Forbidden(f"{name} does not need the GPU")
+        return function(*arguments)
+
+    setattr(module, name, kept_off)
+
+for module, name in ((coder, "encode"), (coder, "decode"), (residae.pipeline, "psnr"), (residae.pipeline, "ssim")):
+    keep_off(module, name)
 
 def attempt(work):
     try:
@@ -64,10 +83,12 @@ info, opened = pipeline.read(report.compressed.data)
 scaled = pipeline.decode(pipeline.encode(cache.open_at_size(sys.argv[1], 0), False, scale=2.0))
 picture = cache.open_at_size(sys.argv[1], 0)
 zero_gpu.PROGRESS_INTERVAL = 0
+*_, comparison = compare(pipeline, report.original, report.encoding, report.compressed)
+observed = observe(pipeline.network, picture, 6)
+losses = list(channel_losses(pipeline, picture, report.encoding))
+only_the_network = False
 shares, steps = [], []
 refined = pipeline.refine(picture, report.encoding, 100, 5, on_step=steps.append, progress=shares.append)
-losses = list(channel_losses(pipeline, picture, report.encoding))
-*_, comparison = compare(pipeline, report)
 short, _ = pipeline.encode_and_write(picture, True, 60, 1.0, refine=2)
 
 stopped = pipeline.refine(picture, report.encoding, 100, 50, on_step=lambda step: step.step < 5)
@@ -92,6 +113,7 @@ facts = spaces.RECORD | {
     "shares": shares,
     "losses": losses,
     "curve": [point.psnr for point in comparison.curves["Residae"]],
+    "observed": observed.shape,
     "short": len(short.latents),
     "stopped early": stopped.data.hex(),
     "durations": list(spaces.RECORD["durations"]),
@@ -162,9 +184,9 @@ def test_each_operation_borrows_once(facts: dict[str, Any]) -> None:
         asked(),  # to reconstruct
         *[asked(encodes=0)] * 2,  # to decode without the file, and to open the file
         *[asked(150, 106, False, encodes=1, decodes=0), asked(150, 106, False, encodes=0)],  # at a scale
-        asked(encodes=0, refine=5),
+        asked(encodes=0, decodes=5),  # the file and those of the curves
         asked(encodes=0, decodes=5, color=False),  # what each of four channels is worth
-        asked(encodes=0, decodes=4),  # the curves
+        asked(encodes=0, refine=5),
         asked(decodes=0, refine=2),  # to encode, write and refine
         *[asked(encodes=0, refine=50)] * 2,  # stopped; of those who left, one had left before
     ]
@@ -185,11 +207,12 @@ def test_results_are_those_of_a_cpu(facts: dict[str, Any], elsewhere: Pipeline, 
     assert facts["unquantized"] == pytest.approx(elsewhere.reconstruct(picture, color=True).psnr, abs=1e-3)
     assert facts["opened"] == [53, 75, 3]
     assert facts["scaled"] == [53, 75]
+    assert tuple(facts["observed"]) == observe(elsewhere.network, picture, 6).shape  # on the CPU, as everywhere
     refined = elsewhere.refine(picture, report.encoding, 100, 5)
     assert facts["refined"] == refined.data.hex() != elsewhere.write(report.encoding, 100).data.hex()
     assert elsewhere.codec.decompress(bytes.fromhex(facts["file"])).info.quality == 60
     assert facts["losses"] == pytest.approx([*channel_losses(elsewhere, picture, report.encoding)], abs=1e-3)
-    *_, comparison = compare(elsewhere, report)
+    *_, comparison = compare(elsewhere, report.original, report.encoding, report.compressed, report.decoding)
     assert facts["curve"] == pytest.approx([point.psnr for point in comparison.curves["Residae"]], abs=1e-3)
 
 

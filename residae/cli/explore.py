@@ -159,6 +159,7 @@ def _compare(parsed: argparse.Namespace) -> None:
     from residae.compare import OURS, compare
     from residae.image import write_png
     from residae.image.process import DecoderProcess
+    from residae.pipeline import reference
 
     check_scale(parsed)
     files = {}
@@ -171,8 +172,9 @@ def _compare(parsed: argparse.Namespace) -> None:
     with _progress() as progress:
         parts = split(progress, 2, 1, 5)
         encoding, compressed = encode(pipeline, picture, parsed, parts[0])
-        report = pipeline.decode_and_measure(picture, encoding, compressed, progress=parts[1])
-        results = next(compare(pipeline, report, parts[2])).results
+        decoding = pipeline.decode(pipeline.stored(encoding, compressed), parts[1])
+        original = reference(picture, len(encoding.latents) == 3)
+        results = next(compare(pipeline, original, encoding, compressed, decoding, parts[2])).results
     figures = {result.name: result.figures() for result in results}
     with arguments.text_beside([parsed.json]):
         print_notices(parsed.picture, picture)

@@ -96,12 +96,39 @@ class Codec:
             ValueError: The latents do not have the shapes of this picture's, or hold NaN, or the quality or the scale
                 is out of range.
         """
-        level = quality_level(quality)
         shapes = latent_shapes(self.tables.channels, height, width, len(latents), scale)
         if [latent.shape for latent in latents] != shapes:
             raise ValueError(f"the latents of a {height} x {width} picture have the shapes {shapes}")
-        symbols = [quantize(latent, plane_index, level, self.tables) for plane_index, latent in enumerate(latents)]
-        return self.write(symbols, height, width, quality, scale)
+        return self.write(self.quantize(latents, quality), height, width, quality, scale)
+
+    def quantize(self, latents: Sequence[Latent], quality: float) -> tuple[Symbols, ...]:
+        """The symbols of the latents of a picture.
+
+        Args:
+            latents: (C, h, w) of Y, or of Y, Cb and Cr.
+            quality: 0 to 100; rounded to hundredths.
+
+        Returns:
+            (C, h, w) int32 of each plane.
+
+        Raises:
+            ValueError: The latents hold NaN, or the quality is out of range.
+        """
+        level = quality_level(quality)
+        return tuple(quantize(latent, plane_index, level, self.tables) for plane_index, latent in enumerate(latents))
+
+    def dequantize(self, symbols: Sequence[Symbols], quality: float) -> tuple[Latent, ...]:
+        """The latents that symbols stand for: those of a file that holds them.
+
+        Args:
+            symbols: (C, h, w) int32 of each plane.
+            quality: At which they were quantized.
+
+        Returns:
+            (C, h, w) float32 of each plane.
+        """
+        level = quality_level(quality)
+        return tuple(dequantize(plane, plane_index, level, self.tables) for plane_index, plane in enumerate(symbols))
 
     def write(
         self, symbols: Sequence[Symbols], height: int, width: int, quality: float, scale: float = 1.0
@@ -176,8 +203,7 @@ class Codec:
             coder.decode(plane, shape, plane_index, level, self.tables)
             for plane_index, (plane, shape) in enumerate(zip(planes, shapes, strict=True))
         )
-        latents = tuple(dequantize(plane, plane_index, level, self.tables) for plane_index, plane in enumerate(symbols))
-        return Decompressed(latents, symbols, info)
+        return Decompressed(self.dequantize(symbols, info.quality), symbols, info)
 
     def channel_bits(self, symbols: Sequence[Symbols], quality: float) -> NDArray[np.float64]:
         """The ideal code length of each channel of each plane.

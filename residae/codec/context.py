@@ -52,6 +52,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residae.codec.tables import OFFSET_BITS, OFFSETS, ONE, THRESHOLDS, UNIT_BITS, Integers, Tables
+from residae.progress import raise_if_cancelled
 
 CLIP = (1 << 15) - 1  # |symbol| in a feature: 4 * 2^15 * 2^31 * (1 + 2C) then fits 63 bits up to C = 2^12
 
@@ -112,6 +113,7 @@ def for_each_pass(shape: tuple[int, int, int], plane_index: int, level: int, tab
         for phase, cells in enumerate(context.cells):
             if not len(cells):
                 continue
+            raise_if_cancelled()
             known = 1 + 2 * channel + phase
             mean = mean_weights[channel, phase, :known] @ context.signed[phase][:known]
             spread = spread_weights[channel, phase, :known] @ context.absolute[phase][:known]

@@ -4,6 +4,7 @@ Each format has a module of its own, which takes a file apart and hands a decode
 """
 
 import importlib
+import io
 import os
 import re
 from collections.abc import Callable
@@ -82,6 +83,15 @@ def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:
     except Exception as error:  # decoders meet damage with almost any exception
         raise damaged(format.name) from error
     return Picture(pixels, tuple(raster.notices), len(data))
+
+
+def read_size(data: bytes) -> tuple[int, int] | None:
+    """The height and width that the header of a picture file states; None where that cannot be told."""
+    try:
+        with Image.open(io.BytesIO(data), formats=[_kind(data)]) as image:
+            return image.height, image.width
+    except Exception:  # as in `open_picture`, which will say what is wrong with the file
+        return None
 
 
 def prepare(data: bytes) -> None:

@@ -3,6 +3,7 @@
 A process opens one picture and ends: a decoder that it brings down takes nothing with it, and no process ever holds
 what another person's picture has left in memory. The next is started once one is done, so that nobody waits for it.
 Before it decodes anything it is confined to computing, on Linux, so that a decoder that is taken over reaches nothing.
+The sizes of many pictures of one person are read from their headers in one such process.
 
 It is given the file's length in a line and the file on its standard input, and answers with a line of JSON and the
 pixels, of which nothing is believed before it is checked. It does not wait for the end of its input: a fork of the
@@ -19,10 +20,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 import numpy as np
 from PIL import Image
@@ -30,7 +31,7 @@ from PIL import Image
 from residae.errors import ImageError, OutOfMemoryError
 from residae.geometry import MAX_PIXELS
 from residae.image.confinement import confine
-from residae.image.formats import open_picture, prepare, read_picture
+from residae.image.formats import open_picture, prepare, read_picture, read_size
 from residae.image.picture import Picture
 
 SECONDS = 30.0  # lossless JPEG 2000 at the limits of pixels and bytes takes about half of it
@@ -38,6 +39,7 @@ MEMORY = 2 * 2**30  # bytes; WebP with alpha of 64 megapixels, turned and with a
 POLL_SECONDS = 0.1  # between two looks at whether the picture is still wanted
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+SIZES = "sizes"  # the task of a process that reads headers
 HEAD_BYTES = 2**16  # at most, of an answer before the pixels
 INHERITED = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT")  # and no tokens
 SINGLE = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads lay claim to memory that they do not use
@@ -78,8 +80,38 @@ class DecoderProcess:
                 with self._take() as process:
                     return self._ask(process, data, check)
             finally:
-                with suppress(OSError):  # the next picture will say so
+                with suppress(OutOfMemoryError):  # the next picture will say so
                     self._spare = self._start()
+
+    def read_sizes(
+        self, sources: Sequence[bytes | str | os.PathLike[str]], check: Callable[[], None] | None = None
+    ) -> list[tuple[int, int] | None]:
+        """The height and width that the headers of picture files state; None where that cannot be told.
+
+        Args:
+            sources: As in `open_picture`.
+            check: As there.
+
+        Raises:
+            OutOfMemoryError: As `open_picture`.
+        """
+        sizes: list[tuple[int, int] | None] = [None] * len(sources)
+        with (
+            suppress(ImageError),  # its time is over
+            self._start(SIZES) as process,
+            self._watching(process, check),
+            suppress(OSError),  # it died before it read all
+            cast(IO[bytes], process.stdin) as pipe,
+        ):
+            for index, source in enumerate(sources):
+                with suppress(ImageError, ValueError, TypeError):  # a file or an answer that is none
+                    data = read_picture(source)
+                    pipe.write(b"%d\n" % len(data))
+                    pipe.write(data)
+                    pipe.flush()
+                    height, width = json.loads(cast(IO[bytes], process.stdout).readline(HEAD_BYTES))
+                    sizes[index] = int(height), int(width)
+        return sizes
 
     def close(self) -> None:
         """End the waiting process. Opening another picture starts a new one."""
@@ -95,24 +127,41 @@ class DecoderProcess:
             return spare
         if spare:
             spare.communicate()
+        return self._start()
+
+    def _start(self, *task: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "residae.image.process", str(self.memory), str(self.seconds), *task]
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | SINGLE
         try:
-            return self._start()
+            return subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C would reach it too
+            )
         except OSError as error:
             raise OutOfMemoryError("There is no memory left to open the picture with: try again later.") from error
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "residae.image.process", str(self.memory), str(self.seconds)]
-        environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | SINGLE
-        return subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C would reach it too
-        )
-
     def _ask(self, process: subprocess.Popen[bytes], data: bytes, check: Callable[[], None] | None) -> Picture:
+        with self._watching(process, check):
+            try:
+                assert process.stdin
+                with suppress(OSError), process.stdin as pipe:  # it may have died before it read all
+                    pipe.write(b"%d\n" % len(data))
+                    pipe.write(data)
+                return self._answer(process, len(data))
+            except ImageError:
+                raise
+            except Exception as error:  # whatever an answer is that is none
+                process.kill()
+                error.add_note(f"The process that opened the picture ended with {process.wait()}.")
+                raise ImageError(ENDED) from error
+
+    @contextmanager
+    def _watching(self, process: subprocess.Popen[bytes], check: Callable[[], None] | None) -> Iterator[None]:
+        """End the process after the block, when its time is over, or when `check` raises, with what it raises."""
         done, reason = threading.Event(), list[Exception]()
         deadline = time.monotonic() + self.seconds
 
@@ -130,23 +179,13 @@ class DecoderProcess:
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
-            assert process.stdin
-            with suppress(OSError), process.stdin as pipe:  # it may have died before it read all
-                pipe.write(b"%d\n" % len(data))
-                pipe.write(data)
-            return self._answer(process, len(data))
-        except ImageError:
-            raise
-        except Exception as error:  # whatever an answer is that is none
-            process.kill()
-            if reason:
-                raise reason[0] from error
-            error.add_note(f"The process that opened the picture ended with {process.wait()}.")
-            raise ImageError(ENDED) from error
+            yield
         finally:
             done.set()
             watcher.join()
             process.kill()
+            if reason:
+                raise reason[0]
 
     def _answer(self, process: subprocess.Popen[bytes], file_bytes: int) -> Picture:
         """What the process says, held to the form that it has when all is well. Any exception where it is not."""
@@ -167,12 +206,19 @@ class DecoderProcess:
         return Picture(pixels, tuple(str(notice) for notice in head["notices"]), file_bytes)
 
 
-def _serve(memory: int, seconds: float) -> None:
-    """Open the picture on standard input."""
+def _serve(memory: int, seconds: float, task: str = "") -> None:
+    """Open the picture on standard input, or tell the sizes of many."""
     with os.fdopen(os.dup(1), "wb") as answer:
         _bound(memory, seconds)
         for stream in (1, 2):  # what a decoder prints is no answer, and is not to fill a log
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        if task == SIZES:
+            Image.init()  # what reading headers would import
+            confine()
+            while line := sys.stdin.buffer.readline():
+                answer.write(json.dumps(read_size(sys.stdin.buffer.read(int(line)))).encode() + b"\n")
+                answer.flush()
+            return
         Image.preinit()  # what opening a picture would import
         try:
             data = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
@@ -210,4 +256,4 @@ def _bound(memory: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), float(sys.argv[2]))
+    _serve(int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:])

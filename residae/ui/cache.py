@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -15,6 +15,7 @@ from residae.geometry import Scale
 from residae.image import CropBox, Picture, crop, fit
 from residae.image.process import DecoderProcess
 from residae.pipeline import Encoding, Reconstruction
+from residae.progress import CANCELLATION
 from residae.quality import DEFAULT_QUALITY
 from residae.ui.budget import network_pixels
 from residae.ui.store import default_checkpoint, get_pipeline
@@ -103,7 +104,7 @@ def default_side(checkpoint: str) -> int:
     return FULL_SIZE if get_pipeline(checkpoint).engine.on_gpu else CPU_SIDE
 
 
-def open_at_size(path: str, side: int, box: CropBox | None = None, check: Callable[[], None] | None = None) -> Picture:
+def open_at_size(path: str, side: int, box: CropBox | None = None) -> Picture:
     """Open a picture, or a part of it, and reduce it to the working size.
 
     The latest small ones are kept, because each new quality needs its picture again.
@@ -112,7 +113,6 @@ def open_at_size(path: str, side: int, box: CropBox | None = None, check: Callab
         path: Of the picture file.
         side: Long side in pixels; FULL_SIZE for the picture's own.
         box: The part to open; None for the whole picture.
-        check: Called several times a second; it may raise to stop.
 
     Raises:
         ImageError: The picture cannot be opened, or is over a limit.
@@ -121,7 +121,7 @@ def open_at_size(path: str, side: int, box: CropBox | None = None, check: Callab
     if kept := OPENED.get(key):
         return kept
     try:
-        picture = DECODER.open_picture(path, check)
+        picture = DECODER.open_picture(path, CANCELLATION.get())
     except ImageError as error:  # of which the visitor sees the message alone
         LOG.warning("A picture is refused.", exc_info=error)
         raise
@@ -130,6 +130,20 @@ def open_at_size(path: str, side: int, box: CropBox | None = None, check: Callab
     if 0 < side <= CPU_SIDE:
         OPENED.keep(key, picture, picture.pixels.nbytes)
     return picture
+
+
+def read_sizes(paths: Sequence[str], side: int) -> list[tuple[int, int]]:
+    """The height and width of pictures at the working size, as their headers state them; (0, 0) where they do not.
+
+    Args:
+        paths: Of the picture files.
+        side: As in `open_at_size`.
+    """
+    sizes = []
+    for height, width in (size or (0, 0) for size in DECODER.read_sizes(paths, CANCELLATION.get())):
+        factor = min(1, side / max(height, width)) if side and height else 1
+        sizes.append((round(factor * height), round(factor * width)))
+    return sizes
 
 
 def reconstruct(settings: Settings, work: Work | None) -> Reconstruction:
@@ -154,7 +168,7 @@ def reconstruct(settings: Settings, work: Work | None) -> Reconstruction:
 
 def _reconstruct(settings: Settings, work: Work | None) -> Reconstruction:
     pipeline, quality, max_bytes = get_pipeline(settings.checkpoint), settings.quality, settings.max_bytes
-    picture = open_at_size(settings.path, settings.side, settings.box, work.check if work else None)
+    picture = open_at_size(settings.path, settings.side, settings.box)
     encoding = ENCODINGS.get(settings.of_encoding)
     if work:
         scale = settings.scale if encoding is None else encoding.scale

@@ -72,10 +72,10 @@ class Options:
         gains = channel_gains(channels, mute, solo, options.gains(self.gain) if self.gain else {})
         return Edits(gains, self.blend_share if self.blend else 0.0, self.step, self.noise)
 
-    def open(self, work: Work) -> Picture:
+    def open(self) -> Picture:
         """The picture, or the part of it, at the size to work at."""
         box = CropBox(*options.crop(self.crop)) if self.crop else None
-        return open_at_size(self.picture, self.side, box, work.check)
+        return open_at_size(self.picture, self.side, box)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def map_error(work: Work, wanted: Options) -> tuple[str, str, dict[str, Any]]:
 
 def compress(work: Work, wanted: Options) -> tuple[str, dict[str, Any]]:
     """Compress a picture to a .rae file: at a quality, or as well as it can within a size."""
-    opened, pipeline, scale = wanted.open(work), get_pipeline(default_checkpoint()), wanted.read_scale()
+    opened, pipeline, scale = wanted.open(), get_pipeline(default_checkpoint()), wanted.read_scale()
     _charge(work, pipeline, opened, wanted, decodes=0)
     encoding, file = pipeline.encode_and_write(
         opened,
@@ -201,7 +201,8 @@ def compare(work: Work, wanted: Options) -> list[dict[str, Any]]:
     A codec that cannot make a file this small has no figures.
     """
     report, _ = _reconstruct(work, wanted, between(work, 0, 0.5))
-    with closing(compare_codecs(get_pipeline(default_checkpoint()), report, between(work, 0.5, 1))) as comparisons:
+    pipeline, file = get_pipeline(default_checkpoint()), (report.encoding, report.compressed, report.decoding)
+    with closing(compare_codecs(pipeline, report.original, *file, between(work, 0.5, 1))) as comparisons:
         comparison = next(comparisons)
     return [{"codec": result.name, **result.figures()} for result in comparison.results]
 
@@ -210,9 +211,9 @@ def _reconstruct(
     work: Work, wanted: Options, progress: Progress | None = None
 ) -> tuple[Reconstruction, Compressed | None]:
     """The picture from its latent, edited if asked to, and the file without edits."""
-    opened, pipeline, scale = wanted.open(work), get_pipeline(default_checkpoint()), wanted.read_scale()
+    opened, pipeline, scale = wanted.open(), get_pipeline(default_checkpoint()), wanted.read_scale()
     edits = wanted.read_edits(pipeline.latent_channels)
-    other = open_at_size(wanted.blend, max(opened.width, opened.height), check=work.check) if wanted.blend else None
+    other = open_at_size(wanted.blend, max(opened.width, opened.height)) if wanted.blend else None
     _charge(work, pipeline, opened, wanted, encodes=2 if other else 1)
     quality, most = (None, None) if wanted.unquantized else (wanted.quality, wanted.max_bytes or None)
     settings: dict[str, Any] = {

@@ -1,6 +1,5 @@
 """What a session of the page remembers between events."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from residae.codec import Compressed
@@ -57,6 +56,6 @@ class CurrentResult:
         encoding, times = self.encoding, {"encodes": encodes, "decodes": decodes}
         return network_pixels(encoding.height, encoding.width, self.color, encoding.scale, refine=refine, **times)
 
-    def picture(self, check: Callable[[], None] | None = None) -> Picture:
-        """The original, or the part of it, at working size. `check` may raise to stop opening it."""
-        return open_at_size(self.settings.path, self.settings.side, self.settings.box, check)
+    def picture(self) -> Picture:
+        """The original, or the part of it, at working size."""
+        return open_at_size(self.settings.path, self.settings.side, self.settings.box)

@@ -7,6 +7,8 @@ of panes; `table` makes it.
 import html
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -161,9 +163,12 @@ def report_table(report: Reconstruction, name: str = "Reconstruction") -> dict[s
     scale = heatmaps.error_scale(original, decoded)
     with ThreadPoolExecutor() as pool:  # writing PNG releases the interpreter's lock
         jobs = [
-            pool.submit(pane, "Original", "The original picture", original, measured=True),
-            pool.submit(pane, name, "The picture rebuilt from its latent", decoded, measured=True),
-            pool.submit(error_pane, "Error", original, decoded, scale),
+            pool.submit(copy_context().run, job)
+            for job in (
+                partial(pane, "Original", "The original picture", original, measured=True),
+                partial(pane, name, "The picture rebuilt from its latent", decoded, measured=True),
+                partial(error_pane, "Error", original, decoded, scale),
+            )
         ]
     panes = [job.result() for job in jobs]
     views = [

@@ -4,8 +4,9 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from enum import IntEnum
 from typing import Any, Self, TypeVar
 
@@ -13,6 +14,7 @@ import gradio as gr
 from gradio.context import LocalContext
 
 from residae.errors import ResidaeError
+from residae.progress import CANCELLATION
 from residae.ui.budget import (
     REQUESTS_PER_WINDOW,
     TOLERANCE,
@@ -60,9 +62,9 @@ class Left(Cancelled):
 class Work:
     """A piece of work that a visitor waits for.
 
-    While its block runs, the work holds a turn in front of the model, and can be ended: at its next `check` or report
-    of progress it raises Superseded or Cancelled. It ends by itself once nobody has listened to it for PATIENCE
-    seconds. As a `Progress`, it reports to the page how far it is and how long it will take.
+    While its block runs, the work holds a turn in front of the model, and can be ended: at the next `check`, report of
+    progress or `raise_if_cancelled` it raises Superseded or Cancelled. It ends by itself once nobody has listened to it
+    for PATIENCE seconds. As a `Progress`, it reports to the page how far it is and how long it will take.
 
     Args:
         request: Of the visitor.
@@ -102,9 +104,13 @@ class Work:
             raise
         self._begun = self._start = time.monotonic()
         self._exits.callback(self._settle)
+        self._exits.callback(CANCELLATION.set, CANCELLATION.get())
+        CANCELLATION.set(self.check)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:  # work that ended early did less than was charged
+            self._speed.learn(self._pixels, self._seconds())
         self._exits.close()
 
     def __call__(self, share: float) -> None:
@@ -196,9 +202,7 @@ class Work:
 
     def _settle(self) -> None:
         """Charge the visitor for what was used."""
-        seconds = self._seconds()
-        self._speed.learn(self._pixels, seconds)
-        SECONDS_USED.add(self.visitor, seconds)
+        SECONDS_USED.add(self.visitor, self._seconds())
 
     def _forget(self) -> None:
         with _lock:
@@ -282,10 +286,22 @@ def report_errors(place: gr.HTML, work: Iterator[Updates]) -> Iterator[Updates]:
     would empty all outputs.
     """
     no_change = {place: gr.skip()}
+    steps = _in_one_context(work)
     try:
-        yield next(work, no_change)
-        yield from work
+        yield next(steps, no_change)
+        yield from steps
     except Stopped:
         yield no_change
     except ResidaeError as error:
         yield {place: alert(error)}
+
+
+def _in_one_context(work: Iterator[T]) -> Iterator[T]:
+    """What an iterator yields. Gradio runs each step in a context of its own, where what it sets would be lost."""
+    context = copy_context()
+    try:
+        while (update := context.run(next, work, None)) is not None:
+            yield update
+    finally:
+        if isinstance(work, Generator):
+            context.run(work.close)

@@ -17,9 +17,9 @@ from residae.checkpoint import Checkpoint
 from residae.codec import Compressed
 from residae.errors import ResidaeError
 from residae.geometry import Scale
-from residae.image import Picture, PictureLike, as_picture
-from residae.pipeline import Decoding, Encoding, Pipeline, Reconstruction, scale_or_default
-from residae.progress import Progress
+from residae.image import Picture
+from residae.pipeline import Decoding, Encoding, Pipeline, scale_or_default
+from residae.progress import CANCELLATION, Progress
 from residae.quality import DEFAULT_QUALITY
 from residae.refine import OnStep, RefinementStep
 from residae.ui.budget import network_pixels
@@ -56,7 +56,9 @@ class _Closed(BaseException):
 class ZeroGpuPipeline(Pipeline):
     """A pipeline that borrows a GPU for each operation, once. Open it on the main thread, before any call.
 
-    The GPU is given back when the work is done, also where nobody takes the results yet, and when it is stopped.
+    Files are written and results measured without it, unless the network needs the file's size to go on: to choose a
+    scale or quality by it, or to refine. The GPU is given back when the work is done, also where nobody takes the
+    results yet, and when it is stopped.
     """
 
     def __init__(self, checkpoint: Checkpoint, *ignored: object) -> None:
@@ -88,7 +90,7 @@ class ZeroGpuPipeline(Pipeline):
         refine: int = 0,
     ) -> tuple[Encoding, Compressed]:
         arguments = picture, color, quality, scale, target_bpp, max_bytes
-        if self._borrowed:
+        if self._borrowed or not refine:  # without refinement it encodes once, and borrows the GPU for that
             return super().encode_and_write(*arguments, progress, refine)
         chosen = scale_or_default(scale, target_bpp is not None or max_bytes is not None)
         duration = seconds(_pixels(picture, color, chosen, decodes=0, refine=refine))
@@ -117,23 +119,22 @@ class ZeroGpuPipeline(Pipeline):
         duration = seconds(sum(map(_decoded_pixels, encodings)))
         yield from self._borrow_each(duration, "decode_each", encodings, parts=parts)
 
-    def reconstruct(
+    def encode_and_decode(
         self,
-        picture: PictureLike,
-        color: bool | None = None,
+        picture: Picture,
+        color: bool,
         quality: float | None = None,
-        progress: Progress | None = None,
-        scale: Scale | None = None,
+        scale: Scale = 1.0,
         refine: int = 0,
         max_bytes: int | None = None,
-    ) -> Reconstruction:
-        picture = as_picture(picture)
+        progress: Progress | None = None,
+    ) -> tuple[Encoding, Compressed | None, Decoding]:
+        arguments = picture, color, quality, scale, refine, max_bytes
         if self._borrowed:
-            return super().reconstruct(picture, color, quality, progress, scale, refine, max_bytes)
-        chosen = scale_or_default(scale, max_bytes is not None)
-        duration = seconds(_pixels(picture, color is not False, chosen, refine=refine))
-        options: dict[str, Any] = {"progress": progress, "scale": scale, "refine": refine, "max_bytes": max_bytes}
-        return cast(Reconstruction, self._borrow(duration, "reconstruct", picture, color, quality, **options))
+            return super().encode_and_decode(*arguments, progress)
+        duration = seconds(_pixels(picture, color, scale, refine=refine))
+        result = self._borrow(duration, "encode_and_decode", *arguments, progress=progress)
+        return cast(tuple[Encoding, Compressed | None, Decoding], result)
 
     def refine(
         self,
@@ -231,16 +232,18 @@ def _stream(
     messages: queue.SimpleQueue[_Message | Exception | None] = queue.SimpleQueue()
     closed, last = threading.Event(), time.monotonic()
 
-    def put(message: _Message) -> None:
+    def raise_if_closed() -> None:
         if closed.is_set():
             raise _Closed
+
+    def put(message: _Message) -> None:
+        raise_if_closed()
         messages.put(message)
 
     def report(part: int) -> Progress:
         def progress(share: float) -> None:
             nonlocal last
-            if closed.is_set():
-                raise _Closed
+            raise_if_closed()
             if time.monotonic() - last > PROGRESS_INTERVAL:
                 last = time.monotonic()
                 put(_Message(share, part))
@@ -248,6 +251,7 @@ def _stream(
         return progress
 
     def work() -> None:
+        CANCELLATION.set(raise_if_closed)
         try:
             if options.pop("on_step", False):
                 options["on_step"] = lambda step: put(_Message(step=step))

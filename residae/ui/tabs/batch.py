@@ -164,7 +164,7 @@ def compress_one(
     """
     name, pipeline = short_name(Path(settings.path).name), get_pipeline(settings.checkpoint)
     try:
-        picture, color = open_at_size(settings.path, settings.side, check=work.check), settings.color
+        picture, color = open_at_size(settings.path, settings.side), settings.color
         pixels = network_pixels(picture.height, picture.width, color, settings.scale, refine=refine)
         work.charge(pixels, pipeline.engine.on_gpu)
         report = pipeline.reconstruct(

@@ -1,7 +1,7 @@
 """The tab Equal bytes: what other codecs make of the picture at the same bytes, and at other rates."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from residae.compare import (
     REFINED,
     Comparison,
     RatePoint,
-    add_ssimulacra2,
     compare,
     continue_curves,
     larger_scales,
@@ -23,7 +22,7 @@ from residae.compare import (
     with_refined,
 )
 from residae.metrics import bits_per_pixel
-from residae.pipeline import STEP_WORK
+from residae.pipeline import STEP_WORK, reference
 from residae.progress import Progress, between
 from residae.ui.actions import codec_facts, subject
 from residae.ui.budget import ShareError, network_pixels
@@ -146,22 +145,21 @@ class EqualBytesTab:
                 return
             pipeline = shown.pipeline
             work.charge(shown.work(decodes=1 + len(CURVE_QUALITIES)), pipeline.engine.on_gpu)
-            report = pipeline.decode_and_measure(
-                shown.picture(work.check), shown.encoding, shown.compressed, progress=between(work, 0, 0.1)
-            )
+            original = reference(shown.picture(), shown.color)
             separate = with_refined if shown.steps else lambda comparison: comparison
-            comparisons = compare(pipeline, report, between(work, 0.1, 0.6))
-            first = next(comparisons)
-            curves = Curves(shown, separate(first).curves)
-            button = gr.Button(ADD_REFINED, interactive=False)
-            yield {
-                **{self.compared: None, self.curves: None, self.refined: button, self.chart: curves.draw()},
-                **self._side_by_side(shown, first),
-            }
-            yield {self.figures: comparison_table(add_ssimulacra2(first, between(work, 0.2, 0.25)))}
-            last = first
-            for last in comparisons:
-                yield {self.chart: Curves(shown, separate(last).curves).draw()}
+            comparing = compare(pipeline, original, shown.encoding, shown.compressed, progress=between(work, 0, 0.6))
+            with closing(comparing) as comparisons:
+                first = next(comparisons)
+                curves = Curves(shown, separate(first).curves)
+                button = gr.Button(ADD_REFINED, interactive=False)
+                yield {
+                    **{self.compared: None, self.curves: None, self.refined: button, self.chart: curves.draw()},
+                    **self._side_by_side(shown, first),
+                }
+                last = next(comparisons)
+                yield {self.figures: comparison_table(last)}
+                for last in comparisons:
+                    yield {self.chart: Curves(shown, separate(last).curves).draw()}
             curves = Curves(shown, separate(last).curves)
             scales = _affordable(larger_scales(shown.encoding), shown, work)
             for continued in continue_curves(pipeline, last, scales, between(work, 0.6, 1)):

@@ -235,7 +235,7 @@ class LabTab:
             with Work(request, progress, "Muting each channel in turn.", Priority.BACKGROUND) as running:
                 pipeline, encoding = state.current.pipeline, state.preview
                 side = max(MEASURED_SIDE, encoding.height, encoding.width)
-                picture = fit(state.current.picture(running.check), side)
+                picture = fit(state.current.picture(), side)
                 if (picture.height, picture.width) != (encoding.height, encoding.width):
                     encoding = pipeline.encode(picture, color=False, scale=encoding.scale)
                 losses = [0.0] * pipeline.latent_channels

@@ -114,7 +114,7 @@ class ModelTab:
                 return
             with Work(request, progress, "Running the network up to this stage.") as running:
                 index, network = int(event.index), current.pipeline.network
-                output = observe(network, current.picture(running.check), index, running)
+                output = observe(network, current.picture(), index, running)
                 yield {self.stage: stage_value(diagram_stages(current.pipeline), index, output), self.status: ""}
 
         yield from report_errors(self.status, work())

@@ -14,7 +14,7 @@ from residae.errors import OutOfMemoryError, ResidaeError
 from residae.geometry import Scale
 from residae.image import CropBox
 from residae.pipeline import Reconstruction
-from residae.progress import between
+from residae.progress import CANCELLATION, between
 from residae.refine import RefinementStep
 from residae.ui import cache
 from residae.ui.actions import describe, facts
@@ -176,10 +176,13 @@ class OverviewTab:
         def refine(work: Work, shown: CurrentResult, quality: float) -> Iterator[Updates]:
             stopped = False
 
-            def follow(share: float) -> None:
+            def follow(share: float | None = None) -> None:
                 nonlocal stopped
                 try:
-                    work.report(share, seconds_left(times, steps))
+                    if share is None:
+                        work.check()
+                    else:
+                        work.report(share, seconds_left(times, steps))
                 except Left:
                     raise
                 except Cancelled:
@@ -192,7 +195,7 @@ class OverviewTab:
                     return not stopped
 
                 return shown.pipeline.refine(
-                    shown.picture(work.check),
+                    shown.picture(),
                     shown.encoding,
                     quality,
                     steps,
@@ -202,6 +205,7 @@ class OverviewTab:
                 )
 
             done, times, drawn = list[RefinementStep](), list[float](), 0.0
+            CANCELLATION.set(follow)
             running = callbacks(run)
             try:
                 while True:
