@@ -1,17 +1,35 @@
 """Shares of a public page: what one request and one visitor may take, said before work begins."""
 
 import math
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
+import numpy as np
 import pytest
-from visitor import VISIT, visit
+from visitor import SILENT, VISIT, visit
 
 from residae.errors import ResidaeError
-from residae.ui import budget, work
+from residae.image import write_png
+from residae.pipeline import Pipeline
+from residae.ui import budget, store, work
 from residae.ui.budget import Account, ShareError, Shares, Speed, network_pixels, shares
+from residae.ui.cache import Settings
+from residae.ui.tabs import batch
+from residae.ui.tabs.batch import BatchTab
+from residae.ui.tabs.files import FilesTab
 from residae.ui.turns import Visitor
-from residae.ui.work import Work
+from residae.ui.work import Cancelled, Work, cancel
 
 COLOR_64_MEGAPIXELS = network_pixels(8000, 8000, True, encodes=0)  # a `.rae` file of 22 kB may be one
+
+
+@pytest.fixture
+def served(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The page has the tiny network."""
+    monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
 
 
 @pytest.fixture
@@ -103,3 +121,61 @@ def test_the_speed_is_learned() -> None:
     assert speed.seconds(2e6) == pytest.approx(1, rel=0.01)
     speed.learn(4e6, 0.5)  # too short to tell
     assert speed.seconds(2e6) == pytest.approx(1, rel=0.01)
+
+
+def test_the_speed_is_not_learned_from_work_that_ended_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a large picture that was cancelled after two seconds, after which no estimate would refuse any."""
+    speeds = {on_gpu: Speed(1e5) for on_gpu in (False, True)}
+    clock = SimpleNamespace(now=1.0)
+    monkeypatch.setattr(work, "SPEEDS", speeds)
+    monkeypatch.setattr(work, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    with suppress(Cancelled), Work(VISIT) as ended:
+        ended.charge(64e6)
+        clock.now += 2
+        cancel(VISIT)
+        ended.check()
+    assert speeds[False].pixels_per_second == 1e5
+    with Work(VISIT) as running:
+        running.charge(64e6)
+        clock.now += 2
+    assert speeds[False].pixels_per_second > 1e6
+
+
+@pytest.mark.usefixtures("two_minutes", "served")
+def test_a_batch_is_refused_as_a_whole_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the sizes that the headers of its pictures state."""
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        path.write_bytes(write_png(np.zeros((2000, 3000), np.uint8)))
+    with gr.Blocks():
+        tab = BatchTab()
+    monkeypatch.setattr(batch, "compress_one", None)
+    _, refused, _ = tab.compress_each([Settings(str(path), "tiny", side=0) for path in paths], 0, Work(VISIT))
+    assert "takes about 4 minutes; this page allows 2 minutes" in refused[tab.status]
+    small = [Settings(str(path), "tiny", side=1000) for path in paths]
+    monkeypatch.setattr(batch, "compress_one", lambda *_: ([path.name], None))
+    _, *rows, _ = tab.compress_each(small, 0, Work(VISIT))
+    assert len(rows) == 3
+
+
+@pytest.mark.usefixtures("two_minutes", "served")
+def test_a_picture_that_is_larger_than_its_header_said_is_refused_once_it_is_open(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(write_png(np.zeros((4000, 5000), np.uint8)))
+    with Work(VISIT) as running, pytest.raises(ShareError, match="takes about"):
+        batch.compress_one(Settings(str(path), "tiny", side=0), 0, 0, running, None)
+
+
+@pytest.mark.usefixtures("two_minutes", "served")
+def test_a_thousand_small_files_of_large_pictures_are_refused_as_a_whole(
+    tmp_path: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = 1600
+    symbols = np.zeros((4, side // 16, side // 16), np.int32)
+    path = tmp_path / "file.rae"
+    path.write_bytes(pipeline.codec.write([symbols], side, side, 50).data)
+    with gr.Blocks():
+        tab = FilesTab()
+    monkeypatch.setattr(pipeline.engine, "decode", None)
+    (refused,) = tab.decode([str(path)] * 1000, "tiny", VISIT, SILENT)
+    assert "takes about 4 hours; this page allows 2 minutes" in refused[tab.status]

@@ -218,10 +218,12 @@ def similarity(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Such as `0.4 s`, `12 s` or `3 minutes`."""
+    """Such as `0.4 s`, `12 s`, `3 minutes` or `5 hours`."""
     if seconds < 3:
         return f"{max(seconds, 0.1):.1f} s"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"
 
 
 def kilobytes(size: int) -> str:

@@ -9,7 +9,7 @@ import gradio as gr
 from residae import charts
 from residae.codec import read_info
 from residae.errors import ResidaeError
-from residae.progress import between
+from residae.progress import between, raise_if_cancelled
 from residae.ui.budget import ShareError, file_work
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
 from residae.ui.store import get_pipeline, read_upload
@@ -58,30 +58,42 @@ class FilesTab:
     def _decode_each(self, paths: list[str], checkpoint: str, work: Work) -> Iterator[Updates]:
         panes: list[dict[str, object]] = []
         views, figures, files, alerts = [], "", [], ""
-        with work:
-            for number, path in enumerate(paths):
-                name, part = short_name(Path(path).name), between(work, number / len(paths), (number + 1) / len(paths))
-                try:
-                    data, pipeline = read_upload(path), get_pipeline(checkpoint)
-                    work.charge(file_work(read_info(data)), pipeline.engine.on_gpu)
-                    info, decoding = pipeline.read(data, part)
-                except ShareError as error:
-                    left = len(paths) - number - 1
-                    alerts += alert(f"{name}{f' and {left} more' if left else ''}: {error}")
-                    break
-                except ResidaeError as error:
-                    alerts += alert(f"{name}: {error}")
-                    continue
-                views.append({"name": name, "panes": [len(panes)], "size": [info.width, info.height]})
-                panes.append(opened := pane(short_name(Path(path).stem), f"The picture in {name}", decoding.pixels))
-                files.append(opened["picture"]["path"])
-                figures += f"<h3>{html.escape(name)}</h3>" + file_figures(info) + draw_channels(data, checkpoint)
-                yield {self.table: table(panes, views, (info.height, info.width), 1), self.figures: figures}
-                work.give_way()
+        try:
+            with work:
+                pipeline = get_pipeline(checkpoint)
+                work.charge(sum(map(expected_work, paths)), pipeline.engine.on_gpu)
+                for number, path in enumerate(paths):
+                    name = short_name(Path(path).name)
+                    part = between(work, number / len(paths), (number + 1) / len(paths))
+                    try:
+                        data = read_upload(path)
+                        info, decoding = pipeline.read(data, part)
+                    except ShareError:
+                        raise
+                    except ResidaeError as error:
+                        alerts += alert(f"{name}: {error}")
+                        continue
+                    views.append({"name": name, "panes": [len(panes)], "size": [info.width, info.height]})
+                    panes.append(opened := pane(short_name(Path(path).stem), f"The picture in {name}", decoding.pixels))
+                    files.append(opened["picture"]["path"])
+                    figures += f"<h3>{html.escape(name)}</h3>" + file_figures(info) + draw_channels(data, checkpoint)
+                    yield {self.table: table(panes, views, (info.height, info.width), 1), self.figures: figures}
+                    work.give_way()
+        except ShareError as error:
+            alerts += alert(error)
         done = f"<p>{len(files)} {'file' if len(files) == 1 else 'files'} opened.</p>" if files else ""
         yield {self.upload: None, self.status: done + alerts}
         if files:
             yield {self.pictures: gr.File(files, visible=True)}
+
+
+def expected_work(path: str) -> float:
+    """The work of decoding a file, by its header, as `network_pixels`; 0 if it cannot be decoded."""
+    raise_if_cancelled()
+    try:
+        return file_work(read_info(read_upload(path)))
+    except ResidaeError:
+        return 0
 
 
 def draw_channels(data: bytes, checkpoint: str) -> str:
