@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +18,16 @@ from residae.codec.coder import static_bits
 from residae.compare import OURS
 from residae.distributed import Processes
 from residae.errors import CodecError, ImageError, OutOfMemoryError, ResidaeError
-from residae.files import InputFile, find_files
-from residae.image import SUFFIXES, Picture, Pixels, open_picture
+from residae.files import STREAM, InputFile, find_files, read_file
+from residae.image import MAX_FILE_BYTES, SUFFIXES, Picture, Pixels, read_picture
+from residae.image.process import DecoderProcess
 from residae.pipeline import Encoding, Pipeline, reference
 from residae.results import Measurement, ResultsFile, Row, bd_rates, figures, mean_figures, overhead
 
 Pictures = str | Path | Sequence[InputFile]
 OnSkip = Callable[[Path, ResidaeError], None]  # a file that cannot be measured, and why
 MAX_NAME = 40  # characters of a picture's name in the table
+MAX_OPENING_SECONDS = 300.0  # of one picture: nobody waits for it, and the machine may be busy
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,9 @@ def evaluate(
         ImageError: There is no picture in the folder.
         ResidaeError: `results` cannot be written.
     """
-    for file, picture in open_pictures(pictures, on_skip):
-        task, reported = _Task(pipeline, file, picture, color, ssimulacra2), False
+    for file, data, picture in open_pictures(pictures, on_skip):
+        sha256, reported = hashlib.sha256(data).hexdigest(), False
+        task = _Task(pipeline, file, sha256, picture, color, ssimulacra2)
         for setting in settings:
             asked = task.ask(setting)
             try:
@@ -132,27 +136,32 @@ def picture_files(arguments: Iterable[str | Path], on_skip: OnSkip | None = None
     return [InputFile(file.path, file.path.as_posix()) for file in files]  # of several folders
 
 
-def open_pictures(pictures: Pictures, on_skip: OnSkip | None = None) -> Iterator[tuple[InputFile, Picture]]:
-    """Open pictures one at a time.
+def open_pictures(pictures: Pictures, on_skip: OnSkip | None = None) -> Iterator[tuple[InputFile, bytes, Picture]]:
+    """Open pictures one at a time, each in a process that is confined; see `residae.image.process`.
 
     Args:
         pictures: A folder, or files that `picture_files` found.
         on_skip: Called with each file that cannot be opened, or that takes more memory than there is.
+
+    Yields:
+        The file, its content and the picture.
 
     Raises:
         ImageError: There is no picture in the folder.
     """
     files = picture_files([pictures], on_skip) if isinstance(pictures, (str, Path)) else pictures
     found = False
-    for file in files:
-        try:
-            picture = open_picture(file.path)
-        except (ImageError, OutOfMemoryError) as error:
-            if on_skip:
-                on_skip(file.path, error)
-            continue
-        found = True
-        yield file, picture
+    with closing(DecoderProcess(seconds=MAX_OPENING_SECONDS)) as decoder:
+        for file in files:
+            try:
+                data = read_picture(read_file(STREAM, MAX_FILE_BYTES + 1) if file.path == STREAM else file.path)
+                picture = decoder.open_picture(data)
+            except ResidaeError as error:
+                if on_skip:
+                    on_skip(file.path, error)
+                continue
+            found = True
+            yield file, data, picture
     if not found and isinstance(pictures, (str, Path)):
         raise ImageError(f"There is no picture in {pictures}.")
 
@@ -163,6 +172,7 @@ class _Task:
 
     pipeline: Pipeline
     file: InputFile
+    sha256: str
     picture: Picture
     color: bool
     ssimulacra2: bool
@@ -171,10 +181,6 @@ class _Task:
     @cached_property
     def original(self) -> Pixels:
         return reference(self.picture, self.color)
-
-    @cached_property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.file.path.read_bytes()).hexdigest()
 
     def ask(self, setting: Setting) -> Measurement:
         """The measurement of our codec that is to be made, without its results."""

@@ -37,7 +37,7 @@ def main() -> None:
     pipeline = Pipeline.open(dtype=parsed.dtype)
     pictures = (
         (file.path.stem, crop(picture, parsed.crop) if parsed.crop else picture)
-        for file, picture in open_pictures(parsed.folder)
+        for file, _, picture in open_pictures(parsed.folder)
         if not parsed.names or file.path.stem in parsed.names
     )
     measure = print_path if parsed.path else print_losses

@@ -1,5 +1,6 @@
 """The command line: its output and its exit codes."""
 
+import io
 import re
 import subprocess
 import sys
@@ -52,6 +53,18 @@ def test_evaluate_takes_the_checkpoint_of_the_environment(
     monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
     assert main(["evaluate", str(folder)]) == 0
     assert capsys.readouterr().out.startswith("tiny on ")
+
+
+def test_evaluate_reads_standard_input(
+    checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(folder / "a.png"), "--checkpoint", str(checkpoint)]) == 0
+    named = capsys.readouterr().out.splitlines()[2].split()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((folder / "a.png").read_bytes())))
+    assert main(["evaluate", "-", "--checkpoint", str(checkpoint)]) == 0
+    piped = capsys.readouterr().out.splitlines()[2].split()
+    assert (named[0], piped[0]) == ("a.png", "-")
+    assert piped[1:6] == named[1:6]
 
 
 def test_folder_without_pictures(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

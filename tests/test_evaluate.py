@@ -23,7 +23,7 @@ from residae.codec import Tables
 from residae.compare import OURS, RatePoint, bd_rate
 from residae.errors import ImageError, OutOfMemoryError, ResidaeError
 from residae.evaluate import Setting, evaluate, open_pictures, picture_files, print_evaluation
-from residae.image import Picture, Pixels, open_picture, write_png
+from residae.image import FORMATS, Picture, Pixels, open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Encoding, Pipeline
 from residae.results import COLUMNS, MeanCurves, Measurement, ResultsFile, Row, as_json, bd_rates, mean_curves
@@ -193,13 +193,21 @@ def test_pictures_come_one_at_a_time_with_their_paths(folder: Path, tmp_path: Pa
     (copied / "nothing.png").symlink_to("nowhere.png")
     skipped: list[str] = []
     pictures = list(open_pictures(str(copied), lambda path, error: skipped.append(f"{path.name}: {error}")))
-    assert [(file.path, file.name, picture.width, picture.height) for file, picture in pictures] == [
+    assert all(data == file.path.read_bytes() for file, data, _ in pictures)
+    assert [(file.path, file.name, picture.width, picture.height) for file, _, picture in pictures] == [
         (copied / "a.png", "a.png", 52, 40),
         (copied / "b.png", "b.png", 64, 48),
         (copied / "in" / "a.png", "in/a.png", 52, 40),
     ]
     (link,) = skipped
     assert link.startswith("nothing.png: ")
+
+
+def test_pictures_are_opened_in_a_process_that_is_confined(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, "PNG", FORMATS["PNG"]._replace(read=lambda _: 1 / 0))  # type: ignore[arg-type, return-value]
+    skipped: list[ResidaeError] = []
+    assert len(list(open_pictures(folder, lambda _, error: skipped.append(error)))) == 2
+    assert skipped == []
 
 
 @pytest.mark.parametrize("inside", [[], ["README.md"]])
