@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -17,6 +18,9 @@ from residae.image import Pixels, write_png
 from residae.ui import work
 from residae.ui.server import notice_lost
 from residae.ui.work import Cancelled, Work
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SOON = 1.5  # seconds: one, and what a busy machine needs to notice
 
@@ -63,6 +67,15 @@ def count(service: Service, word: str) -> int:
     return service.log.read_text().split().count(word)
 
 
+def wait(service: Service, word: str, number: int) -> float:
+    """Wait until the log has the word so many times, and return how long that took."""
+    start = time.monotonic()
+    while count(service, word) < number:
+        assert time.monotonic() - start < 20, f"{word} less than {number} times: {service.log.read_text()}"
+        time.sleep(0.02)
+    return time.monotonic() - start
+
+
 Measure = Callable[[Callable[[], object], Callable[[], object]], float]
 
 
@@ -70,21 +83,14 @@ Measure = Callable[[Callable[[], object], Callable[[], object]], float]
 def seconds_to_end(service: Service) -> Measure:
     """How long work goes on after it was begun and left."""
 
-    def wait(word: str, number: int) -> float:
-        start = time.monotonic()
-        while count(service, word) < number:
-            assert time.monotonic() - start < 20, f"{word} less than {number} times: {service.log.read_text()}"
-            time.sleep(0.02)
-        return time.monotonic() - start
-
     def measure(begin: Callable[[], object], leave: Callable[[], object]) -> float:
         number = count(service, "begun") + 1
         begin()
-        wait("begun", number)
+        wait(service, "begun", number)
         time.sleep(0.2)
         leaving = threading.Thread(target=leave)  # some ways to leave wait for an answer
         leaving.start()
-        seconds = wait("ended", number)
+        seconds = wait(service, "ended", number)
         leaving.join()
         return seconds
 
@@ -120,6 +126,27 @@ def test_connections_are_closed(
             streams.append(stream)
 
     assert seconds_to_end(begin, lambda: [stream.close() for stream in streams]) < SOON
+
+
+@pytest.mark.parametrize("leave", ["close the tab", "go to another page", "close the browser"])
+def test_a_browser_leaves(service: Service, browser: "Browser", leave: str) -> None:
+    """While the page reconstructs the picture that a visit starts with."""
+    number = count(service, "begun") + 1
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(service.address)
+    wait(service, "begun", number)
+    time.sleep(0.2)
+    start = time.monotonic()
+    if leave == "close the tab":
+        page.close()
+    elif leave == "go to another page":
+        page.goto("about:blank")
+    else:
+        context.close()
+    left = time.monotonic() - start
+    assert left + wait(service, "ended", number) < SOON
+    context.close()
 
 
 def test_work_to_which_nobody_listens_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 Some leave, refine, send batches or hostile files. The short run is a few visitors for some seconds.
 `python -m pytest -m long -k load` is 30 for ten minutes, `-k soak` the same for an hour; both print what they counted.
-The environment variable RESIDAE_LOAD_SECONDS sets another time for both, such as 120.
+The environment variables RESIDAE_LOAD_SECONDS and RESIDAE_LOAD_VISITORS set another time and number for both.
 """
 
 import io
@@ -325,9 +325,9 @@ def test_soak_of_an_hour(
 def bear(
     service: Service, bag: Callable[[int], list[Case]], capsys: pytest.CaptureFixture[str], seconds: float
 ) -> None:
-    """Let 30 visitors come twice, and compare what the server uses afterwards."""
+    """Let visitors come twice, and compare what the server uses afterwards."""
     seconds = float(os.environ.get("RESIDAE_LOAD_SECONDS", seconds))
-    bags = [bag(number) for number in range(30)]
+    bags = [bag(number) for number in range(int(os.environ.get("RESIDAE_LOAD_VISITORS", "30")))]
     visited(service, visitors(service, bags, 0), seconds / 4)
     warm = settled(service)
     visits = visitors(service, bags, 100)
