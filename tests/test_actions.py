@@ -7,10 +7,11 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from residae.compare import OURS, CodecResult
 from residae.image import Picture
 from residae.pipeline import Pipeline
 from residae.ui import actions
-from residae.ui.actions import Actions, facts
+from residae.ui.actions import Actions, codec_facts, facts
 from residae.ui.cache import CPU_SIDE, EXAMPLES, Settings
 from residae.ui.controls import QUALITY, SIZE, Controls, named_settings, read_settings
 from residae.ui.state import CurrentResult
@@ -101,3 +102,13 @@ def test_the_facts_tell_two_results_apart(pipeline: Pipeline, picture: Picture) 
     assert "Quality" in differing(plain, told(True, 20))
     assert "Color" in differing(plain, told(False, 80))
     assert {"File", "Rate"} <= differing(plain, told(True, None))
+
+
+def test_a_result_has_the_same_facts_among_the_codecs(pipeline: Pipeline, picture: Picture) -> None:
+    report = pipeline.reconstruct(picture, True, 80)
+    assert report.compressed
+    current = CurrentResult(Settings("p", "tiny"), report.encoding, report.compressed, report.psnr)
+    size = len(report.compressed.data)
+    ours, other = (CodecResult(name, report.decoding.pixels, size, report.psnr, report.ssim) for name in (OURS, "JPEG"))
+    assert codec_facts(ours, current) == facts(current, report)
+    assert codec_facts(other, current)["Codec"] == "JPEG"

@@ -212,7 +212,7 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
 
 
 def test_a_quality_is_previewed_while_it_is_chosen(page: Page) -> None:
-    tag, slider = page.locator("#compare .tag").last, page.locator("#quality input[type=range]")
+    tag, slider = page.locator("#compare .frame .tag").nth(1), page.locator("#quality input[type=range]")
     before = figure(page, "Rate").inner_text()
     slider.evaluate("(node) => { node.value = 20; node.dispatchEvent(new Event('input', { bubbles: true })); }")
     expect(tag).to_contain_text(re.compile(r"preview at \d+ px, \d+ bytes"))

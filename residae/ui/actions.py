@@ -138,18 +138,27 @@ def source(current: CurrentResult) -> dict[str, Any] | None:
 
 def facts(current: CurrentResult, report: Reconstruction) -> dict[str, str]:
     """Settings and figures of a result, by name."""
-    encoding, compressed = report.encoding, report.compressed
+    compressed = report.compressed
+    return {
+        **setting_facts(current),
+        "Quality": _quality(compressed.quality if compressed else None),
+        **(size_facts(len(compressed.data), report.original) if compressed else {}),
+        "PSNR": decibels(report.psnr),
+        "SSIM": similarity(report.ssim),
+    }
+
+
+def setting_facts(current: CurrentResult) -> dict[str, str]:
+    """Settings of a result, by name."""
+    encoding = current.encoding
     return {
         "Codec": OURS,
         "Checkpoint": current.settings.checkpoint,
         "Color": "Color" if current.color else "Gray",
-        "Quality": _quality(compressed.quality if compressed else None),
+        "Quality": _quality(current.quality),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
         "Scale": f"{encoding.scale:g}",
         "Refined": f"{current.steps} steps" if current.steps else "no",
-        **(size_facts(len(compressed.data), report.original) if compressed else {}),
-        "PSNR": decibels(report.psnr),
-        "SSIM": similarity(report.ssim),
     }
 
 
@@ -168,10 +177,10 @@ def edited_facts(current: CurrentResult, report: Reconstruction, edits: Edits) -
 
 
 def codec_facts(result: CodecResult, current: CurrentResult) -> dict[str, str]:
-    """Settings and figures of a picture by another codec, by name; `current` is the result that it is compared with."""
+    """Settings and figures of a picture by any codec at equal bytes, by name; `current` is the result of ours."""
+    others = {"Codec": result.name, "Color": "Color" if current.color else "Gray"}
     return {
-        "Codec": result.name,
-        "Color": "Color" if current.color else "Gray",
+        **(setting_facts(current) if result.name == OURS else others),
         **size_facts(result.bytes, result.pixels),
         "PSNR": decibels(result.psnr),
         "SSIM": similarity(result.ssim),
