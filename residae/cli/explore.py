@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from residae.edit import Edits
     from residae.pipeline import Reconstruction
 
+BLEND_SHARE = 0.5
+
 
 def add_commands(commands: "arguments.Commands") -> None:
     """Add the parsers of these commands."""
@@ -56,7 +58,7 @@ def _add_reconstruct(parser: argparse.ArgumentParser) -> None:
     edits = parser.add_argument_group("edits", "of the latent that is decoded, in this order; channels count from 1")
     edits.add_argument("--blend", type=Path, metavar="PICTURE", help="blend in the latent of another picture")
     edits.add_argument(
-        "--blend-share", type=arguments.share, default=0.5, metavar="S", help="its share, 0 to 1 (default: 0.5)"
+        "--blend-share", type=arguments.share, metavar="S", help=f"its share, 0 to 1 (default: {BLEND_SHARE:g})"
     )
     channels = edits.add_mutually_exclusive_group()
     numbers = arguments.option(options.channels)
@@ -103,6 +105,10 @@ def _reconstruct(parsed: argparse.Namespace) -> None:
     check_scale(parsed)
     if parsed.unquantized and parsed.refine:
         parsed.refuse("files are refined, and --unquantized makes none")
+    if (parsed.signed or parsed.map_scale is not None) and not parsed.error_map:
+        parsed.refuse("--signed and --map-scale need --error-map FILE")
+    if parsed.blend_share is not None and not parsed.blend:
+        parsed.refuse("--blend-share needs --blend PICTURE")
     outputs = [path for path in (parsed.output, parsed.error_map, parsed.channel_map) if path]
     _check_targets(outputs, filter(None, (parsed.picture, parsed.blend)), parsed.force)
     for path in outputs:
@@ -137,7 +143,9 @@ def _edits(parsed: argparse.Namespace, channels: int) -> "Edits":
     """The edits that were asked for, of a latent with so many channels."""
     from residae.edit import Edits, channel_gains
 
-    share = parsed.blend_share if parsed.blend else 0.0
+    share = 0.0
+    if parsed.blend:
+        share = BLEND_SHARE if parsed.blend_share is None else parsed.blend_share
     gains = channel_gains(channels, parsed.mute, parsed.solo, parsed.gain)
     return Edits(gains, share, parsed.step, parsed.noise)
 
