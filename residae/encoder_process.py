@@ -17,7 +17,7 @@ from typing import IO, Any, Self, TypeVar
 import numpy as np
 
 from residae.baselines import CODECS, CodedPicture, compress_within
-from residae.errors import OutOfMemoryError
+from residae.errors import OutOfMemoryError, ResidaeError
 from residae.image import Pixels
 from residae.metrics import ms_ssim, psnr, ssim, ssimulacra2
 from residae.progress import Progress, raise_if_cancelled
@@ -59,7 +59,8 @@ class EncoderProcess:
             progress: Called several times a second; it may raise, which ends the process.
 
         Raises:
-            OutOfMemoryError: The process ended.
+            OutOfMemoryError: A signal ended the process.
+            ResidaeError: The process ended by itself.
         """
         return self._ask({"codec": codec, "max_bytes": max_bytes}, progress, self._read_coded)
 
@@ -73,6 +74,7 @@ class EncoderProcess:
 
         Raises:
             OutOfMemoryError: As `compress_within`.
+            ResidaeError: As `compress_within`.
         """
         return self._ask({"metrics": metrics}, progress, lambda answer, _: answer["values"], pixels)
 
@@ -115,7 +117,7 @@ class EncoderProcess:
                     if isinstance(answer, tuple):
                         return answer[0]
                     if isinstance(answer, Exception):
-                        raise OutOfMemoryError("The comparison ended, because memory ran out: try again later.")
+                        raise self._ended() from answer
                     share = answer
                 raise_if_cancelled()
                 if progress:
@@ -125,6 +127,12 @@ class EncoderProcess:
             raise
         finally:
             thread.join()
+
+    def _ended(self) -> ResidaeError:
+        """What is known of the end of the process."""
+        if self._process.wait() < 0:  # the number of the signal
+            return OutOfMemoryError("The comparison was stopped, probably because memory ran out: try again later.")
+        return ResidaeError("The comparison ended by itself before it was done: try again.")
 
     def _send(self, data: bytes | memoryview) -> None:
         assert self._process.stdin

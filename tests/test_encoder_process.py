@@ -9,7 +9,7 @@ import pytest
 
 from residae.baselines import CODECS, compress_within
 from residae.encoder_process import EncoderProcess
-from residae.errors import OutOfMemoryError
+from residae.errors import OutOfMemoryError, ResidaeError
 from residae.image import Pixels
 from residae.metrics import ms_ssim, psnr, ssim, ssimulacra2
 
@@ -56,5 +56,12 @@ def test_an_encoding_is_ended_in_the_middle() -> None:
 def test_a_process_that_dies_is_reported_in_a_sentence(smooth: Draw) -> None:
     with EncoderProcess(smooth(64, 64, 0)) as process:
         process._process.kill()
-        with pytest.raises(OutOfMemoryError, match="The comparison ended, because memory ran out"):
+        with pytest.raises(OutOfMemoryError, match="The comparison was stopped, probably because memory ran out"):
             process.compress_within("JPEG", 2500, None)
+
+
+def test_a_process_that_ends_by_itself_is_not_said_to_lack_memory(smooth: Draw) -> None:
+    with EncoderProcess(smooth(64, 64, 0)) as process:
+        with pytest.raises(ResidaeError, match="The comparison ended by itself") as caught:
+            process.compress_within("a codec that there is not", 2500, None)
+        assert not isinstance(caught.value, OutOfMemoryError)
