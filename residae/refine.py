@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from residae.codec import Codec, Compressed, Latent, Symbols
+from residae.codec.codec import too_large
 from residae.codec.quantizer import INT32, channel_gains, unrounded_symbols
 from residae.codec.tables import ONE, Tables
 from residae.engine import GradientDecoder, Plane, error_gradient
-from residae.errors import CodecError
 from residae.geometry import plane_shapes
 from residae.progress import Progress, between
 from residae.quality import quality_level
@@ -212,9 +212,7 @@ def _compress_within(
     low, high = 0.0, max(float(np.abs(s).max()) for s in symbols)
     found = attempt(high)
     if len(found.data) > max_bytes:
-        raise CodecError(
-            f"This picture takes at least {len(found.data):,} bytes, more than the {max_bytes:,} asked for."
-        )
+        raise too_large(found, max_bytes)
     for _ in range(LIMIT_TRIALS):
         middle = (low + high) / 2
         smaller = attempt(middle)

@@ -172,9 +172,7 @@ class Codec:
         """
         best = self.compress(latents, height, width, 0, scale)
         if len(best.data) > max_bytes:
-            raise CodecError(
-                f"This picture takes at least {len(best.data):,} bytes, more than the {max_bytes:,} asked for."
-            )
+            raise too_large(best, max_bytes)
         low, high = 0, MAX_LEVEL + 1
         while high - low > 1:
             middle = (low + high) // 2
@@ -219,6 +217,13 @@ class Codec:
         return np.stack(
             [coder.ideal_bits(plane, plane_index, level, self.tables) for plane_index, plane in enumerate(symbols)]
         )
+
+
+def too_large(smallest: Compressed, max_bytes: int) -> CodecError:
+    """The error where even the smallest file of a picture is larger than `max_bytes`."""
+    return CodecError(
+        f"This picture takes at least {len(smallest.data):,} bytes, more than the {max_bytes:,} asked for."
+    )
 
 
 def latent_shapes(
