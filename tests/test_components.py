@@ -2,6 +2,7 @@
 
 import re
 
+import gradio as gr
 import pytest
 
 from residae.compare import Comparison
@@ -9,13 +10,22 @@ from residae.image import Picture
 from residae.pipeline import Pipeline
 from residae.ui import static
 from residae.ui.components import slider
-from residae.ui.refinement import seconds_left
+from residae.ui.endpoints import PARAMETERS
+from residae.ui.refinement import RefineCard, seconds_left
+from residae.ui.tabs.batch import BatchTab
 from residae.ui.text import comparison_table, file_figures, report_figures
 
 
 @pytest.mark.parametrize(("typed", "expected"), [(150, 100), (-3, 0), (40, 40)])
 def test_a_number_beyond_the_ends_of_a_slider_counts_as_the_nearer_end(typed: float, expected: float) -> None:
     assert slider(0, 100).preprocess(typed) == expected
+
+
+def test_the_limit_on_refinement_is_one() -> None:
+    """In the box Refine, for many pictures and in the endpoints."""
+    _, options, _ = PARAMETERS["refine"]
+    with gr.Blocks():
+        assert RefineCard().steps.maximum == BatchTab().refine.maximum == options["maximum"]
 
 
 def explained() -> set[str]:

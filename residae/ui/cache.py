@@ -22,7 +22,6 @@ from residae.ui.store import default_checkpoint, get_pipeline
 from residae.ui.work import Work
 
 EXAMPLES = residae.examples.paths()
-MAX_STEPS = 200  # of refinement, beyond which nothing is gained
 CPU_SIDE = 1024  # pixels on the long side; a CPU takes seconds for such a picture
 FULL_SIZE = 0  # in place of a side: the picture's own
 

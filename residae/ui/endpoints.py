@@ -26,8 +26,9 @@ from residae.pipeline import Encoding, Pipeline, Reconstruction
 from residae.progress import Progress, between
 from residae.quality import DEFAULT_QUALITY, MAX_QUALITY
 from residae.ui.budget import file_work, network_pixels
-from residae.ui.cache import MAX_STEPS, open_at_size
+from residae.ui.cache import open_at_size
 from residae.ui.components import NETWORK_EVENT
+from residae.ui.refinement import MAX_STEPS
 from residae.ui.store import default_checkpoint, get_pipeline, read_upload, save_result
 from residae.ui.work import Stopped, Work
 

@@ -17,7 +17,7 @@ from residae.ui.text import duration, refinement_sentence
 from residae.ui.work import Updates
 
 GPU_STEPS, CPU_STEPS = 20, 10  # that are proposed
-MOST_STEPS = 100
+MAX_STEPS = 200  # beyond which nothing is gained
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")
@@ -35,7 +35,7 @@ class RefineCard:
             with gr.Row(elem_classes=["head"]):
                 gr.HTML("<h2>Refine</h2>", apply_default_css=False)
                 self.start = gr.Button("Start", variant="primary", size="sm", interactive=False, elem_id="refine-start")
-            self.steps = slider(1, MOST_STEPS, value=CPU_STEPS, step=1, label="Steps", elem_id="refine-steps")
+            self.steps = slider(1, MAX_STEPS, value=CPU_STEPS, step=1, label="Steps", elem_id="refine-steps")
             self.status = status_line("refine-status")
             self.curve = gr.HTML(elem_id="refine-curve", apply_default_css=False)
         self.outputs = [self.start, self.status, self.curve]

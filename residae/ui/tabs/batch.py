@@ -15,9 +15,10 @@ from residae.geometry import Scale
 from residae.metrics import bits_per_pixel
 from residae.progress import Progress, between
 from residae.ui.budget import ShareError, network_pixels
-from residae.ui.cache import MAX_STEPS, Settings, open_at_size, read_sizes
+from residae.ui.cache import Settings, open_at_size, read_sizes
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
 from residae.ui.controls import UNQUANTIZED, read_settings
+from residae.ui.refinement import MAX_STEPS
 from residae.ui.store import get_pipeline, save_result
 from residae.ui.text import alert, note, short_name
 from residae.ui.work import Stopped, Updates, Work, report_errors, supersede_background
