@@ -12,8 +12,9 @@ from residae.errors import ResidaeError
 from residae.geometry import Scale
 from residae.image import Picture, cover, to_gray
 from residae.metrics import psnr
-from residae.pipeline import ENCODE_WORK, STEP_WORK, Encoding, Pipeline, Reconstruction
+from residae.pipeline import ENCODE_WORK, STEP_WORK, Encoding, Pipeline, Reconstruction, scale_or_default
 from residae.progress import Progress, split
+from residae.quality import DEFAULT_QUALITY
 
 
 @dataclass(frozen=True)
@@ -169,13 +170,14 @@ def edit_picture(
     encoding_part, other_part, decoding_part = split(progress, *works)
     compressed = None
     if quality is None and target_bpp is None and max_bytes is None:
+        scale = scale_or_default(scale, is_limited=False)
         if scale == "auto":
             raise ValueError("the scale is chosen by the size of the file: give target_bpp or max_bytes")
-        encoding = pipeline.encode(picture, color, encoding_part, 1.0 if scale is None else scale)
+        encoding = pipeline.encode(picture, color, encoding_part, scale)
     else:
         limits = scale, target_bpp, max_bytes
         encoding, compressed = pipeline.encode_and_write(
-            picture, color, 80 if quality is None else quality, *limits, encoding_part, refine
+            picture, color, DEFAULT_QUALITY if quality is None else quality, *limits, encoding_part, refine
         )
     stored = pipeline.stored(encoding, compressed)
     blended = encode_other(pipeline, other, stored, other_part) if other else None
