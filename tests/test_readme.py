@@ -56,7 +56,7 @@ def test_the_python_runs_as_it_stands(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
     names: dict[str, object] = {}
-    module, files = _blocks(README.partition("\n## Python\n")[2], "python")  # test_endpoints.py runs the one before
+    files, _, module = _blocks(README, "python")  # test_endpoints.py runs the one between
     exec(module, names)
     assert names["reconstruction"].shape == (1, 1, 256, 256)
     assert names["latent"].shape[2:] == (16, 16)
