@@ -20,7 +20,6 @@ This is what Pillow's `Image.resize` computes with `LANCZOS` on float32, which d
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from residae.progress import raise_if_cancelled
 
@@ -42,6 +41,8 @@ def resample(plane: Plane, height: int, width: int) -> Plane:
     """
     if plane.shape == (height, width):
         return plane
+    from PIL import Image  # the engine needs the weights of the kernel alone, and no Pillow
+
     raise_if_cancelled()
     image = Image.fromarray(np.asarray(plane, np.float32)).resize((width, height), Image.Resampling.LANCZOS)
     result = np.array(image, np.float32)

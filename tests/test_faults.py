@@ -24,6 +24,7 @@ from test_process import ENDLESS
 from residae.codec import read_info
 from residae.engine import preferred_float
 from residae.errors import CheckpointError
+from residae.heatmaps import where_error
 from residae.image import Picture, Pixels, open_picture, write_png
 from residae.image.process import ENDED
 from residae.pipeline import Pipeline
@@ -121,6 +122,9 @@ def figures(pipeline: Pipeline, photograph: Path) -> dict[str, Any]:
     ssim = pytest.approx(report.ssim)  # sums of matrix products depend on the threads of the process
     measured = {"bytes": len(report.compressed.data), "psnr": report.psnr, "ssim": ssim}
     return measured | {
+        "quality": 80,
+        "scale": 1,
+        "error": where_error(report.original, report.decoding.pixels),
         "bits_per_pixel": read_info(report.compressed.data).bits_per_pixel,
         "width": 120,
         "height": 90,
