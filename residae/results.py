@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from residae.baselines import CODECS
 from residae.compare import OURS, RatePoint, bd_rate
 from residae.errors import ResidaeError
 from residae.files import check_target, is_standard_output, write_file
@@ -88,7 +89,8 @@ class MeanCurves:
     """Means over some pictures.
 
     Attributes:
-        curves: The points by rising rate, by name of the curve: ours first, those of other settings of ours last.
+        curves: The points by rising rate, by name of the curve: ours first, those of other settings of ours last. A
+            codec that was measured on fewer pictures has none.
         pictures: How many; each has all of the points.
     """
 
@@ -215,7 +217,8 @@ def mean_curves(path: Path) -> list[MeanCurves]:
     `Residae, 40 steps`. Settings of ours that were measured on fewer pictures make another chart, over these alone.
 
     Returns:
-        The charts, that of the most pictures first, else in the order of the file.
+        The charts, that of the most pictures first, else in the order of the file. In each, codecs have the order, and
+        with it the colors, that they have elsewhere.
 
     Raises:
         ResidaeError: The file cannot be read, or is none of a `ResultsFile`.
@@ -226,17 +229,20 @@ def mean_curves(path: Path) -> list[MeanCurves]:
             rate, _, rest = measurement.setting.partition(", ")
             curve = f"{OURS}, {rest}" if rest and measurement.codec == OURS else measurement.codec
             groups.setdefault((curve, rate), {}).setdefault(measurement.sha256, measurement)
+    known = [OURS, *CODECS]
+    seen = dict.fromkeys(curve for curve, _ in groups)
+    names = [name for name in known if name in seen] + [name for name in seen if name not in known]
     ours = (measured for (curve, _), measured in groups.items() if curve.startswith(OURS))
     charts = []
     for pictures in dict.fromkeys(map(frozenset, ours)):  # unlike a set, in the order of the file
-        curves: dict[str, list[RatePoint]] = {}
+        curves: dict[str, list[RatePoint]] = {name: [] for name in names}
         for (curve, _), measured in groups.items():
             if pictures <= measured.keys():
                 means = (fmean(getattr(measured[p], name) for p in pictures) for name in ("bits_per_pixel", "psnr"))
-                curves.setdefault(curve, []).append(RatePoint(*means))
-        order = sorted(curves, key=lambda name: (name != OURS, name.startswith(OURS)))
+                curves[curve].append(RatePoint(*means))
         by_rate = operator.attrgetter("bits_per_pixel")
-        charts.append(MeanCurves({name: sorted(curves[name], key=by_rate) for name in order}, len(pictures)))
+        curves = {name: sorted(curve, key=by_rate) for name, curve in curves.items() if curve or name in known}
+        charts.append(MeanCurves(curves, len(pictures)))
     return sorted(charts, key=lambda chart: -chart.pictures)
 
 

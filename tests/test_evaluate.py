@@ -476,6 +476,7 @@ def test_mean_curves_are_over_the_same_pictures(tmp_path: Path) -> None:
         [
             *(measured(name, "0.2 bpp", OURS, 16, 30.0 + i) for i, name in enumerate("ab")),
             *(measured(name, "0.1 bpp", OURS, 8, 20.0 + i) for i, name in enumerate("ab")),
+            *(measured(name, "0.2 bpp", "AVIF", 8, 11.0 + i) for i, name in enumerate("ab")),
             *(measured(name, "0.2 bpp", "JPEG", 8, 10.0 + i) for i, name in enumerate("ab")),
             measured("a", "0.1 bpp", "JPEG", 8, 9.0),
             measured("b", "0.1 bpp", "JPEG", None, math.nan),  # cannot make so small a file of it
@@ -483,7 +484,9 @@ def test_mean_curves_are_over_the_same_pictures(tmp_path: Path) -> None:
         ]
     )
     curves = {OURS: [RatePoint(1.0, 20.5), RatePoint(2.0, 30.5)], "JPEG": [RatePoint(1.0, 10.5)]}
+    curves["AVIF"] = [RatePoint(1.0, 11.5)]
     assert mean_curves(tsv.path) == [MeanCurves(curves, 2)]
+    assert [*mean_curves(tsv.path)[0].curves] == [OURS, "JPEG", "AVIF"]  # as in all charts
     tsv.append(
         [
             measured("b", "0.1 bpp, 9 steps", OURS, 8, 22.0),
@@ -493,9 +496,12 @@ def test_mean_curves_are_over_the_same_pictures(tmp_path: Path) -> None:
     refined = {
         OURS: [RatePoint(1.0, 21.0), RatePoint(2.0, 31.0)],
         "JPEG": [RatePoint(1.0, 11.0)],
+        "AVIF": [RatePoint(1.0, 12.0)],
         f"{OURS}, 9 steps": [RatePoint(1.0, 22.0)],
     }
     assert mean_curves(tsv.path) == [MeanCurves(curves, 2), MeanCurves(refined, 1)]
     tsv.append([measured(name, f"0.3 bpp, scale {i}", OURS, 8, 30.0) for i, name in enumerate("cdefgh")])
-    others = [[*chart.curves] for chart in mean_curves(tsv.path)[2:]]  # of as many pictures, in the order of the file
+    others = [
+        [name for name, curve in chart.curves.items() if curve] for chart in mean_curves(tsv.path)[2:]
+    ]  # of as many pictures, in the order of the file
     assert others == [[f"{OURS}, scale {i}"] for i in range(6)]
