@@ -150,7 +150,7 @@ SPHERES = (
     Sphere(-3.40, 0.75, 2.60, 0.75, DIFFUSE, (0.78, 0.50, 0.13)),
 )
 MARBLE, FLOOR = 0, len(SPHERES)
-CENTRES = np.array([s[:3] for s in SPHERES], np.float32)
+CENTERS = np.array([s[:3] for s in SPHERES], np.float32)
 RADII = np.array([s.radius for s in SPHERES], np.float32)
 KINDS = np.array([s.kind for s in SPHERES] + [LACQUER])  # the floor is the last object
 TINTS = np.array([s.tint for s in SPHERES] + [(1, 1, 1)], np.float32)
@@ -167,8 +167,8 @@ class Ball(NamedTuple):
 
 
 def _meet(origin: Floats, ray: Floats) -> Ball:
-    along = _dot(origin, ray) - CENTRES @ ray
-    outside = _dot(origin, origin) - 2 * (CENTRES @ origin) + ((CENTRES**2).sum(1) - RADII**2)[:, None]
+    along = _dot(origin, ray) - CENTERS @ ray
+    outside = _dot(origin, origin) - 2 * (CENTERS @ origin) + ((CENTERS**2).sum(1) - RADII**2)[:, None]
     return Ball(-along, along * along - outside)
 
 
@@ -281,7 +281,7 @@ def _trace(
         point = origin + ray * distance
         floor = hit == FLOOR
         ball = np.minimum(hit, FLOOR - 1)
-        normal = np.where(floor, _column(0, 1, 0), (point - CENTRES[ball].T) / RADII[ball])
+        normal = np.where(floor, _column(0, 1, 0), (point - CENTERS[ball].T) / RADII[ball])
         kind, tint = KINDS[hit], TINTS[hit].T.copy()
         tint[:, floor] = _parquet(lattice, point[0, floor], point[2, floor])
         tint[:, hit == MARBLE] = _marble(lattice, normal[:, hit == MARBLE])

@@ -327,7 +327,7 @@ def test_the_crop_of_avif_is_applied() -> None:
     pixels = (ramp(64, 64)[..., :3] * 255).astype(np.uint8)
     whole = open_picture(avif(pixels)).pixels
     shown = open_picture(avif(pixels, (1, 13, 6, 128), clap(32, 16, 8, -4))).pixels
-    # ISO/IEC 14496-12, 12.1.4: the centre of the crop lies that far from the centre of the picture
+    # ISO/IEC 14496-12, 12.1.4: the center of the crop lies that far from the center of the picture
     assert np.array_equal(shown, whole[32 - 8 - 4 : 32 + 8 - 4, 32 - 16 + 8 : 32 + 16 + 8])
     for outside in (clap(32, 16, 30, 0), clap(100, 16, 0, 0), clap(0, 0, 0, 0)):
         assert np.array_equal(open_picture(avif(pixels, (1, 13, 6, 128), outside)).pixels, whole)
