@@ -203,6 +203,6 @@ def results_chart(checkpoint: str) -> str:
     parts = ""
     for means in published:
         points = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in means.curves.items()}
-        parts += f'<p class="caption">Means of {means.pictures} pictures</p>'
+        parts += f'<div class="caption">Means of {means.pictures} pictures</div>'
         parts += charts.rate_distortion_chart(points, None)
     return f'<div class="card"><div class="head"><h2>Measured quality</h2></div>{parts}</div>' if parts else ""
