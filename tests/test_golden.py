@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from draw_results import CHART, draw
 from make_golden import GOLDEN, QUALITY, digest, original, shipped_pipeline
 
 from residae import __version__
@@ -40,3 +41,8 @@ def test_the_changelog_has_this_version_and_its_weights(pipeline: Pipeline) -> N
     row = next(line for line in changelog.splitlines() if line.startswith(f"| {pipeline.name} |"))
     assert pipeline.codec.fingerprint.hex() in row
     assert __version__ in row
+
+
+def test_the_chart_is_that_of_the_published_table() -> None:
+    """After a new table: python -m tests.draw_results"""
+    assert CHART.read_text(encoding="utf-8") == draw(CHART.parent)
