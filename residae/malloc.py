@@ -34,7 +34,7 @@ class _Statistics(ctypes.Structure):
 def release_free_memory(above: int = MAX_FREE_BYTES) -> None:
     """Return freed memory to the system where glibc (2.33 or newer) keeps much of it. It does nothing elsewhere.
 
-    Pictures of many sizes leave gaps of many sizes, which later ones do not fill: in an evaluation at six rates, the
+    Pictures of many sizes leave gaps of many sizes, which later ones do not fill: in an evaluation at five rates, the
     process grew to 3 GB.
 
     Args:
