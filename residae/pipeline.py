@@ -423,11 +423,11 @@ class Pipeline:
         self,
         picture: Picture,
         color: bool,
-        quality: float | None = None,
-        scale: Scale = 1.0,
-        refine: int = 0,
-        max_bytes: int | None = None,
-        progress: Progress | None = None,
+        quality: float | None,
+        scale: Scale,
+        refine: int,
+        max_bytes: int | None,
+        progress: Progress | None,
     ) -> tuple[Encoding, Compressed | None, Decoding]:
         """Encode a picture and decode what its file holds: all of `reconstruct` that needs the network.
 

@@ -123,11 +123,11 @@ class ZeroGpuPipeline(Pipeline):
         self,
         picture: Picture,
         color: bool,
-        quality: float | None = None,
-        scale: Scale = 1.0,
-        refine: int = 0,
-        max_bytes: int | None = None,
-        progress: Progress | None = None,
+        quality: float | None,
+        scale: Scale,
+        refine: int,
+        max_bytes: int | None,
+        progress: Progress | None,
     ) -> tuple[Encoding, Compressed | None, Decoding]:
         arguments = picture, color, quality, scale, refine, max_bytes
         if self._borrowed:
