@@ -42,6 +42,9 @@ def observe(
         picture: Reduced to OBSERVED_SIDE pixels on its longer side if it is larger.
         stage: Index of the stage, in the order of `residae.summary.summarize`: those of the encoder come first.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Returns:
+        Up to MAX_CHANNELS channels of what the stage returns, cut to the picture without its padding.
     """
     plane = to_planes(fit(picture, OBSERVED_SIDE), color=False)[0]
     padded = np.pad(plane, [(0, -length % STRIDE) for length in plane.shape], mode="edge")

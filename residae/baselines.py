@@ -105,6 +105,9 @@ class Baseline:
     def at_effort(self, effort: int) -> Self:
         """The same codec at another effort, which becomes part of its name.
 
+        Args:
+            effort: Within `efforts`, as the codec itself counts: a higher speed of AVIF means less work.
+
         Raises:
             ValueError: The codec has no such effort.
         """
@@ -138,7 +141,13 @@ CODECS = {
 
 
 def find_baseline(text: str) -> Baseline:
-    """A baseline by the name of its codec in lower case without spaces, such as `jpeg2000`, or `avif:2` at an effort.
+    """Find a baseline by a short text, as on the command line.
+
+    Args:
+        text: The name of a codec in lower case without spaces, such as `jpeg2000`; `avif:2` sets its effort as well.
+
+    Returns:
+        The codec, at its default effort if the text names none.
 
     Raises:
         ValueError: There is no such codec, or it has no such effort.

@@ -170,6 +170,9 @@ def measure(
         sizes: Heights and widths, rising, multiples of 16; those that would take too long are halved.
         dtype: As in `Engine`.
 
+    Returns:
+        The shortest times at each size, and the fastest matrix product to hold them against.
+
     Raises:
         ResidaeError: There is no such device, or it cannot compute in this precision.
     """
@@ -307,6 +310,9 @@ def compare(network: ResidualAutoencoder, planes: Sequence[Array], against: Sequ
         planes: (H, W) in [0, 1], multiples of 16, all of one size. The first is measured, all of them calibrate int8.
         against: Names of `residae.runtimes.RUNTIMES`.
 
+    Returns:
+        One comparison for each runtime and precision, the plain module first.
+
     Raises:
         ResidaeError: A runtime does not exist or is not installed.
     """
@@ -432,7 +438,14 @@ def _peak_memory(device: torch.device) -> Iterator[Callable[[], int]]:
 
 
 def startup(command: Sequence[str] = (sys.executable, str(APP))) -> float | None:
-    """Seconds from the start of the app's process until it serves the page; None where it does not."""
+    """Measure the time from the start of the app's process until it serves the page.
+
+    Args:
+        command: Program and arguments that start the app, which gets a free port in GRADIO_SERVER_PORT.
+
+    Returns:
+        Seconds, or None where the process ends first or STARTUP_LIMIT is over.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -46,6 +46,9 @@ class Checkpoint:
             source: A folder, or a model on the Hub as `owner/name` or `owner/name@revision`; the default checkpoint
                 (see `default`) if it is None.
 
+        Returns:
+            The checkpoint, with its network on the CPU in eval mode.
+
         Raises:
             CheckpointError: Nothing is there, or it is not a checkpoint of this network.
         """
@@ -88,7 +91,12 @@ class Checkpoint:
         return self.tables or Tables.default(self.network.latent_channels)
 
     def save(self, folder: str | Path, max_shard_size: str = weights.MAX_SHARD_SIZE) -> None:
-        """Write the checkpoint to `folder`, created if need be; other files there, such as a model card, stay."""
+        """Write the checkpoint to a folder. Other files there, such as a model card, stay.
+
+        Args:
+            folder: Created if it does not exist.
+            max_shard_size: The most that one file of weights may take, such as `100MB`.
+        """
         tables = self.tables.arrays() if self.tables else None
         weights.write(folder, self.network.config, self.network.state_dict(), tables, max_shard_size)
 

@@ -150,7 +150,14 @@ def compare(
 
 
 def larger_scales(encoding: Encoding) -> list[float]:
-    """The scales by which our curve can go on from that of an encoding."""
+    """The scales by which our curve can go on from that of an encoding.
+
+    Args:
+        encoding: Of the picture, at the scale of the curve so far.
+
+    Returns:
+        Those of LARGER_SCALES, rising, that are more than 1.2 times that scale and keep the picture within the limits.
+    """
     height, width, scale = encoding.height, encoding.width, encoding.scale
     return [s for s in LARGER_SCALES if s > 1.2 * scale and within_limits(*scaled_shape(height, width, s))]
 
@@ -192,7 +199,11 @@ def continue_curves(
 
 
 def with_refined(comparison: Comparison) -> Comparison:
-    """The comparison of a refined file with its point not on the curve of OURS, but as REFINED."""
+    """The comparison of a refined file with its point not on the curve of OURS, but as REFINED.
+
+    Args:
+        comparison: Its first result is the refined file.
+    """
     original, ours = comparison.original, comparison.results[0]
     point = _point(original, ours.bytes, ours.psnr)
     others = tuple(one for one in comparison.curves[OURS] if one != point)

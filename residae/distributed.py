@@ -22,7 +22,10 @@ def join_processes(cpu: bool = False) -> "PartialState":
     """Join the processes that were launched with this one, if there are any, and choose its device.
 
     Args:
-        cpu: Whether not to use a GPU.
+        cpu: True to stay on the CPU where there is a GPU as well.
+
+    Returns:
+        Accelerate's state, which knows the index of this process, their number, and the device.
     """
     import torch
     from accelerate import PartialState
@@ -54,7 +57,10 @@ class Processes:
         """Join the other processes, if there are any. A process that is alone needs no Accelerate.
 
         Args:
-            device: That was asked for.
+            device: The device that was asked for, such as `cpu` or `cuda`; None for the default.
+
+        Returns:
+            This process among the others, on a GPU of its own unless `device` is `cpu` or there is none.
         """
         if max(int(os.environ.get(name, 1)) for name in SIZES) == 1:
             return cls(device=device)
@@ -67,11 +73,25 @@ class Processes:
         return self.index == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """The items of this process. They alternate, because neighbors often take equally long."""
+        """The items of this process. They alternate, because neighbors often take equally long.
+
+        Args:
+            items: The same in every process, in the same order.
+
+        Returns:
+            Every `count`-th of them, from the one at `index` on.
+        """
         return items[self.index :: self.count]
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What the first process makes, in every process. Where it raises an exception, the other processes exit."""
+        """What the first process makes, in every process. Where it raises an exception, the other processes exit.
+
+        Args:
+            make: Is called in the first process only; what it returns must be picklable.
+
+        Returns:
+            What `make` returned there.
+        """
         if self.count == 1:
             return make()
         from accelerate.utils import broadcast_object_list
@@ -87,7 +107,14 @@ class Processes:
         return made[0][0]
 
     def first_alone(self, make: Callable[[], T]) -> T:
-        """Call a function in each process, but in the first before the others: it may download, or fail for all."""
+        """Call a function in each process, but in the first before the others: it may download, or fail for all.
+
+        Args:
+            make: Is called once in each process. An exception of the first call ends the other processes.
+
+        Returns:
+            What `make` returned in this process.
+        """
         made: list[T] = []
 
         def make_first() -> bool:
@@ -98,7 +125,11 @@ class Processes:
         return made[0] if made else make()
 
     def gather(self, value: T) -> list[T]:
-        """The value of each process, by index, in every process."""
+        """The value of each process, by index, in every process.
+
+        Args:
+            value: Of this process; it must be picklable.
+        """
         if self.count == 1:
             return [value]
         from accelerate.utils import gather_object

@@ -47,10 +47,13 @@ def channel_gains(
     """The gains of `Edits`, from the numbers of channels, which count from 1.
 
     Args:
-        channels: How many the latent has.
-        mute: Those to mute.
-        solo: If there are any, all others are muted.
-        gains: A factor for each of some channels.
+        channels: C, of the latent.
+        mute: Numbers of channels, 1 to C, whose gain becomes 0; this outweighs `gains`.
+        solo: Numbers of channels, 1 to C. If there are any, the gain of all others becomes 0 unless `gains` names them.
+        gains: Factor by number of the channel, 1 to C; any finite number.
+
+    Returns:
+        (C,) factors; 1 for a channel that no argument names.
 
     Raises:
         ResidaeError: The latent has no such channel.
@@ -106,6 +109,9 @@ def reconstruct_edited(
         other: Encoding of a picture of the same size, at the same scale, to blend in.
         progress: Called with the share done, in (0, 1].
 
+    Returns:
+        The original and the picture from the edited latents; there is no file of them.
+
     Raises:
         ValueError: Shapes do not fit.
     """
@@ -123,6 +129,9 @@ def encode_other(
         picture: Of any size; its middle is used.
         encoding: Of the other picture, whose size, colors and scale the result has.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Returns:
+        The encoding, with latents of the same shapes as those of `encoding`.
     """
     cut = cover(picture, encoding.height, encoding.width)
     return pipeline.encode(cut, len(encoding.latents) == 3, progress, encoding.scale)

@@ -58,6 +58,9 @@ class EncoderProcess:
             max_bytes: As there.
             progress: Called several times a second; it may raise, which ends the process.
 
+        Returns:
+            As there: None if the codec cannot make so small a file.
+
         Raises:
             OutOfMemoryError: A signal ended the process.
             ResidaeError: The process ended by itself.
@@ -71,6 +74,9 @@ class EncoderProcess:
             pixels: Of the original's shape.
             metrics: Names among METRICS.
             progress: As in `compress_within`.
+
+        Returns:
+            The value of each metric, in the order of `metrics`.
 
         Raises:
             OutOfMemoryError: As `compress_within`.

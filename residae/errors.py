@@ -39,7 +39,11 @@ NO_MEMORY = re.compile(
 
 @contextmanager
 def translate_oom() -> Iterator[None]:
-    """Re-raise out-of-memory errors as OutOfMemoryError. torch and oneDNN raise RuntimeError, known by its message."""
+    """Re-raise out-of-memory errors as OutOfMemoryError. torch and oneDNN raise RuntimeError, known by its message.
+
+    Raises:
+        OutOfMemoryError: In place of a MemoryError, or of a RuntimeError whose message speaks of memory.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -59,7 +59,14 @@ class Setting:
         return f"{name}, {self.steps} steps" if self.steps else name
 
     def max_bytes(self, picture: Picture) -> int | None:
-        """The byte budget of a picture, if there is one."""
+        """The byte budget of a picture, if there is one.
+
+        Args:
+            picture: Its own size counts, whatever the scale.
+
+        Returns:
+            The most bytes that the file may have; None without `bits_per_pixel`.
+        """
         rate = self.bits_per_pixel
         return None if rate is None else metrics.byte_budget(rate, picture.width, picture.height)
 

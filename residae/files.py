@@ -38,6 +38,9 @@ def read_file(path: Path, most: int = -1) -> bytes:
         path: Of the file.
         most: How many bytes are read at most; all if it is negative.
 
+    Returns:
+        The content, or its first `most` bytes.
+
     Raises:
         ResidaeError: It cannot be read.
     """
@@ -110,7 +113,11 @@ def check_target(path: Path, force: bool) -> None:
 
 
 def is_standard_output(path: Path) -> bool:
-    """Whether writing to the path would write to standard output, as `-` and `/dev/stdout` do."""
+    """Whether writing to the path would write to standard output, as `-` and `/dev/stdout` do.
+
+    Args:
+        path: It need not exist; `-` is standard output.
+    """
     try:
         return path == STREAM or os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
     except (OSError, ValueError, AttributeError):  # there is no such file, or no standard output
@@ -118,7 +125,12 @@ def is_standard_output(path: Path) -> bool:
 
 
 def is_same_file(path: Path, other: Path) -> bool:
-    """Whether both paths lead to one existing file, however they are spelled."""
+    """Whether both paths lead to one existing file, however they are spelled.
+
+    Args:
+        path: It need not exist.
+        other: It need not exist.
+    """
     try:
         return path.samefile(other)
     except OSError:  # at least one of them does not exist

@@ -15,12 +15,23 @@ Scale = float | Literal["auto"]  # at which a picture is encoded; "auto" goes by
 
 
 def within_limits(height: int, width: int) -> bool:
-    """Whether a picture may have this size."""
+    """Whether a picture may have this size.
+
+    Args:
+        height: Pixels.
+        width: Pixels.
+
+    Returns:
+        True if both are 1 to MAX_SIDE and their product is at most MAX_PIXELS.
+    """
     return 0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE and height * width <= MAX_PIXELS
 
 
 def scale_hundredths(scale: float) -> int:
     """A scale in hundredths, rounded.
+
+    Args:
+        scale: MIN_SCALE to MAX_SCALE.
 
     Raises:
         ValueError: It is not between MIN_SCALE and MAX_SCALE.
@@ -32,6 +43,11 @@ def scale_hundredths(scale: float) -> int:
 
 def scaled_shape(height: int, width: int, scale: float) -> tuple[int, int]:
     """Height and width of a picture after scaling: each length is rounded, halves up, and at least 1.
+
+    Args:
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        scale: MIN_SCALE to MAX_SCALE, rounded to hundredths.
 
     Raises:
         ValueError: As `scale_hundredths`.
@@ -60,12 +76,22 @@ def plane_shapes(height: int, width: int, planes: int, scale: float = 1.0) -> li
 
 
 def grid_shape(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the latent cells that cover a plane of `height` x `width` pixels."""
+    """Rows and columns of the latent cells that cover a plane of `height` x `width` pixels.
+
+    Args:
+        height: Pixels, at least 1; the last row of cells may reach beyond them.
+        width: Pixels, at least 1; the last column of cells may reach beyond them.
+    """
     return -(-height // STRIDE), -(-width // STRIDE)
 
 
 def latent_shape(height: int, width: int, scale: float = 1.0) -> tuple[int, int]:
     """Rows and columns of the luma latent of a picture at a scale.
+
+    Args:
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        scale: MIN_SCALE to MAX_SCALE, rounded to hundredths.
 
     Raises:
         ValueError: As `scale_hundredths`.

@@ -112,7 +112,11 @@ def error_scale(original: Pixels, reconstruction: Pixels) -> float:
 
 
 def round_scale(error: float) -> int:
-    """The first of 4, 8, 16, 32, 64, 128, 255 gray levels that `error` does not exceed."""
+    """The first of 4, 8, 16, 32, 64, 128, 255 gray levels that `error` does not exceed.
+
+    Args:
+        error: Gray levels, at most 255.
+    """
     return next(scale for scale in ROUND_SCALES if error <= scale)
 
 
@@ -162,7 +166,14 @@ def error_map(original: Pixels, reconstruction: Pixels, signed: bool, scale: flo
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Statistics of one latent channel, in the units of the latent."""
+    """Statistics of one latent channel, in the units of the latent.
+
+    Attributes:
+        mean: Over all cells.
+        standard_deviation: Of the population: the sum of squares is divided by the number of cells.
+        minimum: Over all cells.
+        maximum: Over all cells.
+    """
 
     mean: float
     standard_deviation: float
@@ -171,7 +182,11 @@ class ChannelStatistics:
 
 
 def channel_statistics(z_c: Floats) -> ChannelStatistics:
-    """Compute the statistics of one (h, w) latent channel."""
+    """Compute the statistics of one (h, w) latent channel.
+
+    Args:
+        z_c: (h, w) floating point.
+    """
     mean, deviation = z_c.mean(dtype=np.float64), z_c.std(dtype=np.float64)
     return ChannelStatistics(float(mean), float(deviation), float(z_c.min()), float(z_c.max()))
 
@@ -194,7 +209,14 @@ def latent_tiles(z: Floats, scale: float | None = None) -> list[Pixels]:
 
 
 def mosaic(tiles: list[Pixels]) -> Pixels:
-    """Tiles of one size in rows, four in each, with gaps of white."""
+    """Tiles of one size in rows, four in each, with gaps of white.
+
+    Args:
+        tiles: At least one, each (h, w, 3) uint8 of the same size.
+
+    Returns:
+        (H, W, 3) uint8 of MOSAIC_COLUMNS tiles in a row, or fewer, MOSAIC_GAP pixels apart.
+    """
     height, width = (side + MOSAIC_GAP for side in tiles[0].shape[:2])
     columns = min(MOSAIC_COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -206,7 +228,15 @@ def mosaic(tiles: list[Pixels]) -> Pixels:
 
 
 def latent_channel(z_c: Floats) -> Pixels:
-    """Show one (h, w) channel on its own scale, three of its standard deviations; the long side is up to 1,024 px."""
+    """Show one channel on a color scale of its own, which ends at three of its standard deviations from its mean.
+
+    Args:
+        z_c: (h, w) floating point.
+
+    Returns:
+        (H, W, 3) uint8, enlarged by a whole factor until the short side has 512 pixels or the long side would exceed
+        1,024.
+    """
     deviation = z_c - z_c.mean(dtype=np.float64)
     return _enlarge(_diverge(deviation / (3 * float(deviation.std()) or 1.0)), 512, 1024)
 

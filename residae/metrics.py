@@ -108,12 +108,27 @@ def ssimulacra2(a: Pixels, b: Pixels) -> float:
 
 
 def bits_per_pixel(file_bytes: int, width: int, height: int) -> float:
-    """The rate of a whole file, header included."""
+    """The rate of a whole file, header included.
+
+    Args:
+        file_bytes: Size of the file.
+        width: Of the picture at its own size, in pixels.
+        height: Of the picture at its own size, in pixels.
+    """
     return 8 * file_bytes / (width * height)
 
 
 def byte_budget(rate: float, width: int, height: int) -> int:
-    """The most bytes that a file of at most `rate` bits per pixel has."""
+    """The most bytes that a file of at most `rate` bits per pixel has.
+
+    Args:
+        rate: Bits per pixel.
+        width: Of the picture at its own size, in pixels.
+        height: Of the picture at its own size, in pixels.
+
+    Returns:
+        Bytes, rounded down.
+    """
     return int(rate * width * height / 8)
 
 

@@ -15,7 +15,13 @@ from residae.geometry import STRIDE
 
 
 class PreActResidualBlock(nn.Module):
-    """BN -> ReLU -> Conv3x3(stride) -> BN -> ReLU -> Conv3x3, plus a shortcut of the raw input."""
+    """BN -> ReLU -> Conv3x3(stride) -> BN -> ReLU -> Conv3x3, plus a shortcut of the raw input.
+
+    Args:
+        in_channels: Of the input (B, in_channels, H, W).
+        out_channels: Of the output (B, out_channels, H / stride, W / stride), rounded up.
+        stride: Of the first convolution and of the shortcut, which is the identity if neither size nor channels change.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -35,7 +41,12 @@ class PreActResidualBlock(nn.Module):
 
 
 class PreActResidualEncoder(nn.Module):
-    """(B, 1, H, W) in [0, 1] -> (B, latent_channels, H/16, W/16), unbounded."""
+    """(B, 1, H, W) in [0, 1] -> (B, latent_channels, H/16, W/16), unbounded.
+
+    Args:
+        base_channels: As in `ResidualAutoencoder`.
+        latent_channels: As in `ResidualAutoencoder`.
+    """
 
     def __init__(self, base_channels: int = 64, latent_channels: int = 16) -> None:
         super().__init__()
@@ -53,7 +64,12 @@ class PreActResidualEncoder(nn.Module):
 
 
 class PreActResidualDecoder(nn.Module):
-    """(B, latent_channels, h, w) -> (B, 1, 16h, 16w) in [0, 1]."""
+    """(B, latent_channels, h, w) -> (B, 1, 16h, 16w) in [0, 1].
+
+    Args:
+        base_channels: As in `ResidualAutoencoder`.
+        latent_channels: As in `ResidualAutoencoder`.
+    """
 
     def __init__(self, base_channels: int = 64, latent_channels: int = 16) -> None:
         super().__init__()
@@ -79,8 +95,11 @@ class PreActResidualDecoder(nn.Module):
 class ResidualAutoencoder(nn.Module):
     """Encoder and decoder joined at the latent.
 
-    `base_channels` is the width of the first stage (the widths are 1, 2, 4 and 8 times it), `latent_channels`
-    the number of channels of the latent. The defaults are the published network of 23,836,257 parameters.
+    The defaults are the published network of 23,836,257 parameters.
+
+    Args:
+        base_channels: Width of the first stage; the widths are 1, 2, 4 and 8 times it.
+        latent_channels: Channels of the latent, which has a cell for each 16 x 16 pixels.
     """
 
     def __init__(self, base_channels: int = 64, latent_channels: int = 16) -> None:
@@ -91,18 +110,48 @@ class ResidualAutoencoder(nn.Module):
         self.decoder = PreActResidualDecoder(base_channels, latent_channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 1, H, W) in [0, 1], H and W multiples of 16 -> reconstruction of that shape in [0, 1], and latent."""
+        """Encode and decode, without quantization.
+
+        Args:
+            x: (B, 1, H, W) in [0, 1]; H and W are multiples of 16.
+
+        Returns:
+            The reconstruction, (B, 1, H, W) in [0, 1], and the latent, (B, latent_channels, H/16, W/16).
+
+        Raises:
+            ValueError: `x` has another shape.
+        """
         z = self.encode(x)
         return self.decode(z), z
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, 1, H, W) in [0, 1] -> (B, latent_channels, H/16, W/16). ValueError for any other shape."""
+        """Map a batch of planes to latents.
+
+        Args:
+            x: (B, 1, H, W) in [0, 1]; H and W are multiples of 16.
+
+        Returns:
+            (B, latent_channels, H/16, W/16), unbounded.
+
+        Raises:
+            ValueError: `x` has another shape.
+        """
         if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] % STRIDE or x.shape[3] % STRIDE:
             raise ValueError(f"expected (B, 1, H, W) with H and W multiples of {STRIDE}, got {tuple(x.shape)}")
         return self.encoder(x)
 
     def decode(self, z: Tensor) -> Tensor:
-        """(B, latent_channels, h, w) -> (B, 1, 16h, 16w) in [0, 1]. ValueError for any other shape."""
+        """Map a batch of latents to planes.
+
+        Args:
+            z: (B, latent_channels, h, w).
+
+        Returns:
+            (B, 1, 16h, 16w) in [0, 1].
+
+        Raises:
+            ValueError: `z` has another shape.
+        """
         if z.ndim != 4 or z.shape[1] != self.latent_channels:
             raise ValueError(f"expected (B, {self.latent_channels}, h, w), got {tuple(z.shape)}")
         return self.decoder(z)
@@ -164,7 +213,12 @@ class ResidualAutoencoder(nn.Module):
         return counts | {"total": sum(counts.values())}
 
     def get_latent_size(self, height: int = 256, width: int = 256) -> tuple[int, int, int]:
-        """Shape (channels, h, w) of the latent of one image of `height` x `width` pixels."""
+        """Shape (channels, h, w) of the latent of one image of `height` x `width` pixels.
+
+        Args:
+            height: Pixels, a multiple of 16.
+            width: Pixels, a multiple of 16.
+        """
         return self.latent_channels, height // STRIDE, width // STRIDE
 
     def get_compression_ratio(self) -> float:

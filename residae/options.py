@@ -15,6 +15,10 @@ class OptionError(ResidaeError):
 def number(kind: Callable[[str], float], text: str) -> float:
     """A number of this `kind`, int or float.
 
+    Args:
+        kind: `int` or `float`.
+        text: As Python writes such numbers.
+
     Raises:
         OptionError: The text is none.
     """
@@ -26,6 +30,9 @@ def number(kind: Callable[[str], float], text: str) -> float:
 
 def scale(text: str) -> Scale:
     """The factor by which a picture is resampled before it is encoded: `auto`, or a number from MIN_SCALE to MAX_SCALE.
+
+    Args:
+        text: Such as `auto` or `1.5`.
 
     Raises:
         OptionError: The text is neither.
@@ -41,6 +48,9 @@ def scale(text: str) -> Scale:
 def crop(text: str) -> tuple[int, int, int, int]:
     """A part of a picture as (left, top, width, height) in pixels, from `WxH+X+Y`.
 
+    Args:
+        text: Four whole numbers, such as `640x480+100+0`.
+
     Raises:
         OptionError: The text has another form.
     """
@@ -54,6 +64,9 @@ def crop(text: str) -> tuple[int, int, int, int]:
 def channels(text: str) -> list[int]:
     """Channels of a latent, which count from 1, such as `3,7`.
 
+    Args:
+        text: Numbers of 1 and more, separated by commas.
+
     Raises:
         OptionError: The text has another form.
     """
@@ -62,6 +75,9 @@ def channels(text: str) -> list[int]:
 
 def gains(text: str) -> dict[int, float]:
     """The factor of each channel that is named, such as `3=0.5,7=-1`.
+
+    Args:
+        text: CHANNEL=FACTOR, separated by commas; a factor is any finite number.
 
     Raises:
         OptionError: The text has another form.

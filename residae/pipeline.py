@@ -39,18 +39,31 @@ PLANE_WORK = {1: (1,), 3: (4, 1, 1)}  # chroma planes have a quarter of the pixe
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """The latents of one picture, and what decoding them needs."""
+    """The latents of one picture, and what decoding them needs.
 
-    latents: tuple[Latent, ...]  # (C, h, w) of luma alone, or of Y, Cb and Cr
-    height: int  # of the picture, pixels
+    Attributes:
+        latents: (C, h, w) float32 of luma alone, or of Y, Cb and Cr.
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        scale: At which the picture was encoded, 0.5 to 4.
+        seconds: That encoding took; 0 for latents from a file.
+    """
+
+    latents: tuple[Latent, ...]
+    height: int
     width: int
-    scale: float = 1.0  # at which the picture was encoded
-    seconds: float = 0.0  # that encoding took; 0 for latents from a file
+    scale: float = 1.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Decoding:
-    """A decoded picture: (H, W) or (H, W, 3) uint8."""
+    """A decoded picture.
+
+    Attributes:
+        pixels: (H, W) luma or (H, W, 3) sRGB, uint8, at the picture's own size.
+        seconds: That decoding took.
+    """
 
     pixels: Pixels
     seconds: float
@@ -58,16 +71,27 @@ class Decoding:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """A picture, its reconstruction, and the distance between the two."""
+    """A picture, its reconstruction, and the distance between the two.
 
-    original: Pixels  # (H, W) luma, or (H, W, 3) in color
+    Attributes:
+        original: (H, W) luma, or (H, W, 3) in color; uint8.
+        encoding: Of the original.
+        compressed: The file that was decoded; None if the unquantized latent was.
+        decoding: The reconstruction, of the shape of `original`.
+        psnr: In dB.
+        raw_bytes: Of the uncompressed pixels: 24 bits each in color, 8 bits in gray or for luma alone.
+        file_bytes: Of the picture's own file; None if the picture was resized.
+        notices: About the picture, as sentences.
+    """
+
+    original: Pixels
     encoding: Encoding
-    compressed: Compressed | None  # the file that was decoded; None if the unquantized latent was
+    compressed: Compressed | None
     decoding: Decoding
-    psnr: float  # dB
-    raw_bytes: int  # of the uncompressed pixels: 24 bits each in color, 8 bits in gray or for luma alone
-    file_bytes: int | None  # of the picture's own file; None if the picture was resized
-    notices: tuple[str, ...]  # about the picture, as sentences
+    psnr: float
+    raw_bytes: int
+    file_bytes: int | None
+    notices: tuple[str, ...]
 
     @cached_property
     def ssim(self) -> float:
@@ -111,6 +135,9 @@ class Pipeline:
             device: Such as `cpu` or `cuda`; CUDA where there is one if it is None.
             dtype: `float32`, `bfloat16` or `int8`; the engine's own choice if it is None.
 
+        Returns:
+            The pipeline, with the weights on the device.
+
         Raises:
             CheckpointError: As `Checkpoint.open`.
             ResidaeError: There is no such device or precision, or the device cannot compute in it.
@@ -126,6 +153,9 @@ class Pipeline:
             color: Whether to encode chroma as well.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
             scale: The factor, 0.5 to 4, by which the planes are resampled first; rounded to hundredths.
+
+        Returns:
+            The latents, unquantized, and the time that they took.
 
         Raises:
             ImageError: The picture is over a limit after scaling.
@@ -149,6 +179,9 @@ class Pipeline:
         Args:
             encoding: The latents and what they are of.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+        Returns:
+            (H, W) of one latent, (H, W, 3) of three, and the time that they took.
         """
         start = time.perf_counter()
         height, width, count = encoding.height, encoding.width, len(encoding.latents)
@@ -168,6 +201,9 @@ class Pipeline:
         Args:
             encodings: As in `decode`.
             parts: As the progress of `decode`, one for each.
+
+        Yields:
+            What `decode` returns, in the order of `encodings`.
         """
         for encoding, progress in zip(encodings, parts, strict=True):
             yield self.decode(encoding, progress)
@@ -184,6 +220,9 @@ class Pipeline:
             color: As in `encode`.
             max_bytes: Size of the whole file; `write_within` with the same number makes the file.
             progress: As in `encode`.
+
+        Returns:
+            The encoding at the chosen scale; `seconds` are those of this encoding alone.
         """
         encodings: dict[float, Encoding] = {}
         parts = iter(between(progress, *ends) for ends in itertools.pairwise(ENCODING_SHARES))
@@ -218,6 +257,9 @@ class Pipeline:
             max_bytes: Makes the best file of at most so many bytes.
             progress: As in `encode`.
             refine: Steps of refinement, as in `Pipeline.refine`.
+
+        Returns:
+            The encoding, with unquantized latents, and the file.
 
         Raises:
             CodecError: No file is so small.
@@ -297,11 +339,23 @@ class Pipeline:
         return to_image(self.read(data)[1].pixels)
 
     def write(self, encoding: Encoding, quality: float) -> Compressed:
-        """The `.rae` file at a quality of 0 to 100."""
+        """The `.rae` file of an encoding.
+
+        Args:
+            encoding: From `encode` or `encode_within`, with unquantized latents.
+            quality: 0 to 100; rounded to hundredths.
+
+        Raises:
+            ValueError: As `Codec.compress`.
+        """
         return self.codec.compress(encoding.latents, encoding.height, encoding.width, quality, encoding.scale)
 
     def write_within(self, encoding: Encoding, max_bytes: int) -> Compressed:
         """The `.rae` file of the highest quality that is no larger than `max_bytes`.
+
+        Args:
+            encoding: As in `write`.
+            max_bytes: Size of the whole file.
 
         Raises:
             CodecError: Even quality 0 takes more.
@@ -404,6 +458,9 @@ class Pipeline:
             refine: Steps of refinement of the file, as in `Pipeline.refine`.
             max_bytes: As in `encode_and_write`.
 
+        Returns:
+            The original, the reconstruction, and its PSNR.
+
         Raises:
             CodecError: No file is so small.
             ImageError: The picture cannot be opened, or is over a limit.
@@ -475,6 +532,9 @@ class Pipeline:
             encoding: Of the picture.
             compressed: The file to decode; if it is None the unquantized latents of `encoding` are decoded.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+        Returns:
+            As `measure`.
         """
         return self.measure(picture, encoding, compressed, self.decode(self.stored(encoding, compressed), progress))
 
@@ -489,6 +549,9 @@ class Pipeline:
             encoding: Of the picture.
             compressed: The file that was decoded; None if the unquantized latents were.
             decoding: The decoded picture.
+
+        Returns:
+            Both pictures with the PSNR and the sizes; SSIM is computed when it is asked for.
         """
         color = len(encoding.latents) == 3
         original = reference(picture, color)
@@ -505,25 +568,47 @@ class Pipeline:
         )
 
     def stored(self, encoding: Encoding, compressed: Compressed | None) -> Encoding:
-        """The encoding with the latents that the file holds; `encoding` itself if there is no file."""
+        """The encoding with the latents that the file holds; `encoding` itself if there is no file.
+
+        Args:
+            encoding: From which the file was made.
+            compressed: The file, or None.
+        """
         if compressed is None:
             return encoding
         return replace(encoding, latents=self.codec.dequantize(compressed.symbols, compressed.quality))
 
     def channel_bits(self, compressed: Compressed) -> NDArray[np.float64]:
-        """The bits that each channel takes in the file: (planes, C)."""
+        """The bits that each channel takes in the file: (planes, C).
+
+        Args:
+            compressed: A file of this checkpoint.
+        """
         return self.codec.channel_bits(compressed.symbols, compressed.quality)
 
 
 def scale_or_default(scale: Scale | None, is_limited: bool) -> Scale:
-    """The scale that was asked for; if it is None, "auto" where the size of the file is limited, else 1."""
+    """The scale that was asked for; if it is None, "auto" where the size of the file is limited, else 1.
+
+    Args:
+        scale: MIN_SCALE to MAX_SCALE, or "auto"; None if nothing was asked for.
+        is_limited: Whether there is a limit on the size of the file.
+    """
     if scale is not None:
         return scale
     return "auto" if is_limited else 1.0
 
 
 def reference(picture: Picture, color: bool) -> Pixels:
-    """The pixels that a reconstruction is compared with: (H, W) luma, or (H, W, 3) in color."""
+    """The pixels that a reconstruction is compared with: (H, W) luma, or (H, W, 3) in color.
+
+    Args:
+        picture: In color or gray, at its own size.
+        color: Whether chroma was encoded.
+
+    Returns:
+        uint8. A gray picture has three equal channels if `color` is set.
+    """
     if not color:
         return to_gray(picture)
     return picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None].repeat(3, axis=2)

@@ -8,14 +8,31 @@ Progress = Callable[[float], None]  # called with the share of the work that is 
 
 
 def between(progress: Progress | None, start: float, stop: float) -> Progress | None:
-    """The callback of one part of a piece of work, which runs from `start` to `stop` as shares of the whole."""
+    """The callback of one part of a piece of work, which runs from `start` to `stop` as shares of the whole.
+
+    Args:
+        progress: Of the whole work; None if nobody follows it.
+        start: At least 0.
+        stop: More than `start`, at most 1.
+
+    Returns:
+        A callback for the share of this part that is done; None if `progress` is.
+    """
     if progress is None:
         return None
     return lambda share: progress(start + (stop - start) * share)
 
 
 def split(progress: Progress | None, *work: float) -> list[Progress | None]:
-    """The callback of each part of a piece of work, as in `between`, given how much work each of them is."""
+    """Divide a progress callback among the consecutive parts of a piece of work; see `between`.
+
+    Args:
+        progress: Of the whole work; None if nobody follows it.
+        *work: How much work each part is, in any unit.
+
+    Returns:
+        A callback for each part, in order; None for each if `progress` is.
+    """
     ends = itertools.accumulate(work, initial=0.0)
     return [between(progress, *part) for part in itertools.pairwise(end / sum(work) for end in ends)]
 

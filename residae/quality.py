@@ -8,6 +8,9 @@ MAX_LEVEL = 100 * MAX_QUALITY
 def quality_level(quality: float) -> int:
     """The level of a quality, 0 .. MAX_LEVEL.
 
+    Args:
+        quality: 0 to MAX_QUALITY; rounded to hundredths.
+
     Raises:
         ValueError: The quality is out of range.
     """

@@ -48,7 +48,14 @@ class Probe:
     sizes: tuple[int, ...]
 
     def quality_at(self, size: float) -> float:
-        """The quality, 0 to 100, at which the file has so many bytes."""
+        """The quality at which the file has so many bytes, interpolated in their logarithm.
+
+        Args:
+            size: Bytes.
+
+        Returns:
+            0 where even the smallest file is larger, 100 where the largest is smaller.
+        """
         return float(np.interp(math.log(max(size, 1)), np.log(self.sizes), QUALITIES))
 
 
@@ -57,6 +64,10 @@ def usable_scales(height: int, width: int) -> list[float]:
 
     1 is one of them. Each other one is the nearby number of hundredths at which the latent's cells reach the least
     beyond the picture.
+
+    Args:
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
     """
     ratio = (MAX_SCALE / MIN_SCALE) ** (1 / STEPS)
     scales = {_align(height, width, MIN_SCALE * ratio**step) for step in range(STEPS + 1)}

@@ -39,7 +39,12 @@ def lagrange_multiplier(quality: float, knots: int) -> float:
 
 
 def known_features(channels: int, device: torch.device | None = None) -> Tensor:
-    """(C, 2, 1 + 2C) bool: which features are known when a pass of a channel is coded."""
+    """(C, 2, 1 + 2C) bool: which features are known when a pass of a channel is coded.
+
+    Args:
+        channels: C, of the latent.
+        device: Of the result; the default device if it is None.
+    """
     passes = 2 * torch.arange(channels, device=device)[:, None, None] + torch.arange(2, device=device)[:, None]
     return torch.arange(1 + 2 * channels, device=device) < 1 + passes
 
@@ -67,12 +72,15 @@ def predict(symbols: Tensor, weights: Tensor) -> Tensor:
 
 
 def estimate_bits(symbols: Tensor, mean_weights: Tensor, spread_weights: Tensor) -> Tensor:
-    """The bits (B,) that coding takes.
+    """Estimate the bits that coding takes.
 
     Args:
         symbols: (B, C, h, w).
         mean_weights: (B, C, 2, 1 + 2C) that predict a symbol from the features of its pass.
         spread_weights: (B, C, 2, 1 + 2C) that predict its distance from that.
+
+    Returns:
+        (B,) bits of each latent, differentiable.
     """
     spread = predict(symbols.abs(), spread_weights)
     spread = MIN_SPREAD + F.softplus(spread - MIN_SPREAD, beta=32)

@@ -190,6 +190,9 @@ def round_stochastically(symbols: Tensor, temperature: float, noise: float, gene
         temperature: Above 0. The lower it is, the surer a symbol is rounded to the nearer number, and wholly.
         noise: 1 for the distribution of the paper, 0 for none.
         generator: On the CPU, so that the noise is that of the seed on every device.
+
+    Returns:
+        Of the same shape: values between each symbol's two neighboring whole numbers.
     """
     lower = symbols.detach().floor()
     above = (symbols - lower).clamp(1e-4, 1 - 1e-4)

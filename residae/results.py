@@ -127,12 +127,22 @@ class ResultsFile:
         self._measurements = {measurement.key: measurement for measurement in kept}
 
     def find(self, wanted: Measurement) -> Measurement | None:
-        """The measurement of the same key, if the file has it."""
+        """The measurement of the same key, if the file has it.
+
+        Args:
+            wanted: Only its `key` and the name of its picture count.
+
+        Returns:
+            The measurement, under that name; None if the file does not have it.
+        """
         found = self._measurements.get(wanted.key)
         return found and replace(found, picture=wanted.picture)  # which may have been renamed
 
     def append(self, measurements: Iterable[Measurement]) -> None:
         """Write those that the file does not have.
+
+        Args:
+            measurements: Those whose `key` the file has already are skipped.
 
         Raises:
             ResidaeError: The file cannot be written.
@@ -185,7 +195,15 @@ def _parse(value: str, kind: object) -> Any:
 
 
 def figures(row: Row) -> dict[str, float]:
-    """What the printed table shows of a row, by column, without what was not measured."""
+    """What the printed table shows of a row, by column, without what was not measured.
+
+    Args:
+        row: Ours first.
+
+    Returns:
+        Sizes in bytes, rates in bits per pixel, PSNR in dB; encoding and decoding in seconds, coding and parsing in
+        milliseconds.
+    """
     ours, *baselines = row
     columns: dict[str, float | None] = {
         "bytes": ours.bytes,
@@ -204,7 +222,14 @@ def figures(row: Row) -> dict[str, float]:
 
 
 def mean_figures(rows: Sequence[Row]) -> dict[str, float]:
-    """Means of the columns that every row has: a mean over fewer pictures could not be compared with the others."""
+    """Means of the columns that every row has: a mean over fewer pictures could not be compared with the others.
+
+    Args:
+        rows: Of any number of pictures, at one setting.
+
+    Returns:
+        In the units of `figures`; empty if there are no rows.
+    """
     shown = [figures(row) for row in rows]
     common = set[str]().union(*shown).intersection(*shown)
     return {name: fmean(figure[name] for figure in shown) for name in common}
@@ -215,6 +240,9 @@ def mean_curves(path: Path) -> list[MeanCurves]:
 
     A curve of ours holds the settings that differ in their rate alone; its name says the rest of them, such as
     `Residae, 40 steps`. Settings of ours that were measured on fewer pictures make another chart, over these alone.
+
+    Args:
+        path: Written by a `ResultsFile`.
 
     Returns:
         The charts, that of the most pictures first, else in the order of the file. In each, codecs have the order, and
@@ -260,7 +288,14 @@ def published_curves(source: str | Path) -> list[MeanCurves]:
 
 
 def overhead(rows: Sequence[Row]) -> list[str]:
-    """Sentences on what the container costs and what the context model saves, over the files of all rows."""
+    """Sentences on what the container costs and what the context model saves, over the files of all rows.
+
+    Args:
+        rows: At one setting; a row without a file of ours does not count.
+
+    Returns:
+        One or two sentences; none if there is no file.
+    """
     files = [ours for ours, *_ in rows if ours.bytes]
     if not files:
         return []
@@ -279,6 +314,9 @@ def overhead(rows: Sequence[Row]) -> list[str]:
 
 def bd_rates(rows: Sequence[Row]) -> dict[str, tuple[float, int]]:
     """The BD-rate of each baseline against our codec.
+
+    Args:
+        rows: Of several pictures, each at several settings.
 
     Returns:
         By name of the baseline: the mean over pictures of `residae.compare.bd_rate` in percent, and the number of
@@ -307,6 +345,12 @@ def as_json(rows: Sequence[Row]) -> bytes:
     The object has `name`, `description` and `results` of our codec: lists of means by rising rate over its `inputs`,
     the pictures that have a result at every setting, with their SHA-256. `baselines` holds an object of the same form
     for each baseline, with its `bd-rate` against ours in percent. `pictures` holds every row.
+
+    Args:
+        rows: Of several pictures, each at several settings; at least one, all with the same codecs.
+
+    Returns:
+        The JSON text in ASCII.
     """
     document, *baselines = (_curve([row[index] for row in rows]) for index in range(len(rows[0])))
     rates = bd_rates(rows)

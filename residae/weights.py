@@ -32,7 +32,13 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # how a pointer file 
 
 
 def find_folder(source: str | Path) -> Path:
-    """The folder of a checkpoint: `source` itself, or the Hub's cache of `owner/name` or `owner/name@revision`.
+    """Find the folder of a checkpoint, or download the model from the Hub.
+
+    Args:
+        source: A folder, or `owner/name` or `owner/name@revision` on the Hub.
+
+    Returns:
+        The folder itself, or that of the model in the Hub's cache, brought up to date if the Hub can be reached.
 
     Raises:
         CheckpointError: There is no such folder, and the Hub has no such model, or cannot be reached.
@@ -82,6 +88,9 @@ def _snapshot(repo_id: str, revision: str | None) -> Path:
 def read_config(folder: Path) -> dict[str, int]:
     """The constructor arguments of the network in `folder`.
 
+    Args:
+        folder: Of the checkpoint.
+
     Raises:
         CheckpointError: `config.json` is missing, is not JSON, or does not hold exactly these arguments.
     """
@@ -99,7 +108,14 @@ def read_config(folder: Path) -> dict[str, int]:
 
 
 def read_tensors(folder: Path, framework: Literal["pt", "numpy"]) -> dict[str, Any]:
-    """Every tensor of the weights in `folder` by name, as torch tensors or NumPy arrays.
+    """Every tensor of the weights in `folder` by name.
+
+    Args:
+        folder: Of the checkpoint.
+        framework: `pt` for torch tensors on the CPU, `numpy` for arrays.
+
+    Returns:
+        As stored: float16 convolution kernels, the rest in its own type.
 
     Raises:
         CheckpointError: There are no weights, a file is damaged, or a tensor comes twice.
@@ -119,6 +135,9 @@ def read_tensors(folder: Path, framework: Literal["pt", "numpy"]) -> dict[str, A
 
 def read_tables(folder: Path) -> dict[str, NDArray[Any]] | None:
     """The arrays of the codec's tables in `folder` by name; None where there are no tables.
+
+    Args:
+        folder: Of the checkpoint.
 
     Raises:
         CheckpointError: The file is damaged.
@@ -166,6 +185,13 @@ def write(
     """Write a checkpoint to `folder`, replacing the weights and tables there; other files stay.
 
     All files are first written to a temporary folder, so that the old ones survive a full disk.
+
+    Args:
+        folder: Created if it does not exist.
+        config: Constructor arguments of the network.
+        state: Its `state_dict`; convolution kernels are stored in float16.
+        tables: The codec's tables (`Tables.arrays`); None to write none, which removes those there.
+        max_shard_size: The most that one file of weights may take, such as `100MB`.
     """
     from huggingface_hub import save_torch_state_dict
 
@@ -183,7 +209,12 @@ def write(
 
 
 def write_tables(folder: str | Path, tables: Mapping[str, NDArray[Any]]) -> None:
-    """Write the codec's tables to `folder`, which holds the weights already."""
+    """Write the codec's tables to `folder`, which holds the weights already.
+
+    Args:
+        folder: Of the checkpoint.
+        tables: `Tables.arrays`.
+    """
     with TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
         numpy.save_file(dict(tables), Path(temporary) / TABLES)
         _move_into(Path(folder), temporary)
@@ -197,6 +228,11 @@ def _move_into(folder: Path, temporary: str) -> None:
 
 def load_strictly(network: "nn.Module", tensors: Mapping[str, "Tensor"], source: str) -> None:
     """Load `tensors` into `network`.
+
+    Args:
+        network: Its parameters and buffers are overwritten.
+        tensors: One for each name in its `state_dict`, of the same shape.
+        source: Where the tensors come from, for the error message.
 
     Raises:
         CheckpointError: A tensor is missing, unexpected, or of another shape.
@@ -214,7 +250,11 @@ def load_strictly(network: "nn.Module", tensors: Mapping[str, "Tensor"], source:
 
 
 def to_storage(tensor: "Tensor") -> "Tensor":
-    """Convert a tensor to the precision of the files: float16 for convolution kernels, unchanged for the rest."""
+    """Convert a tensor to the precision of the files: float16 for convolution kernels, unchanged for the rest.
+
+    Args:
+        tensor: A convolution kernel if it has four dimensions.
+    """
     return tensor.half() if tensor.ndim == 4 else tensor
 
 
