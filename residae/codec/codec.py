@@ -92,6 +92,9 @@ class Codec:
             quality: 0 to 100; rounded to hundredths.
             scale: At which the picture was encoded, 0.5 to 4; rounded to hundredths.
 
+        Returns:
+            The file, the quality that it records, and the symbols that it holds.
+
         Raises:
             ValueError: The latents do not have the shapes of this picture's, or hold NaN, or the quality or the scale
                 is out of range.
@@ -141,6 +144,12 @@ class Codec:
             width: Of the picture, in pixels.
             quality: 0 to 100; rounded to hundredths.
             scale: As in `compress`.
+
+        Returns:
+            As `compress`.
+
+        Raises:
+            ValueError: The quality or the scale is out of range.
         """
         level = quality_level(quality)
         planes = [coder.encode(plane, plane_index, level, self.tables) for plane_index, plane in enumerate(symbols)]
@@ -187,6 +196,12 @@ class Codec:
     def decompress(self, data: bytes) -> Decompressed:
         """Decode a `.rae` file to latents.
 
+        Args:
+            data: The whole file.
+
+        Returns:
+            The dequantized latents, their symbols and the header.
+
         Raises:
             CodecError: The file is damaged, or was made with another checkpoint.
         """
@@ -220,7 +235,15 @@ class Codec:
 
 
 def too_large(smallest: Compressed, max_bytes: int) -> CodecError:
-    """The error where even the smallest file of a picture is larger than `max_bytes`."""
+    """The error where even the smallest file of a picture is larger than `max_bytes`.
+
+    Args:
+        smallest: The smallest file that could be made.
+        max_bytes: The size that it exceeds.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
     return CodecError(
         f"This picture takes at least {len(smallest.data):,} bytes, more than the {max_bytes:,} asked for."
     )
@@ -229,7 +252,18 @@ def too_large(smallest: Compressed, max_bytes: int) -> CodecError:
 def latent_shapes(
     channels: int, height: int, width: int, planes: int, scale: float = 1.0
 ) -> list[tuple[int, int, int]]:
-    """Shapes (C, h, w) of the latents of the one or three planes of a picture of `height` x `width` pixels."""
+    """Shapes (C, h, w) of the latents of the one or three planes of a picture of `height` x `width` pixels.
+
+    Args:
+        channels: C, of the latent.
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        planes: 1 for Y alone, 3 for Y, Cb and Cr.
+        scale: At which the picture is encoded, 0.5 to 4.
+
+    Raises:
+        ValueError: As `residae.geometry.plane_shapes`.
+    """
     return [(channels, *grid_shape(*shape)) for shape in plane_shapes(height, width, planes, scale)]
 
 

@@ -58,6 +58,9 @@ def decode(data: bytes, shape: tuple[int, int, int], plane_index: int, level: in
         level: As in `encode`.
         tables: As in `encode`.
 
+    Returns:
+        (C, h, w) int32.
+
     Raises:
         CodecError: `data` is damaged.
     """
@@ -92,7 +95,17 @@ def decode(data: bytes, shape: tuple[int, int, int], plane_index: int, level: in
 
 
 def table_indices(symbols: Symbols, plane_index: int, level: int, tables: Tables) -> tuple[Integers, Integers]:
-    """The frequency table of each symbol, as spread * OFFSETS + offset, and its index in the alphabet; (C, h, w)."""
+    """The frequency table of each symbol, and its index in the alphabet.
+
+    Args:
+        symbols: (C, h, w), any int32 values.
+        plane_index: As in `encode`.
+        level: As in `encode`.
+        tables: As in `encode`.
+
+    Returns:
+        (C, h, w) of the tables, each as spread * OFFSETS + offset, and (C, h, w) of indices 0 .. ESCAPE; both int64.
+    """
     flat = symbols.ravel()
     chosen, index = np.empty(flat.shape, np.int64), np.empty(flat.shape, np.int64)
 
@@ -106,7 +119,14 @@ def table_indices(symbols: Symbols, plane_index: int, level: int, tables: Tables
 
 
 def ideal_bits(symbols: Symbols, plane_index: int, level: int, tables: Tables) -> NDArray[np.float64]:
-    """The ideal code length of each channel under these tables and contexts: (C,), in bits."""
+    """The ideal code length of each channel under these tables and contexts: (C,), in bits.
+
+    Args:
+        symbols: (C, h, w), any int32 values.
+        plane_index: As in `encode`.
+        level: As in `encode`.
+        tables: As in `encode`.
+    """
     bits: NDArray[np.float64] = tables.bits[table_indices(symbols, plane_index, level, tables)].sum(
         (1, 2), dtype=np.float64
     )

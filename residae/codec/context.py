@@ -64,6 +64,9 @@ class Context:
         cells: For each pass, the flat positions of its cells in (h, w).
         signed: For each pass, (1 + 2C, cells) features.
         absolute: For each pass, (1 + 2C, cells) features of the symbols' absolute values.
+
+    Args:
+        shape: (C, h, w) of the plane.
     """
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
@@ -81,7 +84,13 @@ class Context:
             features[0] = 1  # the constant feature
 
     def update(self, channel: int, phase: int, values: NDArray[np.integer[Any]]) -> None:
-        """Add the symbols of one pass: to `here` of that pass's cells and to `ring` of the other pass's."""
+        """Add the symbols of one pass: to `here` of that pass's cells and to `ring` of the other pass's.
+
+        Args:
+            channel: 0 .. C - 1.
+            phase: 0 for the cells where row + column is even, coded first; 1 for the others.
+            values: (cells,) symbols in the order of `cells[phase]`; they enter the features clipped to -CLIP .. CLIP.
+        """
         values = np.clip(values, -CLIP, CLIP).astype(np.int64)
         here, ring = 2 + 2 * channel, 1 + 2 * channel
         self.signed[phase][here] = values

@@ -32,20 +32,49 @@ def quantize(latent: Latent, plane_index: int, level: int, tables: Tables) -> Sy
 
 
 def unrounded_symbols(latent: Latent, plane_index: int, level: int, tables: Tables) -> NDArray[np.float64]:
-    """A latent (C, h, w) in units of the quantization step, from the mean of each channel."""
+    """A latent in units of the quantization step, from the mean of each channel.
+
+    Args:
+        latent: (C, h, w) float32.
+        plane_index: As in `quantize`.
+        level: As in `quantize`.
+        tables: As in `quantize`.
+
+    Returns:
+        (C, h, w) float64.
+    """
     return np.asarray(
         (latent - tables.means[plane_index][:, None, None]) * channel_gains(plane_index, level, tables), np.float64
     )
 
 
 def dequantize(symbols: Symbols, plane_index: int, level: int, tables: Tables) -> Latent:
-    """The inverse of `quantize`, to within half a quantization step."""
+    """The inverse of `quantize`, to within half a quantization step.
+
+    Args:
+        symbols: (C, h, w) int32.
+        plane_index: As in `quantize`.
+        level: As in `quantize`.
+        tables: As in `quantize`.
+
+    Returns:
+        (C, h, w) float32.
+    """
     latent = symbols / channel_gains(plane_index, level, tables) + tables.means[plane_index][:, None, None]
     return np.asarray(latent, np.float32)
 
 
 def channel_gains(plane_index: int, level: int, tables: Tables) -> NDArray[np.float64]:
-    """The gain of each channel at a level: (C, 1, 1), in symbols per unit of the latent."""
+    """The gain of each channel at a level, in symbols per unit of the latent.
+
+    Args:
+        plane_index: As in `quantize`.
+        level: As in `quantize`.
+        tables: As in `quantize`; their gains are interpolated between knots in the log domain.
+
+    Returns:
+        (C, 1, 1) float64.
+    """
     logs = np.log(tables.gains[:, plane_index].astype(np.float64))
     knot, rest = tables.between(level)
     share = rest / MAX_LEVEL

@@ -96,6 +96,9 @@ class FileInfo:
 def read_info(data: bytes) -> FileInfo:
     """Read the header of a file. No checkpoint is needed.
 
+    Args:
+        data: The whole file, whose checksum is checked as well.
+
     Raises:
         CodecError: The file is damaged, or is not a `.rae` file.
     """
@@ -106,6 +109,12 @@ def parse(data: bytes) -> tuple[FileInfo, list[bytes]]:
     """Split a file into its header and its coded planes.
 
     Whatever can be checked without tables is checked here, before anything is allocated.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        The header, and the coded bytes of Y, or of Y, Cb and Cr.
 
     Raises:
         CodecError: The file is damaged, or is not a `.rae` file.

@@ -96,6 +96,12 @@ class Tables:
 
         The quantization step is 256 at quality 0 and is halved eight times, to 1 at quality 100. The prediction is 0.
         The expected distance from it is estimated from the preceding channels and the neighboring cells.
+
+        Args:
+            channels: C, 1 to MAX_CHANNELS.
+
+        Returns:
+            Tables with nine knots.
         """
         knots = 9
         gains = np.repeat(2.0 ** np.arange(1 - knots, 1), 3 * channels).reshape(knots, 3, channels)
@@ -132,13 +138,28 @@ class Tables:
         return bits.astype(np.float32)
 
     def between(self, level: int) -> tuple[int, int]:
-        """The knot below a level, and the level's distance from it in units of 1 / MAX_LEVEL of the knots' spacing."""
+        """The knot below a level, and the level's distance from it in units of 1 / MAX_LEVEL of the knots' spacing.
+
+        Args:
+            level: 0 .. MAX_LEVEL.
+
+        Returns:
+            The knot, 0 .. K - 2, and the distance, 0 .. MAX_LEVEL.
+        """
         position = level * (len(self.gains) - 1)
         knot = min(position // MAX_LEVEL, len(self.gains) - 2)
         return knot, position - knot * MAX_LEVEL
 
     def weights(self, plane_index: int, level: int) -> tuple[Integers, Integers]:
-        """Mean and spread weights of one plane at a level, interpolated between knots: (C, 2, 1 + 2C) each."""
+        """Mean and spread weights of one plane at a level, interpolated between knots.
+
+        Args:
+            plane_index: Index of the plane in `PLANES`.
+            level: 0 .. MAX_LEVEL.
+
+        Returns:
+            (C, 2, 1 + 2C) int64 each, in units of 1 / ONE.
+        """
         knot, rest = self.between(level)
         mean, spread = (
             (
@@ -173,7 +194,14 @@ def laplace_counts() -> NDArray[np.int32]:
 
 
 def normalized(mass: Integers) -> NDArray[np.int32]:
-    """Scale integer masses below 2^39 to frequencies of at least 1 that add up to TOTAL; (..., ALPHABET)."""
+    """Scale integer masses to frequencies of at least 1 that add up to TOTAL.
+
+    Args:
+        mass: (..., ALPHABET) int64, not negative, each below 2^39 and at least one of each table above 0.
+
+    Returns:
+        (..., ALPHABET) int32.
+    """
     counts: Integers = 1 + mass * (TOTAL - ALPHABET) // mass.sum(-1, keepdims=True)
     likeliest = counts.argmax(-1)[..., None]
     rest = TOTAL - counts.sum(-1, keepdims=True)
@@ -182,11 +210,23 @@ def normalized(mass: Integers) -> NDArray[np.int32]:
 
 
 def symbol_index(values: Integers, nearest: Integers) -> Integers:
-    """Index in the alphabet of symbols, given their rounded predictions; ESCAPE where they are too far apart."""
+    """Index in the alphabet of symbols, given their rounded predictions; ESCAPE where they are too far apart.
+
+    Args:
+        values: Symbols, of any shape.
+        nearest: Their predictions, rounded to whole symbols; of the same shape.
+
+    Returns:
+        0 .. ESCAPE, of the same shape.
+    """
     distance = values - nearest
     return np.asarray(np.minimum(2 * np.abs(distance) - (distance > 0), ESCAPE))
 
 
 def index_distance(index: Integers) -> Integers:
-    """The distance from the prediction that an index below ESCAPE stands for: 0, 1, -1, 2, -2, ..."""
+    """The distance from the prediction that an index below ESCAPE stands for: 0, 1, -1, 2, -2, ...
+
+    Args:
+        index: 0 .. ESCAPE - 1, of any shape; the result for ESCAPE itself means nothing.
+    """
     return np.where(index & 1, (index + 1) >> 1, -(index >> 1))
