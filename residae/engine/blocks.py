@@ -26,6 +26,11 @@ class FloatBlock:
     """A residual block in float32 or bfloat16, with its second BatchNorm folded into the convolution before it.
 
     The call maps (1, C, H, W) to (1, C', H', W') and may overwrite its input.
+
+    Args:
+        block: A `PreActResidualBlock` in eval mode; it is not changed.
+        device: Where the layers run.
+        dtype: float32 or bfloat16.
     """
 
     def __init__(self, block: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
@@ -49,6 +54,11 @@ class Int8Block:
     before the rounding is divided by them, the kernels after it are multiplied by them.
 
     The call maps (1, C, H, W) to (1, C', H', W') and may overwrite its input.
+
+    Args:
+        block: A `PreActResidualBlock` in eval mode; it is not changed.
+        device: The CPU.
+        dtype: Of the input, the residual sum and the output: float32 or bfloat16.
     """
 
     def __init__(self, block: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
@@ -76,7 +86,11 @@ class Int8Block:
 
 
 def int8_step(norm: nn.BatchNorm2d) -> Tensor:
-    """The quantization step (C,) of each channel: 255 of them reach INT8_CLIP_SIGMA deviations above its mean."""
+    """The quantization step (C,) of each channel: 255 of them reach INT8_CLIP_SIGMA deviations above its mean.
+
+    Args:
+        norm: In eval mode; its weight is the deviation of its output, and its bias the mean.
+    """
     return (norm.bias + INT8_CLIP_SIGMA * norm.weight.abs()).clamp_min(1e-3) / 255
 
 
@@ -85,6 +99,11 @@ class OutputLayer:
 
     A convolution with one output channel leaves most lanes of a vector unit idle; sixteen fill them. H and W are
     multiples of 4.
+
+    Args:
+        layer: A convolution to one channel with a bias; it is not changed.
+        device: Where the layer runs.
+        dtype: float32 or bfloat16.
     """
 
     side = 4
@@ -104,7 +123,16 @@ class OutputLayer:
 
 
 def build_activation(norm: nn.BatchNorm2d, device: torch.device, dtype: torch.dtype) -> Layer:
-    """BatchNorm and ReLU, in one pass over memory where oneDNN can do that."""
+    """BatchNorm and ReLU, in one pass over memory where oneDNN can do that.
+
+    Args:
+        norm: In eval mode; it is not changed.
+        device: Where the layer runs.
+        dtype: float32 or bfloat16.
+
+    Returns:
+        A layer from (1, C, H, W) to the same shape.
+    """
     depthwise = Convolution(as_depthwise_conv(norm), device, dtype)
     if depthwise.fused:
         return functools.partial(depthwise, relu=True)
@@ -113,14 +141,28 @@ def build_activation(norm: nn.BatchNorm2d, device: torch.device, dtype: torch.dt
 
 
 def as_depthwise_conv(norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """BatchNorm as a depthwise 1x1 convolution."""
+    """BatchNorm as a depthwise 1x1 convolution.
+
+    Args:
+        norm: In eval mode, of C channels; it is not changed.
+
+    Returns:
+        A convolution with C groups and a bias, which computes the same.
+    """
     identity = nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features, bias=False)
     nn.init.ones_(identity.weight)
     return fold_batchnorm(identity.eval(), norm)
 
 
 def upsample(x: Tensor) -> Tensor:
-    """Bilinear upsampling to twice the height and width, as `F.interpolate` with align_corners=False."""
+    """Bilinear upsampling to twice the height and width, as `F.interpolate` with align_corners=False.
+
+    Args:
+        x: (1, C, h, w).
+
+    Returns:
+        (1, C, 2h, 2w) in the same precision.
+    """
     if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # two passes of lerp take half the time there
         return _double(_double(x, 2), 3)
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
@@ -139,5 +181,10 @@ def _double(x: Tensor, axis: int) -> Tensor:
 
 
 def fold_batchnorm(convolution: nn.Module, norm: nn.Module) -> nn.Conv2d:
-    """One convolution that computes `norm` after `convolution`."""
+    """One convolution that computes `norm` after `convolution`.
+
+    Args:
+        convolution: An `nn.Conv2d` in eval mode; it is not changed.
+        norm: The `nn.BatchNorm2d` after it, in eval mode; it is not changed.
+    """
     return fuse_conv_bn_eval(cast(nn.Conv2d, convolution), cast(nn.BatchNorm2d, norm))

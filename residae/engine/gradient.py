@@ -183,7 +183,11 @@ def _build_convolution(layer: nn.Conv2d, device: torch.device, dtype: torch.dtyp
 
 
 def flip(layer: nn.Conv2d) -> nn.Conv2d:
-    """The adjoint of a convolution that keeps height and width, as a convolution."""
+    """The adjoint of a convolution that keeps height and width, as a convolution.
+
+    Args:
+        layer: With stride 1, an odd square kernel and padding of half of it; its bias does not matter to the adjoint.
+    """
     size = cast(tuple[int, int], layer.kernel_size)
     flipped = nn.Conv2d(layer.out_channels, layer.in_channels, size, padding=size[0] // 2, bias=False)
     flipped.weight.copy_(layer.weight.transpose(0, 1).flip(2, 3))
@@ -191,7 +195,13 @@ def flip(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 class GradientBlock:
-    """A residual block. It may overwrite its input."""
+    """A residual block. It may overwrite its input.
+
+    Args:
+        block: A `PreActResidualBlock` in eval mode that keeps channels and size; it is not changed.
+        device: Where the layers run.
+        dtype: float32 or bfloat16.
+    """
 
     def __init__(self, block: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         block = cast(PreActResidualBlock, block)
@@ -205,7 +215,13 @@ class GradientBlock:
 
 
 class GradientOutput:
-    """The last convolution and the sigmoid: (1, C, H, W) -> (1, 1, H, W) float32."""
+    """The last convolution and the sigmoid: (1, C, H, W) -> (1, 1, H, W) float32.
+
+    Args:
+        layer: As in `OutputLayer`.
+        device: Where the layers run.
+        dtype: float32 or bfloat16.
+    """
 
     def __init__(self, layer: nn.Conv2d, device: torch.device, dtype: torch.dtype) -> None:
         self.forward = OutputLayer(layer, device, dtype)
@@ -216,7 +232,14 @@ class GradientOutput:
 
 
 def upsample_adjoint(gradient: Tensor) -> Tensor:
-    """The adjoint of `residae.engine.blocks.upsample`."""
+    """The adjoint of `residae.engine.blocks.upsample`.
+
+    Args:
+        gradient: (1, C, 2h, 2w), with respect to the output of `upsample`.
+
+    Returns:
+        (1, C, h, w), with respect to its input.
+    """
     return _halve(_halve(gradient, 2), 3)
 
 

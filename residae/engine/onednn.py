@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 def find_operator(name: str) -> Operator:
     """Look up an operator of `torch.ops`.
 
+    Args:
+        name: Namespace and name with dots between, such as `mkldnn._is_mkldnn_bf16_supported`.
+
     Raises:
         AttributeError: This version of torch does not have it.
     """
@@ -42,7 +45,11 @@ def find_operator(name: str) -> Operator:
 
 
 def has_onednn(dtype: torch.dtype) -> bool:
-    """Whether torch was built with oneDNN (on a Mac it was not), and oneDNN computes in this precision here."""
+    """Whether torch was built with oneDNN (on a Mac it was not), and oneDNN computes in this precision here.
+
+    Args:
+        dtype: float32 or bfloat16.
+    """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if dtype != torch.bfloat16:
@@ -54,7 +61,14 @@ def has_onednn(dtype: torch.dtype) -> bool:
 
 
 def cpu_supports(feature: str) -> bool:
-    """Whether the processor has an instruction set, by its name in `torch.cpu.get_capabilities`."""
+    """Whether the processor has an instruction set, by its name in `torch.cpu.get_capabilities`.
+
+    Args:
+        feature: `amx_tile`, `avx512_vnni`, `avx_vnni` or another of those names.
+
+    Returns:
+        False where this version of torch cannot tell.
+    """
     if hasattr(torch.cpu, "get_capabilities"):
         return bool(torch.cpu.get_capabilities().get(feature))
     before = {  # torch 2.8 has private functions only
@@ -85,6 +99,9 @@ class FastPath:
         """The operators, or None where one of them is missing, raises, or computes something else.
 
         The first call for a precision runs the trial, and logs a warning if it fails. Threads may call this at once.
+
+        Args:
+            dtype: Of the tensors that the operators take; for INT8_CONVOLUTION, of the sums.
         """
         with self._lock:
             if dtype not in self.opened:
@@ -195,6 +212,11 @@ class Convolution:
 
     The operators take kernels in oneDNN's own layout, into which it would otherwise bring them at each call. Which
     layout that is depends on the size of the input. The layouts of the last KEPT_LAYOUTS sizes are kept.
+
+    Args:
+        layer: It is not changed.
+        device: Where the convolution runs.
+        dtype: float32 or bfloat16.
     """
 
     def __init__(self, layer: nn.Conv2d, device: torch.device, dtype: torch.dtype) -> None:
@@ -223,7 +245,15 @@ class Convolution:
         return result[:, :, 1:-1] if pad_rows else result
 
     def onto(self, total: Tensor, x: Tensor) -> Tensor:
-        """Add the convolution of x to `total`, which is overwritten."""
+        """Add the convolution of x to `total`, which is overwritten.
+
+        Args:
+            total: (1, C', H', W'), of the shape and in the precision of the convolution's output.
+            x: (1, C, H, W) in the same precision.
+
+        Returns:
+            The sum, in the memory of `total`.
+        """
         if self.fused_sum is None or self._is_slow_in_bf16(x):
             return total.add_(self(x))
         _, accumulate = self.fused_sum
@@ -275,6 +305,11 @@ class Int8Convolution:
         return cast(Tensor, self.convolve(*given, 1.0, 0, torch.uint8, "relu", [], None))
 
     def onto(self, total: Tensor, x: Tensor) -> Tensor:
-        """`total` plus the convolution of x (uint8), in the precision of `total`."""
+        """`total` plus the convolution of x (uint8), in the precision of `total`.
+
+        Args:
+            total: (1, C', H', W') float32 or bfloat16; it may be overwritten.
+            x: (1, C, H, W) uint8.
+        """
         given = x, 1.0, 0, self.weight, self.scale, self.zero, total, self.bias, *self.options
         return cast(Tensor, self.accumulate(*given, *_sum_into(total.dtype)))

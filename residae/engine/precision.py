@@ -11,6 +11,9 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torc
 def parse_device(device: torch.device | str | None) -> torch.device:
     """The device of this name, or the default one.
 
+    Args:
+        device: Such as `cpu`, `cuda` or `cuda:1`; None for the default.
+
     Raises:
         ResidaeError: PyTorch knows no such device.
     """
@@ -24,6 +27,10 @@ def parse_device(device: torch.device | str | None) -> torch.device:
 
 def parse_dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:
     """The precision of this name, or the one that `device` prefers.
+
+    Args:
+        dtype: float32, bfloat16 or int8, or its name; None for `preferred_dtype`.
+        device: Where it will compute.
 
     Raises:
         ResidaeError: There is no such precision, or the device cannot compute in it.
@@ -46,14 +53,22 @@ def default_device() -> torch.device:
 
 
 def preferred_dtype(device: torch.device) -> torch.dtype:
-    """The precision in which `device` convolves fastest without visible loss: bfloat16, int8 or float32."""
+    """The precision in which `device` convolves fastest without visible loss: bfloat16, int8 or float32.
+
+    Args:
+        device: A CPU or a GPU.
+    """
     if has_fast_int8(device) and not onednn.cpu_supports("amx_tile"):
         return torch.int8
     return preferred_float(device)
 
 
 def preferred_float(device: torch.device) -> torch.dtype:
-    """The faster of bfloat16 and float32 on `device`."""
+    """The faster of bfloat16 and float32 on `device`.
+
+    Args:
+        device: A CPU or a GPU.
+    """
     if device.type == "cuda":
         prefers_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -76,6 +91,9 @@ def has_fast_int8(device: torch.device) -> bool:
     """Whether `device` is a CPU with VNNI, and torch's quantized convolutions work on it.
 
     VNNI multiplies int8 about four times as fast as float32. Without it, oneDNN's sums of int8 products saturate.
+
+    Args:
+        device: A CPU or a GPU; never true of a GPU.
     """
     if device.type != "cpu" or not onednn.has_onednn(torch.float32):
         return False
@@ -85,5 +103,12 @@ def has_fast_int8(device: torch.device) -> bool:
 
 
 def activation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The precision of everything between the convolutions: int8 is for the convolutions alone."""
+    """The precision of everything between the convolutions: int8 is for the convolutions alone.
+
+    Args:
+        dtype: Of the engine: float32, bfloat16 or int8.
+
+    Returns:
+        float32 or bfloat16.
+    """
     return preferred_float(torch.device("cpu")) if dtype == torch.int8 else dtype

@@ -21,7 +21,16 @@ MAX_STAGE_TENSOR_BYTES = 28_000_000  # below glibc's 32 MiB mmap threshold, abov
 
 
 def build_encoder(network: PreActResidualEncoder, device: torch.device, dtype: torch.dtype) -> list["Stage"]:
-    """Build the encoder's four stages, each of which halves height and width. The first includes the stem."""
+    """Build the encoder's four stages, each of which halves height and width. The first includes the stem.
+
+    Args:
+        network: In eval mode; it is not changed.
+        device: Where the stages run.
+        dtype: float32, bfloat16 or, on a CPU, int8.
+
+    Returns:
+        The stages in the order in which they run.
+    """
     block, dtype = (Int8Block if dtype == torch.int8 else FloatBlock), activation_dtype(dtype)
     convolution, norm, _ = network.stem
     stem = functools.partial(Convolution(fold_batchnorm(convolution, norm), device, dtype), relu=True)
@@ -38,7 +47,14 @@ def build_encoder(network: PreActResidualEncoder, device: torch.device, dtype: t
 
 
 class DecoderLayers(NamedTuple):
-    """The layers of a decoder: what builds them from those of the network."""
+    """The layers of a decoder: what builds them from those of the network.
+
+    Attributes:
+        convolution: From a 1x1 convolution, a device and a precision.
+        upsample: From (1, C, h, w) to (1, C, 2h, 2w).
+        block: From a `PreActResidualBlock`, a device and a precision.
+        output: From the last convolution, a device and a precision; includes the sigmoid.
+    """
 
     convolution: Callable[[nn.Conv2d, torch.device, torch.dtype], Layer]
     upsample: Layer
@@ -54,7 +70,14 @@ def build_decoder(
     The 1x1 convolution runs before the upsampling: the two commute, and there it has a quarter of the pixels. It is
     moved on to the end of the stage before, whose output then has fewer channels.
 
-    `build` replaces the layers of inference by others.
+    Args:
+        network: In eval mode; it is not changed.
+        device: Where the stages run.
+        dtype: float32, bfloat16 or, on a CPU, int8.
+        build: What to build the layers with in place of those of inference; None for these.
+
+    Returns:
+        The stages in the order in which they run.
     """
     build = build or DecoderLayers(Convolution, upsample, Int8Block if dtype == torch.int8 else FloatBlock, OutputLayer)
     dtype = activation_dtype(dtype)
@@ -156,7 +179,14 @@ class PingPongBuffers:
         self.pieces = [torch.empty(0, dtype=torch.uint8)] * 2
 
     def empty(self, channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
-        """An uninitialized (1, C, H, W) in channels_last, valid until the call after the next."""
+        """An uninitialized (1, C, H, W) in channels_last, valid until the call after the next.
+
+        Args:
+            channels: C.
+            height: H, in pixels.
+            width: W, in pixels.
+            dtype: Of the result; it may differ from call to call.
+        """
         self.pieces.reverse()
         size = channels * height * width * dtype.itemsize
         if len(self.pieces[0]) < size:

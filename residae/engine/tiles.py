@@ -28,21 +28,51 @@ class Tile:
     halo: int
 
     def core(self, scale: int = 1, origin: tuple[int, int] = (0, 0)) -> Region:
-        """Where the core lies in an array that begins at `origin`, with `scale` pixels to a unit."""
+        """Where the core lies in an array.
+
+        Args:
+            scale: Pixels of the array to a unit of the tile.
+            origin: Row and column at which the array begins, in its own pixels.
+
+        Returns:
+            Rows and columns of the array.
+        """
         return _scale(self.rows, scale, origin[0]), _scale(self.columns, scale, origin[1])
 
     def outer(self, scale: int = 1, origin: tuple[int, int] = (0, 0)) -> Region:
-        """Where core and halo lie in an array that begins at `origin`, with `scale` pixels to a unit."""
+        """Where core and halo lie in an array.
+
+        Args:
+            scale: As in `core`.
+            origin: As in `core`.
+
+        Returns:
+            Rows and columns of the array; the halo ends at `bounds`.
+        """
         rows, columns = self._outer()
         return _scale(rows, scale, origin[0]), _scale(columns, scale, origin[1])
 
     def inner(self, scale: int = 1) -> Region:
-        """Where the core lies in the network's output for core and halo."""
+        """Where the core lies in the network's output for core and halo.
+
+        Args:
+            scale: Pixels of the output to a unit of the tile.
+
+        Returns:
+            Rows and columns of the output.
+        """
         rows, columns = self._outer()
         return self.core(scale, (rows.start * scale, columns.start * scale))
 
     def cut(self, most: int) -> Iterator["Tile"]:
-        """Split into near-equal tiles of at most `most` units, with the shortest cuts: the halos are computed twice."""
+        """Split into near-equal tiles of at most `most` units, with the shortest cuts: the halos are computed twice.
+
+        Args:
+            most: Area of a core, at least 1.
+
+        Yields:
+            Tiles whose cores cover this one's, row by row.
+        """
         height, width = len(self.rows), len(self.columns)
         best, shortest = (1, 1), math.inf
         for i in range(1, height + 1):
@@ -54,7 +84,15 @@ class Tile:
         return self.split(*best)
 
     def split(self, height: int, width: int) -> Iterator["Tile"]:
-        """Split into near-equal tiles of at most `height` x `width` units."""
+        """Split into near-equal tiles of at most `height` x `width` units.
+
+        Args:
+            height: Of a core, at least 1.
+            width: Of a core, at least 1.
+
+        Yields:
+            Tiles whose cores cover this one's, row by row.
+        """
         for rows in _split_range(self.rows, height):
             for columns in _split_range(self.columns, width):
                 yield replace(self, rows=rows, columns=columns)
@@ -95,5 +133,10 @@ def pixel_range(part: slice, length: int) -> range:
 
 
 def covering(pixels: range | slice, side: int = STRIDE) -> range:
-    """The units of `side` pixels that contain these pixels."""
+    """The units of `side` pixels that contain these pixels.
+
+    Args:
+        pixels: Start and stop along one axis; not empty, and a slice has both.
+        side: Pixels of a unit.
+    """
     return range(pixels.start // side, -(-pixels.stop // side))
