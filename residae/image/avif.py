@@ -23,7 +23,18 @@ SRGB = 13
 
 
 def read(data: bytes) -> Raster:
-    """Decode an AVIF; of a sequence the first frame."""
+    """Decode an AVIF; of a sequence the first frame.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        The samples, and what they mean.
+
+    Raises:
+        ImageError: The file is incomplete, over a limit, or of a kind that is not supported.
+        Exception: The file is damaged; `residae.image.open_picture` catches every class.
+    """
     properties = dict[bytes, bytes]()
     for box in _properties(data):
         kind = box.kind

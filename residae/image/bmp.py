@@ -22,21 +22,44 @@ BITS = (1, 2, 4, 8, 16, 24, 32)
 
 @dataclass(frozen=True)
 class Header:
-    """What the headers say."""
+    """What the headers say.
+
+    Attributes:
+        width: Pixels.
+        height: Pixels.
+        top_down: Whether the first row of the file is the top one.
+        bits: Per pixel.
+        compression: Its number in the file.
+        masks: Of red, green, blue and alpha; 0 for a channel that is missing.
+        palette: (n, 3) RGB; n is 0 where there is none.
+        start: Of the pixels in the file, in bytes.
+        profile: ICC; None where none is embedded.
+    """
 
     width: int
     height: int
     top_down: bool
     bits: int
     compression: int
-    masks: tuple[int, ...]  # of red, green, blue and alpha
-    palette: NDArray[np.uint8]  # (n, 3) RGB
-    start: int  # of the pixels
+    masks: tuple[int, ...]
+    palette: NDArray[np.uint8]
+    start: int
     profile: bytes | None
 
 
 def read(data: bytes) -> Raster:
-    """Decode a BMP of any depth, bit fields and run-length encoding."""
+    """Decode a BMP of any depth, bit fields and run-length encoding.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        The samples, and what they mean.
+
+    Raises:
+        ImageError: The file is incomplete, over a limit, or of a kind that is not supported.
+        Exception: The file is damaged; `residae.image.open_picture` catches every class.
+    """
     header = _header(data)
     profile = header.profile
     if header.bits <= 8:

@@ -8,7 +8,13 @@ from residae.image.refusals import incomplete
 
 @dataclass(frozen=True)
 class Box:
-    """Where the content of a box lies in its file."""
+    """Where the content of a box lies in its file.
+
+    Attributes:
+        kind: Four characters, such as `ftyp`.
+        start: First byte of the content.
+        end: One past its last byte.
+    """
 
     kind: bytes
     start: int
@@ -23,6 +29,9 @@ def boxes(data: bytes, start: int, end: int, name: str) -> Iterator[Box]:
         start: Where the first box begins.
         end: Where its parent ends.
         name: Format of the file, for the refusal.
+
+    Yields:
+        Each box, in the order of the file.
 
     Raises:
         ImageError: A box goes past the end of the file.

@@ -48,7 +48,15 @@ XYZ_PRIMARIES: Chromaticities = (*D50, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class Curve:
-    """Linear light of a code value x: (a x + b)^gamma from d on, and c x below (ICC.1, parametric curve of type 3)."""
+    """Linear light of a code value x: (a x + b)^gamma from d on, and c x below (ICC.1, parametric curve of type 3).
+
+    Attributes:
+        gamma: Exponent.
+        a: Factor of x before the power.
+        b: Offset before the power.
+        c: Slope of the straight part.
+        d: Where the power begins, 0 to 1; 0 for no straight part.
+    """
 
     gamma: float
     a: float = 1.0
@@ -80,6 +88,11 @@ HDR_CURVES = {16: "PQ", 18: "HLG"}
 def profile_of_code_points(primaries: int, transfer: int, gray: bool = False) -> bytes | None:
     """ICC profile of H.273 code points; empty for those of sRGB, None where they are unspecified or unknown.
 
+    Args:
+        primaries: Code of the primaries, as in table 2 of ITU-T H.273.
+        transfer: Code of the transfer function, as in table 3 of ITU-T H.273.
+        gray: Whether the profile is one of gray, in which the primaries do not matter.
+
     Raises:
         ImageError: The transfer function is one of HDR.
     """
@@ -91,7 +104,16 @@ def profile_of_code_points(primaries: int, transfer: int, gray: bool = False) ->
 
 
 def make_profile(primaries: Chromaticities, curve: Curve, gray: bool = False) -> bytes:
-    """A matrix profile, or one of gray, in version 4 of ICC.1; empty for that of sRGB, which changes nothing."""
+    """A matrix profile, or one of gray, in version 4 of ICC.1.
+
+    Args:
+        primaries: x and y of white, red, green and blue.
+        curve: Of each channel.
+        gray: Whether the profile is one of gray, in which the primaries do not matter.
+
+    Returns:
+        The content of an ICC profile; empty for that of sRGB, which changes nothing.
+    """
     if curve == SRGB_CURVE and (gray or primaries == SRGB_PRIMARIES):
         return b""
     parameters = (curve.gamma, curve.a, curve.b, curve.c, curve.d)
@@ -257,19 +279,41 @@ def _by_levels(convert: Transform, space: str, deep: bool) -> Transform:
 
 
 def to_8_bits(samples: Samples) -> Pixels:
-    """0 to 65,535, or 0 to 255 as it is, to 0 to 255."""
+    """Reduce samples to 8 bits; those of uint8 stay as they are.
+
+    Args:
+        samples: uint8 or uint16, of any shape.
+
+    Returns:
+        uint8 of the same shape, rounded.
+    """
     if samples.dtype == np.uint8:
         return samples.view(np.uint8)
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def cmyk_to_rgb(samples: Samples) -> Pixels:
-    """Ink without a profile, by the formula that browsers use: (1 - C) (1 - K)."""
+    """Ink without a profile, by the formula that browsers use: (1 - C) (1 - K).
+
+    Args:
+        samples: (H, W, 4) uint8 or uint16; 0 is no ink.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     return np.asarray(Image.fromarray(to_8_bits(samples), "CMYK").convert("RGB"))
 
 
 def lab_to_srgb(lab: NDArray[np.float32], white: tuple[float, ...] = D50) -> Pixels:
-    """CIELAB, L* in 0 to 100, relative to a white of these chromaticities (x, y)."""
+    """Convert CIELAB to sRGB. Colors that sRGB does not have are clipped.
+
+    Args:
+        lab: (..., 3) of L* in 0 to 100, a* and b*.
+        white: Chromaticities (x, y) of the white to which they are relative.
+
+    Returns:
+        (..., 3) uint8.
+    """
     y = (lab[..., 0] + 16) / 116
     f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], -1)
     relative = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29))
@@ -279,7 +323,14 @@ def lab_to_srgb(lab: NDArray[np.float32], white: tuple[float, ...] = D50) -> Pix
 
 
 def encode_srgb(linear: NDArray[Any]) -> Pixels:
-    """Linear light of sRGB's primaries, 0 to 1, to uint8."""
+    """Encode linear light of sRGB's primaries (IEC 61966-2-1).
+
+    Args:
+        linear: Of any shape; clipped to [0, 1].
+
+    Returns:
+        uint8 of the same shape.
+    """
     linear = linear.clip(0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     pixels: Pixels = np.rint(encoded * 255).astype(np.uint8)

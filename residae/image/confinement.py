@@ -70,7 +70,11 @@ def confine() -> bool:
 
 
 def filter_of(machine: str) -> bytes:
-    """The filter as instructions of classic BPF: each is a code, two jumps and a value."""
+    """The filter as instructions of classic BPF: each is a code, two jumps and a value.
+
+    Args:
+        machine: `x86_64` or `aarch64`, as `os.uname` calls it.
+    """
     fail = FAIL | errno.EPERM
 
     def step(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:

@@ -32,7 +32,15 @@ def orientation(exif: bytes) -> int:
 
 
 def turned(pixels: Pixels, orientation: int) -> Pixels:
-    """The pixels as seen: flipped and transposed as the orientation says (EXIF 2.32, 4.6.4)."""
+    """The pixels as seen: flipped and transposed as the orientation says (EXIF 2.32, 4.6.4).
+
+    Args:
+        pixels: (H, W) or (H, W, 3).
+        orientation: 1 to 8; 1 changes nothing.
+
+    Returns:
+        A view of `pixels`; of (W, H) or (W, H, 3) from orientation 5 on.
+    """
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -26,13 +26,21 @@ PictureLike = Picture | bytes | str | os.PathLike[str] | Image.Image | Pixels
 
 
 class Format(NamedTuple):
-    """How files of a format are told and read."""
+    """How files of a format are recognized and read.
+
+    Attributes:
+        name: For people.
+        start: Pattern of how a file begins.
+        read: Decodes the bytes of a whole file.
+        suffixes: Of its files' names, in lower case with the dot.
+        codecs: Functions of imagecodecs that the reader may call.
+    """
 
     name: str
-    start: bytes  # pattern of how a file begins
+    start: bytes
     read: Callable[[bytes], Raster]
-    suffixes: tuple[str, ...]  # of its files' names, in lower case
-    codecs: tuple[str, ...] = ()  # functions of imagecodecs that the reader may call
+    suffixes: tuple[str, ...]
+    codecs: tuple[str, ...] = ()
 
 
 FORMATS = {
@@ -66,6 +74,9 @@ def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:
     Args:
         source: The bytes of a file, or its path.
 
+    Returns:
+        (H, W, 3) sRGB, or (H, W) where the file has no color, with notices of what was changed.
+
     Raises:
         ImageError: It is not a picture in one of FORMATS, is damaged or incomplete, is of a kind that is not supported,
             or is over MAX_FILE_BYTES, MAX_PIXELS or MAX_SIDE, which is known before memory is reserved for pixels.
@@ -86,7 +97,11 @@ def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:
 
 
 def read_size(data: bytes) -> tuple[int, int] | None:
-    """The height and width that the header of a picture file states; None where that cannot be told."""
+    """The height and width that the header of a picture file states; None where that cannot be told.
+
+    Args:
+        data: The whole file.
+    """
     try:
         with Image.open(io.BytesIO(data), formats=[_kind(data)]) as image:
             return image.height, image.width
@@ -95,7 +110,14 @@ def read_size(data: bytes) -> tuple[int, int] | None:
 
 
 def prepare(data: bytes) -> None:
-    """Import what reading a file will need, by how it begins: a process that is confined cannot import any more."""
+    """Import what reading a file will need, by how it begins: a process that is confined cannot import any more.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        ImageError: It does not begin as one of FORMATS.
+    """
     kind = _kind(data)
     codecs = png.codecs(data) if kind == "PNG" else FORMATS[kind].codecs
     if kind == "TIFF":
@@ -110,6 +132,9 @@ def as_picture(source: PictureLike) -> Picture:
     Args:
         source: An opened picture, the path or the bytes of a picture file, a PIL image, or a uint8 array of shape
             (H, W) or (H, W, 3) in sRGB.
+
+    Returns:
+        `source` itself if it is an opened picture. One from an image or an array has no `file_bytes`.
 
     Raises:
         ImageError: The picture cannot be opened, or is over a limit.
@@ -136,6 +161,9 @@ def as_picture(source: PictureLike) -> Picture:
 
 def read_picture(source: bytes | str | os.PathLike[str]) -> bytes:
     """A file's bytes, not yet decoded.
+
+    Args:
+        source: The bytes of a file, or its path.
 
     Raises:
         ImageError: They do not begin as one of FORMATS, are more than MAX_FILE_BYTES, or cannot be read.

@@ -18,20 +18,42 @@ HAS_TABLE, HAS_TRANSPARENT = 0x80, 1
 
 @dataclass
 class Frame:
-    """An image descriptor and what belongs to it."""
+    """An image descriptor and what belongs to it.
+
+    Attributes:
+        left: In pixels of the canvas.
+        top: In pixels of the canvas.
+        width: Pixels.
+        height: Pixels.
+        flags: The packed byte of the descriptor.
+        table: The local color table; empty if there is none.
+        data: Minimum code size and sub-blocks, with the block of length zero.
+        end: Where the next block begins.
+    """
 
     left: int
     top: int
     width: int
     height: int
     flags: int
-    table: bytes  # the local color table
-    data: bytes  # minimum code size and sub-blocks, with the block of length zero
-    end: int  # where the next block begins
+    table: bytes
+    data: bytes
+    end: int
 
 
 def read(data: bytes) -> Raster:
-    """Decode the first frame of a GIF, on its canvas. What it leaves uncovered is clear, as in browsers."""
+    """Decode the first frame of a GIF, on its canvas. What it leaves uncovered is clear, as in browsers.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        The samples, and what they mean.
+
+    Raises:
+        ImageError: The file is incomplete, over a limit, or of a kind that is not supported.
+        Exception: The file is damaged; `residae.image.open_picture` catches every class.
+    """
     if len(data) < 13:
         raise incomplete(NAME)
     width, height, flags = struct.unpack("<HHB", data[6:11])

@@ -44,7 +44,14 @@ MAX_COMPONENTS = 5  # CMYK with alpha
 
 @dataclass(frozen=True)
 class Component:
-    """One entry of the codestream's SIZ marker."""
+    """One entry of the codestream's SIZ marker.
+
+    Attributes:
+        bits: Of a sample, 1 to 38.
+        signed: Whether samples may be negative.
+        dx: Pixels of the reference grid to a sample, along a row.
+        dy: Pixels of the reference grid to a sample, along a column.
+    """
 
     bits: int
     signed: bool
@@ -54,19 +61,40 @@ class Component:
 
 @dataclass
 class Description:
-    """What the boxes around the codestream say."""
+    """What the boxes around the codestream say.
+
+    Attributes:
+        space: Number of the enumerated color space; None without one.
+        profile: ICC; empty for sRGB, None where there is none.
+        palette: A column for each channel that it makes.
+        depths: Bits of the columns.
+        mapping: Component, whether it goes through the palette, and column, for each channel.
+        channels: Type of each channel, and the color that it belongs to.
+        codestream: First byte, and one past the last; None until it is found.
+    """
 
     space: int | None = None
     profile: bytes | None = None
-    palette: list[NDArray[np.uint16]] = field(default_factory=list)  # a column for each channel it makes
-    depths: list[int] = field(default_factory=list)  # bits of the columns
-    mapping: list[tuple[int, int, int]] = field(default_factory=list)  # component, whether by palette, column
-    channels: dict[int, tuple[int, int]] = field(default_factory=dict)  # channel -> type, color it belongs to
+    palette: list[NDArray[np.uint16]] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    mapping: list[tuple[int, int, int]] = field(default_factory=list)
+    channels: dict[int, tuple[int, int]] = field(default_factory=dict)
     codestream: tuple[int, int] | None = None
 
 
 def read(data: bytes) -> Raster:
-    """Decode a JPEG 2000 file, or a codestream without one."""
+    """Decode a JPEG 2000 file, or a codestream without one.
+
+    Args:
+        data: The whole file, or a bare codestream.
+
+    Returns:
+        The samples, and what they mean.
+
+    Raises:
+        ImageError: The file is incomplete, over a limit, or of a kind that is not supported.
+        Exception: The file is damaged; `residae.image.open_picture` catches every class.
+    """
     description = Description(codestream=(0, len(data))) if data.startswith(CODESTREAM) else _description(data)
     if description.codestream is None:
         raise incomplete(NAME)

@@ -29,21 +29,44 @@ NOISE = bytes((197 * i * i + 91 * i) % 251 for i in range(1, 200))
 
 @dataclass
 class Segments:
-    """The parts of a JPEG file."""
+    """The parts of a JPEG file.
 
-    frame: int = 0  # marker of the frame header
+    Attributes:
+        frame: Marker of the frame header; 0 until it is found.
+        width: Pixels.
+        height: Pixels; 0 until it is found.
+        components: Their identifiers.
+        exif: Content of the segment; empty if there is none.
+        profile: Parts of the ICC profile by number, from 1.
+        coded: For each component, whether each of the 64 coefficients is coded to its full precision.
+        kept: What a decoder needs, without the end mark.
+        scans: Indices in `kept` of what is entropy-coded.
+    """
+
+    frame: int = 0
     width: int = 0
     height: int = 0
     components: list[int] = field(default_factory=list)
     exif: bytes = b""
     profile: dict[int, bytes] = field(default_factory=dict)
-    coded: dict[int, list[bool]] = field(default_factory=dict)  # of each component: whether each coefficient is whole
-    kept: list[bytes] = field(default_factory=list)  # what a decoder needs, without the end mark
-    scans: list[int] = field(default_factory=list)  # which of them are entropy-coded
+    coded: dict[int, list[bool]] = field(default_factory=dict)
+    kept: list[bytes] = field(default_factory=list)
+    scans: list[int] = field(default_factory=list)
 
 
 def read(data: bytes) -> Raster:
-    """Decode a JPEG, in which a decoder would fill in whatever part is missing."""
+    """Decode a JPEG, in which a decoder would fill in whatever part is missing.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        The samples, and what they mean.
+
+    Raises:
+        ImageError: The file is incomplete, over a limit, or of a kind that is not supported.
+        Exception: The file is damaged; `residae.image.open_picture` catches every class.
+    """
     parts = segments(data)
     if parts.frame in OTHER_FRAMES:
         raise unsupported(NAME, OTHER_FRAMES[parts.frame])
@@ -60,6 +83,12 @@ def read(data: bytes) -> Raster:
 
 def segments(data: bytes) -> Segments:
     """Take a JPEG apart at its markers.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        The segments, without metadata that decoders do not need.
 
     Raises:
         ImageError: It is cut, or too large.
@@ -161,7 +190,11 @@ def _check_complete(parts: Segments, samples: NDArray[np.uint8]) -> None:
 
 
 def with_noise(scan: bytes) -> bytes:
-    """Entropy-coded data with noise before each restart marker and at the end."""
+    """Entropy-coded data with noise before each restart marker and at the end.
+
+    Args:
+        scan: Without the marker that ends it.
+    """
     pieces, start, at = [], 0, 0
     while (at := scan.find(b"\xff", at)) >= 0 and at + 1 < len(scan):
         if scan[at + 1] in RESTARTS:

@@ -21,16 +21,30 @@ CB_RANGE, CR_RANGE = 2 - 2 * KB, 2 - 2 * KR  # B - Y and R - Y reach half of thi
 
 
 def to_gray(picture: Picture) -> Pixels:
-    """(H, W) luma, exactly that of Pillow's convert("L"), on which PSNR is defined."""
+    """The luma, exactly that of Pillow's convert("L"), on which PSNR is defined.
+
+    Args:
+        picture: In color or gray.
+
+    Returns:
+        (H, W) uint8; the pixels themselves of a gray picture.
+    """
     if picture.pixels.ndim == 2:
         return picture.pixels
     return np.asarray(Image.fromarray(picture.pixels).convert("L"))
 
 
 def to_planes(picture: Picture, color: bool) -> tuple[Plane, ...]:
-    """(luma,) of (H, W), or (Y, Cb, Cr) with chroma of (ceil(H/2), ceil(W/2)); float32 in [0, 1].
+    """The planes that the network takes: luma, or Y, Cb and Cr.
 
     Gray is `to_gray` / 255. Color is BT.601 full range (JFIF), luma unrounded, chroma the mean of 2 x 2 pixels.
+
+    Args:
+        picture: (H, W) or (H, W, 3).
+        color: Whether to make chroma as well; that of a gray picture is neutral.
+
+    Returns:
+        (H, W) luma, or also two of (ceil(H/2), ceil(W/2)) for Cb and Cr; float32 in [0, 1].
     """
     if not color:
         return (to_gray(picture).astype(np.float32) / WHITE,)
@@ -47,7 +61,14 @@ def to_planes(picture: Picture, color: bool) -> tuple[Plane, ...]:
 
 
 def from_planes(planes: Sequence[Plane]) -> Pixels:
-    """The inverse of `to_planes`, rounded: (luma,) -> (H, W); (Y, Cb, Cr) -> (H, W, 3), chroma upsampled bilinearly."""
+    """The inverse of `to_planes`, rounded. Chroma is upsampled bilinearly.
+
+    Args:
+        planes: As `to_planes` returns them; values beyond [0, 1] are clipped.
+
+    Returns:
+        (H, W) uint8 of one plane, (H, W, 3) of three.
+    """
     if len(planes) == 1:
         return _rounded(planes[0])
     luma, *chroma = planes

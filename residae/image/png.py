@@ -37,12 +37,27 @@ INFLATED_BYTES = 2**20  # of pixels at a time, where they are only counted
 
 
 def codecs(data: bytes) -> tuple[str, ...]:
-    """Functions of imagecodecs that reading the file may call."""
+    """Functions of imagecodecs that reading the file may call.
+
+    Args:
+        data: The file, or at least its first 25 bytes.
+    """
     return ("png_decode", "cms_transform") if data[24:25] == b"\x10" else ()
 
 
 def read(data: bytes) -> Raster:
-    """Decode the still picture of a PNG; of an animated one that is the default image."""
+    """Decode the still picture of a PNG; of an animated one that is the default image.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        The samples, and what they mean.
+
+    Raises:
+        ImageError: The file is incomplete, over a limit, or of a kind that is not supported.
+        Exception: The file is damaged; `residae.image.open_picture` catches every class.
+    """
     chunks: dict[bytes, memoryview] = {}
     pixels: list[memoryview] = []
     for kind, content in _chunks(data):

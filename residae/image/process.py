@@ -70,6 +70,9 @@ class DecoderProcess:
             source: As there.
             check: Called several times a second; it may raise, which ends the process.
 
+        Returns:
+            As there.
+
         Raises:
             ImageError: As there, and also where the picture exceeds a limit or the process dies.
             OutOfMemoryError: The machine cannot start another process.

@@ -19,14 +19,20 @@ FIRST_FRAME = "Only the first frame is used."
 class Raster:
     """Samples as a file holds them, and what they mean.
 
-    `color` is (H, W) of gray, (H, W, 3) of RGB or (H, W, 4) of CMYK, where 0 is no ink; uint8 or uint16, of which the
-    whole range is used. `alpha` is (H, W) of the same type.
+    Attributes:
+        color: (H, W) of gray, (H, W, 3) of RGB or (H, W, 4) of CMYK, where 0 is no ink; uint8 or uint16, whose whole
+            range is used.
+        alpha: (H, W) of the same type; None if the picture is opaque.
+        premultiplied: Whether `color` was multiplied by alpha.
+        profile: ICC; empty or None for sRGB.
+        orientation: 1 to 8, as in EXIF.
+        notices: Sentences on what the pixels do not show as the file has it.
     """
 
     color: Samples
     alpha: Samples | None = None
     premultiplied: bool = False
-    profile: bytes | None = None  # ICC
+    profile: bytes | None = None
     orientation: int = UPRIGHT
     notices: list[str] = field(default_factory=list)
 
@@ -58,7 +64,14 @@ class Raster:
 
 
 def raster_of(image: Image.Image) -> Raster:
-    """The samples of a PIL image of any mode, which it holds with its profile."""
+    """The samples of a PIL image.
+
+    Args:
+        image: Of any mode.
+
+    Returns:
+        The samples, with the profile that the image holds.
+    """
     notices: list[str] = []
     alpha = None
     if image.mode in ("I", "F"):
@@ -76,7 +89,15 @@ def raster_of(image: Image.Image) -> Raster:
 
 
 def spread(values: NDArray[Any], bits: int) -> Samples:
-    """Unsigned values of 1 to 32 bits over the whole range of uint8, or of uint16 where they have more than 8."""
+    """Scale unsigned values to the whole range of uint8, or of uint16 where they have more than 8 bits.
+
+    Args:
+        values: (H, W) or (H, W, C), unsigned, below 2^bits.
+        bits: 1 to 32.
+
+    Returns:
+        Of the same shape: uint8 up to 8 bits, else uint16.
+    """
     if bits in (8, 16) and values.dtype.itemsize * 8 == bits:
         return values.view(f"u{bits // 8}")
     kind, white = (np.uint8, 255) if bits <= 8 else (np.uint16, 65_535)
@@ -88,9 +109,16 @@ def spread(values: NDArray[Any], bits: int) -> Samples:
 
 
 def stretch(values: NDArray[Any], notices: list[str]) -> Samples:
-    """Values of any range, from their least to their greatest over that of uint8, with notices that say so.
+    """Scale values of any range, from the least to the greatest, to the whole range of uint8.
 
     Values that are not finite become the least.
+
+    Args:
+        values: (H, W) or (H, W, C), of any real type.
+        notices: Sentences that say so are added to them.
+
+    Returns:
+        uint8 of the same shape.
     """
     low, high, finite = np.inf, -np.inf, True
     slices = list(bands(values.shape[0], int(np.prod(values.shape[1:]))))

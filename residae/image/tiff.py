@@ -80,7 +80,18 @@ END_OF_PAGE = re.compile(r"(?:0{11,}1[01]?){2,}0*$")  # end-of-line codes in a r
 
 
 def read(data: bytes) -> Raster:
-    """Decode a TIFF: the first picture that is not marked as a smaller copy of another."""
+    """Decode a TIFF: the first picture that is not marked as a smaller copy of another.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        The samples, and what they mean.
+
+    Raises:
+        ImageError: The file is incomplete, over a limit, or of a kind that is not supported.
+        Exception: The file is damaged; `residae.image.open_picture` catches every class.
+    """
     import tifffile  # takes a while to load, and only TIFF needs it
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # what is wrong with a file is told by the refusal

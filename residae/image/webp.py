@@ -14,7 +14,18 @@ READER = WebPImagePlugin
 
 
 def read(data: bytes) -> Raster:
-    """Decode a WebP; of an animation the first frame."""
+    """Decode a WebP; of an animation the first frame.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        The samples, and what they mean.
+
+    Raises:
+        ImageError: The file is incomplete, over a limit, or of a kind that is not supported.
+        Exception: The file is damaged; `residae.image.open_picture` catches every class.
+    """
     if 8 + int.from_bytes(data[4:8], "little") > len(data) + 1:  # some writers count a pad byte that they leave out
         raise incomplete(NAME)
     chunks: dict[bytes, bytes] = {}
