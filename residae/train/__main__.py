@@ -10,7 +10,11 @@ from residae.train.recipe import PRESETS, Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a run, and one for each field of `Recipe`."""
+    """Add the options of a run, and one for each field of `Recipe`.
+
+    Args:
+        parser: Of the command that trains.
+    """
     parser.add_argument("folder", type=Path, help="pictures to train on, searched through all its folders")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run's state, from which it resumes")
     parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint to write")
@@ -26,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train as the arguments say.
+
+    Args:
+        arguments: Parsed by a parser with the options of `add_arguments`.
 
     Raises:
         ResidaeError: As `residae.train.loop.train`.

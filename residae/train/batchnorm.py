@@ -15,6 +15,9 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 
     Recomputing a block for its gradients sees the same batch a second time, which must not count twice. The layers
     otherwise compute, and save for the backward pass, exactly what they do without this.
+
+    Args:
+        module: In any mode; its layers get back their own settings when the block ends.
     """
     norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]

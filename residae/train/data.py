@@ -56,6 +56,13 @@ class Crops:
     def from_folder(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Crops":
         """Read every picture below `folder`; files that are not pictures are skipped.
 
+        Args:
+            folder: Searched through all its folders.
+            device: Where the pixels are kept, and crops drawn.
+
+        Returns:
+            Crops of all the pictures' planes.
+
         Raises:
             ImageError: There is no picture.
         """
@@ -64,7 +71,16 @@ class Crops:
             return cls(((samples, index) for planes in read for index, samples in enumerate(planes)), device)
 
     def draw_planes(self, count: int, chroma_share: float, generator: torch.Generator) -> Tensor:
-        """(count,) int64 random indices of `residae.codec.PLANES`, of which `chroma_share` are Cb or Cr."""
+        """Draw random indices of `residae.codec.PLANES`.
+
+        Args:
+            count: Number of indices.
+            chroma_share: Probability of Cb or Cr, 0 to 1.
+            generator: On the CPU.
+
+        Returns:
+            (count,) int64 on the CPU: 0 for Y, 1 for Cb, 2 for Cr.
+        """
         chroma = torch.rand(count, generator=generator) < chroma_share
         planes = torch.randint(1, len(PLANES), (count,), generator=generator)
         return torch.where(chroma, planes, 0)
@@ -130,7 +146,11 @@ def _enlarging_matrix(length: int, size: int) -> Tensor:
 
 
 def list_files(folder: str | Path) -> list[Path]:
-    """Every file below `folder`, in order of path."""
+    """Every file below `folder`, in order of path.
+
+    Args:
+        folder: Searched through all its folders.
+    """
     return sorted(path for path in Path(folder).rglob("*") if path.is_file())
 
 

@@ -23,6 +23,11 @@ class KernelMuon(torch.optim.Optimizer):
     Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) steps by the momentum, orthogonalized by
     Newton-Schulz iterations. `torch.optim.Muon` computes the same, but takes matrices only, and always iterates in
     bfloat16, which is 20 times as slow as float32 on a CPU that has to emulate it.
+
+    Args:
+        kernels: Of shape (out, in, k, k).
+        lr: Learning rate; times sqrt(max(1, out / (in * k * k))) it is about the spectral norm of a step.
+        momentum: Share of the moving average that is kept at each step, 0 to 1.
     """
 
     def __init__(self, kernels: list[nn.Parameter], lr: float, momentum: float = 0.9) -> None:
@@ -30,7 +35,11 @@ class KernelMuon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Step by the kernels' gradients; a kernel without one stays as it is."""
+        """Step by the kernels' gradients; a kernel without one stays as it is.
+
+        Args:
+            closure: Not used: gradients are computed before.
+        """
         for group in self.param_groups:
             momentum = group["momentum"]
             for kernel in group["params"]:
@@ -72,6 +81,13 @@ def build_optimizers(module: nn.Module, recipe: Recipe) -> dict[str, torch.optim
 
     Muon takes the kernels between feature maps. AdamW takes the kernels that touch pixels, whose one channel makes a
     matrix step meaningless, BatchNorm, biases and the rate model; or everything if the recipe says so.
+
+    Args:
+        module: Its parameters, each of which gets one optimizer.
+        recipe: Gives the kind of optimizer for kernels, and the learning rates.
+
+    Returns:
+        `muon`, unless the recipe says otherwise, and `adamw`.
     """
     muon = recipe.optimizer == "muon"
     kernels: list[nn.Parameter] = []
@@ -104,6 +120,11 @@ def load_moments(
     optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str], moments: Mapping[str, Tensor]
 ) -> None:
     """Give an optimizer what `read_moments` gave, in the memory format of each parameter.
+
+    Args:
+        optimizer: One of `build_optimizers`; what it remembered is lost.
+        names: Of the module's parameters.
+        moments: From `read_moments` of the same optimizer.
 
     Raises:
         ValueError: A tensor belongs to a parameter that the optimizer does not have, or is of another shape.

@@ -32,6 +32,9 @@ class RateModel(nn.Module):
         mean_weights: (K, 3, C, 2, 1 + 2C) weights that predict a symbol from the features of its pass.
         spread_weights: (K, 3, C, 2, 1 + 2C) weights that predict its distance from that.
         initialized: () bool, whether the parameters stand for latents yet.
+
+    Args:
+        channels: C.
     """
 
     initialized: Tensor
@@ -50,7 +53,11 @@ class RateModel(nn.Module):
 
     @torch.no_grad()
     def load_tables(self, tables: Tables) -> None:
-        """Continue from the upper KNOTS of `tables`."""
+        """Continue from the upper KNOTS of `tables`.
+
+        Args:
+            tables: Of as many channels, with at least KNOTS knots.
+        """
         self.initialized.fill_(True)
         logs = torch.from_numpy(tables.gains[-KNOTS:].astype(np.float64)).log()
         self.means.copy_(torch.from_numpy(tables.means))
@@ -117,6 +124,13 @@ def run_encoder(encoder: PreActResidualEncoder, x: Tensor) -> Tensor:
 
     The blocks of the widest stage are recomputed for their gradients: that adds a tenth to the time of a step, and
     their activations would be a third of its memory.
+
+    Args:
+        encoder: In train mode or eval mode.
+        x: (B, 1, H, W) in [0, 1]; H and W are multiples of 16.
+
+    Returns:
+        (B, C, H/16, W/16), differentiable.
     """
     z = encoder.stem(x)
     for number, stage in enumerate(encoder.stages, start=1):
@@ -130,6 +144,13 @@ def run_decoder(decoder: PreActResidualDecoder, z: Tensor) -> Tensor:
 
     The widest stage is recomputed as in `run_encoder`. Each 1x1 convolution comes before the upsampling, where there
     are a quarter of the pixels: the two commute.
+
+    Args:
+        decoder: In train mode or eval mode.
+        z: (B, C, h, w).
+
+    Returns:
+        (B, 1, 16h, 16w) in [0, 1], differentiable.
     """
     for number, stage in enumerate(decoder.stages, start=1):
         upsampling, convolution, norm, *blocks = cast(nn.Sequential, stage)
@@ -146,7 +167,11 @@ def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
 
 
 class RateDistortion(nn.Module):
-    """Network and rate model as one module, from crops to the terms of the loss."""
+    """Network and rate model as one module, from crops to the terms of the loss.
+
+    Args:
+        network: Becomes part of the module; the rate model is new.
+    """
 
     weights: Tensor  # (3,) of the planes' errors
     log_lambda: Tensor  # (KNOTS,)
@@ -185,7 +210,7 @@ class RateDistortion(nn.Module):
 
 
 def normalized_loss(error: Tensor, cost: Tensor) -> Tensor:
-    """The mean of (error + cost) / error, the divisor being a constant.
+    """The mean of (error + cost) / (error + MIN_ERROR), the divisor being a constant.
 
     Each crop keeps its balance between rate and error, but easy crops count as much as hard ones, because quality is
     measured in decibels, averaged over pictures.
@@ -193,5 +218,8 @@ def normalized_loss(error: Tensor, cost: Tensor) -> Tensor:
     Args:
         error: (B,) squared error of each crop, in gray levels^2.
         cost: (B,) rate of each crop, in the same units.
+
+    Returns:
+        The loss, a scalar.
     """
     return ((error + cost) / (error.detach() + MIN_ERROR)).mean()

@@ -75,20 +75,45 @@ class Recipe:
         return self.minutes - self.decay_minutes
 
     def lr_factor(self, minute: float) -> float:
-        """Learning rate at `minute` as a share of the full one: it rises to 1, stays, and falls linearly to 0."""
+        """Learning rate at `minute` as a share of the full one: it rises to 1, stays, and falls linearly to 0.
+
+        Args:
+            minute: Of training, from 0.
+
+        Returns:
+            0 to 1.
+        """
         down = (self.minutes - minute) / max(self.decay_minutes, 1e-9)
         return max(0.0, min(self._rise(minute), down))
 
     def rate_factor(self, minute: float) -> float:
-        """Weight of the rate term at `minute`: 0 until `rate_minutes`, then rising to 1 as learning rates do."""
+        """Weight of the rate term at `minute`: 0 until `rate_minutes`, then rising to 1 as learning rates do.
+
+        Args:
+            minute: Of training, from 0.
+
+        Returns:
+            0 to 1.
+        """
         return self._rise(minute - self.rate_minutes) if minute >= self.rate_minutes else 0.0
 
     def batches_per_step(self, minute: float) -> int:
-        """How many batches are averaged for a step at `minute`."""
+        """How many batches are averaged for a step at `minute`.
+
+        Args:
+            minute: Of training, from 0.
+        """
         return self.decay_accumulate or self.accumulate if minute >= self.stable_until else self.accumulate
 
     def crops_per_batch(self, minute: float) -> tuple[int, int]:
-        """How many crops a batch has at `minute`, and their side in pixels."""
+        """How many crops a batch has at `minute`, and their side in pixels.
+
+        Args:
+            minute: Of training, from 0.
+
+        Returns:
+            The number of crops, at least 1, and their side.
+        """
         if not self.final_crop or minute < self.minutes - self.final_minutes:
             return self.batch, self.crop
         return max(1, self.batch * self.crop**2 // self.final_crop**2), self.final_crop

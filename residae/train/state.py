@@ -54,7 +54,13 @@ class Progress:
 
 
 def write_state(path: Path, tensors: Mapping[str, Tensor], progress: Progress) -> None:
-    """Write a state to `path`, completely or not at all."""
+    """Write a state to `path`, completely or not at all.
+
+    Args:
+        path: In an existing folder; a file there is replaced.
+        tensors: By the names that the module's docstring gives.
+        progress: How far the run has come.
+    """
     partial = path.with_suffix(".partial")
     metadata = {METADATA: json.dumps({"version": VERSION, "progress": asdict(progress)})}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
@@ -64,6 +70,9 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], progress: Progress) -
 def read_progress(path: Path) -> Progress:
     """How far the run had come that wrote the state at `path`.
 
+    Args:
+        path: Of a file by `write_state`.
+
     Raises:
         TrainingError: It is damaged, or not a training state.
     """
@@ -71,7 +80,13 @@ def read_progress(path: Path) -> Progress:
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
-    """The tensors of the state at `path` by today's names, and its progress.
+    """Read a training state.
+
+    Args:
+        path: Of a file by `write_state`.
+
+    Returns:
+        The tensors on the CPU by today's names, and the progress.
 
     Raises:
         TrainingError: It is damaged, not a training state, or of a newer version.
@@ -91,7 +106,14 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
 
 
 def unusable(path: Path) -> TrainingError:
-    """The error for a state that cannot be used."""
+    """The error for a state that cannot be used.
+
+    Args:
+        path: Of the state.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
     return TrainingError(f"{path} is damaged, or is the state of another network or optimizer.")
 
 

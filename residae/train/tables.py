@@ -97,6 +97,9 @@ def fit_contexts(latents: Sequence[Sequence[Latent]], means: Floats, gains: Floa
         latents: (C, h, w) arrays of Y, of Cb and of Cr.
         means: (3, C) latent values that become the symbol 0.
         gains: (K, 3, C) symbols per unit of the latent.
+
+    Returns:
+        Tables with K knots.
     """
     knots, _, channels = gains.shape
     shape = (knots, len(PLANES), channels, 2, 1 + 2 * channels)
@@ -126,7 +129,10 @@ def refit_tables(engine: Engine, latents: Sequence[Sequence[Latent]], old: Table
     Args:
         engine: Of the network that made the latents.
         latents: (C, h, w) arrays of Y, of Cb and of Cr.
-        old: The tables so far.
+        old: The tables so far, or None.
+
+    Returns:
+        Tables with the predictions and frequencies of these latents.
     """
     if old:
         return fit_contexts(latents, old.means.astype(np.float64), old.gains.astype(np.float64))
@@ -238,6 +244,9 @@ def fit_tables(
         max_scale: Factor by which they are enlarged at most.
         progress: Called with the share done, in (0, 1].
 
+    Returns:
+        Tables to go with the checkpoint's weights.
+
     Raises:
         ImageError: There is no picture.
     """
@@ -258,7 +267,15 @@ def fit_tables(
 
 
 def enlarge_middle(plane: Plane, scale: float) -> Plane:
-    """The middle of a plane (H, W) in [0, 1], enlarged by `scale` to the size of the whole; itself at scale 1."""
+    """Enlarge the middle of a plane to the size of the whole.
+
+    Args:
+        plane: (H, W) float32 in [0, 1].
+        scale: At least 1.
+
+    Returns:
+        (H, W) float32 in [0, 1]; `plane` itself where nothing is cut off.
+    """
     height, width = plane.shape
     rows, columns = max(1, round(height / scale)), max(1, round(width / scale))
     if (rows, columns) == plane.shape:

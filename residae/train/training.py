@@ -61,6 +61,9 @@ class Training:
         """Fit the rate model to latents of the averaged network; training continues from there.
 
         The tables of the start are taken as they are where its weights are still the same.
+
+        Args:
+            crops: Pictures over which it is fitted.
         """
         old = self.start_tables if self.start_tables and len(self.start_tables.gains) >= KNOTS else None
         tables = old if old and self.step == 0 else self._fit_tables(crops, old)
@@ -82,7 +85,17 @@ class Training:
         return refit_tables(engine, latents, old)
 
     def draw(self, crops: Crops, planes: Tensor, size: int, generator: torch.Generator) -> Tensor:
-        """Crops (B, 1, size, size) in [0, 1] of `planes` (B,), the recipe's share of them enlarged."""
+        """Draw crops, the recipe's share of them enlarged.
+
+        Args:
+            crops: The pictures.
+            planes: (B,) int64 indices of `residae.codec.PLANES`.
+            size: Side of the crops, in pixels.
+            generator: On the CPU.
+
+        Returns:
+            (B, 1, size, size) float32 in [0, 1].
+        """
         return crops.draw(planes, size, generator, self.recipe.scaled_share, self.recipe.max_scale)
 
     def draw_qualities(self, planes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,6 +168,10 @@ class Training:
         Args:
             name: Of the checkpoint.
             crops: Pictures over which BatchNorm is recalibrated; None leaves it as it is.
+
+        Returns:
+            The checkpoint, which later steps do not change; it has the tables of the start until the rate model is
+            fitted.
         """
         network = copy.deepcopy(self.average.network)
         if crops:
@@ -173,6 +190,9 @@ class Training:
         """Write the state into the folder of the run, completely or not at all.
 
         The state in which the stable phase ended is kept beside that of the decay.
+
+        Args:
+            run: Folder of the run, which exists.
         """
         tensors = dict(self.model.state_dict())
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
@@ -188,6 +208,9 @@ class Training:
         The state of a decay is used only if that was to begin and end when the recipe says; otherwise the decay is
         repeated from the end of the stable phase.
 
+        Args:
+            run: Folder of the run.
+
         Raises:
             TrainingError: The state is damaged, or of another network or optimizer.
         """
@@ -201,6 +224,9 @@ class Training:
 
     def load(self, path: Path) -> None:
         """Continue from the state at `path`.
+
+        Args:
+            path: Of a file by `save`.
 
         Raises:
             TrainingError: It is damaged, or of another network or optimizer.
@@ -230,7 +256,16 @@ class Training:
 def initialize(
     network: ResidualAutoencoder, branch_scale: float = 0.2, output_scale: float = 0.1
 ) -> ResidualAutoencoder:
-    """He initialization, with small residual branches and a small output, so that training starts stably."""
+    """He initialization, with small residual branches and a small output, so that training starts stably.
+
+    Args:
+        network: Its convolutions are initialized in place.
+        branch_scale: Factor of the last convolution of each residual branch.
+        output_scale: Factor of the decoder's output layer.
+
+    Returns:
+        `network` itself.
+    """
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
