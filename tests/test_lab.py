@@ -18,7 +18,7 @@ from residae.ui import previews, store
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.state import CurrentResult
 from residae.ui.tabs.lab import LabState, LabTab, prepare
-from residae.ui.work import Updates, Work, supersede
+from residae.ui.work import Updates, Work, supersede, supersede_background
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -47,9 +47,12 @@ def lab() -> LabTab:
 
 
 def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:
-    _, small, whole = lab.refresh("lab", state.current, state, 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    asked = gr.EventData(None, {"gains": GAINS})
+    small = lab.read_gains(state, 0, 0, 0, EXAMPLES[1], asked, VISIT)
+    assert small[lab.gains] == GAINS
     preview = open_picture(base64.b64decode(small[lab.preview]["picture"].partition(",")[2])).pixels
     assert preview.shape == (80, PREVIEW_SIDE, 3)
+    _, whole = lab.refresh("lab", state.current, state, 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert whole[lab.table]["size"] == [2 * PREVIEW_SIDE + 1, 160]
     exact = open_picture(Path(whole[lab.table]["panes"][1]["picture"]["path"])).pixels
     report = reconstruct_edited(pipeline, state.current.picture(), state.whole, Edits(GAINS))
@@ -61,14 +64,26 @@ def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pi
 def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> None:
     older = lab.refresh("lab", state.current, state, 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     next(older)
-    assert lab.preview in next(older)
-    supersede(VISIT)
+    supersede_background(VISIT)  # as `show_preview` does before it waits for its turn
     assert list(older) == [{lab.status: gr.skip()}]
 
 
 def test_without_edits_there_is_no_preview(lab: LabTab, state: LabState) -> None:
+    assert lab.show_preview(state, (), 0, 0, 0, EXAMPLES[1], VISIT) == {lab.preview: None}
     _, whole = lab.refresh("lab", state.current, state, 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert "the same as unedited" in whole[lab.status]
+
+
+def test_edits_that_are_shown_or_lack_a_picture_have_no_preview(lab: LabTab, state: LabState) -> None:
+    shown = replace(state, edits=Edits(GAINS))
+    assert lab.show_preview(shown, GAINS, 0, 0, 0, EXAMPLES[1], VISIT) == {lab.preview: None}
+    for waiting in (None, state):
+        assert lab.show_preview(waiting, GAINS, 0, 0, 0.5, EXAMPLES[1], VISIT) == {lab.preview: gr.skip()}
+
+
+def test_nothing_is_borrowed_for_a_preview(lab: LabTab, state: LabState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("residae.ui.tabs.lab.ON_ZERO_GPU", True)
+    assert lab.show_preview(state, GAINS, 0, 0, 0, EXAMPLES[1], VISIT) == {lab.preview: None}
 
 
 def test_edits_that_are_shown_are_not_decoded_again(lab: LabTab, state: LabState) -> None:
@@ -78,12 +93,13 @@ def test_edits_that_are_shown_are_not_decoded_again(lab: LabTab, state: LabState
         state = updates[-1].get(lab.state, state)
         return updates
 
-    nothing = [{lab.status: gr.skip()}]
-    assert len(edit(GAINS)) == 3
+    nothing = [{lab.preview: None}]  # one that was shown of an edit that was undone
+    assert len(edit(GAINS)) == 2
     assert edit(GAINS) == nothing
     assert edit(GAINS, other=EXAMPLES[0]) == nothing  # not blended in
-    assert len(edit(GAINS, 0.5)) == 3
+    assert len(edit(GAINS, 0.5)) == 3  # with a preview, for which the other picture had to be encoded
     assert edit(GAINS, 0.5) == nothing
+    assert len(edit(GAINS, 0.7)) == 2
     assert len(edit(GAINS, 0.5, EXAMPLES[0])) == 3
     assert len(edit(())) == 2
 
@@ -116,10 +132,8 @@ def test_work_that_failed_is_done_again(trouble: str, lab: LabTab, state: LabSta
 
 def test_a_closed_tab_is_left_unchanged(lab: LabTab, state: LabState) -> None:
     """Gradio empties the outputs of a handler that yields nothing."""
-    for tab in ("lab", "files"):
-        whole = replace(state, edits=Edits())
-        updates = lab.refresh(tab, state.current, whole, 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
-        assert list(updates) == [{lab.status: gr.skip()}]
+    updates = lab.refresh("files", state.current, state, 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    assert list(updates) == [{lab.status: gr.skip()}]
 
 
 def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: LabTab, state: LabState) -> None:
@@ -139,7 +153,7 @@ def test_a_tab_that_was_left_at_work_starts_again(lab: LabTab, state: LabState) 
     supersede(VISIT)
     *_, last = refresh(halfway)
     assert lab.table in last
-    assert list(refresh(last[lab.state])) == [{lab.status: gr.skip()}]
+    assert list(refresh(last[lab.state])) == [{lab.preview: None}]  # the whole is shown already
 
 
 def test_an_edit_takes_up_the_current_result(lab: LabTab, state: LabState) -> None:

@@ -75,6 +75,8 @@ def test_a_quality_that_is_being_chosen_is_previewed(
     assert tab.show_preview(shown, 1, QUALITY, 80, 10, VISIT) == {tab.preview: None}
     for current, rate in ((None, QUALITY), (shown, SIZE), (shown, UNQUANTIZED)):
         assert tab.show_preview(current, 1, rate, 30, 10, VISIT) == {tab.preview: gr.skip()}
+    monkeypatch.setattr("residae.ui.tabs.overview.ON_ZERO_GPU", True)  # where a GPU would be borrowed for each
+    assert tab.show_preview(shown, 1, QUALITY, 30, 10, VISIT) == {tab.preview: gr.skip()}
 
 
 @pytest.mark.parametrize(("seconds", "side"), [(0.0, 384), (0.05, 384), (1.0, 192), (4.0, 96), (60, 96)])

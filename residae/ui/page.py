@@ -116,8 +116,7 @@ class Page:
             [self.current, *controls.rates],
             overview.preview,
             trigger_mode="always_last",
-            show_progress="hidden",
-            **NETWORK_EVENT,
+            **QUICK_EVENT,
         )
         released = [controls.quality.release, controls.size.submit, controls.size.blur]
         for event, next_event in (

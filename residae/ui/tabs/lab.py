@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import gradio as gr
 
 from residae import charts, heatmaps
 from residae.edit import Edits, channel_losses, encode_other, reconstruct_edited
+from residae.errors import ResidaeError
 from residae.image import fit
 from residae.pipeline import Encoding, Reconstruction
 from residae.progress import Progress, between
@@ -20,7 +22,8 @@ from residae.ui.previews import preview_channel, preview_value
 from residae.ui.state import CurrentResult
 from residae.ui.text import channel_figures, channel_sentence, edited_sentence, note
 from residae.ui.viewer import light_table, pane, png_file, report_table, table, with_facts
-from residae.ui.work import Priority, Updates, Work, newest, report_errors, supersede_background
+from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors, supersede_background
+from residae.ui.zero_gpu import ON_ZERO_GPU
 
 SCRIPT = static.read("dom.js") + static.read("mixer.js")
 PLANES = ("Luma", "Blue chroma", "Red chroma")
@@ -113,18 +116,19 @@ class LabTab:
 
     def wire(self, mosaic: gr.HTML) -> None:
         """Connect the events of the tab's own components and of the channel mosaic; `Page` connects `refresh_event`."""
-        supersede = {"fn": supersede_background, **QUICK_EVENT}
         decode = {**self.refresh_event, "trigger_mode": "always_last", **NETWORK_EVENT}
-        gains = self.mixer.input(self.read_gains, outputs=self.gains, **QUICK_EVENT)
-        gains.then(**supersede).then(**decode)
-        gr.on([self.step.release, self.noise.release, self.blend.release], **supersede).then(**decode)
+        others = [self.step, self.noise, self.blend, self.blend_path]
+        preview = {"fn": self.show_preview, "inputs": [self.state, self.gains, *others], "outputs": self.preview}
+        mixed = {"fn": self.read_gains, "inputs": [self.state, *others], "outputs": [self.gains, self.preview]}
+        self.mixer.input(**mixed, **QUICK_EVENT).then(**decode)
+        gr.on([self.step.release, self.noise.release, self.blend.release], **preview, **QUICK_EVENT).then(**decode)
         chosen = self.blend_examples.select(self.choose_blend, outputs=self.blend_path, **QUICK_EVENT)
-        chosen.then(**supersede).then(**decode)
+        chosen.then(supersede_background, **QUICK_EVENT).then(**decode)
         upload, path = self.blend_upload, self.blend_path
         upload.upload(lambda uploaded: (uploaded, None), upload, [path, upload], **QUICK_EVENT).then(**decode)
         controls = [self.gains, self.step, self.noise, self.blend, self.mixer]
         cleared = self.reset.click(self.clear, [self.state, self.plane], controls, **QUICK_EVENT)
-        cleared.then(**supersede).then(**decode)
+        cleared.then(supersede_background, **QUICK_EVENT).then(**decode)
         shown = [self.state, self.plane]
         self.plane.input(self.show_plane, [*shown, self.index], [self.mixer, self.channel], **QUICK_EVENT)
         gr.on([self.mixer.select, mosaic.select], self.enlarge, shown, [self.index, self.channel], **QUICK_EVENT)
@@ -165,12 +169,12 @@ class LabTab:
             shown, edited = newest(request, self.current, current), newest(request, self.state, state)
             if shown is None:
                 return
-            fitting = gains if len(gains) == shown.pipeline.latent_channels else ()  # else of another checkpoint
-            edits = Edits(fitting, blend, step, noise)
+            edits = fitting_edits(shown, gains, blend, step, noise)
             if edited and edited.current != shown:
                 edited = None
             encodes = 1 if blend and (not edited or blend_path != edited.blend_path) else 0
             if edited and edits == edited.edits and not encodes:
+                yield {self.preview: None}  # of an edit that was undone before it was decoded
                 return
             running.charge(shown.work(encodes=encodes, decodes=1), shown.pipeline.engine.on_gpu)
             part: Progress | None = running
@@ -187,23 +191,19 @@ class LabTab:
         yield from report_errors(self.status, work())
 
     def _decode(self, state: LabState, edits: Edits, blend_path: str, progress: Progress | None) -> Iterator[Updates]:
-        """Decode the edited latent: a preview at once, then the whole."""
+        """Decode the edited latent, after a preview where there could be none before."""
         yield {self.state: replace(state, edits=None)}  # so that work that ends early is done again
-        if edits.blend:
+        if edits.blend and state.blend_path != blend_path:  # without which there could be no preview
             state = with_blend(state, blend_path, between(progress, 0, 0.3))
-        picture, pipeline = state.current.picture(), state.current.pipeline
-        preview_blend, whole_blend = state.blend or (None, None)
-        side = max(state.preview.height, state.preview.width)
-        if edits and 2 * side < max(picture.width, picture.height):
-            small, part = fit(picture, side), between(progress, 0.3, 0.4)
-            report = reconstruct_edited(pipeline, small, state.preview, edits, preview_blend, part)
-            yield {self.preview: preview_value(report.decoding.pixels, f"preview at {side} px")}
+            if preview := preview_edits(state, edits):
+                yield {self.preview: preview}
+        current, blend = state.current, state.blend[1] if state.blend else None
         part = between(progress, 0.4, 1)
-        report = reconstruct_edited(pipeline, picture, state.whole, edits, whole_blend, part)
+        report = reconstruct_edited(current.pipeline, current.picture(), state.whole, edits, blend, part)
         yield {
             self.state: replace(state, edits=edits),
-            self.table: with_facts(self._table(state, report), edited_facts(state.current, report, edits)),
-            self.status: edited_sentence(report, state.current.psnr),
+            self.table: with_facts(self._table(state, report), edited_facts(current, report, edits)),
+            self.status: edited_sentence(report, current.psnr),
         }
 
     def _table(self, state: LabState, report: Reconstruction) -> dict[str, Any]:
@@ -246,9 +246,60 @@ class LabTab:
 
         yield from report_errors(self.status, work())
 
-    def read_gains(self, event: gr.EventData) -> tuple[float, ...]:
-        """The gains that the mixer sends, within their bounds."""
-        return tuple(min(max(float(gain), 0.0), MAX_GAIN) for gain in event.gains)
+    def read_gains(
+        self,
+        state: LabState | None,
+        step: float,
+        noise: float,
+        blend: float,
+        blend_path: str,
+        event: gr.EventData,
+        request: gr.Request,
+    ) -> Updates:
+        """Take up the gains that the mixer sends, within their bounds, and show a preview of them.
+
+        Args:
+            state: What edits start from.
+            step: As in `Edits`.
+            noise: As in `Edits`.
+            blend: As in `Edits`.
+            blend_path: Of the picture to blend in.
+            event: With the gain of each channel as `gains`.
+            request: Of the visitor.
+        """
+        gains = tuple(min(max(float(gain), 0.0), MAX_GAIN) for gain in event.gains)
+        return {self.gains: gains, **self.show_preview(state, gains, step, noise, blend, blend_path, request)}
+
+    def show_preview(
+        self,
+        state: LabState | None,
+        gains: tuple[float, ...],
+        step: float,
+        noise: float,
+        blend: float,
+        blend_path: str,
+        request: gr.Request,
+    ) -> Updates:
+        """Show at once what edits give, in place of the work for earlier ones. `refresh` follows, and shows the whole.
+
+        What goes wrong is left to `refresh`; so is a preview with a picture that was not encoded yet.
+
+        Args:
+            state: What edits start from.
+            gains: As in `Edits`.
+            step: As in `Edits`.
+            noise: As in `Edits`.
+            blend: As in `Edits`.
+            blend_path: Of the picture to blend in.
+            request: Of the visitor.
+        """
+        supersede_background(request)
+        with suppress(ResidaeError, Stopped), Work(request, priority=Priority.BACKGROUND):
+            shown = newest(request, self.state, state)
+            if shown and (not blend or blend_path == shown.blend_path):
+                edits = fitting_edits(shown.current, gains, blend, step, noise)
+                return {self.preview: None if edits == shown.edits else preview_edits(shown, edits)}
+        return {self.preview: gr.skip()}
 
     def choose_blend(self, event: gr.SelectData) -> str:
         """The path of the example to blend in."""
@@ -278,6 +329,21 @@ class LabTab:
         name = f"Channel {index + 1}" + (f" of {plane.lower()}" if len(state.planes) > 1 else "")
         panes = [pane(name, f"{name} of the latent, enlarged", pixels, channel_figures(values))]
         return {self.channel: table(panes, [{"name": name, "panes": [0]}], pixels.shape[:2], 1)}
+
+
+def fitting_edits(current: CurrentResult, gains: tuple[float, ...], blend: float, step: float, noise: float) -> Edits:
+    """The edits of a result, without the gains if they are of a network with another number of channels."""
+    return Edits(gains if len(gains) == current.pipeline.latent_channels else (), blend, step, noise)
+
+
+def preview_edits(state: LabState, edits: Edits) -> dict[str, Any] | None:
+    """A preview of edits; None without any, where the whole takes no longer, or where it would borrow a GPU."""
+    picture, side = state.current.picture(), max(state.preview.height, state.preview.width)
+    if not edits or ON_ZERO_GPU or 2 * side >= max(picture.width, picture.height):
+        return None
+    blend = state.blend[0] if state.blend else None
+    report = reconstruct_edited(state.current.pipeline, fit(picture, side), state.preview, edits, blend)
+    return preview_value(report.decoding.pixels, f"preview at {side} px")
 
 
 def channel_bits(state: LabState) -> Any:

@@ -29,6 +29,7 @@ from residae.ui.store import get_pipeline
 from residae.ui.text import alert, heading, journey, report_figures, report_sentences
 from residae.ui.viewer import light_table, report_table, with_facts
 from residae.ui.work import PROGRESS_INTERVAL, Cancelled, Left, Priority, Stopped, Updates, Work, newest, report_errors
+from residae.ui.zero_gpu import ON_ZERO_GPU
 
 
 class OverviewTab:
@@ -144,7 +145,7 @@ class OverviewTab:
         """
         with suppress(ResidaeError, Stopped), Work(request, priority=Priority.BACKGROUND) as running:
             shown = newest(request, self.current, current)
-            if shown and rate == QUALITY:
+            if shown and rate == QUALITY and not ON_ZERO_GPU:  # which would be borrowed for each
                 settings = at_rate(shown.settings, scale, rate, quality, size)
                 if settings == shown.settings:  # chosen again, or reconstructed meanwhile
                     return {self.preview: None}
