@@ -67,6 +67,13 @@ class Actions:
         """The event that starts a visit. Its result is the path of the picture, and the settings.
 
         A link with a result that was kept as A starts with its settings; `bar.restore` follows when it is there.
+
+        Args:
+            source: Receives the path of the picture.
+            checkpoint: The choice of checkpoint, on whose value the first working size depends.
+
+        Returns:
+            Arguments for `Blocks.load` and `bar.restore`.
         """
         return {
             "fn": self.restore,
@@ -98,7 +105,15 @@ class Actions:
 
 
 def allowed(component: Any, wanted: Any) -> Any:
-    """What a value from a link or from the browser's memory stands for: a value of the component, or no change."""
+    """What a value from a link or from the browser's memory stands for: a value of the component, or no change.
+
+    Args:
+        component: A checkbox, a component with choices, or one with numbers from `minimum` to `maximum`.
+        wanted: Any value that JSON can hold. Text is compared without regard to case; a number is clipped to the range.
+
+    Returns:
+        A value of the component, or `gr.skip()`.
+    """
     text = str(wanted).lower()
     if isinstance(component, gr.Checkbox):
         return {"true": True, "false": False}.get(text, gr.skip())
@@ -119,7 +134,15 @@ def subject(current: CurrentResult) -> str:
 
 
 def describe(current: CurrentResult) -> dict[str, Any]:
-    """Entries of a light table that name a result, its file, and the picture that it was made from."""
+    """Entries of a light table that name a result, its file, and the picture that it was made from.
+
+    Args:
+        current: The result that the light table shows.
+
+    Returns:
+        `name`, for files that are saved; `picture`, the name of the example or None; `subject`; `file`, or None for the
+        unquantized latent; `refined`, in steps; and `source`.
+    """
     name, file = short_name(Path(current.settings.path).stem), None
     if current.compressed:
         file = served_file(current.compressed.data, f"{name}.rae")
@@ -129,7 +152,15 @@ def describe(current: CurrentResult) -> dict[str, Any]:
 
 
 def source(current: CurrentResult) -> dict[str, Any] | None:
-    """The picture that `crop.js` lets a part be chosen from; None where all of its pixels are there."""
+    """The picture that `crop.js` lets a part be chosen from; None where all of its pixels are there.
+
+    Args:
+        current: The result that the light table shows.
+
+    Returns:
+        `size`, [width, height] of the whole picture in pixels; `longest`, the longest side that a part may have; and
+        `part`, (left, top, width, height) of the one that is shown, or None.
+    """
     side, box = current.settings.side, current.settings.box
     if not (side or box) or not (size := current.picture().source_size):
         return None
@@ -137,7 +168,15 @@ def source(current: CurrentResult) -> dict[str, Any] | None:
 
 
 def facts(current: CurrentResult, report: Reconstruction) -> dict[str, str]:
-    """Settings and figures of a result, by name."""
+    """Settings and figures of a result, by name.
+
+    Args:
+        current: The result that the settings are taken from.
+        report: The reconstruction that the figures are taken from. Without a file there is no size.
+
+    Returns:
+        Text, in the order in which the browser shows it.
+    """
     compressed = report.compressed
     return {
         **setting_facts(current),
@@ -163,7 +202,16 @@ def setting_facts(current: CurrentResult) -> dict[str, str]:
 
 
 def edited_facts(current: CurrentResult, report: Reconstruction, edits: Edits) -> dict[str, str]:
-    """Settings and figures of a picture from the edited latent of `current`, by name."""
+    """Settings and figures of a picture from the edited latent of `current`, by name.
+
+    Args:
+        current: The result that is edited.
+        report: The reconstruction from the edited latent, which has no file.
+        edits: The edits that were applied.
+
+    Returns:
+        As `facts`, with the quality of the file whose latent is edited, and the edits.
+    """
     muted = sum(gain == 0 for gain in edits.gains)
     changes = {
         "channels muted": muted,
@@ -177,7 +225,15 @@ def edited_facts(current: CurrentResult, report: Reconstruction, edits: Edits) -
 
 
 def codec_facts(result: CodecResult, current: CurrentResult) -> dict[str, str]:
-    """Settings and figures of a picture by any codec at equal bytes, by name; `current` is the result of ours."""
+    """Settings and figures of a picture by any codec at equal bytes, by name.
+
+    Args:
+        result: The result of a codec that can make a file this small, so that it has pixels.
+        current: The result of ours that it is compared with. The result of OURS has its settings.
+
+    Returns:
+        As `facts`.
+    """
     others = {"Codec": result.name, "Color": "Color" if current.color else "Gray"}
     return {
         **(setting_facts(current) if result.name == OURS else others),
@@ -188,7 +244,15 @@ def codec_facts(result: CodecResult, current: CurrentResult) -> dict[str, str]:
 
 
 def size_facts(size: int, pixels: Any) -> dict[str, str]:
-    """Size and rate of a file with a picture of these pixels."""
+    """Size and rate of a file with a picture of these pixels, by name.
+
+    Args:
+        size: Bytes of the file.
+        pixels: (H, W) or (H, W, 3).
+
+    Returns:
+        Text with the size in bytes and the rate in bits per pixel.
+    """
     height, width = pixels.shape[:2]
     return {"File": f"{size:,} bytes", "Rate": f"{bits_per_pixel(size, width, height):.3f} bpp"}
 

@@ -48,7 +48,7 @@ class Shares:
 
 
 def shares() -> Shares:
-    """Those that hold here.
+    """The limits that hold here: from VARIABLE if it is set, else SPACE_SECONDS on a Space, and none elsewhere.
 
     Raises:
         ResidaeError: The environment variable is not a number.
@@ -74,8 +74,8 @@ def network_pixels(
     """The work of a picture, in pixels that are encoded and decoded once.
 
     Args:
-        height: Of the picture.
-        width: Of the picture.
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
         color: Whether it has chroma.
         scale: At which it is encoded; "auto" tries several, and may choose AUTO_SCALE.
         encodes: How often it is encoded.
@@ -89,7 +89,7 @@ def network_pixels(
 
 
 def file_work(info: FileInfo) -> float:
-    """The work of decoding a `.rae` file, by its header, as `network_pixels`."""
+    """The work of decoding a `.rae` file, by its header, in `network_pixels`."""
     return network_pixels(info.height, info.width, info.color, info.scale, encodes=0)
 
 
@@ -100,12 +100,17 @@ class Speed:
         self.pixels_per_second = pixels_per_second
 
     def learn(self, pixels: float, seconds: float) -> None:
-        """Take a finished piece of work into account."""
+        """Take a finished piece of work into account.
+
+        Args:
+            pixels: By `network_pixels`; 0 for work without the network, from which nothing is learned.
+            seconds: How long it took. Nothing is learned from a second or less.
+        """
         if pixels and seconds > 1:  # shorter work is dominated by what does not grow with the picture
             self.pixels_per_second += (pixels / seconds - self.pixels_per_second) / 4
 
     def seconds(self, pixels: float) -> float:
-        """An estimate of how long work takes."""
+        """An estimate of how many seconds work takes, given its `network_pixels`."""
         return pixels / self.pixels_per_second
 
 
@@ -117,7 +122,12 @@ class Account:
         self._used: OrderedDict[Visitor | str, deque[tuple[int, float]]] = OrderedDict()  # by minute, latest last
 
     def add(self, visitor: Visitor, amount: float) -> None:
-        """Charge an amount to a visitor, and to the address."""
+        """Charge an amount to a visitor, and to the address.
+
+        Args:
+            visitor: Who used the resource.
+            amount: How much, in the unit of the account, such as seconds or bytes.
+        """
         with self._lock:
             for who in (visitor, visitor.address):
                 minutes, now = self._used.setdefault(who, deque()), int(time.monotonic() // 60)
@@ -128,7 +138,7 @@ class Account:
                 self._used.popitem(last=False)
 
     def used(self, who: Visitor | str) -> float:
-        """What a visitor, or all visitors of an address, were charged in the last WINDOW seconds."""
+        """What a visitor, or all visitors of an address, were charged in the last WINDOW seconds, to the minute."""
         with self._lock:
             entries = self._used.get(who, deque())
             while entries and 60 * entries[0][0] < time.monotonic() - WINDOW:

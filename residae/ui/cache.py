@@ -62,7 +62,7 @@ class Settings:
 
     @property
     def of_encoding(self) -> "Settings":
-        """Those of them on which the encoding depends."""
+        """The same settings without those on which the encoding does not depend."""
         return replace(self, quality=None, max_bytes=self.max_bytes if self.scale == "auto" else None)
 
 
@@ -83,7 +83,13 @@ class RecentlyUsed(Generic[Key, Value]):
             return kept[0]
 
     def keep(self, key: Key, value: Value, size: int) -> None:
-        """Keep a value of so many bytes, unless it alone is too many."""
+        """Keep a value of so many bytes, unless it alone is too many.
+
+        Args:
+            key: What the value is made from. It replaces a value that was kept for the same key.
+            value: What `get` returns. Threads share it, so nobody may change it.
+            size: Bytes that the value takes. One with more than `max_bytes` is not kept.
+        """
         if size > self._most:
             return
         with self._lock:
@@ -99,7 +105,14 @@ OPENED: RecentlyUsed[tuple[str, int, CropBox | None], Picture] = RecentlyUsed(MA
 
 
 def default_side(checkpoint: str) -> int:
-    """The working size that a visit starts with: the long side in pixels, or FULL_SIZE."""
+    """The working size that a visit starts with: FULL_SIZE on a GPU, else CPU_SIDE pixels on the long side.
+
+    Args:
+        checkpoint: A name, as for `get_pipeline`.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it cannot be loaded.
+    """
     return FULL_SIZE if get_pipeline(checkpoint).engine.on_gpu else CPU_SIDE
 
 
@@ -149,8 +162,8 @@ def reconstruct(settings: Settings, work: Work | None) -> Reconstruction:
     """Send a picture through the network and back, or as much of it as was not done before with the same settings.
 
     Args:
-        settings: Of the result.
-        work: That this is part of; it is told the progress, and may refuse.
+        settings: What the result is made from.
+        work: It is charged, and reports the progress; None where no visitor waits.
 
     Raises:
         ImageError: The picture cannot be opened, or is over a limit.

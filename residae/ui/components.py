@@ -16,7 +16,13 @@ QUICK_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_v
 
 
 def slider(minimum: float, maximum: float, **options: Any) -> gr.Slider:
-    """A slider that takes a number typed beyond its ends as the nearer end, where Gradio would raise an error."""
+    """A slider that takes a number typed beyond its ends as the nearer end, where Gradio would raise an error.
+
+    Args:
+        minimum: The value at the left end.
+        maximum: The value at the right end.
+        **options: Further arguments of `gr.Slider`, such as `step` and `label`.
+    """
     component = gr.Slider(minimum, maximum, **options)  # not a subclass, for which Gradio would write a .pyi file
     within = component.preprocess
     component.preprocess = lambda payload: within(min(max(payload, minimum), maximum))  # type: ignore[method-assign]
@@ -24,12 +30,27 @@ def slider(minimum: float, maximum: float, **options: Any) -> gr.Slider:
 
 
 def segments(choices: Sequence[tuple[str, Any]], value: Any, label: str, elem_id: str, **options: Any) -> gr.Radio:
-    """A choice of one, as segments in a row."""
+    """A choice of one, as segments in a row.
+
+    Args:
+        choices: (text, value) of each segment.
+        value: The value that is chosen at first.
+        label: The heading above the row.
+        elem_id: The id in the page, by which style sheets and scripts find it.
+        **options: Further arguments of `gr.Radio`.
+    """
     return gr.Radio([*choices], value=value, label=label, elem_id=elem_id, elem_classes=["segments"], **options)
 
 
 def status_line(elem_id: str) -> gr.HTML:
-    """The line in which a tab shows progress, results and errors, with a button that stops the work."""
+    """The line in which a tab shows progress, results and errors, with a button that stops the work.
+
+    Args:
+        elem_id: The id of the line in the page.
+
+    Returns:
+        The line, without the button.
+    """
     with gr.Row(elem_classes=["work"], equal_height=False):
         status = gr.HTML(elem_id=elem_id, elem_classes=["status"], apply_default_css=False)
         button = gr.Button("Stop", size="sm", min_width=64, scale=0, elem_classes=["stop"])
@@ -41,10 +62,10 @@ def example_gallery(label: str, caption: str, elem_id: str, selected: int | None
     """The example pictures in a row, to choose one from.
 
     Args:
-        label: Of the row.
-        caption: Of a picture, with {} for its name.
-        elem_id: Of the component.
-        selected: Index of the picture that is selected at first.
+        label: A name for the row, which is not shown.
+        caption: The text at each picture, with {} for the picture's name.
+        elem_id: The id in the page.
+        selected: Index of the picture that is selected at first; None for none.
     """
     return gr.Gallery(
         [(path, caption.format(Path(path).stem).capitalize()) for path in EXAMPLES],
@@ -61,7 +82,13 @@ def example_gallery(label: str, caption: str, elem_id: str, selected: int | None
 
 
 def scripted_card(template: str, script: str, elem_id: str) -> gr.HTML:
-    """A card whose content a script of `static/` draws from its value, by this template."""
+    """A card whose content a script of `static/` draws from its value, by this template.
+
+    Args:
+        template: HTML with the places that the script fills.
+        script: Name of a file in `static/`, which is run after `dom.js`.
+        elem_id: The id in the page.
+    """
     return gr.HTML(
         html_template=template,
         js_on_load=static.read("dom.js") + static.read(script),

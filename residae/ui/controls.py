@@ -60,17 +60,35 @@ class Controls:
         self.settings = [self.color, self.side, *self.rates]
 
     def restored(self, current: CurrentResult) -> Updates:
-        """The settings of the current result."""
+        """Set the controls to the settings that a result was made with."""
         return {self.actions.settings[name]: value for name, value in named_settings(current.settings).items()}
 
     def follow_rate(self, rate: str, scale: Scale, current: CurrentResult | None) -> Updates:
-        """Choose the scale automatically for a size of the file, which is that of the current one at first."""
+        """Choose the scale automatically for a size of the file, which is that of the current one at first.
+
+        Args:
+            rate: QUALITY, SIZE or UNQUANTIZED, as it was just chosen.
+            scale: The value of its control.
+            current: The result that the page shows; None before the first.
+
+        Returns:
+            The scale that goes with the rate, and for SIZE the size.
+        """
         if rate == SIZE:
             return {self.scale: "auto", self.size: size_of(current)}
         return {self.scale: 1 if scale == "auto" else gr.skip()}
 
     def follow_scale(self, rate: str, scale: Scale, current: CurrentResult | None) -> Updates:
-        """Go from a quality to a size of the file, without which there is no automatic scale."""
+        """Go from a quality to a size of the file, without which there is no automatic scale.
+
+        Args:
+            rate: The value of its control.
+            scale: As it was just chosen.
+            current: The result that the page shows; None before the first.
+
+        Returns:
+            SIZE and the size if they are needed, else no change.
+        """
         if scale == "auto" and rate != SIZE:
             return {self.rate: SIZE, self.size: size_of(current)}
         return {self.rate: gr.skip()}  # the value that was sent may be outdated by now
@@ -90,15 +108,15 @@ def read_settings(
     """The settings that the controls stand for.
 
     Args:
-        path: Of the picture file.
-        box: As in `Settings`.
+        path: Path of the picture file.
+        box: The part of the picture to work on; None for the whole picture.
         checkpoint: Name of the checkpoint.
-        color: As in `Settings`.
-        side: As in `Settings`.
-        scale: As in `Settings`.
+        color: Whether to use chroma as well.
+        side: Long side to work at, in pixels; FULL_SIZE for the picture's own.
+        scale: The factor to encode at; "auto" to choose it by `size`, which counts as 1 at another rate than SIZE.
         rate: QUALITY, SIZE or UNQUANTIZED.
-        quality: That counts at QUALITY.
-        size: In kB, that counts at SIZE; None if the field is empty.
+        quality: 0 to 100, which counts at QUALITY.
+        size: Limit in kB, which counts at SIZE; None if the field is empty, which stands for one byte.
     """
     return Settings(
         path,
@@ -123,7 +141,7 @@ def named_settings(settings: Settings) -> dict[str, Any]:
 
 
 def size_of(current: CurrentResult | None) -> Any:
-    """The size of the current file in kB, rounded up; no change if there is none."""
+    """The size of the current file in kB, rounded up to tenths; no change if there is none."""
     return math.ceil(len(current.compressed.data) / 100) / 10 if current and current.compressed else gr.skip()
 
 
@@ -133,7 +151,14 @@ def scale_choices(ratio: float) -> list[tuple[str, Scale]]:
 
 
 def describe(checkpoint: str) -> tuple[Any, Any]:
-    """The scales by the shares of numbers that a checkpoint keeps, and the steps of refinement that are proposed."""
+    """The scales by the shares of numbers that a checkpoint keeps, and the steps of refinement that are proposed.
+
+    Args:
+        checkpoint: A name, as for `get_pipeline`.
+
+    Returns:
+        Updates of the two controls; no change if the checkpoint cannot be loaded.
+    """
     with suppress(ResidaeError):  # reconstructing a picture meets the same error, and shows it
         pipeline = get_pipeline(checkpoint)
         steps = GPU_STEPS if pipeline.engine.on_gpu else CPU_STEPS
@@ -142,5 +167,12 @@ def describe(checkpoint: str) -> tuple[Any, Any]:
 
 
 def choose_example(event: gr.SelectData) -> tuple[str, None, None]:
-    """The path of the picture to work on, the part of it, and the path of a discarded one: none."""
+    """The path of the picture to work on, the part of it, and the path of a discarded one.
+
+    Args:
+        event: The press of an example in the gallery.
+
+    Returns:
+        The path of the example, and None twice.
+    """
     return EXAMPLES[int(event.index)], None, None

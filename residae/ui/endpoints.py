@@ -59,7 +59,11 @@ class Options:
     map_scale: float = 0.0
 
     def read_scale(self) -> Scale:
-        """The scale; chosen by the size of the file where one is given, unless it says otherwise."""
+        """The scale; chosen by the size of the file where one is given, unless it says otherwise.
+
+        Raises:
+            ResidaeError: The text is not a scale, or is auto without `max_bytes`.
+        """
         if not self.scale:
             return "auto" if self.max_bytes else 1.0
         scale = options.scale(self.scale)
@@ -68,13 +72,22 @@ class Options:
         return scale
 
     def read_edits(self, channels: int) -> Edits:
-        """The edits of a latent with so many channels."""
+        """The edits of a latent with so many channels.
+
+        Raises:
+            ResidaeError: A text has no meaning, or names a channel that the latent does not have.
+        """
         mute, solo = (options.channels(text) if text else [] for text in (self.mute, self.solo))
         gains = channel_gains(channels, mute, solo, options.gains(self.gain) if self.gain else {})
         return Edits(gains, self.blend_share if self.blend else 0.0, self.step, self.noise)
 
     def open(self) -> Picture:
-        """The picture, or the part of it, at the size to work at."""
+        """The picture, or the part of it, at the size to work at.
+
+        Raises:
+            OptionError: The text of the part has another form.
+            ImageError: The picture cannot be opened, is over a limit, or does not contain the part.
+        """
         box = CropBox(*options.crop(self.crop)) if self.crop else None
         return open_at_size(self.picture, self.side, box)
 
@@ -153,13 +166,35 @@ def add_endpoints() -> None:
 
 
 def reconstruct(work: Work, wanted: Options) -> tuple[str, dict[str, Any]]:
-    """Compress a picture, edit its latent if asked to, decode it, and measure the difference."""
+    """Compress a picture, edit its latent if asked to, decode it, and measure the difference.
+
+    Args:
+        work: It is charged, and reports the progress.
+        wanted: The picture, its encoding, and edits.
+
+    Returns:
+        The path of a PNG, and by name the size in pixels and bytes, rate, settings, PSNR (dB), SSIM and sentences.
+
+    Raises:
+        ResidaeError: A value has no meaning, a file cannot be opened or made, or it is more than the page allows.
+    """
     report, compressed = _reconstruct(work, wanted)
     return save_result(write_png(report.decoding.pixels), "reconstruction.png"), _figures(report, compressed)
 
 
 def map_error(work: Work, wanted: Options) -> tuple[str, str, dict[str, Any]]:
-    """Do what reconstruct does, and return a map of the error and a picture of all channels of the latent."""
+    """Do what reconstruct does, and return a map of the error and a picture of all channels of the latent.
+
+    Args:
+        work: As in `reconstruct`.
+        wanted: The same, the kind of the map and its scale.
+
+    Returns:
+        The paths of two PNG files, and the figures of `reconstruct` with the scale of the map in gray levels.
+
+    Raises:
+        ResidaeError: As `reconstruct`.
+    """
     report, compressed = _reconstruct(work, wanted)
     pair = report.original, report.decoding.pixels
     scale = wanted.map_scale or heatmaps.error_scale(*pair)
@@ -173,7 +208,18 @@ def map_error(work: Work, wanted: Options) -> tuple[str, str, dict[str, Any]]:
 
 
 def compress(work: Work, wanted: Options) -> tuple[str, dict[str, Any]]:
-    """Compress a picture to a .rae file: at a quality, or as well as it can within a size."""
+    """Compress a picture to a .rae file: at a quality, or as well as it can within a size.
+
+    Args:
+        work: As in `reconstruct`.
+        wanted: The picture and its encoding.
+
+    Returns:
+        The path of the file, and by name the size in pixels and bytes, rate and settings.
+
+    Raises:
+        ResidaeError: As `reconstruct`.
+    """
     opened, pipeline, scale = wanted.open(), get_pipeline(default_checkpoint()), wanted.read_scale()
     _charge(work, pipeline, opened, wanted, decodes=0)
     encoding, file = pipeline.encode_and_write(
@@ -189,7 +235,18 @@ def compress(work: Work, wanted: Options) -> tuple[str, dict[str, Any]]:
 
 
 def decompress(work: Work, wanted: RaeFile) -> tuple[str, dict[str, Any]]:
-    """Decompress a .rae file."""
+    """Decompress a .rae file.
+
+    Args:
+        work: As in `reconstruct`.
+        wanted: The path of the file.
+
+    Returns:
+        The path of a PNG, and the fields of `FileInfo` by name.
+
+    Raises:
+        ResidaeError: The file is damaged or was made with another checkpoint, or it is more than the page allows.
+    """
     data, pipeline = read_upload(wanted.file), get_pipeline(default_checkpoint())
     work.charge(file_work(read_info(data)), pipeline.engine.on_gpu)
     info, decoding = pipeline.read(data, work)
@@ -200,6 +257,16 @@ def compare(work: Work, wanted: Options) -> list[dict[str, Any]]:
     """Compare the network with JPEG, WebP, AVIF, JPEG 2000 and JPEG XL at equal bytes: PSNR, SSIM and MS-SSIM.
 
     A codec that cannot make a file this small has no figures.
+
+    Args:
+        work: As in `reconstruct`.
+        wanted: The picture and its encoding.
+
+    Returns:
+        The name of each codec and its `CodecResult.figures`, ours first.
+
+    Raises:
+        ResidaeError: As `reconstruct`.
     """
     report, _ = _reconstruct(work, wanted, between(work, 0, 0.5))
     pipeline, file = get_pipeline(default_checkpoint()), (report.encoding, report.compressed, report.decoding)
@@ -279,7 +346,8 @@ def _as_handler(function: Callable[[Work, Any], Any], parameters: Sequence[str])
         except Stopped as error:
             raise gr.Error("The work was stopped.", print_exception=False) from error
 
+    description = str(inspect.getdoc(function)).partition("\n\nArgs:\n")[0]  # its Args are those of `function`
     lines = [f"    {name}: {PARAMETERS[name][2]}" for name in parameters]
-    call.__name__, call.__doc__ = function.__name__, "\n".join([str(inspect.getdoc(function)), "", "Args:", *lines])
+    call.__name__, call.__doc__ = function.__name__, "\n".join([description, "", "Args:", *lines])
     call.__signature__ = inspect.Signature([described[name] for name in parameters])  # type: ignore[attr-defined]
     return call

@@ -240,6 +240,11 @@ class FilesOnlyParser(GradioMultiPartParser):
     """Refuse form fields other than files, which Gradio would keep in memory at any size and not use."""
 
     def on_headers_finished(self) -> None:
+        """Begin a part of the form, whose headers are read.
+
+        Raises:
+            MultiPartException: The part is not a file.
+        """
         super().on_headers_finished()
         if self._current_part.file is None:
             raise MultiPartException("Only files can be uploaded.")

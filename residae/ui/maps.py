@@ -36,6 +36,10 @@ def mosaic_value(latent: Latent, bits: Sequence[float] | None) -> dict[str, Any]
     Args:
         latent: (C, h, w), which the decoder gets.
         bits: Of the file that each channel takes; None where there is no file.
+
+    Returns:
+        `picture`, a PNG with the channels one below another; `shape`, [C, h, w]; and `shares` of the bits, 0 to 1 for
+        each channel, or None.
     """
     channels, height, width = latent.shape
     shares = None if bits is None else [float(share / max(sum(bits), 1)) for share in bits]
@@ -49,5 +53,12 @@ def error_overview() -> gr.HTML:
 
 
 def error_value(table: dict[str, Any]) -> dict[str, Any]:
-    """The value of the error overview: the same picture and scale as in a light table of `report_table`."""
+    """The value of the error overview: the same picture and scale as in a light table of `report_table`.
+
+    Args:
+        table: The value of that light table.
+
+    Returns:
+        `picture`, the map as a PNG; and `key`, its color scale as SVG.
+    """
     return {"picture": table["panes"][-1]["picture"], "key": table["key"]["absolute"]}

@@ -64,7 +64,7 @@ class Page:
         return self.tabs[name]
 
     def wire(self, blocks: gr.Blocks) -> None:
-        """Connect the events of all parts."""
+        """Connect the events of all parts, and start a visit when a browser has loaded `blocks`."""
         controls, overview, checkpoint = self.controls, self.overview, self.model.checkpoint
         controls.actions.wire()
         controls.refine.wire()

@@ -25,12 +25,28 @@ def preview_channel(table: str) -> gr.HTML:
 
 
 def preview_side(side: int, seconds: float) -> int:
-    """The long side at which a picture of this long side, whose decoding took so long, takes about PREVIEW_SECONDS."""
+    """The long side at which a picture of this long side, whose decoding took so long, takes about PREVIEW_SECONDS.
+
+    Args:
+        side: Pixels on the long side of the picture.
+        seconds: What decoding it took; 0 if that is not known.
+
+    Returns:
+        Pixels, MIN_SIDE to MAX_SIDE, but no more than `side`.
+    """
     share = math.sqrt(PREVIEW_SECONDS / seconds) if seconds else 1.0
     return min(side, MAX_SIDE, max(MIN_SIDE, int(share * side)))
 
 
 def preview_value(pixels: Pixels, text: str) -> dict[str, Any]:
-    """A preview, with what is said about it. The picture is within the value, which saves a request."""
+    """A preview, with what is said about it. The picture is within the value, which saves a request.
+
+    Args:
+        pixels: (H, W) or (H, W, 3) uint8.
+        text: Shown on the light table, without HTML.
+
+    Returns:
+        `picture`, a data: URL; `text`; and `time`, by which no two previews are equal.
+    """
     data = base64.b64encode(write_png(pixels, compress_level=1)).decode()
     return {"picture": f"data:image/png;base64,{data}", "text": text, "time": time.monotonic()}  # each differs

@@ -57,12 +57,22 @@ class RefineCard:
         }
 
     def draw(self, done: Sequence[RefinementStep], steps: int) -> Updates:
-        """Draw the steps that are done so far."""
+        """Draw the steps that are done so far.
+
+        Args:
+            done: From step 0, the file without refinement, to the latest.
+            steps: How many are to be done, at which the axis ends.
+        """
         points = [(step.step, step.psnr, step.bytes) for step in done]
         return {self.curve: charts.refinement_chart(points, steps)}
 
     def conclude(self, done: Sequence[RefinementStep], steps: int) -> Updates:
-        """Say what was gained."""
+        """Say what was gained.
+
+        Args:
+            done: As in `draw`.
+            steps: As in `draw`.
+        """
         return {self.status: refinement_sentence(done[0], done[-1]), **self.draw(done, steps)}
 
 
@@ -70,7 +80,8 @@ def seconds_left(times: Sequence[float], steps: int) -> float | None:
     """How long a refinement will take from now on; None until two steps have run.
 
     Args:
-        times: When the refinement began, and when each step was done. The first step takes longer than the others.
+        times: When the refinement began, and when each step was done, in seconds. The first step takes longer than the
+            others.
         steps: How many are to be done.
     """
     done = len(times) - 1

@@ -26,7 +26,7 @@ def serve(address: Address, mcp: bool = False) -> None:
     """Serve the page until it is interrupted.
 
     Args:
-        address: Where.
+        address: The host and the port.
         mcp: As in `residae.ui.launch.main`.
 
     Raises:

@@ -52,7 +52,13 @@ class CurrentResult:
         return preview_side(max(self.encoding.height, self.encoding.width), self.seconds)
 
     def work(self, encodes: float = 0, decodes: float = 0, refine: int = 0) -> float:
-        """The work of encoding and decoding it so many times, as `network_pixels`."""
+        """The work of encoding and decoding it so many times, in `network_pixels`.
+
+        Args:
+            encodes: How often the picture is encoded, at its scale.
+            decodes: How often it is decoded.
+            refine: Steps of refinement.
+        """
         encoding, times = self.encoding, {"encodes": encodes, "decodes": decodes}
         return network_pixels(encoding.height, encoding.width, self.color, encoding.scale, refine=refine, **times)
 

@@ -1,4 +1,8 @@
-"""Figures as HTML text that can be selected and copied, and sentences about them."""
+"""Figures as HTML text that can be selected and copied, and sentences about them.
+
+Functions return HTML, in which they escape the names and messages that they are given. Plain text, which the caller
+escapes, is returned by `error_sentence`, `channel_figures`, `short_name`, and those for numbers.
+"""
 
 import html
 import math
@@ -17,7 +21,15 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def heading(checkpoint: str = "", device: str = "") -> str:
-    """The heading of the page, with the name of the checkpoint and the device that it runs on."""
+    """The heading of the page, with the name of the checkpoint and the device that it runs on.
+
+    Args:
+        checkpoint: Name of the checkpoint; neither is shown if it is empty.
+        device: As `Engine.description` has it.
+
+    Returns:
+        HTML.
+    """
     title = "<h1>Residae</h1><p>What a 16× bottleneck keeps of a picture</p>"
     names = f"<span>{html.escape(checkpoint)}</span> {html.escape(device)}" if checkpoint else ""
     tour = '<button type="button" id="tour" aria-label="Guided start">?</button>'
@@ -36,7 +48,7 @@ def note(message: str) -> str:
 
 
 def definition_list(rows: dict[str, str]) -> str:
-    """Figures by name. Values are HTML."""
+    """Figures by name. Names and values are HTML."""
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows.items())
     return f'<dl class="numbers">{items}</dl>'
 
@@ -84,7 +96,15 @@ def report_figures(report: Reconstruction) -> str:
 
 
 def report_sentences(report: Reconstruction, max_bytes: int | None = None) -> str:
-    """Where the error is, how a limit on the size of the file was used, and the notices about the picture."""
+    """Where the error is, how a limit on the size of the file was used, and the notices about the picture.
+
+    Args:
+        report: The reconstruction that is shown.
+        max_bytes: The limit that its file was made for; None if there was none.
+
+    Returns:
+        HTML.
+    """
     sentences = [error_sentence(report), *report.notices]
     if report.compressed and max_bytes is not None:
         quality, scale = report.compressed.quality, report.encoding.scale
@@ -102,7 +122,15 @@ def error_sentence(report: Reconstruction) -> str:
 
 
 def edited_sentence(report: Reconstruction, unedited: float) -> str:
-    """What the edits cost, `unedited` being the PSNR without them."""
+    """What the edits cost.
+
+    Args:
+        report: The reconstruction from the edited latent.
+        unedited: The PSNR without the edits, in dB.
+
+    Returns:
+        HTML with the PSNR, the change, and where the error is.
+    """
     change = report.psnr - unedited
     comparison = "the same as unedited"
     if not math.isclose(report.psnr, unedited, abs_tol=0.005):
@@ -111,7 +139,15 @@ def edited_sentence(report: Reconstruction, unedited: float) -> str:
 
 
 def refinement_sentence(before: RefinementStep, after: RefinementStep) -> str:
-    """What a refinement gained, and for how many bytes."""
+    """What a refinement gained, and for how many bytes.
+
+    Args:
+        before: Step 0, the file without refinement.
+        after: The last step that was done.
+
+    Returns:
+        HTML.
+    """
     gain, change = after.psnr - before.psnr, after.bytes / before.bytes - 1
     sign = "+" if gain >= 0 else MINUS
     size = "the same size" if abs(change) < 0.0005 else f"{abs(change):.1%} {'more' if change > 0 else 'fewer'} bytes"
@@ -227,15 +263,22 @@ def duration(seconds: float) -> str:
 
 
 def kilobytes(size: int) -> str:
+    """Such as `987 bytes`, or `12.3 kB`, which are 12,300 bytes."""
     return f"{size / 1000:,.1f} kB" if size >= 1000 else f"{size} bytes"
 
 
 def ratio(size: int, file_size: int) -> str:
+    """Such as `12.5 : 1`, the ratio of two sizes.
+
+    Args:
+        size: Bytes of the raw pixels, or of the picture's own file.
+        file_size: Bytes of the compressed file, above 0.
+    """
     return f"{size / file_size:.3g} : 1" if size < 100 * file_size else f"{size / file_size:,.0f} : 1"
 
 
 def fewer(times: float) -> str:
-    """How many times fewer, with a decimal where it matters."""
+    """How many times fewer, with a decimal where it matters; how many times more below 1, and `as many` near 1."""
     if math.isclose(times, 1, abs_tol=0.05):
         return "as many"
     comparative, times = ("fewer", times) if times >= 1 else ("more", 1 / times)

@@ -81,7 +81,12 @@ TEMPLATE = """
 
 
 def light_table(elem_id: str, invitation: str) -> gr.HTML:
-    """An empty light table, with a sentence in the place of pictures."""
+    """An empty light table, with a sentence in the place of pictures.
+
+    Args:
+        elem_id: The id in the page, by which scripts and `preview_channel` find the table.
+        invitation: The sentence, without HTML.
+    """
     keys = "".join(
         f"<dt>{' '.join(f'<kbd>{key}</kbd>' for key in names.split())}</dt><dd>{action}</dd>"
         for names, action in KEYS.items()
@@ -97,12 +102,28 @@ def light_table(elem_id: str, invitation: str) -> gr.HTML:
 
 
 def served_file(data: bytes, name: str) -> dict[str, Any]:
-    """A file that the page can fetch, described as Gradio's own components do."""
+    """A file that the page can fetch, described as Gradio's own components do.
+
+    Args:
+        data: Content of the file.
+        name: What the file is called when it is saved, without separators.
+
+    Raises:
+        ResidaeError: The file cannot be written.
+    """
     return {"path": save_result(data, name), "orig_name": name, "meta": {"_type": "gradio.FileData"}}
 
 
 def png_file(pixels: Pixels, name: str) -> dict[str, Any]:
-    """A PNG that the page can fetch."""
+    """A PNG that the page can fetch.
+
+    Args:
+        pixels: (H, W) or (H, W, 3) uint8.
+        name: As in `served_file`, with the suffix .png.
+
+    Raises:
+        ResidaeError: The file cannot be written.
+    """
     return served_file(write_png(pixels, compress_level=1), name)
 
 
@@ -112,16 +133,30 @@ def pane(name: str, alt: str, pixels: Pixels | None, caption: str = "", measured
     Args:
         name: Shown below the picture.
         alt: Describes the picture; shown in its place if there are no pixels.
-        pixels: (H, W) or (H, W, 3) uint8.
+        pixels: (H, W) or (H, W, 3) uint8; None for a codec that cannot make a file this small.
         caption: Shown beside the name.
         measured: Whether values under the pointer are read from this picture.
+
+    Returns:
+        The arguments by name, with the PNG as `picture` in the place of the pixels.
     """
     picture = png_file(pixels, f"{name.lower().replace(' ', '-')}.png") if pixels is not None else None
     return {"name": name, "alt": alt, "picture": picture, "caption": caption, "measured": measured}
 
 
 def error_pane(name: str, original: Pixels, decoded: Pixels, scale: float, caption: str = "") -> dict[str, Any]:
-    """The error map of a reconstruction, absolute and signed; a button switches between the two."""
+    """The error map of a reconstruction, absolute and signed; a button switches between the two.
+
+    Args:
+        name: Shown below the map.
+        original: (H, W) or (H, W, 3) uint8.
+        decoded: The reconstruction, of the same shape.
+        scale: Error in gray levels at which both maps saturate.
+        caption: Shown beside the name.
+
+    Returns:
+        As `pane` with the absolute map, and the other one as `signed`.
+    """
     absolute, signed = (heatmaps.error_map(original, decoded, kind, scale) for kind in (False, True))
     alt = f"Map of the error of {name} at each pixel"
     return pane(name, alt, absolute, caption) | {"signed": png_file(signed, "error-signed.png")}
@@ -152,13 +187,23 @@ def table(
 
 
 def with_facts(table: dict[str, Any], facts: dict[str, str]) -> dict[str, Any]:
-    """A light table whose result has settings and figures, by name: they are compared as A and B, and can be saved."""
+    """A light table whose result has settings and figures: they are compared as A and B, and can be saved.
+
+    Args:
+        table: From `table`, with the index of its result.
+        facts: Text by name, as from `residae.ui.actions.facts`.
+    """
     panes = [pane | {"facts": facts} if i == table["result"] else pane for i, pane in enumerate(table["panes"])]
     return table | {"panes": panes}
 
 
 def report_table(report: Reconstruction, name: str = "Reconstruction") -> dict[str, Any]:
-    """The value of a light table with an original, its reconstruction, and the error."""
+    """The value of a light table with an original, its reconstruction, and the error.
+
+    Args:
+        report: All three are taken from it.
+        name: Shown below the reconstruction.
+    """
     original, decoded = report.original, report.decoding.pixels
     scale = heatmaps.error_scale(original, decoded)
     with ThreadPoolExecutor() as pool:  # writing PNG releases the interpreter's lock

@@ -120,12 +120,20 @@ class Work:
         self.report(share, seconds * (1 - share) / share if known else None)
 
     def report(self, share: float, left: float | None) -> None:
-        """Report the share done, and how many seconds are left, if that is known."""
+        """Report the share done, and how many seconds are left, if that is known.
+
+        Args:
+            share: In [0, 1].
+            left: Seconds; None if they are not known.
+
+        Raises:
+            Superseded, Cancelled, ShareError: As `check`.
+        """
         self.check()
         self._tell(share, self._doing if left is None else f"{self._doing} About {duration(left)} left")
 
     def cancel(self, reason: type[Stopped]) -> None:
-        """Ask the work to end. Work that was cancelled for good stays so."""
+        """Ask the work to end, at which `check` raises the reason. Work that was cancelled for good stays so."""
         if reason is Left or self._reason is None or not issubclass(self._reason, Cancelled):
             self._reason = reason
 
@@ -274,7 +282,13 @@ def listening(key: str) -> Iterator[Callable[[], None]]:
 
 
 def newest(request: gr.Request, component: gr.State, value: T) -> T:
-    """What the session remembers in a component now: work may have waited, and changed it, since it was `value`."""
+    """What the session remembers in a component now: work may have waited, and changed it, since it was `value`.
+
+    Args:
+        request: From Gradio; it names the session.
+        component: One of the page's states.
+        value: What the component held when the event began; it is returned outside of Gradio.
+    """
     blocks = LocalContext.blocks.get(None)
     return blocks.state_holder[str(request.session_hash)][component._id] if blocks else value
 
@@ -284,6 +298,13 @@ def report_errors(place: gr.HTML, work: Iterator[Updates]) -> Iterator[Updates]:
 
     Show a ResidaeError in `place`; leave the page unchanged if the work ended early or yielded nothing, where Gradio
     would empty all outputs.
+
+    Args:
+        place: The status line of the tab.
+        work: Runs in one context, so that what it sets there lasts from one step to the next.
+
+    Yields:
+        The updates of the work, then that of its error, if there is one.
     """
     no_change = {place: gr.skip()}
     steps = _in_one_context(work)

@@ -204,7 +204,7 @@ class ZeroGpuPipeline(Pipeline):
 
 
 def seconds(pixels: float) -> int:
-    """How long to borrow a GPU, at most.
+    """For how many seconds to borrow a GPU, at most.
 
     Args:
         pixels: By `network_pixels`.
