@@ -72,7 +72,12 @@ class BatchTab:
             self.zip = gr.DownloadButton("Files as ZIP", interactive=False, elem_id="batch-zip")
 
     def wire(self, checkpoint: gr.Dropdown, settings: list[Any]) -> None:
-        """Connect the events. `settings` are the components that `read_settings` reads."""
+        """Connect the events.
+
+        Args:
+            checkpoint: The choice of checkpoint of the tab The model.
+            settings: The components that `read_settings` reads, from `color` to `size`.
+        """
         self.run.click(supersede_background, **QUICK_EVENT).then(
             self.compress_all,
             [self.upload, checkpoint, *settings, self.refine],
@@ -95,7 +100,27 @@ class BatchTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Compress and decode each picture. For one that cannot be opened, the table says why."""
+        """Compress and decode each picture. For one that cannot be opened, the table says why.
+
+        The arguments from `checkpoint` to `size` are the values of the controls.
+
+        Args:
+            paths: Paths of the uploaded pictures, of which the first MAX_PICTURES are compressed; None if there are
+                none.
+            checkpoint: As in `read_settings`.
+            color: As in `read_settings`.
+            side: As in `read_settings`.
+            scale: As in `read_settings`.
+            rate: As in `read_settings`.
+            quality: As in `read_settings`.
+            size: As in `read_settings`.
+            refine: Steps of refinement of each file, 0 to MAX_STEPS.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            As `compress_each`; a sentence in `status` where there is nothing to do.
+        """
         if not paths:
             yield {self.status: alert("Choose some pictures first.")}
             return
@@ -109,7 +134,20 @@ class BatchTab:
         yield from report_errors(self.status, self.compress_each(pictures, refine, Work(request, progress, DOING)))
 
     def compress_each(self, pictures: list[Settings], refine: int, work: Work) -> Iterator[Updates]:
-        """Clear the results of an earlier batch, add a row for each picture, then offer the table and the archive."""
+        """Clear the results of an earlier batch, add a row for each picture, then offer the table and the archive.
+
+        Args:
+            pictures: One or more, all with one checkpoint and one working size.
+            refine: Steps of refinement of each file.
+            work: Not begun yet. It gives way to other visitors after each picture.
+
+        Yields:
+            Updates of `table`, `status`, `csv` and `zip`. The finished pictures are offered also when the work is ended
+            early.
+
+        Raises:
+            ResidaeError: The checkpoint cannot be loaded, the result cannot be written, or too much work waits already.
+        """
         rows: list[list[Any]] = []
         no_downloads = {button: gr.DownloadButton(interactive=False) for button in (self.csv, self.zip)}
         yield {self.table: [], self.status: "", **no_downloads}
@@ -155,7 +193,12 @@ def as_csv(rows: list[list[Any]]) -> str:
 
 
 def expected_work(pictures: Sequence[Settings], refine: int) -> list[float]:
-    """The work of each picture by the size that its header states, as `network_pixels`; 0 where it states none."""
+    """The work of each picture by the size that its header states, in `network_pixels`; 0 where it states none.
+
+    Args:
+        pictures: One or more, all with one working size.
+        refine: Steps of refinement of each file.
+    """
     sizes = read_sizes([settings.path for settings in pictures], pictures[0].side)
     return [
         network_pixels(*size, settings.color, settings.scale, refine=refine)
@@ -168,9 +211,17 @@ def compress_one(
 ) -> tuple[list[Any], bytes | None]:
     """Compress and decode a picture, whose expected work is charged already.
 
+    Args:
+        settings: What the file is made from.
+        refine: Steps of refinement.
+        expected: Work that is charged already. If the picture takes over a tenth more, the difference is charged as
+            well.
+        work: The work that this is part of, which is charged.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
     Returns:
-        The row of the table, and the content of the `.rae` file; None where the picture cannot be opened or made so
-        small.
+        The row of the table, as COLUMNS, and the content of the `.rae` file; None where the picture cannot be opened or
+        made so small.
 
     Raises:
         ShareError: The page does not allow so much work at a time.

@@ -83,7 +83,17 @@ class EqualBytesTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Compare the current result, even if it was compared already."""
+        """Compare the current result, even if it was compared already.
+
+        Args:
+            current: The result that the page shows; None before the first. Once it is this work's turn, a newer one is
+                compared.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            Updates of `outputs`, as the measurements come.
+        """
         work = Work(request, progress, DOING, Priority.BACKGROUND)
         yield from report_errors(self.status, self._compare(work, request, current, None))
 
@@ -94,7 +104,18 @@ class EqualBytesTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Add our curve with refined files to the chart."""
+        """Add our curve with refined files to the chart.
+
+        Args:
+            current: As in `measure_again`.
+            curves: The curves of the finished comparison; None while there is none. If they are of another result,
+                nothing is added.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            The chart with one more point, and at the end a disabled button.
+        """
 
         def work() -> Iterator[Updates]:
             with Work(request, progress, "Refining at each quality.") as running:
@@ -123,7 +144,18 @@ class EqualBytesTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Compare the current result, if the tab is open and it was not compared already."""
+        """Compare the current result, if the tab is open and it was not compared already.
+
+        Args:
+            open_tab: Id of the open tab; "equal" is this one.
+            current: As in `measure_again`.
+            compared: The result whose comparison is finished; None while there is none.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            As `measure_again`, or no change.
+        """
         work = Work(request, progress, DOING, Priority.BACKGROUND)
         follow = self._compare(work, request, current, lambda: newest(request, self.compared, compared))
         yield from report_errors(self.status, follow if open_tab == "equal" else iter(()))
@@ -216,7 +248,7 @@ class Curves:
     points: dict[str, tuple[RatePoint, ...]]
 
     def draw(self) -> str:
-        """The chart."""
+        """The chart as SVG."""
         curves = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in self.points.items()}
         encoding, file = self.subject.encoding, self.subject.compressed
         rate = bits_per_pixel(len(file.data), encoding.width, encoding.height) if file else None

@@ -33,7 +33,7 @@ class FilesTab:
         self.figures = gr.HTML(elem_id="opened-figures", apply_default_css=False)
 
     def wire(self, checkpoint: gr.Dropdown) -> None:
-        """Connect the events."""
+        """Connect the events. Uploaded files are decoded with the checkpoint that is chosen."""
         self.upload.upload(supersede_background, **QUICK_EVENT).then(
             self.decode,
             [self.upload, checkpoint],
@@ -50,7 +50,17 @@ class FilesTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Decode files one after another. A file that cannot be decoded is named, and the others go on."""
+        """Decode files one after another. A file that cannot be decoded is named, and the others go on.
+
+        Args:
+            paths: Paths of the uploaded files.
+            checkpoint: Name of the checkpoint that they are decoded with.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            The light table and the figures after each file, then `status`, an empty `upload`, and the pictures as PNG.
+        """
         yield from report_errors(
             self.status, self._decode_each(paths, checkpoint, Work(request, progress, "Decoding."))
         )
@@ -88,7 +98,7 @@ class FilesTab:
 
 
 def expected_work(path: str) -> float:
-    """The work of decoding a file, by its header, as `network_pixels`; 0 if it cannot be decoded."""
+    """The work of decoding a file, by its header, in `network_pixels`; 0 if it cannot be decoded."""
     raise_if_cancelled()
     try:
         return file_work(read_info(read_upload(path)))
@@ -97,7 +107,18 @@ def expected_work(path: str) -> float:
 
 
 def draw_channels(data: bytes, checkpoint: str) -> str:
-    """A sentence and a chart of the bits of each channel."""
+    """A sentence and a chart of the bits of each channel, over all planes.
+
+    Args:
+        data: Content of a `.rae` file.
+        checkpoint: Name of the checkpoint that it was made with.
+
+    Returns:
+        HTML.
+
+    Raises:
+        CodecError: The file is damaged, or was made with another checkpoint.
+    """
     codec = get_pipeline(checkpoint).codec
     opened = codec.decompress(data)
     bits = codec.channel_bits(opened.symbols, opened.info.quality).sum(0)

@@ -157,6 +157,24 @@ class LabTab:
         """Take up the current result and decode its edited latent, if the tab is open and does not show it already.
 
         Leaving the number beside a slider counts as a release, so the edits may be those that are shown.
+
+        Args:
+            open_tab: Id of the open tab; "lab" is this one.
+            current: The result that the page shows; None before the first. Once it is this work's turn, a newer one is
+                taken.
+            state: What the tab holds; None before its first result. It is made anew for a new result.
+            index: Index of the enlarged channel, from 0.
+            gains: As in `Edits`. Those of a checkpoint with another number of channels count as none.
+            step: Value of its slider, as in `Edits`.
+            noise: Value of its slider, as in `Edits`.
+            blend: Value of its slider, as in `Edits`.
+            blend_path: Path of the picture to blend in, which is used where `blend` is above 0.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            Updates of the outputs of `refresh_event`: for a new result the channels, then a preview if there could be
+            none before, then the picture.
         """
 
         def work() -> Iterator[Updates]:
@@ -227,7 +245,16 @@ class LabTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Mute each channel in turn, on luma at a small size, and chart the loss."""
+        """Mute each channel in turn, on luma at a small size, and chart the loss.
+
+        Args:
+            state: What the tab holds; None before its first result.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            The chart after each channel, then `status`.
+        """
 
         def work() -> Iterator[Updates]:
             if state is None:
@@ -259,13 +286,16 @@ class LabTab:
         """Take up the gains that the mixer sends, within their bounds, and show a preview of them.
 
         Args:
-            state: What edits start from.
-            step: As in `Edits`.
-            noise: As in `Edits`.
-            blend: As in `Edits`.
-            blend_path: Of the picture to blend in.
-            event: With the gain of each channel as `gains`.
-            request: Of the visitor.
+            state: What the tab holds; None before its first result.
+            step: Value of its slider, as in `Edits`.
+            noise: Value of its slider, as in `Edits`.
+            blend: Value of its slider, as in `Edits`.
+            blend_path: Path of the picture to blend in.
+            event: The change of the mixer; its `gains` are those of each channel, which are clipped to 0 to MAX_GAIN.
+            request: From Gradio; it names the session.
+
+        Returns:
+            Updates of `gains` and `preview`.
         """
         gains = tuple(min(max(float(gain), 0.0), MAX_GAIN) for gain in event.gains)
         return {self.gains: gains, **self.show_preview(state, gains, step, noise, blend, blend_path, request)}
@@ -285,13 +315,16 @@ class LabTab:
         What goes wrong is left to `refresh`; so is a preview with a picture that was not encoded yet.
 
         Args:
-            state: What edits start from.
+            state: What the tab holds; None before its first result.
             gains: As in `Edits`.
-            step: As in `Edits`.
-            noise: As in `Edits`.
-            blend: As in `Edits`.
-            blend_path: Of the picture to blend in.
-            request: Of the visitor.
+            step: Value of its slider, as in `Edits`.
+            noise: Value of its slider, as in `Edits`.
+            blend: Value of its slider, as in `Edits`.
+            blend_path: Path of the picture to blend in.
+            request: From Gradio; it names the session.
+
+        Returns:
+            The update of `preview`, which None removes.
         """
         supersede_background(request)
         with suppress(ResidaeError, Stopped), Work(request, priority=Priority.BACKGROUND):
@@ -306,18 +339,44 @@ class LabTab:
         return EXAMPLES[int(event.index)]
 
     def clear(self, state: LabState | None, plane: str) -> Updates:
-        """Reset every edit."""
+        """Reset every edit.
+
+        Args:
+            state: What the tab holds; None before its first result.
+            plane: The one of PLANES that the mixer shows.
+
+        Returns:
+            Updates of the gains, the sliders and the mixer.
+        """
         mixer = self._strips(state, plane, reset=time.time())[self.mixer] if state else None
         return {self.gains: (), self.step: 0, self.noise: 0, self.blend: 0, self.mixer: mixer}
 
     def show_plane(self, state: LabState | None, plane: str, index: int) -> Updates:
-        """Show the channels of another plane."""
+        """Show the channels of another plane.
+
+        Args:
+            state: What the tab holds; None before its first result.
+            plane: The one of PLANES that was just chosen.
+            index: Index of the enlarged channel, from 0.
+
+        Returns:
+            Updates of the mixer and of the enlarged channel.
+        """
         if state is None:
             return {self.mixer: gr.skip()}
         return {self.mixer: self._strips(state, plane)[self.mixer], **self._enlarged(state, plane, index)}
 
     def enlarge(self, state: LabState | None, plane: str, event: gr.EventData) -> Updates:
-        """Show the channel whose tile was pressed, on a color scale of its own; at once, or when the tab is opened."""
+        """Show the channel whose tile was pressed, on a color scale of its own; at once, or when the tab is opened.
+
+        Args:
+            state: What the tab holds; None before its first result.
+            plane: The one of PLANES that the mixer shows.
+            event: The press in the mixer or the mosaic; its `index` is that of the channel, from 0.
+
+        Returns:
+            Updates of the index and of the enlarged channel.
+        """
         index = max(int(event.index), 0)
         return {self.index: index, **(self._enlarged(state, plane, index) if state else {})}
 
@@ -332,12 +391,28 @@ class LabTab:
 
 
 def fitting_edits(current: CurrentResult, gains: tuple[float, ...], blend: float, step: float, noise: float) -> Edits:
-    """The edits of a result, without the gains if they are of a network with another number of channels."""
+    """The edits of a result, without the gains if they are of a network with another number of channels.
+
+    Args:
+        current: The result to edit.
+        gains: As in `Edits`.
+        blend: As in `Edits`.
+        step: As in `Edits`.
+        noise: As in `Edits`.
+    """
     return Edits(gains if len(gains) == current.pipeline.latent_channels else (), blend, step, noise)
 
 
 def preview_edits(state: LabState, edits: Edits) -> dict[str, Any] | None:
-    """A preview of edits; None without any, where the whole takes no longer, or where it would borrow a GPU."""
+    """A preview of edits; None without any, where the whole takes no longer, or where it would borrow a GPU.
+
+    Args:
+        state: The result to edit, and the picture to blend in if the edits have a share of it.
+        edits: What to do to its latent.
+
+    Returns:
+        As `preview_value`.
+    """
     picture, side = state.current.picture(), max(state.preview.height, state.preview.width)
     if not edits or ON_ZERO_GPU or 2 * side >= max(picture.width, picture.height):
         return None
@@ -353,7 +428,15 @@ def channel_bits(state: LabState) -> Any:
 
 
 def draw_channels(state: LabState, losses: list[float] | None) -> str:
-    """A sentence and a chart of the bits of each channel and, where they are measured, of the losses by muting it."""
+    """A sentence and a chart of the bits of each channel and, where they are measured, of the losses by muting it.
+
+    Args:
+        state: The state with the result whose file takes the bits.
+        losses: (C,) loss of luma PSNR in dB; None where it is not measured.
+
+    Returns:
+        HTML; empty where there are neither bits nor losses.
+    """
     bits = channel_bits(state)
     if bits is None and losses is None:
         return ""
@@ -361,7 +444,12 @@ def draw_channels(state: LabState, losses: list[float] | None) -> str:
 
 
 def prepare(current: CurrentResult, progress: Progress | None) -> LabState:
-    """The state before any edit."""
+    """The state before any edit.
+
+    Args:
+        current: The result to edit, which is encoded again at the size of a preview.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+    """
     pipeline, encoding = current.pipeline, current.encoding
     small = fit(current.picture(), current.preview_side)
     preview = pipeline.encode(small, current.color, progress, encoding.scale)
@@ -369,7 +457,16 @@ def prepare(current: CurrentResult, progress: Progress | None) -> LabState:
 
 
 def with_blend(state: LabState, path: str, progress: Progress | None) -> LabState:
-    """The state with the picture to blend in, cut to the size of the current one."""
+    """The state with the picture to blend in, cut to the size of the current one.
+
+    Args:
+        state: The state so far, which is returned as it is if it holds this picture already.
+        path: Path of the picture to blend in.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Raises:
+        ImageError: The picture cannot be opened, or is over a limit.
+    """
     if state.blend_path == path:
         return state
     current = state.current

@@ -78,7 +78,7 @@ class ModelTab:
         )
 
     def describe(self, checkpoint: str) -> Updates:
-        """Describe the network of a checkpoint, its device and its card."""
+        """Describe the network of a checkpoint, its device and its card, or say why it cannot be loaded."""
         try:
             pipeline = get_pipeline(checkpoint)
         except ResidaeError as error:
@@ -106,7 +106,17 @@ class ModelTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Show channels of a stage for the picture of the current result."""
+        """Show channels of a stage for the picture of the current result.
+
+        Args:
+            current: The result that the page shows; None before the first.
+            event: The press in the diagram; its `index` is that of the stage, as in `diagram_stages`.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            Updates of `stage` and `status`.
+        """
 
         def work() -> Iterator[Updates]:
             if current is None:
@@ -121,7 +131,7 @@ class ModelTab:
 
 
 def diagram_stages(pipeline: Pipeline) -> list[charts.DiagramStage]:
-    """The stages of the network of a pipeline, for the diagram."""
+    """The stages of the network of a pipeline, for the diagram: those of the encoder, then those of the decoder."""
     parts = zip(("encoder", "decoder"), summarize(pipeline.base_channels, pipeline.latent_channels), strict=True)
     return [
         charts.DiagramStage(part, stage.name, stage.channels, stage.side, stage.parameters, stage.flops)
@@ -131,7 +141,17 @@ def diagram_stages(pipeline: Pipeline) -> list[charts.DiagramStage]:
 
 
 def stage_value(stages: Sequence[charts.DiagramStage], index: int, output: StageOutput) -> dict[str, Any]:
-    """What `activations.js` shows: the title and pictures of a stage and a sentence about it."""
+    """What `activations.js` shows: the title and pictures of a stage and a sentence about it.
+
+    Args:
+        stages: From `diagram_stages`.
+        index: Index of the stage in `stages`.
+        output: The output of the stage, from `observe`.
+
+    Returns:
+        `title`; `caption` with the shape; `sentence`; `tiles`, each with `name`, `alt` and `picture`; and `size`,
+        [width, height] of a channel.
+    """
     stage, (channels, height, width) = stages[index], output.shape
     last_of_encoder = index + 1 < len(stages) and stage.part != stages[index + 1].part
     name = "latent" if last_of_encoder else stage.name
@@ -170,7 +190,11 @@ def get_card(checkpoint: str) -> str:
 
 @functools.lru_cache(maxsize=16)
 def get_curves(checkpoint: str) -> list[MeanCurves]:
-    """The measurements beside the weights of a checkpoint, read once."""
+    """The measurements beside the weights of a checkpoint, read once; none without them.
+
+    Raises:
+        ResidaeError: As `published_curves`.
+    """
     source = Checkpoint.find().get(checkpoint)
     return published_curves(source) if source else []
 

@@ -83,7 +83,28 @@ class OverviewTab:
     ) -> Iterator[Updates]:
         """Send a picture through the network and show the result.
 
-        After a picture was discarded, new settings apply to the current result.
+        After a picture was discarded, new settings apply to the current result. The arguments from `checkpoint` to
+        `size` are the values of the controls.
+
+        Args:
+            path: Path of the chosen picture; None before the first.
+            box: The part of it to work on; None for the whole picture.
+            discarded: Path of a picture that was refused or cancelled; None if there is none.
+            current: The result that the page shows; None before the first. A newer one counts once it is this work's
+                turn.
+            checkpoint: As in `read_settings`.
+            color: As in `read_settings`.
+            side: As in `read_settings`.
+            scale: As in `read_settings`.
+            rate: As in `read_settings`.
+            quality: As in `read_settings`.
+            size: As in `read_settings`.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            Updates of `outputs`: the picture first, then what takes time to measure. After an error or Stop, the
+            controls return to the current result.
         """
 
         def work() -> Iterator[Updates]:
@@ -98,7 +119,16 @@ class OverviewTab:
         yield from self._restore_on_failure(work(), path, current, request)
 
     def choose_part(self, current: CurrentResult | None, event: gr.EventData) -> Any:
-        """The path of the picture to work on, the part of it, and the path of a discarded one: none."""
+        """The path of the picture to work on, the part of it, and the path of a discarded one.
+
+        Args:
+            current: The result that the page shows; None before the first.
+            event: The choice on the light table; its `part` is [left, top, width, height] in pixels of the whole
+                picture, or None for all of it.
+
+        Returns:
+            The path, the part, and None; no change before the first result.
+        """
         if current is None:
             return gr.skip()
         part = CropBox(*(int(length) for length in event.part[:4])) if event.part else None
@@ -117,6 +147,18 @@ class OverviewTab:
         """Compress and decode the picture of the current result at another rate. Only a new scale encodes it again.
 
         Does nothing at the rate that it has: leaving the number beside the slider counts as a release.
+
+        Args:
+            current: As in `reconstruct`.
+            scale: As in `reconstruct`.
+            rate: As in `reconstruct`.
+            quality: As in `reconstruct`.
+            size: As in `reconstruct`.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            As `reconstruct`.
         """
 
         def work() -> Iterator[Updates]:
@@ -142,6 +184,17 @@ class OverviewTab:
         """Show what a quality gives while it is being chosen: a preview of the picture, and the size of the file.
 
         What goes wrong is left to `change_rate`, which follows when the slider is released.
+
+        Args:
+            current: As in `reconstruct`.
+            scale: As in `reconstruct`.
+            rate: As in `reconstruct`. There is a preview only at QUALITY, and none on ZeroGPU.
+            quality: As in `reconstruct`.
+            size: As in `reconstruct`.
+            request: From Gradio; it names the session.
+
+        Returns:
+            The update of `preview`, which None removes.
         """
         with suppress(ResidaeError, Stopped), Work(request, priority=Priority.BACKGROUND) as running:
             shown = newest(request, self.current, current)
@@ -164,7 +217,17 @@ class OverviewTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Refine the file of the current result, and show each step. Stop keeps the best file so far."""
+        """Refine the file of the current result, and show each step. Stop keeps the best file so far.
+
+        Args:
+            current: As in `reconstruct`.
+            steps: Value of its slider, 1 to MAX_STEPS.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress on the box Refine.
+
+        Yields:
+            The curve after each step, then updates of `outputs`.
+        """
         card = self.controls.refine
 
         def work() -> Iterator[Updates]:
@@ -278,6 +341,14 @@ class OverviewTab:
 
 
 def at_rate(settings: Settings, scale: Scale, rate: str, quality: float, size: float | None) -> Settings:
-    """The same settings but for the rate; see `read_settings`."""
+    """The same settings but for the rate.
+
+    Args:
+        settings: The settings of a result, whose picture, checkpoint, color and working size are kept.
+        scale: As in `read_settings`.
+        rate: As in `read_settings`.
+        quality: As in `read_settings`.
+        size: As in `read_settings`.
+    """
     of_picture = settings.path, settings.box, settings.checkpoint, settings.color, settings.side
     return read_settings(*of_picture, scale, rate, quality, size)
