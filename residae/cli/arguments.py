@@ -44,13 +44,22 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add `--json FILE` and `--force`."""
+    """Add `--json FILE`, and `--force` to replace it."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 
 
 def open_pipeline(parsed: argparse.Namespace, processes: Processes) -> "Pipeline":
-    """The pipeline of `--checkpoint` in `--dtype` on the device of this process; the first process opens it first."""
+    """The pipeline of `--checkpoint` in `--dtype` on the device of this process; the first process opens it first.
+
+    Args:
+        parsed: With the arguments of `add_checkpoint` and `add_dtype`.
+        processes: All of those that open it.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be opened.
+        ResidaeError: There is no such device, or it cannot compute in this precision.
+    """
     from residae.pipeline import Pipeline  # imports torch
 
     return processes.first_alone(lambda: Pipeline.open(parsed.checkpoint, processes.device, parsed.dtype))
@@ -59,8 +68,12 @@ def open_pipeline(parsed: argparse.Namespace, processes: Processes) -> "Pipeline
 def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
     """Refuse a file whose name has the suffix of another format. Other targets, such as /dev/null, have no format.
 
+    Args:
+        path: Where a result is to be written.
+        suffixes: Those of its format, in lower case with the dot. A name without a suffix is accepted as well.
+
     Raises:
-        ResidaeError: It has.
+        ResidaeError: The name has such a suffix.
     """
     is_file = True
     with suppress(OSError):  # no file can have this name, as writing it will say
@@ -70,13 +83,21 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
 
 
 def text_beside(outputs: Iterable[Path | None]) -> AbstractContextManager[object]:
-    """Print text on standard error while one of the outputs is standard output."""
+    """Print text on standard error within the block if one of the outputs, if not None, is standard output."""
     is_taken = any(is_standard_output(path) for path in outputs if path)
     return redirect_stdout(sys.stderr) if is_taken else nullcontext()
 
 
 def within(low: float, high: float) -> Callable[[str], float]:
-    """The type of a number from `low` to `high`."""
+    """The type of a number from `low` to `high`.
+
+    Args:
+        low: The smallest number that is accepted.
+        high: The largest.
+
+    Returns:
+        A function of the text, which raises ArgumentTypeError.
+    """
 
     def parse(text: str) -> float:
         value = number(float, text)
@@ -92,7 +113,11 @@ share = within(0, 1)
 
 
 def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
-    """The type of a positive `kind`, int or float, below 2^53: a float cannot count bytes beyond that."""
+    """The type of a positive `kind`, int or float, below 2^53: a float cannot count bytes beyond that.
+
+    Returns:
+        As `within`.
+    """
 
     def parse(text: str) -> float:
         value = number(kind, text)
@@ -104,7 +129,11 @@ def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
 
 
 def size(text: str) -> tuple[int, int]:
-    """(height, width) from `WxH`, both multiples of STRIDE."""
+    """(height, width) from `WxH`, both multiples of STRIDE.
+
+    Raises:
+        ArgumentTypeError: The text has another form, or a length is not such a multiple.
+    """
     lengths = [int(number(int, length)) for length in text.split("x")]
     if len(lengths) != 2 or min(lengths) < 1 or any(length % STRIDE for length in lengths):
         raise argparse.ArgumentTypeError(f"{text} is not a width and a height that are multiples of {STRIDE}")
@@ -113,7 +142,11 @@ def size(text: str) -> tuple[int, int]:
 
 
 def baseline(text: str) -> "Baseline":
-    """A codec to compare with, such as `jpeg2000`, or `avif:2` at an effort."""
+    """A codec to compare with, such as `jpeg2000`, or `avif:2` at an effort.
+
+    Raises:
+        ArgumentTypeError: There is no such codec or effort.
+    """
     from residae.baselines import find_baseline
 
     try:
@@ -123,12 +156,24 @@ def baseline(text: str) -> "Baseline":
 
 
 def number(kind: Callable[[str], float], text: str) -> float:
-    """A number of this `kind`, int or float."""
+    """A number of this `kind`, int or float.
+
+    Args:
+        kind: The function that reads it.
+        text: As it was given.
+
+    Raises:
+        ArgumentTypeError: The text is not such a number.
+    """
     return option(lambda text: options.number(kind, text))(text)
 
 
 def option(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """The type of an argument that a function of `residae.options` reads."""
+    """The type of an argument that a function of `residae.options` reads.
+
+    Returns:
+        A function of the text, which raises ArgumentTypeError where `parse` raises OptionError.
+    """
 
     def read(text: str) -> T:
         try:
@@ -140,12 +185,16 @@ def option(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def comma_separated(kind: Callable[[str], object]) -> Callable[[str], list[object]]:
-    """The type of a list whose items are of type `kind`."""
+    """The type of a list whose items are of type `kind`, with commas between them."""
     return lambda text: [kind(part.strip()) for part in text.split(",")]
 
 
 def runtime(text: str) -> str:
-    """The name of an inference runtime."""
+    """The name of an inference runtime, one of RUNTIMES.
+
+    Raises:
+        ArgumentTypeError: There is no such runtime.
+    """
     if text not in RUNTIMES:
         raise argparse.ArgumentTypeError(f"{text!r} is not a runtime: choose {' or '.join(RUNTIMES)}")
     return text

@@ -89,7 +89,7 @@ class Sums:
     code: int = 0
 
     def add(self, other: "Sums") -> None:
-        """Add the sums of another process."""
+        """Add the sums of another process. The code of this one's first failure stays."""
         self.done += other.done
         self.failed += other.failed
         self.pixels += other.pixels

@@ -62,16 +62,26 @@ def add_encoding(parser: argparse.ArgumentParser) -> "_MutuallyExclusiveGroup":
 
 
 def check_scale(parsed: argparse.Namespace) -> None:
-    """Exit with the usage where a scale is to be chosen by a size that was not given."""
+    """Exit with the usage where a scale is to be chosen by a size that was not given.
+
+    Args:
+        parsed: With the arguments of `add_encoding`, and as `refuse` the `error` of the parser.
+    """
     if parsed.scale == "auto" and parsed.target_bpp is None and parsed.max_bytes is None:
         parsed.refuse("--scale auto goes by the size of the file: give --target-bpp or --max-bytes")
 
 
 def open_picture(decoder: "DecoderProcess", path: Path, crop: tuple[int, int, int, int] | None = None) -> "Picture":
-    """Open a picture file, or standard input, and cut it to (left, top, width, height).
+    """Open a picture file, or standard input, and cut it.
+
+    Args:
+        decoder: The process that opens it.
+        path: Path of the file; STREAM for standard input.
+        crop: (left, top, width, height) in pixels; None for the whole picture.
 
     Raises:
         ImageError: The picture cannot be opened, or does not contain the part.
+        ResidaeError: The file cannot be read.
     """
     from residae import image
 
@@ -80,7 +90,12 @@ def open_picture(decoder: "DecoderProcess", path: Path, crop: tuple[int, int, in
 
 
 def print_notices(path: Path, picture: "Picture") -> None:
-    """Print on standard error what is said about a picture."""
+    """Print on standard error what is said about a picture.
+
+    Args:
+        path: Path of the picture, which begins each line.
+        picture: A line is printed for each of its notices.
+    """
     from tqdm import tqdm
 
     for notice in picture.notices:
@@ -88,14 +103,30 @@ def print_notices(path: Path, picture: "Picture") -> None:
 
 
 def keeps_color(parsed: argparse.Namespace, picture: "Picture") -> bool:
-    """Whether chroma is encoded: as was asked, else as the picture has it."""
+    """Whether chroma is encoded: as was asked, else as the picture has it.
+
+    Args:
+        parsed: With the arguments of `add_encoding`.
+        picture: The one to encode.
+    """
     return picture.color if parsed.color is None else bool(parsed.color)
 
 
 def encode(
     pipeline: "Pipeline", picture: "Picture", parsed: argparse.Namespace, progress: "Progress | None"
 ) -> "tuple[Encoding, Compressed]":
-    """Encode a picture and make its file, as the options of `add_encoding` say."""
+    """Encode a picture and make its file, as the options of `add_encoding` say.
+
+    Args:
+        pipeline: That of the checkpoint and precision that were asked for.
+        picture: Already cut, as by `open_picture`.
+        parsed: With the arguments of `add_encoding`.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Raises:
+        CodecError: No file is so small.
+        ImageError: The picture is over a limit after scaling.
+    """
     return pipeline.encode_and_write(
         picture,
         keeps_color(parsed, picture),
@@ -109,7 +140,12 @@ def encode(
 
 
 def describe(encoding: "Encoding", compressed: "Compressed") -> str:
-    """Size, rate and settings of a file, in words."""
+    """Size, rate and settings of a file, in words.
+
+    Args:
+        encoding: The encoding in the file, which has the size of the picture and the scale.
+        compressed: The file.
+    """
     from residae.metrics import bits_per_pixel
 
     size = len(compressed.data)
