@@ -213,3 +213,72 @@ def test_private_names_of_torch_are_in_one_file() -> None:
     private = re.compile(r"\btorch\.(ops\b|([a-z]+\.)*_[a-z])|\bfrom torch[\w.]* import _")
     users = {name for name, path in MODULES.items() if private.search(path.read_text(encoding="utf-8"))}
     assert users == {"residae.engine.onednn"}
+
+
+def _arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """Names of the arguments, as they are written, without those by which a method is bound."""
+    given = function.args
+    every = (*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg)
+    return [argument.arg for argument in every if argument and argument.arg not in ("self", "cls")]
+
+
+def _wrong_arguments(source: str, fewest: int) -> list[str]:
+    """Public functions and methods whose `Args:` are not their arguments.
+
+    With fewer than `fewest` arguments, the summary may say it all. A method without a docstring in a class with a base
+    has that of the base, and torch.nn.Module documents `forward`.
+    """
+    wrong = []
+
+    def visit(body: list[ast.stmt], prefix: str, has_base: bool) -> None:
+        for node in body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                visit(node.body, f"{prefix}{node.name}.", bool(node.bases))
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
+                continue
+            names, docstring = _arguments(node), ast.get_docstring(node)
+            if node.name == "forward" or (docstring is None and has_base):
+                continue
+            section = re.search(r"^Args:\n((?:    .*(?:\n|$))+)", docstring or "", re.MULTILINE)
+            documented = re.findall(r"^    \*{0,2}(\w+): ", section[1], re.MULTILINE) if section else []
+            if documented != names and (section or len(names) >= fewest):
+                wrong.append(f"{prefix}{node.name}")
+
+    visit(ast.parse(source).body, "", False)
+    return wrong
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings_say_what_the_arguments_are(module: str) -> None:
+    fewest = 2 if module.startswith(("residae.ui", "residae.cli")) else 1
+    assert _wrong_arguments(MODULES[module].read_text(encoding="utf-8"), fewest) == []
+
+
+def test_wrong_arguments_are_found() -> None:
+    docstring = '''"""Do it.
+
+    Args:
+        a: One.
+            The line goes on: it is long.
+        **b: Two.
+
+    Returns:
+        c: C.
+    """'''
+    functions = {
+        "right": f"(a, **b):\n    {docstring}",
+        "renamed": f"(c, **b):\n    {docstring}",
+        "added": f"(a, c, **b):\n    {docstring}",
+        "silent": '(a, b):\n    """Do it."""',
+        "bare": "(a, b):\n    pass",
+        "single": '(a):\n    """Do it."""',
+        "_private": "(a, b):\n    pass",
+    }
+    source = "\n".join(f"def {name}{rest}" for name, rest in functions.items())
+    assert _wrong_arguments(source, 2) == ["renamed", "added", "silent", "bare"]
+    assert _wrong_arguments(source, 1) == ["renamed", "added", "silent", "bare", "single"]
+
+
+def test_methods_have_the_arguments_of_their_base() -> None:
+    methods = "    def f(self, a): pass\n    def forward(self, x): pass\n"
+    assert _wrong_arguments(f"class A:\n{methods}class B(A):\n{methods}", 1) == ["A.f"]
