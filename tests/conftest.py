@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+# Before torch and numpy are imported, and for the processes that tests start: on tiny networks, more threads cost more
+# than they save; and a pool of threads does not outlive a fork.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch
@@ -25,15 +29,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests marked `gpu` where there is no GPU."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a GPU with CUDA")
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread: on tiny networks, more threads cost more than they save."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

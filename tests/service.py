@@ -100,7 +100,6 @@ def serving(
         "GRADIO_TEMP_DIR": str(folder / "files"),
         "CUDA_VISIBLE_DEVICES": "",  # the expected results are computed on the CPU
         "RESIDAE_CHECKPOINT": str(checkpoint),
-        "OMP_NUM_THREADS": "1",  # the networks in tests are tiny
     }
     with (folder / "log").open("wb") as log:
         app = subprocess.Popen(

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 import torch
 
 from residae.activations import MAX_CHANNELS, OBSERVED_SIDE, observe
@@ -12,7 +11,6 @@ from residae.model import ResidualAutoencoder
 from residae.summary import summarize
 
 Draw = Callable[[int, int, int], Pixels]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_stages_are_those_of_the_summary(network: ResidualAutoencoder, smooth: Draw) -> None:

@@ -13,8 +13,6 @@ from residae.errors import CheckpointError, CodecError, ImageError
 from residae.image import Pixels
 from residae.pipeline import Pipeline
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 HEIGHT, WIDTH = 37, 50
 
 

@@ -23,8 +23,6 @@ from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv, compress_one
 from residae.ui.text import MAX_NAME, short_name
 from residae.ui.work import Work
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAMES = [
     '=HYPERLINK("http:evil","here")',
     "+1",

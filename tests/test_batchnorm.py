@@ -2,14 +2,11 @@
 
 import copy
 
-import pytest
 import torch
 from torch import nn
 
 from residae.model import ResidualAutoencoder
 from residae.train.batchnorm import recalibrate_batchnorm
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_statistics_are_those_of_what_passes_and_nothing_else_changes(network: ResidualAutoencoder) -> None:

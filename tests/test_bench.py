@@ -25,7 +25,6 @@ from residae.engine.precision import has_fast_int8
 from residae.errors import ResidaeError
 from residae.model import ResidualAutoencoder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 Array = NDArray[np.float32]
 ROOT = Path(__file__).resolve().parent.parent

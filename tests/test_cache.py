@@ -26,8 +26,6 @@ from residae.ui.cache import (
     warm_up,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_a_small_picture_is_opened_once(tmp_path: Path) -> None:
     path = tmp_path / "a.png"

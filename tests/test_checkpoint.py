@@ -22,8 +22,6 @@ from residae.pipeline import Pipeline
 
 WEIGHTS = "model.safetensors"
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def copy(network: ResidualAutoencoder, tmp_path: Path) -> Path:

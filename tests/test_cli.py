@@ -14,7 +14,6 @@ from residae.evaluate import evaluate
 from residae.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_evaluate_prints_each_picture_and_the_mean(

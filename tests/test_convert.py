@@ -27,7 +27,6 @@ from residae.pipeline import Pipeline
 from residae.train import tables
 from residae.train.tables import fit_tables
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 Capture = pytest.CaptureFixture[str]
 
 

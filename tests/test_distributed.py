@@ -15,10 +15,9 @@ from residae.cli import main
 from residae.distributed import Processes
 from residae.image import Pixels, write_png
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.skipif(sys.platform == "win32", reason="PyTorch for Windows has no libuv for torch.distributed.run"),
-]
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="PyTorch for Windows has no libuv for torch.distributed.run"
+)
 
 KILLED = """
 import os, signal, sys

@@ -20,7 +20,6 @@ from residae.edit import Edits, edit_picture
 from residae.image import CropBox, Picture, Pixels, crop, open_picture, write_picture, write_png
 from residae.pipeline import Pipeline
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 Call = Callable[..., Any]
 

@@ -33,7 +33,6 @@ from residae.train.batchnorm import recalibrate_batchnorm
 Array = NDArray[np.float32]
 CPU = torch.device("cpu")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # of float32 that is summed in another order
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def _plane(height: int, width: int) -> Array:

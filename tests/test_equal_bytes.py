@@ -24,8 +24,6 @@ from residae.ui.tabs.equal_bytes import EqualBytesTab
 from residae.ui.text import verdict
 from residae.ui.work import supersede
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def shown(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pixels], CurrentResult]:

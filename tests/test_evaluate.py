@@ -28,7 +28,6 @@ from residae.model import ResidualAutoencoder
 from residae.pipeline import Encoding, Pipeline
 from residae.results import COLUMNS, MeanCurves, Measurement, ResultsFile, Row, as_json, bd_rates, mean_curves
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 Capture = pytest.CaptureFixture[str]
 
 

@@ -14,7 +14,6 @@ from residae.edit import Edits, reconstruct_edited
 from residae.image import CropBox, Pixels, cover, crop, open_picture, write_png
 from residae.pipeline import Pipeline
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 Capture = pytest.CaptureFixture[str]
 
 

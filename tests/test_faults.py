@@ -29,10 +29,7 @@ from residae.image import Picture, Pixels, open_picture, write_png
 from residae.image.process import ENDED
 from residae.pipeline import Pipeline
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.skipif(sys.platform != "linux", reason="these faults are made as Linux makes them"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these faults are made as Linux makes them")
 
 # The app with faults: a file in the folder FAULTS causes the fault of its name, once or as long as the file is there.
 APP_WITH_FAULTS = """
@@ -261,8 +258,6 @@ def test_weights_are_truncated_under_a_pipeline(checkpoint: Path, tmp_path: Path
 
 # --- The command line ---
 
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # as in `one_thread`: the networks are tiny
-
 
 @pytest.fixture
 def batch(smooth: Callable[[int, int, int], Pixels], tmp_path: Path) -> list[Path]:
@@ -278,7 +273,6 @@ def command(checkpoint: Path, preparation: str, *arguments: str | Path) -> subpr
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments), "--checkpoint", str(checkpoint)],
         cwd=ROOT,
-        env=ONE_THREAD,
         capture_output=True,
         text=True,
         check=False,
@@ -318,7 +312,7 @@ def test_a_batch_is_stopped_at_work(checkpoint: Path, batch: list[Path]) -> None
     arguments = ["-m", "residae", "compress", *map(str, batch * 400), "--force", "--checkpoint", str(checkpoint)]
     arguments += ["-o", str(batch[0].parent / "out")]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    work = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=ONE_THREAD, **pipes)
+    work = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, **pipes)
     out = batch[0].parent / "out"
     out.mkdir()
     while not list(out.iterdir()):

@@ -20,8 +20,6 @@ from residae.ui.state import CurrentResult
 from residae.ui.tabs.lab import LabState, LabTab, prepare
 from residae.ui.work import Updates, Work, supersede, supersede_background
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 GAINS = (0.0, 1.0, 2.0, 1.0)
 PREVIEW_SIDE = 128
 

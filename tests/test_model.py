@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from residae.model import PreActResidualBlock, ResidualAutoencoder
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

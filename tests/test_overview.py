@@ -21,8 +21,6 @@ from residae.ui.tabs import overview
 from residae.ui.tabs.overview import OverviewTab
 from residae.ui.work import cancel, supersede
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def tab() -> OverviewTab:

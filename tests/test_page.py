@@ -26,8 +26,6 @@ from residae.image import open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline, Reconstruction
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PATIENCE = 120_000  # ms; the machine may be busy
 IN_GRADIO = ('aria-label="common.upload"',)  # a button around a file input, in gr.File once it holds files
 TABS = ("Overview", "Latent lab", "Equal bytes", "Files", "Batch", "The model")

@@ -38,8 +38,6 @@ from residae.pipeline import Pipeline, reference
 from residae.progress import between, split
 from residae.resample import resample, taps
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def gray(picture: Picture) -> Picture:

@@ -28,9 +28,6 @@ from residae.rate_control import (
     usable_scales,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 HEIGHT, WIDTH = 512, 768
 SCALES = usable_scales(HEIGHT, WIDTH)
 

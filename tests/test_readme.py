@@ -18,8 +18,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CARD = (ROOT / "checkpoints" / "residae-16x" / "README.md").read_text(encoding="utf-8")
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def _blocks(text: str, language: str) -> list[str]:
     """The code blocks in a language."""

@@ -19,7 +19,6 @@ from residae.rate_model import LAMBDA, estimate_bits, lagrange_multiplier
 from residae.refine import RefinementStep, round_stochastically
 from residae.resample import resample
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 QUALITY = 70.0
 
 

@@ -25,10 +25,7 @@ from residae.ui import zero_gpu
 from residae.ui.budget import network_pixels
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.skipif(sys.platform != "linux", reason="ZeroGPU is Linux's"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ZeroGPU is Linux's")
 
 SPACE = """
 import json, sys, threading, time
@@ -145,7 +142,6 @@ def space(
             "HOME": str(home),
             "PYTHONPATH": str(ROOT),
             "NO_PROXY": "127.0.0.1",
-            "OMP_NUM_THREADS": "1",  # a pool of threads does not outlive a fork
         }
         command = [sys.executable, "-c", SPACE, str(picture_file), str(checkpoint)]
         done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=False)

@@ -58,9 +58,6 @@ from residae.train.state import RENAMED, VERSION
 from residae.train.tables import enlarge_middle, fit_checkpoint, fit_contexts, fit_tables
 from residae.train.training import DECAY, STABLE, Training, initialize
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 # ---- crops ----
 
 
@@ -1264,8 +1261,7 @@ def test_two_processes_train_one_network(start: Path, pictures: Path, tmp_path: 
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "--"]
     done = subprocess.run(
         [*launch, tmp_path / "program.py", *_arguments(pictures, start, tmp_path, **options)],
-        env=os.environ
-        | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "KEPT": str(tmp_path)},
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT), "KEPT": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -1325,7 +1321,7 @@ def test_the_recipe_for_a_gpu_rehearsed_with_few_libraries(start: Path, pictures
     arguments = _arguments(pictures, start, tmp_path, **options)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT.format(blocked=set(blocked)), *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,

@@ -20,8 +20,6 @@ from residae.examples import paths
 from residae.image import open_picture, write_png
 from residae.pipeline import Pipeline
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PATIENCE = 60_000  # ms; the machine may be busy
 MINUS = "\N{MINUS SIGN}"
 

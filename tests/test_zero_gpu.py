@@ -27,10 +27,7 @@ from residae.ui import zero_gpu
 from residae.ui.budget import network_pixels
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.skipif(sys.platform != "linux", reason="the stand-in forks, as ZeroGPU does on Linux"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in forks, as ZeroGPU does on Linux")
 
 SPACE = """
 import json, sys, threading
@@ -154,7 +151,6 @@ def facts(picture_file: Path, checkpoint: Path) -> dict[str, Any]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "zero_gpu")]),
         "SPACES_ZERO_GPU": "true",
         "RESIDAE_CHECKPOINT": str(checkpoint),
-        "OMP_NUM_THREADS": "1",  # a pool of threads does not outlive a fork
     }
     command = [sys.executable, "-c", SPACE, str(picture_file)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

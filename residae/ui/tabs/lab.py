@@ -116,10 +116,18 @@ class LabTab:
 
     def wire(self, mosaic: gr.HTML) -> None:
         """Connect the events of the tab's own components and of the channel mosaic; `Page` connects `refresh_event`."""
-        decode = {**self.refresh_event, "trigger_mode": "always_last", **NETWORK_EVENT}
+        decode: dict[str, Any] = {**self.refresh_event, "trigger_mode": "always_last", **NETWORK_EVENT}
         others = [self.step, self.noise, self.blend, self.blend_path]
-        preview = {"fn": self.show_preview, "inputs": [self.state, self.gains, *others], "outputs": self.preview}
-        mixed = {"fn": self.read_gains, "inputs": [self.state, *others], "outputs": [self.gains, self.preview]}
+        preview: dict[str, Any] = {
+            "fn": self.show_preview,
+            "inputs": [self.state, self.gains, *others],
+            "outputs": self.preview,
+        }
+        mixed: dict[str, Any] = {
+            "fn": self.read_gains,
+            "inputs": [self.state, *others],
+            "outputs": [self.gains, self.preview],
+        }
         self.mixer.input(**mixed, **QUICK_EVENT).then(**decode)
         gr.on([self.step.release, self.noise.release, self.blend.release], **preview, **QUICK_EVENT).then(**decode)
         chosen = self.blend_examples.select(self.choose_blend, outputs=self.blend_path, **QUICK_EVENT)
