@@ -1,10 +1,12 @@
 """Who leaves is let go: the work of a visitor who closes the tab, cancels or disconnects ends within a second."""
 
+import asyncio
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +14,12 @@ import httpx
 import pytest
 from gradio_client import handle_file
 from service import MORE, PATIENCE, Service, program, serving
+from starlette.types import Message, Receive, Scope, Send
 from visitor import VISIT
 
 from residae.image import Pixels, write_png
 from residae.ui import work
+from residae.ui.guard import Guard
 from residae.ui.server import notice_lost
 from residae.ui.work import Cancelled, Work
 
@@ -179,6 +183,26 @@ def test_who_listens_twice_is_there_until_both_are_gone() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
+@pytest.mark.parametrize("left", [True, False])
+def test_a_session_that_is_forgotten_twice_is_an_error_only_to_who_listens(left: bool) -> None:
+    """Gradio raises KeyError where two streams of one session are lost at once."""
+
+    async def forget(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        raise KeyError("session")
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect" if left else "http.request"}
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    path, query = "/gradio_api/queue/data", b"session_hash=session"
+    scope: Scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": []}
+    with nullcontext() if left else pytest.raises(KeyError):
+        asyncio.run(Guard(forget)(scope, receive, send))
+
+
 def test_a_connection_that_is_lost_silently_is_noticed_within_a_minute() -> None:
     """By the system, some seconds after the next message, which Gradio sends every 15 seconds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -113,7 +113,7 @@ class Guard:
         if key is None:
             await self.app(scope, receive, send)
             return
-        complete = False
+        complete = left = False
 
         async def send_and_note(message: Message) -> None:
             nonlocal complete
@@ -123,12 +123,18 @@ class Guard:
         with listening(key) as lose:
 
             async def receive_and_note() -> Message:
+                nonlocal left
                 message = await receive()
                 if message["type"] == "http.disconnect" and not complete:
+                    left = True
                     lose()
                 return message
 
-            await self.app(scope, receive_and_note, send_and_note)
+            try:
+                await self.app(scope, receive_and_note, send_and_note)
+            except KeyError:  # Gradio forgets a session twice whose two streams are lost at once
+                if not left:
+                    raise
 
 
 def _visitor(scope: Scope) -> Visitor:
