@@ -1,8 +1,8 @@
 """Many visitors at once: each gets the result of its own picture, and afterwards the server uses no more than before.
 
 Some leave, refine, send batches or hostile files. The short run is a few visitors for some seconds.
-`python -m pytest -m long -k load` is 30 for ten minutes, `-k soak` the same for an hour; both print what they counted.
-The environment variables RESIDAE_LOAD_SECONDS and RESIDAE_LOAD_VISITORS set another time and number for both.
+`python -m pytest -m long -k 30_visitors` is 30 for ten minutes, `-k soak` the same for an hour; both print what they
+counted. The environment variables RESIDAE_LOAD_SECONDS and RESIDAE_LOAD_VISITORS set another time and number for both.
 """
 
 import io
