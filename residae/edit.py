@@ -58,9 +58,9 @@ def channel_gains(
     Raises:
         ResidaeError: The latent has no such channel.
     """
-    last = max([*mute, *solo, *gains], default=1)
-    if last > channels:
-        raise ResidaeError(f"There is no channel {last}: the latent of this checkpoint has {channels}.")
+    for channel in (*mute, *solo, *gains):
+        if not 1 <= channel <= channels:
+            raise ResidaeError(f"There is no channel {channel}: the latent of this checkpoint has {channels}.")
     factors = {channel: 0.0 for channel in range(1, channels + 1) if solo and channel not in solo}
     factors |= dict(gains) | dict.fromkeys(mute, 0.0)
     return tuple(factors.get(channel, 1.0) for channel in range(1, channels + 1))

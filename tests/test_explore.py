@@ -10,7 +10,8 @@ import pytest
 from residae import heatmaps
 from residae.cli import main
 from residae.compare import compare
-from residae.edit import Edits, reconstruct_edited
+from residae.edit import Edits, channel_gains, reconstruct_edited
+from residae.errors import ResidaeError
 from residae.image import CropBox, Pixels, cover, crop, open_picture, write_png
 from residae.pipeline import Pipeline
 
@@ -156,6 +157,13 @@ def test_wrong_usage(options: list[str], photograph: Path) -> None:
 def test_channels_that_the_latent_lacks(options: list[str], photograph: Path, capsys: Capture) -> None:
     assert main(["reconstruct", str(photograph), *options]) == 1
     assert "There is no channel 5: the latent of this checkpoint has 4." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [-1, 0, 5])
+def test_channels_count_from_1(number: int) -> None:
+    for mute, solo, gains in (([number], [], {}), ([], [number], {}), ([], [], {number: 2.0})):
+        with pytest.raises(ResidaeError, match=f"no channel {number}"):
+            channel_gains(4, mute, solo, gains)
 
 
 def test_targets_are_checked_before_any_work(
