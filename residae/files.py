@@ -146,23 +146,28 @@ def find_files(
         arguments: Each is a file; a folder, which stands for the files below it that have one of the suffixes, without
             hidden ones; or a pattern such as `pictures/**/*.png`.
         suffixes: In lower case, such as `.png`.
-        on_error: Called with a folder that cannot be read, or an argument that stands for no file, and the reason.
+        on_error: Called with the reason for a folder that cannot be read, an argument that stands for no file, and a
+            FIFO, a socket or a device that was not named itself: reading it might never end.
 
     Returns:
         Each file once, in the order of the arguments; the files of a folder before those of its folders, by name.
     """
     found: dict[str, InputFile] = {}
     for argument in arguments:
+        is_named = False
         if argument.is_dir():
             files, reason = _files_below(argument, suffixes, on_error), "There is no file of this kind in the folder."
         elif glob.has_magic(str(argument)) and not argument.exists():
             files, reason = _matches(argument), "No file has such a name."
         else:
-            files, reason = iter([InputFile(argument, argument.name)]), ""
+            files, reason, is_named = iter([InputFile(argument, argument.name)]), "", True
         empty = True
         for file in files:
             empty = False
-            found.setdefault(os.path.normpath(file.path), file)
+            if is_named or not _is_special(file.path):
+                found.setdefault(os.path.normpath(file.path), file)
+            else:
+                on_error(file.path, "This is not a regular file.")
         if empty:
             on_error(argument, reason)
     return [*found.values()]
@@ -189,6 +194,14 @@ def _matches(pattern: Path) -> Iterator[InputFile]:
         name = path.relative_to(folder)
         if not path.is_dir() and (hidden or not any(part.startswith(".") for part in name.parts)):
             yield InputFile(path, name.as_posix())
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path leads to a FIFO, a socket or a device."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # reading it will say why
+        return False
 
 
 def _as_in_a_shell(part: str) -> str:

@@ -306,6 +306,17 @@ def test_a_folder_without_such_files(tree: Path) -> None:
     assert _found(tree / "empty") == ([], ["empty: There is no file of this kind in the folder."])
 
 
+@posix
+def test_a_fifo_is_taken_only_if_it_was_named(tree: Path) -> None:
+    """As the shell's <(command) is. One in a folder, to which nobody writes, would stop the run for good."""
+    os.mkfifo(tree / "c" / "fifo.png")
+    (tree / "c" / "gone.png").symlink_to("nowhere")
+    names, errors = _found(tree, tree / "c" / "f*.png")
+    assert names == ["A.PNG", "b.png", "c/[1].png", "c/a.jpg", "c/gone.png", "c/d/z.png"]
+    assert errors == ["fifo.png: This is not a regular file."] * 2
+    assert _found(tree / "c" / "fifo.png") == (["fifo.png"], [])
+
+
 @not_root
 def test_a_folder_that_cannot_be_read_is_reported(tree: Path) -> None:
     (tree / "c").chmod(0)
