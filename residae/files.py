@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from residae.errors import ResidaeError
 
+MAX_BYTES = 10**9  # of a file that is read whole: far more than the `.rae` file of the largest picture takes
 STREAM = Path("-")  # standard input, or standard output; a file of that name is ./-
 
 
@@ -36,18 +37,20 @@ def read_file(path: Path, most: int = -1) -> bytes:
 
     Args:
         path: Of the file.
-        most: How many bytes are read at most; all if it is negative.
+        most: How many bytes are read at most; all if it is negative, of a file of up to MAX_BYTES.
 
     Returns:
         The content, or its first `most` bytes.
 
     Raises:
-        ResidaeError: It cannot be read.
+        ResidaeError: It cannot be read, or is too large.
     """
     try:
         if path == STREAM:
             return sys.stdin.buffer.read(most)
         with path.open("rb") as file:
+            if most < 0 and os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise ResidaeError(f"{path} is larger than the limit of {MAX_BYTES / 10**9:g} GB.")
             return file.read(most)
     except OSError as error:
         raise ResidaeError(f"{path} cannot be read: {error.strerror}.") from error

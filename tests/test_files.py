@@ -254,6 +254,14 @@ def test_reading_no_more_than_asked(tmp_path: Path) -> None:
         read_file(tmp_path / "absent")
 
 
+def test_a_file_that_memory_might_not_hold_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder of many it would end the run, with MemoryError or by the system."""
+    (tmp_path / "file").write_bytes(b"0123456789")
+    monkeypatch.setattr(files, "MAX_BYTES", 9)
+    with pytest.raises(ResidaeError, match="larger than the limit"):
+        read_file(tmp_path / "file")
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A folder of pictures with a folder in it, other files, and hidden ones."""
