@@ -615,6 +615,17 @@ def test_the_targets_of_an_evaluation_are_checked_before_any_work(
     assert (tmp_path / "exists.json").read_text() == "mine"
 
 
+@pytest.mark.parametrize("option", ["--json", "--tsv"])
+def test_the_result_of_an_evaluation_does_not_replace_a_picture(
+    option: str, photograph: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(Pipeline, "open", None)
+    before = photograph.read_bytes()
+    assert main(["evaluate", str(photograph.parent), option, str(photograph), "--force"]) == 1
+    assert "is an input" in capsys.readouterr().err
+    assert photograph.read_bytes() == before
+
+
 def test_an_evaluation_goes_on_after_a_damaged_picture(many: Path, capsys: Capture) -> None:
     assert main(["evaluate", str(many), str(many / "*.gif")]) == 1
     printed = capsys.readouterr()

@@ -13,7 +13,7 @@ from residae.cli import arguments
 from residae.cli.exit_codes import BAD_INPUT
 from residae.distributed import Processes
 from residae.errors import ImageError, ResidaeError
-from residae.files import InputFile, check_target, write_file
+from residae.files import InputFile, check_target, is_same_file, write_file
 
 if TYPE_CHECKING:
     from residae.results import ResultsFile
@@ -112,6 +112,9 @@ def _evaluate(parsed: argparse.Namespace) -> int:
             print(f"residae: {error}", file=sys.stderr)
         if not files:
             raise nothing
+        for target in filter(None, (parsed.json, parsed.tsv)):
+            if any(is_same_file(target, file.path) for file in files):
+                raise ResidaeError(f"{target} is an input: give the result another name.")
         return files, ResultsFile(parsed.tsv, parsed.resume, parsed.force) if parsed.tsv else None
 
     processes = Processes.join(parsed.device)
