@@ -15,6 +15,7 @@ from residae.ui.budget import shares
 from residae.ui.environment import Address
 from residae.ui.guard import LAUNCH_OPTIONS, QUEUE_OPTIONS
 from residae.ui.page import build
+from residae.ui.sessions import keep_sessions_small
 from residae.ui.store import get_pipeline
 from residae.ui.theme import CSS, HEAD, THEME
 from residae.ui.zero_gpu import ON_ZERO_GPU
@@ -33,6 +34,7 @@ def serve(address: Address, mcp: bool = False) -> None:
         ResidaeError: No port is free, or a setting of the environment is wrong.
     """
     malloc.tune_malloc()
+    keep_sessions_small()
     shares()  # an error in the setting is better found now
     _load_checkpoints()
     host = f"[{address.host}]" if ":" in address.host else address.host  # as in a URL
