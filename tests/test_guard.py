@@ -592,13 +592,19 @@ def test_exceptions_are_in_the_log_and_not_in_the_response(service: Service, cli
     assert "TypeError" in service.log.read_text()
 
 
+@pytest.mark.parametrize("forged", [False, True])
 def test_a_full_queue_refuses_requests(
-    client: httpx.Client, smooth: Callable[[int, int, int], Pixels], service: Service
+    client: httpx.Client, smooth: Callable[[int, int, int], Pixels], forged: bool
 ) -> None:
+    """Of one visitor, also if each request says that it was forwarded for another."""
     (path,) = upload(client, "picture.png", write_png(smooth(600, 800, 0))).json()
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    call = {"json": {"data": [file, True, 80, 0, 0, *MORE]}}
-    asked = [client.post("/gradio_api/call/reconstruct", **call).raise_for_status().json() for _ in range(12)]
+    call = {"data": [file, True, 80, 0, 0, *MORE]}
+    asked = []
+    for number in range(12):
+        headers = {"x-forwarded-for": f"192.0.2.{number}"} if forged else None
+        answer = client.post("/gradio_api/call/reconstruct", json=call, headers=headers)
+        asked.append(answer.raise_for_status().json())
     received = [client.get(f"/gradio_api/call/reconstruct/{event['event_id']}").text for event in asked]
     assert any("2 requests wait already: try again when one is done." in text for text in received)
     assert any("event: complete" in text for text in received)

@@ -4,10 +4,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
+import httpx
+import numpy as np
 import pytest
+from service import MORE, PATIENCE, serving
 
+from residae.image import write_png
 from residae.ui import turns
+from residae.ui.guard import COOKIE
 from residae.ui.turns import CrowdedError, Turns, Visitor
 
 ANNA, BERT, CARL = Visitor("1.1.1.1", "anna"), Visitor("1.1.1.1", "bert"), Visitor("2.2.2.2", "carl")
@@ -134,3 +140,61 @@ def test_the_number_of_turns_that_come_first_is_told() -> None:
             time.sleep(0.01)
     thread.join(10)
     assert told[0] == 2  # the one that has its turn now, and Bert's
+
+
+# The app with a network that begins when a file is there, and notes the width of what it is given.
+HELD_APP = """
+import sys, time
+from pathlib import Path
+from residae.engine import Engine
+from residae.ui import cache
+from residae.ui.turns import Turns
+
+encode, take = Engine.encode, Turns._take
+
+def held(engine, plane, progress=None):
+    print("width", plane.shape[-1], flush=True)
+    while not Path({go!r}).exists():
+        time.sleep(0.02)
+    return encode(engine, plane, progress)
+
+def noted(turns, ticket, check):
+    print("waiting", flush=True)
+    take(turns, ticket, check)
+
+Engine.encode, Turns._take = held, noted
+cache.warm_up = lambda: None
+import app
+app.main()
+"""
+
+
+def test_the_page_takes_turns_and_not_requests_in_their_order(checkpoint: Path, tmp_path: Path) -> None:
+    """Served at an address of IPv6, at which Gradio by itself finds no free port."""
+    go = tmp_path / "go"
+    code = HELD_APP.format(go=str(go))
+    with (
+        serving(tmp_path, checkpoint, code, GRADIO_SERVER_NAME="::1") as service,
+        httpx.Client(base_url=f"{service.address}/gradio_api", timeout=PATIENCE) as client,
+    ):
+
+        def ask(visitor: str, width: int) -> str:
+            (path,) = client.post("/upload", files={"files": write_png(np.zeros((16, width), np.uint8))}).json()
+            data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, False, 80, 0, 0, *MORE]
+            headers = {"cookie": f"{COOKIE}={visitor}"}
+            asked = client.post("/call/reconstruct", json={"data": data}, headers=headers).raise_for_status().json()
+            deadline = time.monotonic() + PATIENCE
+            while service.log.read_text().count("waiting") < len(events) + 1:
+                assert time.monotonic() < deadline, service.log.read_text()
+                time.sleep(0.02)
+            return f"/call/reconstruct/{asked['event_id']}"
+
+        events: list[str] = []
+        for number in range(10):
+            events.append(ask("anna", 20 + number))
+        events.append(ask("bert", 100))
+        go.touch()
+        for event in events:
+            assert "event: complete" in client.get(event).text
+        widths = [int(line.split()[1]) for line in service.log.read_text().splitlines() if line.startswith("width")]
+    assert widths == [20, 100, *range(21, 30)]
