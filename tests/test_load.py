@@ -3,6 +3,7 @@
 Some leave, refine, send batches or hostile files. The short run is a few visitors for some seconds.
 `python -m pytest -m long -k 30_visitors` is 30 for ten minutes, `-k soak` the same for an hour; both print what they
 counted. The environment variables RESIDAE_LOAD_SECONDS and RESIDAE_LOAD_VISITORS set another time and number for both.
+The first fifth of the time is for warming up.
 """
 
 import io
@@ -325,10 +326,10 @@ def bear(
     """Let visitors come twice, and compare what the server uses afterwards."""
     seconds = float(os.environ.get("RESIDAE_LOAD_SECONDS", seconds))
     bags = [bag(number) for number in range(int(os.environ.get("RESIDAE_LOAD_VISITORS", "30")))]
-    visited(service, visitors(service, bags, 0), seconds / 4)
+    visited(service, visitors(service, bags, 0), seconds / 5)
     warm = settled(service)
     visits = visitors(service, bags, 100)
-    visited(service, visits, seconds)
+    visited(service, visits, seconds * 4 / 5)
     after = settled(service)
     counts = sum((visit.counts for visit in visits), Counter())
     asked = [action for action in WEIGHTS if action not in ("batch", "left")]
