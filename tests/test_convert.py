@@ -561,6 +561,20 @@ def test_a_stopped_run_goes_on(many: Path, tmp_path: Path, capsys: Capture, monk
     assert main(["compress", str(many), "-o", str(out), "--skip-existing"]) == 0
 
 
+@pytest.mark.parametrize("output", ["-", "/dev/stdout"])
+def test_standard_output_is_never_skipped(fitted: Path, photograph: Path, output: str) -> None:
+    """Where a file has the name -, or standard output is one."""
+    if not Path(output).exists() and output != "-":
+        pytest.skip("this system has no /dev/stdout")
+    photograph.with_name("-").write_text("other")
+    command = [sys.executable, "-m", "residae", "compress", photograph.name, "-o", output, "--skip-existing"]
+    result = photograph.with_name("result")
+    with result.open("wb") as file:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        subprocess.run(command, cwd=photograph.parent, env=environment, stdout=file, stderr=subprocess.PIPE, check=True)
+    assert read_info(result.read_bytes()).width == 64
+
+
 def test_force_and_skipping_exclude_each_other(many: Path) -> None:
     with pytest.raises(SystemExit):
         main(["compress", str(many), "--force", "--skip-existing"])

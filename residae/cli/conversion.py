@@ -176,7 +176,7 @@ def _make_plan(parsed: argparse.Namespace, formats: Formats) -> Plan:
     possible, skipped = [], 0
     for job in jobs:
         try:
-            if parsed.skip_existing and job.output.is_file():
+            if parsed.skip_existing and job.output.is_file() and not is_standard_output(job.output):
                 skipped += 1
                 continue
             check_target(job.output, parsed.force)
