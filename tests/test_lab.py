@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pytest
-from visitor import SILENT, VISIT
+from visitor import SILENT, VISIT, use_up
 
 from residae import heatmaps
 from residae.edit import Edits, reconstruct_edited
@@ -111,6 +111,17 @@ def test_a_picture_to_blend_in_is_charged_also_where_the_current_result_is_new(
     *_, last = lab.refresh("lab", state.current, None, 0, (), 0, 0, blend, EXAMPLES[1], VISIT, SILENT)
     assert charged == [state.current.work(encodes=encodes, decodes=1)]
     assert (last[lab.state].blend is not None) == bool(blend)
+
+
+def test_channels_are_not_measured_beyond_the_visitor_s_share(
+    lab: LabTab, state: LabState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *charts, last = lab.measure_channels(state, VISIT, SILENT)
+    assert len(charts) == 4
+    assert "Measured on luma" in last[lab.status]
+    use_up(VISIT, monkeypatch)
+    (refused,) = lab.measure_channels(state, VISIT, SILENT)
+    assert "allows to one visitor in an hour" in refused[lab.status]
 
 
 @pytest.mark.parametrize("trouble", ["stopped", "refused"])

@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 from hub import Hub
 from test_components import explained
-from visitor import SILENT, VISIT
+from visitor import SILENT, VISIT, use_up
 
 from residae.checkpoint import Checkpoint
 from residae.compare import OURS
@@ -95,6 +95,9 @@ def test_a_stage_shows_its_channels(pipeline: Pipeline, picture: Picture, monkey
     assert [tile["name"] for tile in updates[shown.stage]["tiles"]] == ["Reconstruction"]
     (updates,) = shown.show_stage(None, event, VISIT, SILENT)
     assert "Choose a picture" in updates[shown.status]
+    use_up(VISIT, monkeypatch)
+    (refused,) = shown.show_stage(Current(), event, VISIT, SILENT)
+    assert "allows to one visitor in an hour" in refused[shown.status]
 
 
 def test_headings_of_a_card_are_folds() -> None:

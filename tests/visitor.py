@@ -4,7 +4,9 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
-from residae.ui import work
+import pytest
+
+from residae.ui import budget, work
 from residae.ui.turns import Visitor
 
 work.PATIENCE = math.inf  # nobody listens to a handler that a test calls
@@ -16,6 +18,13 @@ def visit(name: str) -> Any:
 
 
 VISIT = visit("a visit")
+
+
+def use_up(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the page have limits, and a visitor have used all of a share."""
+    monkeypatch.setenv(budget.VARIABLE, "60")
+    monkeypatch.setattr(work, "SECONDS_USED", budget.Account())
+    work.SECONDS_USED.add(request.request.scope["visitor"], 60 * budget.REQUESTS_PER_WINDOW)
 
 
 def silent(share: float, desc: str) -> None:

@@ -16,6 +16,7 @@ from residae.pipeline import Encoding, Reconstruction
 from residae.progress import Progress, between
 from residae.ui import static
 from residae.ui.actions import edited_facts, subject
+from residae.ui.budget import network_pixels
 from residae.ui.cache import EXAMPLES, open_at_size
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, slider, status_line
 from residae.ui.previews import preview_channel, preview_value
@@ -271,7 +272,11 @@ class LabTab:
                 pipeline, encoding = state.current.pipeline, state.preview
                 side = max(MEASURED_SIDE, encoding.height, encoding.width)
                 picture = fit(state.current.picture(), side)
-                if (picture.height, picture.width) != (encoding.height, encoding.width):
+                size, decodes = (picture.height, picture.width), 1 + pipeline.latent_channels
+                is_encoded = size == (encoding.height, encoding.width)
+                pixels = network_pixels(*size, False, encoding.scale, encodes=not is_encoded, decodes=decodes)
+                running.charge(pixels, pipeline.engine.on_gpu)
+                if not is_encoded:
                     encoding = pipeline.encode(picture, color=False, scale=encoding.scale)
                 losses = [0.0] * pipeline.latent_channels
                 for channel, loss in enumerate(channel_losses(pipeline, picture, encoding, running)):

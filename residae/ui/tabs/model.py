@@ -9,12 +9,14 @@ from typing import Any
 import gradio as gr
 
 from residae import charts
-from residae.activations import StageOutput, observe
+from residae.activations import OBSERVED_SIDE, StageOutput, observe
 from residae.checkpoint import Checkpoint, read_card
 from residae.errors import ResidaeError
+from residae.image import fit
 from residae.pipeline import Pipeline
 from residae.results import MeanCurves, published_curves
 from residae.summary import SIDE, summarize
+from residae.ui.budget import network_pixels
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, scripted_card, status_line
 from residae.ui.state import CurrentResult
 from residae.ui.store import default_checkpoint, get_pipeline
@@ -123,9 +125,12 @@ class ModelTab:
                 yield {self.status: note("Choose a picture in the Overview first.")}
                 return
             with Work(request, progress, "Running the network up to this stage.") as running:
-                index, network = int(event.index), current.pipeline.network
-                output = observe(network, current.picture(), index, running)
-                yield {self.stage: stage_value(diagram_stages(current.pipeline), index, output), self.status: ""}
+                index, stages = int(event.index), diagram_stages(current.pipeline)
+                picture = fit(current.picture(), OBSERVED_SIDE)
+                decodes = stages[index].part == "decoder"
+                running.charge(network_pixels(picture.height, picture.width, color=False, decodes=decodes))
+                output = observe(current.pipeline.network, picture, index, running)
+                yield {self.stage: stage_value(stages, index, output), self.status: ""}
 
         yield from report_errors(self.status, work())
 
