@@ -40,7 +40,7 @@ from residae.ui.guard import COOKIE
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count a process's file descriptors")
 
-SWEEP = (5, 60)  # seconds between sweeps, and the age of files to delete: soon, but after the slowest visitor
+SWEEP = (5, 150)  # seconds between sweeps, and the age of files to delete: soon, but after the slowest visitor
 # In the precision of the expected results, and with a log of unexpected errors only.
 APP = """
 import logging

@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from residae.image import MAX_FILE_BYTES
+from residae.malloc import release_free_memory
 from residae.ui.budget import UPLOAD_BYTES, VISITORS_PER_ADDRESS, Account, shares
 from residae.ui.turns import MAX_WAITING, Visitor
 from residae.ui.work import let_go, listening
@@ -330,7 +331,7 @@ def sweep(folder: Path, age: float, kept: Container[Path] = ()) -> None:
 
 @asynccontextmanager
 async def _sweeping(app: App) -> AsyncIterator[None]:
-    """Delete old files while the page is served.
+    """Delete old files, and return freed memory to the system, while the page is served.
 
     Gradio's own sweep, which `delete_cache` sets up, misses interrupted uploads, and stops for good when a file arrives
     during a sweep (6.31).
@@ -344,6 +345,7 @@ async def _sweeping(app: App) -> AsyncIterator[None]:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             await asyncio.to_thread(sweep_all)
+            await asyncio.to_thread(release_free_memory, 0)  # pictures of many visitors leave gaps of many sizes
 
     route_utils.GradioMultiPartParser = FilesOnlyParser  # type: ignore[misc]
     task = asyncio.create_task(keep_sweeping())
