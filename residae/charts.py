@@ -207,9 +207,9 @@ def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> st
         steps: At which the axis ends.
 
     Returns:
-        An SVG of full width, 80 pixels high, with the last values in words.
+        An SVG of full width, 56 pixels high, with the last values in words and a dot at the last PSNR.
     """
-    top, bottom = 26, 76  # pixels
+    top, bottom = 16, 54  # pixels
     content = f'<line x2="100%" y1="{bottom}" y2="{bottom}" stroke="currentColor" opacity="0.3"/>'
     _, psnr, size = points[-1]
     series = (
@@ -227,12 +227,16 @@ def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> st
                 f'<line x1="{x1:.3f}%" y1="{y1:.1f}" x2="{x2:.3f}%" y2="{y2:.1f}" stroke="{color}" stroke-width="2" '
                 f'stroke-dasharray="{dashes}"/>'
             )
+        if dashes == "none":
+            x, y = places[-1]
+            content += f'<circle cx="{x:.3f}%" cy="{y:.1f}" r="3" fill="{color}"/>'
     content += f'<text x="0" y="12" fill="var(--accent, currentColor)" font-weight="600">{psnr:.2f} dB</text>'
     content += _text("100%", 12, "end", f"{size:,} bytes")
     title = f"Refinement: {psnr:.2f} dB and {size:,} bytes after {points[-1][0]} of {steps} steps"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" width="100%" height="80" '
-        f'fill="currentColor" font-size="12" style="font-variant-numeric: tabular-nums">{content}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" width="100%" height="56" '
+        'fill="currentColor" font-size="12" style="overflow: visible; font-variant-numeric: tabular-nums">'
+        f"{content}</svg>"
     )
 
 

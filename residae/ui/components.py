@@ -42,17 +42,18 @@ def segments(choices: Sequence[tuple[str, Any]], value: Any, label: str, elem_id
     return gr.Radio([*choices], value=value, label=label, elem_id=elem_id, elem_classes=["segments"], **options)
 
 
-def status_line(elem_id: str) -> gr.HTML:
+def status_line(elem_id: str, value: str = "") -> gr.HTML:
     """The line in which a tab shows progress, results and errors, with a button that stops the work.
 
     Args:
         elem_id: The id of the line in the page.
+        value: HTML that it shows at first.
 
     Returns:
         The line, without the button.
     """
     with gr.Row(elem_classes=["work"], equal_height=False):
-        status = gr.HTML(elem_id=elem_id, elem_classes=["status"], apply_default_css=False)
+        status = gr.HTML(value, elem_id=elem_id, elem_classes=["status"], apply_default_css=False)
         button = gr.Button("Stop", size="sm", min_width=64, scale=0, elem_classes=["stop"])
     button.click(cancel, **QUICK_EVENT)
     return status

@@ -18,6 +18,7 @@ from residae.ui.work import Updates
 
 GPU_STEPS, CPU_STEPS = 20, 10  # that are proposed
 MAX_STEPS = 200  # beyond which nothing is gained
+INTRODUCTION = "A better picture in about the same bytes: the encoder tries again."
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")
@@ -36,7 +37,7 @@ class RefineCard:
                 gr.HTML("<h2>Refine</h2>", apply_default_css=False)
                 self.start = gr.Button("Start", variant="primary", size="sm", interactive=False, elem_id="refine-start")
             self.steps = slider(1, MAX_STEPS, value=CPU_STEPS, step=1, label="Steps", elem_id="refine-steps")
-            self.status = status_line("refine-status")
+            self.status = status_line("refine-status", f"<p>{INTRODUCTION}</p>")
             self.curve = gr.HTML(elem_id="refine-curve", apply_default_css=False)
         self.outputs = [self.start, self.status, self.curve]
 
@@ -47,7 +48,7 @@ class RefineCard:
     def offer(self, result: CurrentResult) -> Updates:
         """Offer to refine the file of a result, which takes the place of one that was refined before."""
         if result.compressed is None:
-            sentence = "<p>There is no file to refine.</p>"
+            sentence = "<p>There is no file to refine: choose a quality or a file size.</p>"
             return {self.start: gr.Button(interactive=False), self.status: sentence, self.curve: ""}
         step = duration(STEP_WORK * result.seconds)
         return {
