@@ -36,12 +36,13 @@ function strip(number) {
 }
 
 function draw() {
-  const { strips: given = [], reset } = props.value || {};
+  const { strips: given = Array(16).fill(null), reset } = props.value || {};
+  mixer.inert = !props.value;
   if (strips.length !== given.length) {
     strips = given.map((_, i) => strip(i + 1));
     mixer.replaceChildren(...strips.map((s) => s.root));
   }
-  given.forEach((one, i) => {
+  if (props.value) given.forEach((one, i) => {
     const s = strips[i], share = one.share === null ? "" : one.share < 0.005 ? "<1 %" : `${Math.round(100 * one.share)} %`;
     s.image.src = one.picture.url;
     s.share.textContent = share;

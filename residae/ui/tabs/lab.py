@@ -18,7 +18,7 @@ from residae.ui import static
 from residae.ui.actions import edited_facts, subject
 from residae.ui.budget import network_pixels
 from residae.ui.cache import EXAMPLES, open_at_size
-from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, slider, status_line
+from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, segments, slider, status_line
 from residae.ui.previews import preview_channel, preview_value
 from residae.ui.state import CurrentResult
 from residae.ui.text import channel_figures, channel_sentence, edited_sentence, note
@@ -79,11 +79,13 @@ class LabTab:
         self.table = light_table("edited", "The picture decoded from its edited latent appears here.")
         self.preview = preview_channel("edited")
         self.status = status_line("lab-status")
-        self.plane = gr.Radio(PLANES[:1], value=PLANES[0], show_label=False, container=False, visible=False)
+        self.plane = segments([(name, name) for name in PLANES], PLANES[0], "Plane", "plane", container=False)
         self.mixer = gr.HTML(
             html_template='<div class="strips"></div>', js_on_load=SCRIPT, apply_default_css=False, elem_id="mixer"
         )
-        gr.HTML(note(NOTE))
+        with gr.Row():
+            gr.HTML(note(NOTE))
+            self.reset = gr.Button("Reset", size="sm", elem_id="reset", scale=0)
         with gr.Row(elem_id="edits-row"):
             self.step = slider(0, 3, value=0, step=0.1, label="Rounding step", info="In standard deviations")
             self.noise = slider(0, 3, value=0, step=0.1, label="Noise", info="In standard deviations")
@@ -91,7 +93,6 @@ class LabTab:
         with gr.Row(elem_id="blend-row"):
             self.blend_examples = example_gallery("Picture to blend with", "Blend with {}", "others", selected=1)
             self.blend_upload = gr.File(label="Or upload your own", elem_id="other", height=84)
-            self.reset = gr.Button("Reset", size="sm", elem_id="reset", scale=0, min_width=120)
         with gr.Row():
             with gr.Column(min_width=320):
                 self.chart = gr.HTML(elem_id="channels", apply_default_css=False)
@@ -189,7 +190,7 @@ class LabTab:
         def work() -> Iterator[Updates]:
             if open_tab != "lab" or current is None:
                 return
-            with Work(request, progress, priority=Priority.BACKGROUND) as running:
+            with Work(request, progress, "Decoding the edited latent.", Priority.BACKGROUND) as running:
                 yield from follow(running)
 
         def follow(running: Work) -> Iterator[Updates]:
@@ -245,7 +246,7 @@ class LabTab:
         strips = [{"picture": png_file(t, "channel.png"), "share": s} for t, s in zip(tiles, shares, strict=True)]
         return {
             self.mixer: {"strips": strips, "reset": reset},
-            self.plane: gr.Radio(state.planes, value=plane, visible=len(state.planes) > 1),
+            self.plane: gr.Radio([*state.planes], value=plane),
         }
 
     def measure_channels(

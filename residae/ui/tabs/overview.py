@@ -108,7 +108,7 @@ class OverviewTab:
         """
 
         def work() -> Iterator[Updates]:
-            with Work(request, progress, priority=Priority.NEW_PICTURE) as running:
+            with Work(request, progress, "Reconstructing the picture.", Priority.NEW_PICTURE) as running:
                 shown = newest(request, self.current, current)
                 again = path == newest(request, self.discarded, discarded)
                 chosen, part = (shown.settings.path, shown.settings.box) if shown and again else (path, box)
@@ -162,7 +162,7 @@ class OverviewTab:
         """
 
         def work() -> Iterator[Updates]:
-            with Work(request, progress) as running:
+            with Work(request, progress, "Compressing the picture.") as running:
                 shown = newest(request, self.current, current)
                 if shown is None:
                     return
