@@ -555,6 +555,21 @@ def test_everything_fits_the_width_of_a_phone(page: Page) -> None:
     assert len(tops) == len(order)
 
 
+def test_the_tabs_and_the_picture_stay_in_place_when_another_tab_is_opened(page: Page) -> None:
+    places = set()
+    for tab in TABS:
+        open_tab(page, tab)
+        places |= {(part, str(page.locator(part).bounding_box())) for part in ("#stage [role=tablist]", "#source")}
+    assert len(places) == 2
+
+
+@pytest.mark.parametrize("tab", ["Files", "Batch", "The model"])
+def test_a_picture_chosen_in_a_tab_that_does_not_show_it_opens_the_overview(page: Page, tab: str) -> None:
+    open_tab(page, tab)
+    page.locator("#examples button").first.click()
+    expect(page.get_by_role("tab", name="Overview")).to_have_attribute("aria-selected", "true")
+
+
 def test_keyboard_focus_is_visible(page: Page) -> None:
     page.locator("#theme").focus()
     seen = set()

@@ -4,7 +4,7 @@
   const destination = (files) => { // the upload, and the tab that shows what comes of it
     if (files.every((file) => file.name.toLowerCase().endsWith(".rae"))) return ["#rae", "files"];
     if (isOpen("batch")) return ["#batch", "batch"];
-    return ["#upload", isOpen("files") || isOpen("model") ? "overview" : null];
+    return ["#upload"];
   };
   const take = async (files) => {
     if (!files.length) return;
@@ -20,6 +20,10 @@
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   };
+  // A picture that is chosen, dropped or pasted is shown in the Overview, unless the open tab shows it as well
+  for (const [type, place] of [["change", "#upload"], ["click", "#examples button"]]) document.addEventListener(type, (event) => {
+    if (event.target.closest(place) && ["files", "batch", "model"].some(isOpen)) document.querySelector("#tab-overview-button").click();
+  });
   let ending = null; // dragover comes several times a second; some time after the last one, the drag has left the page
   const showDrag = (over) => {
     clearTimeout(ending);

@@ -30,8 +30,8 @@ MAX_PICTURES = 200
 FORMULA_MARKS = tuple("=+-@＝＋－＠")  # a spreadsheet takes text that starts with one for a formula
 DOING = "Compressing."
 NOTE = (
-    f"The settings are those at the left. Up to {MAX_PICTURES} pictures at a time. When you "
-    "stop, the finished ones are kept."
+    f"Uses the settings of this page. Up to {MAX_PICTURES} pictures at a time. When you stop, the finished ones are "
+    "kept."
 )
 
 

@@ -60,8 +60,9 @@ class EqualBytesTab:
                 gr.HTML(note(NOTE))
             with gr.Column(min_width=320):
                 self.chart = gr.HTML(elem_id="curves", apply_default_css=False)
-                self.refined = gr.Button(ADD_REFINED, size="sm", interactive=False, elem_id="refined-curve")
-        self.again = gr.Button("Measure again", size="sm", elem_id="measure-again")
+                with gr.Row():
+                    self.refined = gr.Button(ADD_REFINED, size="sm", interactive=False, elem_id="refined-curve")
+                    self.again = gr.Button("Measure again", size="sm", elem_id="measure-again")
         self.curves = gr.State()
         self.outputs = [*(self.compared, self.table, self.status, self.figures, self.chart, self.curves, self.refined)]
         self.refresh_event: dict[str, Any] = {

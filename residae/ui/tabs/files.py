@@ -29,8 +29,8 @@ class FilesTab:
         self.upload = gr.File(label="Drop or choose .rae files", file_count="multiple", elem_id="rae", height=110)
         self.status = status_line("files-status")
         self.table = light_table("opened", "Pictures decoded from .rae files appear here.")
-        self.pictures = gr.File(label="The pictures, as PNG", file_count="multiple", visible=False, elem_id="pictures")
         self.figures = gr.HTML(elem_id="opened-figures", apply_default_css=False)
+        self.pictures = gr.File(label="The pictures, as PNG", file_count="multiple", visible=False, elem_id="pictures")
 
     def wire(self, checkpoint: gr.Dropdown) -> None:
         """Connect the events. Uploaded files are decoded with the checkpoint that is chosen."""

@@ -38,14 +38,17 @@ STAGE_TEMPLATE = """
 class ModelTab:
     """The tab The model.
 
-    Shows the choice of checkpoint, a diagram and the size of the network, channels of the stage that is pressed, how
-    the weights compare with other codecs, and the model card. It holds the checkpoint, which every tab uses. Opening
-    the tab or choosing a checkpoint describes it.
+    Shows a diagram of the network, channels of the stage that is pressed, the choice of checkpoint and the size of its
+    network, how the weights compare with other codecs, and the model card. It holds the checkpoint, which every tab
+    uses. Opening the tab or choosing a checkpoint describes it.
     """
 
     def __init__(self, current: gr.State) -> None:
         self.current = current
         names = [*Checkpoint.find()] or [default_checkpoint()]
+        self.diagram = scripted_card(DIAGRAM_TEMPLATE, "network.js", "diagram")
+        self.stage = scripted_card(STAGE_TEMPLATE, "activations.js", "stage-output")
+        self.status = status_line("model-status")
         self.checkpoint = gr.Dropdown(
             names,
             value=names[0],
@@ -53,9 +56,6 @@ class ModelTab:
             info="Every tab uses it.",
             elem_id="checkpoint",
         )
-        self.diagram = scripted_card(DIAGRAM_TEMPLATE, "network.js", "diagram")
-        self.stage = scripted_card(STAGE_TEMPLATE, "activations.js", "stage-output")
-        self.status = status_line("model-status")
         self.figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
         self.chart = gr.HTML(elem_id="model-chart", apply_default_css=False)
         self.card = gr.Markdown(elem_id="model-card")
