@@ -31,7 +31,7 @@ def heading(checkpoint: str = "", device: str = "") -> str:
         HTML.
     """
     title = "<h1>Residae</h1><p>What a 16× bottleneck keeps of a picture</p>"
-    names = f"<span>{html.escape(checkpoint)}</span> {html.escape(device)}" if checkpoint else ""
+    names = f"<b>{html.escape(checkpoint)}</b><span>{html.escape(device)}</span>" if checkpoint else ""
     tour = '<button type="button" id="tour" aria-label="Guided start">?</button>'
     theme = '<button type="button" id="theme" aria-label="Light or dark">◐</button>'
     return f'<header>{title}<p class="device">{names}</p>{tour}{theme}</header>'
@@ -70,7 +70,7 @@ def journey(report: Reconstruction) -> str:
     else:
         rows.append(("–", "no file: the latent is not quantized", 0.0))
     items = "".join(
-        f'<li><b>{count}</b><span>{label}</span><i style="--share: {share:.6f}"></i></li>'
+        f"<li><b>{count}</b><span>{label}</span>" + (f'<i style="--share: {share:.6f}"></i>' if share else "") + "</li>"
         for count, label, share in rows
     )
     return f'<ol class="journey">{items}</ol>'

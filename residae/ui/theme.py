@@ -43,6 +43,7 @@ THEME = gr.themes.Base(
     button_medium_radius="6px",
     button_small_radius="6px",
     layout_gap="12px",
+    input_border_width="1px",
     **{name: light for name, (light, _) in _COLORS.items()},
     **{f"{name}_dark": dark for name, (_, dark) in _COLORS.items() if dark},
 )
