@@ -55,10 +55,10 @@ class EqualBytesTab:
         self.table = light_table("baselines", "The picture by each codec at equal bytes appears here.")
         self.status = status_line("baselines-status")
         with gr.Row():
-            with gr.Column(min_width=320):
+            with gr.Column(min_width=440):
                 self.figures = gr.HTML(elem_id="baselines-figures", apply_default_css=False)
                 gr.HTML(note(NOTE))
-            with gr.Column(min_width=320):
+            with gr.Column(min_width=440):
                 self.chart = gr.HTML(elem_id="curves", apply_default_css=False)
                 with gr.Row():
                     self.refined = gr.Button(ADD_REFINED, size="sm", interactive=False, elem_id="refined-curve")
