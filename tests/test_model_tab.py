@@ -19,7 +19,7 @@ from residae.pipeline import Pipeline
 from residae.results import Measurement, ResultsFile
 from residae.ui import store
 from residae.ui.tabs import model
-from residae.ui.tabs.model import ModelTab, fold
+from residae.ui.tabs.model import ModelTab, fold, without_local_pictures
 
 CARD = b"---\nlicense: apache-2.0\n---\n\n# Tiny\n\n![A curve](curve.jpg)\n"
 
@@ -107,6 +107,11 @@ def test_headings_of_a_card_are_folds() -> None:
     assert "```sh\n## no heading\n```" in folded
     assert "### Less" in folded
     assert fold("Words alone.") == "Words alone."
+
+
+def test_a_card_is_shown_without_pictures_that_the_page_does_not_serve() -> None:
+    served = "![A](data:image/jpeg;base64,A=) ![B](https://example.org/b.png)"
+    assert without_local_pictures(f"Words.\n\n![C](results.svg)\n\n{served}\n") == f"Words.\n\n{served}\n"
 
 
 def test_measurements_beside_the_weights_are_drawn(

@@ -190,7 +190,9 @@ def stage_value(stages: Sequence[charts.DiagramStage], index: int, output: Stage
 def get_card(checkpoint: str) -> str:
     """The model card of a checkpoint, read once, as its weights are: asking the Hub for a newer one takes time."""
     source = Checkpoint.find().get(checkpoint)
-    return read_card(source) if source else "This checkpoint is no longer there to read its model card."
+    if not source:
+        return "This checkpoint is no longer there to read its model card."
+    return without_local_pictures(read_card(source))
 
 
 @functools.lru_cache(maxsize=16)
@@ -202,6 +204,11 @@ def get_curves(checkpoint: str) -> list[MeanCurves]:
     """
     source = Checkpoint.find().get(checkpoint)
     return published_curves(source) if source else []
+
+
+def without_local_pictures(card: str) -> str:
+    """A model card without the pictures that are files beside it, which the page does not serve: it has the chart."""
+    return re.sub(r"!\[[^]]*\]\((?!data:|https?:)[^)]*\)\n*", "", card)
 
 
 def fold(card: str) -> str:
