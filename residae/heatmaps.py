@@ -35,6 +35,7 @@ MOSAIC_COLUMNS, MOSAIC_GAP = 4, 8  # tiles in a row, and pixels between them
 STRIP_SIDE = 128  # cells of a channel in a strip of channels, at most, along each side
 
 BLOCK = 8  # pixels; an error within so many pixels of an edge counts as on it
+BAND = 64  # blocks in a column that are summed before the next look whether the work is to end
 
 REGIONS: dict[str, tuple[int | slice, int | slice]] = {  # row and column of a 3 x 3 grid
     "in the upper left": (0, 0),
@@ -281,7 +282,7 @@ def where_error(original: Pixels, reconstruction: Pixels) -> str:
     if not total:
         return "There is no error: the two pictures are equal."
 
-    size = _block_sums(np.ones(error.shape), BLOCK)
+    size = np.outer(*(np.minimum(BLOCK, length - np.arange(0, length, BLOCK)) for length in error.shape))
     gradient = _block_sums(_gradient_energy(original), BLOCK) / size
     sharpest = gradient > np.quantile(gradient, 0.75)  # fewer blocks than a quarter if many are flat
     share_of_error = float(_block_sums(error, BLOCK)[sharpest].sum()) / total
@@ -376,9 +377,13 @@ def _gradient_energy(picture: Pixels) -> NDArray[np.float32]:
 
 def _block_sums(x: Floats, side: int) -> Floats:
     """Sums over squares of the last two axes; those at the right and lower edges are cut."""
-    raise_if_cancelled()
-    rows = np.add.reduceat(x, range(0, x.shape[-2], side), axis=-2)
-    return np.add.reduceat(rows, range(0, x.shape[-1], side), axis=-1)
+    sums = []
+    for top in range(0, x.shape[-2], side * BAND):
+        raise_if_cancelled()
+        band = x[..., top : top + side * BAND, :]
+        rows = np.add.reduceat(band, range(0, band.shape[-2], side), axis=-2)
+        sums.append(np.add.reduceat(rows, range(0, x.shape[-1], side), axis=-1))
+    return np.concatenate(sums, axis=-2)
 
 
 def _diverge(x: Floats) -> Pixels:
