@@ -54,6 +54,7 @@ document.addEventListener("residae-kept", () => {
   const leaving = !residae.kept && view.name === A_AND_B;
   if (residae.kept && isComparable(residae.kept)) Object.assign(view, { name: A_AND_B, front: null });
   if (leaving) Object.assign(view, { name: null, front: null });
+  if (leaving) say("");
   update();
 });
 
