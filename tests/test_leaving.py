@@ -15,7 +15,8 @@ import httpx
 import pytest
 from gradio_client import handle_file
 from service import MORE, PATIENCE, Service, program, serving
-from starlette.types import Message, Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from visitor import VISIT
 
 from residae.image import Pixels, write_png
@@ -183,29 +184,56 @@ def test_who_listens_twice_is_there_until_both_are_gone() -> None:
             running(0.5)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
-@pytest.mark.parametrize("left", [True, False])
-def test_a_session_that_is_forgotten_twice_is_an_error_only_to_who_listens(left: bool) -> None:
+STREAM: Scope = {
+    "type": "http",
+    "method": "GET",
+    "path": "/gradio_api/queue/data",
+    "query_string": b"session_hash=session",
+    "headers": [],
+}
+
+
+def guard(app: ASGIApp, first: str, error: type[Exception] | None) -> None:
+    """Let the guard pass on a stream of which it receives a first message, and assert the error that comes of it."""
+
+    async def receive() -> Message:
+        return {"type": first}
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    with ThreadPoolExecutor(1) as thread:  # in this one, Playwright may have left an event loop running
+        outcome = thread.submit(asyncio.run, Guard(app)(STREAM, receive, send))
+    with pytest.raises(error) if error else nullcontext():
+        outcome.result()
+
+
+@pytest.mark.parametrize(("first", "error"), [("http.disconnect", None), ("http.request", KeyError)])
+def test_a_session_that_is_forgotten_twice_is_an_error_only_to_who_listens(
+    first: str, error: type[Exception] | None
+) -> None:
     """Gradio raises KeyError where two streams of one session are lost at once."""
 
     async def forget(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         raise KeyError("session")
 
-    async def receive() -> Message:
-        return {"type": "http.disconnect" if left else "http.request"}
-
-    async def send(message: Message) -> None:
-        raise AssertionError(message)
-
-    path, query = "/gradio_api/queue/data", b"session_hash=session"
-    scope: Scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": []}
-    with ThreadPoolExecutor(1) as thread:  # in this one, Playwright may have left an event loop running
-        outcome = thread.submit(asyncio.run, Guard(forget)(scope, receive, send))
-    with nullcontext() if left else pytest.raises(KeyError):
-        outcome.result()
+    guard(forget, first, error)
 
 
+@pytest.mark.parametrize(("cause", "error"), [(HTTPException(404), None), (None, RuntimeError)])
+def test_a_stream_whose_session_was_forgotten_with_another_ends(
+    cause: Exception | None, error: type[Exception] | None
+) -> None:
+    """Gradio refuses it in its middle, where only an error in the log can come of that."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("response already started") from cause
+
+    guard(refuse, "http.request", error)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
 def test_a_connection_that_is_lost_silently_is_noticed_within_a_minute() -> None:
     """By the system, some seconds after the next message, which Gradio sends every 15 seconds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -498,7 +498,9 @@ def test_a_stopped_batch_keeps_finished_files(
 def test_color_has_three_planes(page: Page) -> None:
     page.get_by_label("Color", exact=True).check()
     expect(page.locator("#journey li").nth(1)).to_contain_text("128× fewer")
+    page.wait_for_function("residae.overview.panes().b.facts?.Color === 'Color'")  # with the figures
     open_tab(page, "Latent lab")
+    expect(page.locator("#lab-status")).to_contain_text(figure(page, "PSNR").inner_text())
     page.get_by_label("Red chroma", exact=True).check()
     expect(page.locator("#mixer .strip img")).to_have_count(4)
 

@@ -18,6 +18,7 @@ from gradio import route_utils
 from gradio.route_utils import GradioMultiPartParser
 from gradio.routes import App
 from gradio.utils import get_upload_folder
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
 from starlette.requests import cookie_parser
@@ -135,6 +136,9 @@ class Guard:
                 await self.app(scope, receive_and_note, send_and_note)
             except KeyError:  # Gradio forgets a session twice whose two streams are lost at once
                 if not left:
+                    raise
+            except RuntimeError as error:  # or tells the other stream in its middle that there is no such session
+                if not isinstance(error.__cause__, HTTPException):
                     raise
 
 
