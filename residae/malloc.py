@@ -1,10 +1,13 @@
-"""Settings of glibc's memory allocator."""
+"""Settings that bound the memory of a process: glibc's allocator and oneDNN's cache."""
 
 import ctypes
+import os
 from contextlib import suppress
 
 ARENA_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD = -8, -3, -1  # of mallopt, as in malloc.h
 MAX_BYTES = 2**31 - 1  # the largest value that mallopt takes
+PRIMITIVES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"  # read by oneDNN when it computes for the first time
+MAX_PRIMITIVES = 256  # a picture in color needs about 200
 MAX_FREE_BYTES = 512 * 2**20  # more than what one picture of 768 x 512 leaves, so that the next one reuses it
 
 
@@ -23,6 +26,16 @@ def tune_malloc(mmap_threshold: int = 32 * 2**20, trim_threshold: int = 256 * 2*
     with suppress(AttributeError, OSError, TypeError):  # another system has no mallopt
         for parameter, value in {ARENA_MAX: 2, MMAP_THRESHOLD: mmap_threshold, TRIM_THRESHOLD: trim_threshold}.items():
             ctypes.CDLL(None).mallopt(parameter, value)
+
+
+def limit_primitive_cache() -> None:
+    """Let oneDNN keep at most MAX_PRIMITIVES compiled layers, unless the environment asks for another number.
+
+    oneDNN compiles each layer for each size of picture, and keeps 1,024 of them, which take 400 MB: 30 visitors let a
+    page of 660 MB grow to 930 MB in ten minutes. To compile one takes about 0.25 ms. A program calls this before it
+    uses torch.
+    """
+    os.environ.setdefault(PRIMITIVES, str(MAX_PRIMITIVES))
 
 
 class _Statistics(ctypes.Structure):

@@ -1,11 +1,15 @@
-"""Freed memory is reused, as glibc itself reports in a process of its own."""
+"""Freed memory is reused, and oneDNN keeps few layers, as they themselves report in a process of its own."""
 
+import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from residae.malloc import MAX_PRIMITIVES, PRIMITIVES
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tunes glibc alone")
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,9 +25,10 @@ PRELUDE = """if True:
 """
 
 
-def _run(code: str) -> str:
-    whole = [sys.executable, "-c", PRELUDE + code]
-    return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def _run(code: str, **environment: str) -> str:
+    whole, settings = [sys.executable, "-c", PRELUDE + code], os.environ | environment
+    settings.pop(PRIMITIVES, None)  # other tests run whole programs in this process
+    return subprocess.run(whole, cwd=ROOT, env=settings, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("tune", [True, False])
@@ -123,3 +128,23 @@ def test_little_free_memory_is_kept() -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     """)
     assert int(faults) < 100
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch was built without oneDNN")
+@pytest.mark.parametrize(("call", "kept"), [("malloc.limit_primitive_cache()", False), ("", True)])
+def test_layers_of_earlier_sizes_are_forgotten(call: str, kept: bool) -> None:
+    """After layers of more sizes than are kept, that of the first size is compiled again."""
+    report = _run(
+        f"""
+    {call}
+    import torch
+
+    for width in (20, *range(21, 21 + {MAX_PRIMITIVES}), 20):
+        print("width", width, flush=True)
+        torch.conv2d(torch.ones(16, 16, 20, width), torch.ones(16, 16, 3, 3), padding=1)
+    """,
+        ONEDNN_VERBOSE="2",
+    )
+    first, *_, last = report.split("width ")[1:]
+    assert "create:cache_miss,cpu,convolution" in first
+    assert ("create:cache_hit,cpu,convolution" in last) is kept

@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: With code 2 for arguments that do not parse, with 0 after `--help`, or on SIGTERM and SIGHUP.
     """
     malloc.tune_malloc()
+    malloc.limit_primitive_cache()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file need not be valid text
     try:

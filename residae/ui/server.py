@@ -34,6 +34,7 @@ def serve(address: Address, mcp: bool = False) -> None:
         ResidaeError: No port is free, or a setting of the environment is wrong.
     """
     malloc.tune_malloc()
+    malloc.limit_primitive_cache()
     keep_sessions_small()
     shares()  # an error in the setting is better found now
     _load_checkpoints()
