@@ -184,7 +184,11 @@ class CodedPicture:
 
 
 def compress_within(
-    pixels: Pixels, baseline: Baseline, max_bytes: int, progress: Callable[[float], None] | None = None
+    pixels: Pixels,
+    baseline: Baseline,
+    max_bytes: int,
+    progress: Callable[[float], None] | None = None,
+    steps: tuple[int, int] | None = None,
 ) -> CodedPicture | None:
     """The best file of a codec within a byte budget, found by bisection on its step.
 
@@ -193,6 +197,7 @@ def compress_within(
         baseline: The codec.
         max_bytes: Size of the whole file.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+        steps: Lowest and highest step to look among, which are cut to those of the codec; all of them if None.
 
     Returns:
         The file and its picture, or None if the codec cannot make so small a file, or none of a picture of this size.
@@ -200,6 +205,8 @@ def compress_within(
     if max(pixels.shape[:2]) > baseline.max_side:
         return None
     low, high = baseline.steps
+    if steps:
+        low, high = max(low, steps[0]), min(high, steps[1])
     encoded, total = 0, (high - low + 1).bit_length()
     best: tuple[int, bytes, float] | None = None
     while low <= high:

@@ -21,6 +21,9 @@ CURVE_QUALITIES = (25, 50, 75, 100)  # of our files on the chart, beside the cur
 CURVE_RATE = 1.0  # bits per pixel, up to which our curve goes on by larger scales, at one quality
 LARGER_SCALES, LARGER_QUALITY = (1.5, 2.0, 2.8, 4.0), 60
 OURS, REFINED = "Residae", "Residae, refined"
+AVIF, BEST_SPEED = "AVIF", 0  # which takes 40 times as long as the default speed
+STEPS_AROUND = (-3, 1)  # from the quality at the default speed, among which that at the best speed is searched
+MAX_BEST_SPEED_PIXELS = 2**20  # of a picture, which takes a minute on one core
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,8 @@ class CodecResult:
         ssim: As `residae.metrics.ssim`.
         ms_ssim: As `residae.metrics.ms_ssim`.
         ssimulacra2: As `residae.metrics.ssimulacra2`; NaN until it is measured.
+        quality: As in `CodedPicture`.
+        effort: In words, such as `speed 6`; empty for a codec that takes none, and for ours.
     """
 
     name: str
@@ -44,6 +49,8 @@ class CodecResult:
     ssim: float = math.nan
     ms_ssim: float = math.nan
     ssimulacra2: float = math.nan
+    quality: float = math.nan
+    effort: str = ""
 
     def figures(self) -> dict[str, float | None]:
         """The figures by name; None for those that are not defined, and for all if there is no picture."""
@@ -198,6 +205,32 @@ def continue_curves(
                 return
 
 
+def with_best_speed(comparison: Comparison, progress: Progress | None = None) -> Comparison:
+    """The comparison with AVIF at its best speed, where that has more PSNR in the same bytes. The curve stays.
+
+    Args:
+        comparison: From `compare`, with all metrics.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+
+    Returns:
+        The same for a picture over MAX_BEST_SPEED_PIXELS, and where AVIF cannot make so small a file.
+    """
+    original, results = comparison.original, [*comparison.results]
+    index = [result.name for result in results].index(AVIF)
+    if results[index].pixels is None or math.prod(original.shape[:2]) > MAX_BEST_SPEED_PIXELS:
+        return comparison
+    coding, measuring = split(progress, 9, 1)
+    quality = int(results[index].quality)
+    steps = quality + STEPS_AROUND[0], quality + STEPS_AROUND[1]
+    with EncoderProcess(original) as process:
+        coded = process.compress_within(AVIF, results[0].bytes, coding, BEST_SPEED, steps)
+        best = _result(process, AVIF, coded, None)
+        if best.pixels is not None and best.psnr > results[index].psnr:
+            effort = CODECS[AVIF].at_effort(BEST_SPEED).description
+            results[index] = replace(_with_ssimulacra2(process, best, measuring), effort=effort)
+    return replace(comparison, results=tuple(results))
+
+
 def with_refined(comparison: Comparison) -> Comparison:
     """The comparison of a refined file with its point not on the curve of OURS, but as REFINED.
 
@@ -317,10 +350,12 @@ def _each_baseline(
 
 
 def _result(process: EncoderProcess, name: str, coded: CodedPicture | None, progress: Progress | None) -> CodecResult:
+    effort = CODECS[name].description if name in CODECS else ""
     if coded is None:
-        return CodecResult(name, None)
-    metrics = process.measure(coded.pixels, ["psnr", "ssim", "ms_ssim"], progress)
-    return CodecResult(name, coded.pixels, len(coded.data), *metrics)
+        return CodecResult(name, None, effort=effort)
+    names = ["psnr", "ssim", "ms_ssim"]
+    metrics = dict(zip(names, process.measure(coded.pixels, names, progress), strict=True))
+    return CodecResult(name, coded.pixels, len(coded.data), **metrics, quality=coded.quality, effort=effort)
 
 
 def _with_ssimulacra2(process: EncoderProcess, result: CodecResult, progress: Progress | None) -> CodecResult:

@@ -50,13 +50,22 @@ class EncoderProcess:
         self._process.kill()
         self._process.communicate()
 
-    def compress_within(self, codec: str, max_bytes: int, progress: Progress | None) -> CodedPicture | None:
+    def compress_within(
+        self,
+        codec: str,
+        max_bytes: int,
+        progress: Progress | None,
+        effort: int | None = None,
+        steps: tuple[int, int] | None = None,
+    ) -> CodedPicture | None:
         """As `residae.baselines.compress_within`.
 
         Args:
             codec: A name among CODECS.
             max_bytes: As there.
             progress: Called several times a second; it may raise, which ends the process.
+            effort: As in `Baseline.at_effort`; the codec's default if None.
+            steps: As there.
 
         Returns:
             As there: None if the codec cannot make so small a file.
@@ -65,7 +74,9 @@ class EncoderProcess:
             OutOfMemoryError: A signal ended the process.
             ResidaeError: The process ended by itself.
         """
-        return self._ask({"codec": codec, "max_bytes": max_bytes}, progress, self._read_coded)
+        return self._ask(
+            {"codec": codec, "max_bytes": max_bytes, "effort": effort, "steps": steps}, progress, self._read_coded
+        )
 
     def measure(self, pixels: Pixels, metrics: Sequence[str], progress: Progress | None) -> list[float]:
         """Metrics of pixels and the original.
@@ -166,8 +177,10 @@ def _serve(shape: tuple[int, ...]) -> None:
             _fill(pixels, requests)
             answer(values=[METRICS[name](original, pixels) for name in request["metrics"]])
             continue
-        baseline = CODECS[request["codec"]]
-        coded = compress_within(original, baseline, request["max_bytes"], lambda share: answer(share=share))
+        baseline, effort, steps = CODECS[request["codec"]], request["effort"], request["steps"]
+        if effort is not None:
+            baseline = baseline.at_effort(effort)
+        coded = compress_within(original, baseline, request["max_bytes"], lambda share: answer(share=share), steps)
         if coded is None:
             answer(found=False)
             continue

@@ -79,6 +79,21 @@ def test_progress_rises_to_one_and_may_stop_the_work(codec: Baseline, photograph
         compress_within(photograph, codec, 4000, stop)
 
 
+def test_a_search_may_be_confined_to_a_few_steps(photograph: np.ndarray) -> None:
+    jpeg, shares = CODECS["JPEG"], list[float]()
+    anywhere = compress_within(photograph, jpeg, 4000)
+    assert anywhere
+    quality = int(anywhere.quality)
+    near = compress_within(photograph, jpeg, 4000, shares.append, (quality - 2, quality + 2))
+    assert near
+    assert near.data == anywhere.data
+    assert len(shares) <= 3
+    below = compress_within(photograph, jpeg, 4000, steps=(-5, quality - 3))
+    assert below
+    assert below.quality == quality - 3
+    assert compress_within(photograph, jpeg, 4000, steps=(quality + 1, 200)) is None
+
+
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (17, 40, 3)])
 def test_any_size_comes_back(codec: Baseline, shape: tuple[int, ...]) -> None:

@@ -1,12 +1,18 @@
-"""The BD-rate between rate-distortion curves."""
+"""AVIF at its best speed, and the BD-rate between rate-distortion curves."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.interpolate import PchipInterpolator
 
-from residae.compare import RatePoint, bd_rate
+from residae import compare
+from residae.baselines import CODECS, compress_within
+from residae.compare import CodecResult, Comparison, RatePoint, bd_rate, with_best_speed
+from residae.image import Pixels
+from residae.metrics import psnr, ssimulacra2
 
 # The example of the package `bjontegaard` 1.3.0, with what its bd_rate(..., method="pchip") gives.
 ANCHOR = [(9487.76, 40.037), (4593.60, 38.615), (2486.44, 36.845), (1358.24, 34.851)]
@@ -53,3 +59,32 @@ def test_points_that_cost_more_and_are_no_better_are_left_out() -> None:
 def test_curves_with_nothing_in_common_have_no_bd_rate(test: list[tuple[float, float]]) -> None:
     assert math.isnan(bd_rate(curve(ANCHOR), curve(test)))
     assert math.isnan(bd_rate(curve(test), curve(ANCHOR)))
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_avif_at_its_best_speed_is_within_the_bytes(
+    smooth: Callable[[int, int, int], Pixels], color: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 12, (96, 128, 3))
+    original = (smooth(96, 128, 0) + noise).clip(0, 255).astype(np.uint8)[..., slice(None) if color else 0]
+    fast = compress_within(original, CODECS["AVIF"], 2000)
+    assert fast
+    ours = CodecResult("Residae", original, 2000, 30)
+    worse = CodecResult("AVIF", fast.pixels, len(fast.data), 10, quality=fast.quality)
+    before = Comparison(original, (ours, worse, CodecResult("WebP", None)))
+    after = with_best_speed(before)
+    best = after.results[1]
+    assert best.pixels is not None
+    assert (best.name, best.effort, after.results[0], after.results[2].name) == ("AVIF", "speed 0", ours, "WebP")
+    assert worse.bytes * 0.9 < best.bytes <= 2000
+    assert best.psnr == pytest.approx(psnr(original, best.pixels))
+    assert best.ssimulacra2 == pytest.approx(ssimulacra2(original, best.pixels))
+    better = replace(before, results=(ours, replace(worse, psnr=best.psnr + 0.1)))
+    assert with_best_speed(better).results == better.results
+    monkeypatch.setattr(compare, "MAX_BEST_SPEED_PIXELS", 96 * 128 - 1)
+    assert with_best_speed(before) is before
+
+
+def test_avif_that_cannot_make_so_small_a_file_stays_out() -> None:
+    before = Comparison(np.zeros((8, 8), np.uint8), (CodecResult("Residae", None, 20), CodecResult("AVIF", None)))
+    assert with_best_speed(before) is before

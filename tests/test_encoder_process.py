@@ -25,12 +25,17 @@ def test_results_are_those_of_the_same_process(smooth: Draw, gray: bool) -> None
         assert process.compress_within("JPEG", 50, None) is None
         figures = process.measure(other, ["psnr", "ssim", "ms_ssim", "ssimulacra2"], None)
         webp = process.compress_within("WebP", 2500, None)
+        fast = process.compress_within("WebP", 2500, None, effort=0, steps=(10, 40))
     here = compress_within(original, CODECS["JPEG"], 2500)
     assert coded
     assert here
     assert webp
     assert (coded.data, coded.quality) == (here.data, here.quality)
     np.testing.assert_array_equal(coded.pixels, here.pixels)
+    fast_here = compress_within(original, CODECS["WebP"].at_effort(0), 2500, steps=(10, 40))
+    assert fast
+    assert fast_here
+    assert fast.data == fast_here.data != webp.data
     assert figures == pytest.approx([metric(original, other) for metric in (psnr, ssim, ms_ssim, ssimulacra2)])
     assert shares == sorted(shares)
 

@@ -16,10 +16,12 @@ from residae import compare
 from residae.compare import CURVE_QUALITIES, REFINED, CodecResult, Comparison
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
+from residae.progress import Progress
 from residae.ui import store, work
-from residae.ui.budget import Shares
+from residae.ui.budget import ShareError, Shares
 from residae.ui.cache import Settings
 from residae.ui.state import CurrentResult
+from residae.ui.tabs import equal_bytes
 from residae.ui.tabs.equal_bytes import EqualBytesTab
 from residae.ui.text import verdict
 from residae.ui.work import supersede
@@ -50,9 +52,9 @@ def test_exact_copies(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentRes
     """WebP keeps a picture of one color exactly in few bytes."""
     flat = shown(np.full((192, 192), 255, np.uint8))
     first, *rest = equal.refresh("equal", flat, None, VISIT, SILENT)
-    assert "WebP</th><td>" in first[equal.figures]
+    assert "WebP <small>method 6</small></th><td>" in first[equal.figures]
     assert "∞ dB" in first[equal.figures]
-    assert "<svg" in rest[-2][equal.chart]
+    assert "<svg" in rest[-3][equal.chart]
     assert [update[equal.compared] for update in (first, rest[-1])] == [
         None,
         flat,
@@ -63,9 +65,9 @@ def test_the_curve_of_refined_files_is_added_where_asked(
     equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult], smooth: Callable[[int, int, int], Pixels]
 ) -> None:
     picture = shown(smooth(40, 60, 0)[..., 0])
-    *_, chart, last = equal.refresh("equal", picture, None, VISIT, SILENT)
+    *_, chart, _, last = equal.refresh("equal", picture, None, VISIT, SILENT)
     assert REFINED not in chart[equal.chart]
-    assert "in about" in last[equal.refined].value
+    assert ", about" in last[equal.refined].value
     *points, done = equal.add_refined(picture, last[equal.curves], VISIT, SILENT)
     assert len(points) == len(CURVE_QUALITIES)
     assert all(REFINED in point[equal.chart] for point in points)
@@ -92,8 +94,8 @@ def test_a_curve_is_as_long_as_a_public_page_allows(
 def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:
     with closing(equal.refresh("equal", shown(np.zeros((16_384, 1), np.uint8)), None, VISIT, SILENT)) as updates:
         first = next(updates)
-    assert 'WebP</th><td colspan="5">cannot make a file this small' in first[equal.figures]
-    assert "AVIF</th><td>" in first[equal.figures]
+    assert 'WebP <small>method 6</small></th><td colspan="5">cannot make a file this small' in first[equal.figures]
+    assert "AVIF <small>speed 6</small></th><td>" in first[equal.figures]
 
 
 def test_ssimulacra2_follows_the_other_figures(
@@ -105,7 +107,32 @@ def test_ssimulacra2_follows_the_other_figures(
         cells = re.findall(r"<td>([^<]*)</td></tr>", table)
         assert len(cells) == table.count("<tr><th scope") - 1 - table.count("colspan")
         assert [cell != "–" for cell in cells] == [measured] * len(cells)
-    assert "JPEG XL</th>" in first[equal.figures]
+    assert "JPEG XL <small>effort 7</small></th>" in first[equal.figures]
+
+
+def test_avif_at_its_best_comes_last_and_goes_without_a_share(
+    equal: EqualBytesTab,
+    shown: Callable[[Pixels], CurrentResult],
+    smooth: Callable[[int, int, int], Pixels],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def at_its_best(comparison: Comparison, progress: Progress) -> Comparison:
+        assert all(math.isfinite(one.ssimulacra2) for one in comparison.results if one.pixels is not None)
+        ours, *others = comparison.results
+        return replace(comparison, results=(ours, *(replace(one, name=f"{one.name} at its best") for one in others)))
+
+    def refuse(comparison: Comparison, progress: Progress) -> Comparison:
+        raise ShareError("It takes too long.")
+
+    picture = shown(smooth(60, 90, 0)[..., 0])
+    monkeypatch.setattr(equal_bytes, "with_best_speed", at_its_best)
+    first, *_, best, _ = equal.refresh("equal", picture, None, VISIT, SILENT)
+    assert "AVIF <small>" in first[equal.figures]
+    for place in (equal.figures, equal.status):
+        assert "AVIF at its best" in best[place]
+    monkeypatch.setattr(equal_bytes, "with_best_speed", refuse)
+    *_, last = equal.refresh("equal", picture, None, VISIT, SILENT)
+    assert last[equal.compared] == picture
 
 
 def test_superseded_work_ends_at_once(

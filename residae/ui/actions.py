@@ -234,7 +234,8 @@ def codec_facts(result: CodecResult, current: CurrentResult) -> dict[str, str]:
     Returns:
         As `facts`.
     """
-    others = {"Codec": result.name, "Color": "Color" if current.color else "Gray"}
+    codec = f"{result.name}, {result.effort}" if result.effort else result.name
+    others = {"Codec": codec, "Color": "Color" if current.color else "Gray"}
     return {
         **(setting_facts(current) if result.name == OURS else others),
         **size_facts(result.bytes, result.pixels),

@@ -213,7 +213,8 @@ def comparison_table(comparison: Comparison) -> str:
             perceptual = "–" if math.isnan(result.ssimulacra2) else f"{result.ssimulacra2:.1f}".replace("-", "−")
             figures = (decibels(result.psnr), similarity(result.ssim), similarity(result.ms_ssim), perceptual)
             cells = "".join(f"<td>{figure}</td>" for figure in (f"{result.bytes:,}", *figures))
-        rows += f'<tr><th scope="row">{result.name}</th>{cells}</tr>'
+        effort = f" <small>{result.effort}</small>" if result.effort else ""
+        rows += f'<tr><th scope="row">{result.name}{effort}</th>{cells}</tr>'
     return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
