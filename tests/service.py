@@ -49,18 +49,21 @@ class Service:
     log: Path
 
 
-def program(address: str, answers: Path | Literal[False] = False, visitor: str = "") -> Client:
+def program(
+    address: str, answers: Path | Literal[False] = False, visitor: str = "", headers: dict[str, str] | None = None
+) -> Client:
     """A client of the page's endpoints.
 
     Args:
         address: Of the service.
         answers: A folder to which to download the files among the answers.
         visitor: The guard's cookie; programs without one are one visitor.
+        headers: Further headers of each request.
     """
     return Client(
         address,
         verbose=False,
-        headers={"cookie": f"{COOKIE}={visitor}"} if visitor else None,
+        headers=({"cookie": f"{COOKIE}={visitor}"} if visitor else {}) | (headers or {}),
         download_files=answers,
         analytics_enabled=False,
         httpx_kwargs={"timeout": PATIENCE},

@@ -41,14 +41,16 @@ from residae.ui.guard import COOKIE
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows does not count a process's file descriptors")
 
 SWEEP = (5, 150)  # seconds between sweeps, and the age of files to delete: soon, but after the slowest visitor
-# In the precision of the expected results, and with a log of unexpected errors only.
+# In the precision of the expected results, with a log of unexpected errors only, and for visitors who stay an hour.
 APP = """
 import logging
 import residae.engine.precision as precision
 import residae.ui.guard as guard
+import residae.ui.work as work
 precision.cpu_prefers_bfloat16 = lambda: {bfloat16}
 logging.getLogger("residae.ui.cache").setLevel("CRITICAL")
 guard.SWEEP_INTERVAL, guard.MAX_FILE_AGE = {sweep}
+work.REQUESTS_PER_WINDOW *= 4
 import app
 app.main()
 """
@@ -78,6 +80,7 @@ class Visit:
 
     name: str
     address: str
+    headers: dict[str, str]
     cases: list[Case]
     random: random.Random
     counts: Counter[str] = field(default_factory=Counter)
@@ -85,7 +88,7 @@ class Visit:
 
     def go_on(self, until: float) -> None:
         """Do everything once, in any order, and go on until the time is over."""
-        client = program(self.address, visitor=self.name)
+        client = program(self.address, visitor=self.name, headers=self.headers)
         once = self.random.sample([*WEIGHTS], len(WEIGHTS))
         while once or time.monotonic() < until:
             (action,) = once[-1:] or self.random.choices([*WEIGHTS], [*WEIGHTS.values()])
@@ -151,8 +154,7 @@ class Visit:
     def batch(self) -> None:
         """Compress all pictures in the tab Batch, as the page does."""
         pictures = [case for case in self.cases if case.path.suffix != ".rae"]
-        cookies = {COOKIE: self.name}
-        with httpx.Client(base_url=f"{self.address}/gradio_api", timeout=PATIENCE, cookies=cookies) as client:
+        with self.connect() as client:
             files = [("files", (case.path.name, case.path.read_bytes())) for case in pictures]
             paths = client.post("/upload", files=files).raise_for_status().json()
             data = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
@@ -167,6 +169,10 @@ class Visit:
                 messages = [message for message in heard(client, session) if message["msg"] == "process_completed"]
                 assert [message["success"] for message in messages] == [True], messages
 
+    def connect(self) -> httpx.Client:
+        base, cookies = f"{self.address}/gradio_api", {COOKIE: self.name}
+        return httpx.Client(base_url=base, timeout=PATIENCE, cookies=cookies, headers=self.headers)
+
     def leave(self, case: Case) -> None:
         """Disconnect in the middle of an upload, or after requesting the work."""
         host, port = self.address.removeprefix("http://").split(":")
@@ -180,8 +186,7 @@ class Visit:
         name, settings = (
             ("decompress", []) if case.path.suffix == ".rae" else ("reconstruct", [True, 80, SIDE, 0, *MORE])
         )
-        cookies = {COOKIE: self.name}
-        with httpx.Client(base_url=f"{self.address}/gradio_api", timeout=PATIENCE, cookies=cookies) as client:
+        with self.connect() as client:
             files = {"files": case.path.read_bytes()}
             (path,) = client.post("/upload", files=files).raise_for_status().json()
             file = {"path": path, "meta": {"_type": "gradio.FileData"}}
@@ -288,16 +293,18 @@ def footprint(service: Service) -> dict[str, int]:
 @pytest.fixture
 def service(tmp_path: Path, checkpoint: Path, pipeline: Pipeline) -> Iterator[Service]:
     bfloat16 = preferred_float(pipeline.engine.device) == torch.bfloat16
-    shares = {VARIABLE: str(SHARE_SECONDS)}
+    shares = {VARIABLE: str(SHARE_SECONDS), "FORWARDED_ALLOW_IPS": "127.0.0.1"}
     with serving(tmp_path, checkpoint, APP.format(bfloat16=bfloat16, sweep=SWEEP), **shares) as service:
         yield service
 
 
 def visitors(service: Service, bags: list[list[Case]], seed: int) -> list[Visit]:
-    return [
-        Visit(f"visitor {number}", service.address, packed, random.Random(seed + number))
-        for number, packed in enumerate(bags)
-    ]
+    """Visitors behind one proxy, each with an address of its own."""
+    visits = []
+    for number, packed in enumerate(bags):
+        headers = {"x-forwarded-for": f"192.0.2.{number}"}
+        visits.append(Visit(f"visitor {number}", service.address, headers, packed, random.Random(seed + number)))
+    return visits
 
 
 def test_a_few_visitors(service: Service, bag: Callable[[int], list[Case]]) -> None:
