@@ -28,6 +28,12 @@ from residae.pipeline import Pipeline, Reconstruction
 
 PATIENCE = 120_000  # ms; the machine may be busy
 IN_GRADIO = ('aria-label="common.upload"',)  # a button around a file input, in gr.File once it holds files
+LAYOUT_SHIFT = """
+localStorage.setItem('residae-tour-seen', '1');
+window.shift = 0;
+new PerformanceObserver((list) => list.getEntries().forEach((entry) => (window.shift += entry.value)))
+  .observe({ type: "layout-shift", buffered: true });
+"""
 TABS = ("Overview", "Latent lab", "Equal bytes", "Files", "Batch", "The model")
 
 
@@ -145,6 +151,18 @@ def test_a_first_visit_shows_the_result_of_an_example(page: Page) -> None:
     expect(page.locator("#mosaic .tile")).to_have_count(4)
     for tile in page.locator("#mosaic .tile").all():
         expect(tile).to_have_attribute("aria-label", re.compile(r"^Channel \d, \d+ % of the bytes$"))
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_nothing_moves_while_the_page_loads(address: str, browser: Browser, page: Page, width: int) -> None:
+    visit = browser.new_page(viewport={"width": width, "height": 900})
+    visit.set_default_timeout(PATIENCE)
+    visit.add_init_script(LAYOUT_SHIFT)
+    visit.goto(address)
+    expect(figure(visit, "PSNR")).to_be_visible()
+    expect(visit.locator("#compare .frame img").first).to_be_visible()
+    assert visit.evaluate("window.shift") < 0.005
+    visit.close()
 
 
 def test_the_page_shows_what_the_package_computes(page: Page, report: Reconstruction, photograph: Path) -> None:
