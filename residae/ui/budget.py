@@ -24,6 +24,7 @@ REQUESTS_PER_WINDOW = 5  # full shares that a visitor may take in that time
 VISITORS_PER_ADDRESS = 10  # that may use their full shares; an address may be that of an office, or of many cookies
 REQUEST_PIXELS = 4 * MAX_PIXELS  # encoded and decoded
 UPLOAD_BYTES = 2 * 10**9  # of one visitor in WINDOW, which is also how long uploads are kept
+MIN_LEARNED_PIXELS = 2.5e5  # of work from which a speed is learned: most of less does not grow with the picture
 TOLERANCE = 1.5  # an estimate may be off by this factor before work is ended
 
 DECODE_SHARE = 1 / (1 + ENCODE_WORK)  # of the network's operations for a pixel
@@ -103,10 +104,10 @@ class Speed:
         """Take a finished piece of work into account.
 
         Args:
-            pixels: By `network_pixels`; 0 for work without the network, from which nothing is learned.
+            pixels: By `network_pixels`. Nothing is learned from less than MIN_LEARNED_PIXELS.
             seconds: How long it took. Nothing is learned from a second or less.
         """
-        if pixels and seconds > 1:  # shorter work is dominated by what does not grow with the picture
+        if pixels >= MIN_LEARNED_PIXELS and seconds > 1:
             self.pixels_per_second += (pixels / seconds - self.pixels_per_second) / 4
 
     def seconds(self, pixels: float) -> float:

@@ -109,7 +109,8 @@ class Work:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:  # work that ended early did less than was charged
+        # Work that ended early did less than was charged; what tabs add runs other codecs and metrics as well.
+        if kind is None and self.priority > Priority.BACKGROUND:
             self._speed.learn(self._pixels, self._seconds())
         self._exits.close()
 
