@@ -2,7 +2,10 @@
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +23,7 @@ from residae.results import Measurement, ResultsFile
 from residae.ui import store
 from residae.ui.tabs import model
 from residae.ui.tabs.model import ModelTab, fold, without_local_pictures
+from residae.ui.work import Priority, Superseded, Work
 
 CARD = b"---\nlicense: apache-2.0\n---\n\n# Tiny\n\n![A curve](curve.jpg)\n"
 
@@ -76,28 +80,42 @@ def test_a_checkpoint_that_cannot_be_loaded_says_why(tmp_path: Path, monkeypatch
     assert 'role="alert"' in message
 
 
+class Current:
+    """The parts of a CurrentResult that the tab reads."""
+
+    def __init__(self, pipeline: Pipeline, picture: Picture) -> None:
+        self.pipeline, self.picture = pipeline, lambda: picture
+
+
 def test_a_stage_shows_its_channels(pipeline: Pipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Current:
-        """The parts of a CurrentResult that the tab reads."""
-
-        def __init__(self) -> None:
-            self.pipeline, self.picture = pipeline, lambda: picture
-
-    shown, event = tab(), SimpleNamespace(index=4)
-    (updates,) = shown.show_stage(Current(), event, VISIT, SILENT)
+    shown, current, event = tab(), Current(pipeline, picture), SimpleNamespace(index=4)
+    (updates,) = shown.show_stage(current, event, VISIT, SILENT)
     value = updates[shown.stage]
     assert value["title"] == "Latent"
     assert value["caption"] == "4 × 4 × 5 · the 4 that vary most"
     assert len(value["tiles"]) == 4
     assert all(Path(tile["picture"]["path"]).read_bytes().startswith(b"\x89PNG") for tile in value["tiles"])
     event.index = 9
-    (updates,) = shown.show_stage(Current(), event, VISIT, SILENT)
+    (updates,) = shown.show_stage(current, event, VISIT, SILENT)
     assert [tile["name"] for tile in updates[shown.stage]["tiles"]] == ["Reconstruction"]
     (updates,) = shown.show_stage(None, event, VISIT, SILENT)
     assert "Choose a picture" in updates[shown.status]
     use_up(VISIT, monkeypatch)
-    (refused,) = shown.show_stage(Current(), event, VISIT, SILENT)
+    (refused,) = shown.show_stage(current, event, VISIT, SILENT)
     assert "allows to one visitor in an hour" in refused[shown.status]
+
+
+def test_a_stage_does_not_wait_for_what_another_tab_measures(pipeline: Pipeline, picture: Picture) -> None:
+    shown, current, event = tab(), Current(pipeline, picture), SimpleNamespace(index=4)
+    with ThreadPoolExecutor() as pool:
+        with suppress(Superseded), Work(VISIT, priority=Priority.BACKGROUND) as comparing:
+            asked = pool.submit(lambda: [*shown.show_stage(current, event, VISIT, SILENT)])
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                comparing.check()
+                time.sleep(0.01)
+            pytest.fail("the comparison goes on")
+        assert shown.stage in asked.result(20)[-1]
 
 
 def test_headings_of_a_card_are_folds() -> None:

@@ -22,7 +22,7 @@ from residae.ui.state import CurrentResult
 from residae.ui.store import default_checkpoint, get_pipeline
 from residae.ui.text import alert, definition_list, note
 from residae.ui.viewer import png_file
-from residae.ui.work import Updates, Work, report_errors
+from residae.ui.work import Updates, Work, report_errors, supersede_background
 
 DIAGRAM_TEMPLATE = f"""
 <div class="head"><h2>The network</h2><span class="caption">{SIDE} × {SIDE} pixels · press a stage</span></div>
@@ -124,6 +124,7 @@ class ModelTab:
             if current is None:
                 yield {self.status: note("Choose a picture in the Overview first.")}
                 return
+            supersede_background(request)  # what another tab was doing starts again when that is looked at
             with Work(request, progress, "Running the network up to this stage.") as running:
                 index, stages = int(event.index), diagram_stages(current.pipeline)
                 picture = fit(current.picture(), OBSERVED_SIDE)
