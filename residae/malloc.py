@@ -31,9 +31,8 @@ def tune_malloc(mmap_threshold: int = 32 * 2**20, trim_threshold: int = 256 * 2*
 def limit_primitive_cache() -> None:
     """Let oneDNN keep at most MAX_PRIMITIVES compiled layers, unless the environment asks for another number.
 
-    oneDNN compiles each layer for each size of picture, and keeps 1,024 of them, which take 400 MB: 30 visitors let a
-    page of 660 MB grow to 930 MB in ten minutes. To compile one takes about 0.25 ms. A program calls this before it
-    uses torch.
+    oneDNN compiles each layer for each size of picture, which takes less than a millisecond, and keeps 1,024 of them:
+    30 visitors let a page of 660 MB grow to 930 MB in ten minutes. A program calls this before it uses torch.
     """
     os.environ.setdefault(PRIMITIVES, str(MAX_PRIMITIVES))
 
