@@ -141,6 +141,10 @@ def test_the_speed_is_learned_from_whole_work_of_the_network(monkeypatch: pytest
         clock.now += 2
     assert speeds[False].pixels_per_second == 1e5
     with Work(VISIT) as running:
+        running.charge(64e6, pictures=1000)  # so small that most of the time goes to opening them
+        clock.now += 2
+    assert speeds[False].pixels_per_second == 1e5
+    with Work(VISIT) as running:
         running.charge(64e6)
         clock.now += 2
     assert speeds[False].pixels_per_second > 1e6

@@ -100,14 +100,15 @@ class Speed:
     def __init__(self, pixels_per_second: float) -> None:
         self.pixels_per_second = pixels_per_second
 
-    def learn(self, pixels: float, seconds: float) -> None:
+    def learn(self, pixels: float, seconds: float, pictures: int = 1) -> None:
         """Take a finished piece of work into account.
 
         Args:
-            pixels: By `network_pixels`. Nothing is learned from less than MIN_LEARNED_PIXELS.
+            pixels: By `network_pixels`. Nothing is learned from less than MIN_LEARNED_PIXELS a picture.
             seconds: How long it took. Nothing is learned from a second or less.
+            pictures: How many pictures it was.
         """
-        if pixels >= MIN_LEARNED_PIXELS and seconds > 1:
+        if pixels >= pictures * MIN_LEARNED_PIXELS and seconds > 1:
             self.pixels_per_second += (pixels / seconds - self.pixels_per_second) / 4
 
     def seconds(self, pixels: float) -> float:

@@ -90,6 +90,7 @@ class Work:
         self._told = 0.0  # when the page was last told of progress
         self._speed = SPEEDS[False]
         self._pixels = self._used = 0.0  # charged so far, and seconds of turns that are over
+        self._pictures = 1
         self._give_way: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
@@ -111,7 +112,7 @@ class Work:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # Work that ended early did less than was charged; what tabs add runs other codecs and metrics as well.
         if kind is None and self.priority > Priority.BACKGROUND:
-            self._speed.learn(self._pixels, self._seconds())
+            self._speed.learn(self._pixels, self._seconds(), self._pictures)
         self._exits.close()
 
     def __call__(self, share: float) -> None:
@@ -157,12 +158,13 @@ class Work:
         if self._seconds() > TOLERANCE * most:
             raise ShareError(f"The work was stopped after {duration(most)}, which is what this page allows.")
 
-    def charge(self, pixels: float, on_gpu: bool = False) -> None:
+    def charge(self, pixels: float, on_gpu: bool = False, pictures: int = 1) -> None:
         """Check that there is a share left for work that is about to begin, and say how long it will take.
 
         Args:
             pixels: By `network_pixels`.
             on_gpu: Whether a GPU does it.
+            pictures: How many pictures it is.
 
         Raises:
             ShareError: It is more than the page allows.
@@ -182,7 +184,7 @@ class Work:
                         f"This takes about {duration(estimate)}, and of what this page allows to one visitor in an "
                         f"hour {duration(max(left, 0))} are left: try again later."
                     )
-        self._pixels = total
+        self._pixels, self._pictures = total, max(pictures, self._pictures)
         if estimate > ETA_DELAY:
             self._tell(0, f"{self._doing} About {duration(estimate)}")
 

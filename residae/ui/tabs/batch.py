@@ -156,7 +156,8 @@ class BatchTab:
                 try:
                     with work:
                         expected = expected_work(pictures, refine)
-                        work.charge(sum(expected), get_pipeline(pictures[0].checkpoint).engine.on_gpu)
+                        on_gpu = get_pipeline(pictures[0].checkpoint).engine.on_gpu
+                        work.charge(sum(expected), on_gpu, len(pictures))
                         for number, settings in enumerate(pictures):
                             part = between(work, number / len(pictures), (number + 1) / len(pictures))
                             row, data = compress_one(settings, refine, expected[number], work, part)

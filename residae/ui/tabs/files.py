@@ -71,7 +71,7 @@ class FilesTab:
         try:
             with work:
                 pipeline = get_pipeline(checkpoint)
-                work.charge(sum(map(expected_work, paths)), pipeline.engine.on_gpu)
+                work.charge(sum(map(expected_work, paths)), pipeline.engine.on_gpu, len(paths))
                 for number, path in enumerate(paths):
                     name = short_name(Path(path).name)
                     part = between(work, number / len(paths), (number + 1) / len(paths))
