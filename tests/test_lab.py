@@ -17,7 +17,7 @@ from residae.pipeline import Pipeline
 from residae.ui import previews, store
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.state import CurrentResult
-from residae.ui.tabs.lab import LabState, LabTab, prepare
+from residae.ui.tabs.lab import PLANES, LabState, LabTab, prepare
 from residae.ui.work import Updates, Work, supersede, supersede_background
 
 GAINS = (0.0, 1.0, 2.0, 1.0)
@@ -50,7 +50,7 @@ def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pi
     assert small[lab.gains] == GAINS
     preview = open_picture(base64.b64decode(small[lab.preview]["picture"].partition(",")[2])).pixels
     assert preview.shape == (80, PREVIEW_SIDE, 3)
-    _, whole = lab.refresh("lab", state.current, state, 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    _, whole = lab.refresh("lab", state.current, state, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert whole[lab.table]["size"] == [2 * PREVIEW_SIDE + 1, 160]
     exact = open_picture(Path(whole[lab.table]["panes"][1]["picture"]["path"])).pixels
     report = reconstruct_edited(pipeline, state.current.picture(), state.whole, Edits(GAINS))
@@ -60,7 +60,7 @@ def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pi
 
 
 def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> None:
-    older = lab.refresh("lab", state.current, state, 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    older = lab.refresh("lab", state.current, state, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     next(older)
     supersede_background(VISIT)  # as `show_preview` does before it waits for its turn
     assert list(older) == [{lab.status: gr.skip()}]
@@ -68,7 +68,7 @@ def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> N
 
 def test_without_edits_there_is_no_preview(lab: LabTab, state: LabState) -> None:
     assert lab.show_preview(state, (), 0, 0, 0, EXAMPLES[1], VISIT) == {lab.preview: None}
-    _, whole = lab.refresh("lab", state.current, state, 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    _, whole = lab.refresh("lab", state.current, state, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert "the same as unedited" in whole[lab.status]
 
 
@@ -87,7 +87,7 @@ def test_nothing_is_borrowed_for_a_preview(lab: LabTab, state: LabState, monkeyp
 def test_edits_that_are_shown_are_not_decoded_again(lab: LabTab, state: LabState) -> None:
     def edit(gains: tuple[float, ...], blend: float = 0, other: str = EXAMPLES[1]) -> list[Updates]:
         nonlocal state
-        updates = list(lab.refresh("lab", state.current, state, 0, gains, 0, 0, blend, other, VISIT, SILENT))
+        updates = list(lab.refresh("lab", state.current, state, PLANES[0], 0, gains, 0, 0, blend, other, VISIT, SILENT))
         state = updates[-1].get(lab.state, state)
         return updates
 
@@ -108,7 +108,7 @@ def test_a_picture_to_blend_in_is_charged_also_where_the_current_result_is_new(
 ) -> None:
     charged: list[float] = []
     monkeypatch.setattr(Work, "charge", lambda self, pixels, on_gpu: charged.append(pixels))
-    *_, last = lab.refresh("lab", state.current, None, 0, (), 0, 0, blend, EXAMPLES[1], VISIT, SILENT)
+    *_, last = lab.refresh("lab", state.current, None, PLANES[0], 0, (), 0, 0, blend, EXAMPLES[1], VISIT, SILENT)
     assert charged == [state.current.work(encodes=encodes, decodes=1)]
     assert (last[lab.state].blend is not None) == bool(blend)
 
@@ -127,21 +127,22 @@ def test_channels_are_not_measured_beyond_the_visitor_s_share(
 @pytest.mark.parametrize("trouble", ["stopped", "refused"])
 def test_work_that_failed_is_done_again(trouble: str, lab: LabTab, state: LabState, tmp_path: Path) -> None:
     """Otherwise the preview or the error message would stay."""
-    (*_, first) = lab.refresh("lab", state.current, state, 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    (*_, first) = lab.refresh("lab", state.current, state, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     other = str(tmp_path / "missing.png") if trouble == "refused" else EXAMPLES[1]
-    updates = lab.refresh("lab", state.current, first[lab.state], 0, (), 0, 0, 0.5, other, VISIT, SILENT)
+    updates = lab.refresh("lab", state.current, first[lab.state], PLANES[0], 0, (), 0, 0, 0.5, other, VISIT, SILENT)
     begun = next(updates)
     if trouble == "stopped":
         assert lab.preview in next(updates)
         supersede(VISIT)
     assert lab.table not in list(updates)[-1]
-    (*_, again) = lab.refresh("lab", state.current, begun[lab.state], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    updates = lab.refresh("lab", state.current, begun[lab.state], PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    (*_, again) = updates
     assert "the same as unedited" in again[lab.status]
 
 
 def test_a_closed_tab_is_left_unchanged(lab: LabTab, state: LabState) -> None:
     """Gradio empties the outputs of a handler that yields nothing."""
-    updates = lab.refresh("files", state.current, state, 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    updates = lab.refresh("files", state.current, state, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert list(updates) == [{lab.status: gr.skip()}]
 
 
@@ -153,9 +154,23 @@ def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: LabTab, state: 
     np.testing.assert_array_equal(enlarged, heatmaps.latent_channel(state.whole.latents[2][0]))
 
 
+def test_the_plane_stays_where_a_new_result_has_it(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:
+    path = state.current.settings.path
+    gray = pipeline.reconstruct(open_picture(path), color=False, quality=80)
+    in_gray = CurrentResult(Settings(path, "tiny", color=False), gray.encoding, gray.compressed, gray.psnr)
+    for current, name, shown in (
+        (state.current, "Channel 1 of red chroma", "Red chroma"),
+        (in_gray, "Channel 1", "Luma"),
+    ):
+        updates = lab.refresh("lab", current, None, "Red chroma", 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        first = next(updates)
+        assert first[lab.channel]["panes"][0]["name"] == name
+        assert first[lab.plane].value == shown
+
+
 def test_a_tab_that_was_left_at_work_starts_again(lab: LabTab, state: LabState) -> None:
     def refresh(state: LabState | None) -> Iterator[Updates]:
-        return lab.refresh("lab", shown, state, 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        return lab.refresh("lab", shown, state, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
 
     shown = state.current
     halfway = next(refresh(None))[lab.state]
@@ -168,6 +183,6 @@ def test_a_tab_that_was_left_at_work_starts_again(lab: LabTab, state: LabState) 
 def test_an_edit_takes_up_the_current_result(lab: LabTab, state: LabState) -> None:
     """It may have superseded the work that was to do so; and the gains may be those of another checkpoint."""
     for gains, fitting in ((GAINS, GAINS), ((0.0,) * 3, ())):
-        *_, last = lab.refresh("lab", state.current, None, 0, gains, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        *_, last = lab.refresh("lab", state.current, None, PLANES[0], 0, gains, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
         assert last[lab.state].current == state.current
         assert last[lab.state].edits == Edits(fitting)

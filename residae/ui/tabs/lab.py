@@ -102,7 +102,7 @@ class LabTab:
         edits = [self.gains, self.step, self.noise, self.blend, self.blend_path]
         self.refresh_event: dict[str, Any] = {
             "fn": self.refresh,
-            "inputs": [open_tab, current, self.state, self.index, *edits],
+            "inputs": [open_tab, current, self.state, self.plane, self.index, *edits],
             "outputs": [
                 self.state,
                 self.table,
@@ -155,6 +155,7 @@ class LabTab:
         open_tab: str,
         current: CurrentResult | None,
         state: LabState | None,
+        plane: str,
         index: int,
         gains: tuple[float, ...],
         step: float,
@@ -173,6 +174,7 @@ class LabTab:
             current: The result that the page shows; None before the first. Once it is this work's turn, a newer one is
                 taken.
             state: What the tab holds; None before its first result. It is made anew for a new result.
+            plane: The one of PLANES that the mixer shows. It stays, if a new result has it.
             index: Index of the enlarged channel, from 0.
             gains: As in `Edits`. Those of a checkpoint with another number of channels count as none.
             step: Value of its slider, as in `Edits`.
@@ -208,11 +210,12 @@ class LabTab:
             part: Progress | None = running
             if not edited:
                 edited, part = prepare(shown, between(running, 0, 0.2)), between(running, 0.2, 1)
+                kept = plane if plane in edited.planes else PLANES[0]
                 yield {
                     self.state: edited,
-                    **self._strips(edited, PLANES[0]),
+                    **self._strips(edited, kept),
                     self.chart: draw_channels(edited, None),
-                    **self._enlarged(edited, PLANES[0], index),
+                    **self._enlarged(edited, kept, index),
                 }
             yield from self._decode(edited, edits, blend_path, part)
 
