@@ -158,7 +158,7 @@ def error_pane(name: str, original: Pixels, decoded: Pixels, scale: float, capti
         As `pane` with the absolute map, and the other one as `signed`.
     """
     absolute, signed = (heatmaps.error_map(original, decoded, kind, scale) for kind in (False, True))
-    alt = f"Map of the error of {name} at each pixel"
+    alt = f"{name}: map of the error at each pixel"
     return pane(name, alt, absolute, caption) | {"signed": png_file(signed, "error-signed.png")}
 
 
