@@ -618,6 +618,6 @@ def _check_scaled_size(picture: Picture, scale: float) -> None:
     height, width = scaled_shape(picture.height, picture.width, scale)
     if not within_limits(height, width):
         raise ImageError(
-            f"At scale {scale:g} the picture has {width:,} x {height:,} pixels; the limits are "
+            f"At scale {scale:g} the picture has {width:,} × {height:,} pixels; the limits are "
             f"{MAX_PIXELS // 10**6} megapixels and a side of {MAX_SIDE:,}: choose a smaller scale."
         )

@@ -162,10 +162,10 @@ def _with(data: bytes, **changes: int) -> bytes:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"width": 60_000, "height": 60_000}, "claims 60,000 x 60,000 pixels; the limits are 64 megapixels"),
-        ({"width": 65_501}, "65,501 x 70 pixels; .* a side of 65,500"),
-        ({"width": 0}, "claims 0 x 70"),
-        ({"height": 0}, "claims 90 x 0"),
+        ({"width": 60_000, "height": 60_000}, "claims 60,000 × 60,000 pixels; the limits are 64 megapixels"),
+        ({"width": 65_501}, "65,501 × 70 pixels; .* a side of 65,500"),
+        ({"width": 0}, "claims 0 × 70"),
+        ({"height": 0}, "claims 90 × 0"),
         ({"planes": 0}, "header makes no sense"),
         ({"planes": 2}, "header makes no sense"),
         ({"planes": 255}, "header makes no sense"),
@@ -187,9 +187,9 @@ def test_a_header_that_lies_is_refused_before_anything_is_allocated(changes: dic
         (401, {}, "claims a scale of 4.01"),
         (0, {}, "claims a scale of 0;"),
         (65_535, {}, "claims a scale of 655.35"),
-        (400, {"width": 4000, "height": 1001}, "claims 16,000 x 4,004 pixels after scaling; the limits are 64 megap"),
-        (200, {"width": 32_751}, "claims 65,502 x 70 pixels after scaling; .* a side of 65,500"),
-        (50, {"width": 60_000, "height": 1067}, "claims 60,000 x 1,067 pixels; "),
+        (400, {"width": 4000, "height": 1001}, "claims 16,000 × 4,004 pixels after scaling; the limits are 64 megap"),
+        (200, {"width": 32_751}, "claims 65,502 × 70 pixels after scaling; .* a side of 65,500"),
+        (50, {"width": 60_000, "height": 1067}, "claims 60,000 × 1,067 pixels; "),
     ],
 )
 def test_a_scale_that_lies_is_refused_before_anything_is_allocated(

@@ -943,7 +943,7 @@ def test_fit_only_ever_makes_smaller(size: tuple[int, int], channels: tuple[int,
     assert max(fitted.width, fitted.height) == long_side
     assert min(fitted.pixels.shape[:2]) == max(1, round(min(size) * long_side / max(size)))
     assert fitted.pixels.shape[2:] == channels
-    sizes = f"{fitted.width:,} x {fitted.height:,} of {picture.width:,} x {picture.height:,} pixels"
+    sizes = f"{fitted.width:,} × {fitted.height:,} of {picture.width:,} × {picture.height:,} pixels"
     assert fitted.notices == (ON_WHITE, f"Worked on at {sizes}.")
     assert fitted.file_bytes is None
 
@@ -957,7 +957,7 @@ def test_crop_cuts_the_box_out_of_the_picture() -> None:
     picture = Picture(noise(40, 60, 3), (ON_WHITE,), 7)
     part = crop(picture, CropBox(5, 7, 20, 10))
     assert np.array_equal(part.pixels, picture.pixels[7:17, 5:25])
-    assert part.notices == (ON_WHITE, "This is a part, 20 x 10 of 60 x 40 pixels, from (5, 7) on.")
+    assert part.notices == (ON_WHITE, "This is a part, 20 × 10 of 60 × 40 pixels, from (5, 7) on.")
     assert (part.file_bytes, part.source_size, fit(part, 4).source_size) == (None, (40, 60), (40, 60))
 
 
@@ -966,7 +966,7 @@ def test_crop_cuts_the_box_out_of_the_picture() -> None:
 )
 def test_crop_refuses_what_is_not_within_the_picture(box: CropBox) -> None:
     with pytest.raises(
-        ImageError, match=r"^A part of \d x 9 pixels from \(.*\) on is not within the picture of 60 x 40"
+        ImageError, match=r"^A part of \d × 9 pixels from \(.*\) on is not within the picture of 60 × 40"
     ):
         crop(Picture(noise(40, 60, 3), (), 7), box)
 

@@ -149,7 +149,7 @@ def test_another_decoder_from_the_docstring_makes_the_same_pixels(
 
 def test_a_picture_that_a_scale_makes_too_large(pipeline: Pipeline) -> None:
     line = Picture(np.zeros((1, 20_000), np.uint8), (), None)
-    with pytest.raises(ImageError, match=r"At scale 4 the picture has 80,000 x 4 pixels; .* choose a smaller scale"):
+    with pytest.raises(ImageError, match=r"At scale 4 the picture has 80,000 × 4 pixels; .* choose a smaller scale"):
         pipeline.encode(line, color=False, scale=4)
     for scale in (0.4, 4.1, float("nan")):
         with pytest.raises(ValueError, match="a scale is"):

@@ -154,6 +154,6 @@ def parse(data: bytes) -> tuple[FileInfo, list[bytes]]:
 def _check_size(height: int, width: int, when: str) -> None:
     if not within_limits(height, width):
         raise CodecError(
-            f"The file claims {width:,} x {height:,} pixels{when}; the limits are {MAX_PIXELS // 10**6} megapixels "
+            f"The file claims {width:,} × {height:,} pixels{when}; the limits are {MAX_PIXELS // 10**6} megapixels "
             f"and a side of {MAX_SIDE:,}."
         )

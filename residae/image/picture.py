@@ -86,7 +86,7 @@ def fit(picture: Picture, long_side: int) -> Picture:
         return picture
     image = Image.fromarray(picture.pixels)
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    size = f"{image.width:,} x {image.height:,} of {picture.width:,} x {picture.height:,} pixels"
+    size = f"{image.width:,} × {image.height:,} of {picture.width:,} × {picture.height:,} pixels"
     return _changed(picture, np.asarray(image), f"Worked on at {size}.")
 
 
@@ -101,14 +101,14 @@ def crop(picture: Picture, box: CropBox) -> Picture:
         ImageError: The part is empty, or not within the picture.
     """
     left, top, width, height = box
-    size = f"{width:,} x {height:,}"
+    size = f"{width:,} × {height:,}"
     if not (0 <= left < left + width <= picture.width and 0 <= top < top + height <= picture.height):
         raise ImageError(
             f"A part of {size} pixels from ({left:,}, {top:,}) on is not within the picture of "
-            f"{picture.width:,} x {picture.height:,}."
+            f"{picture.width:,} × {picture.height:,}."
         )
     pixels = np.ascontiguousarray(picture.pixels[top : top + height, left : left + width])
-    notice = f"This is a part, {size} of {picture.width:,} x {picture.height:,} pixels, from ({left:,}, {top:,}) on."
+    notice = f"This is a part, {size} of {picture.width:,} × {picture.height:,} pixels, from ({left:,}, {top:,}) on."
     return _changed(picture, pixels, notice)
 
 
