@@ -1,4 +1,4 @@
-// What the page's scripts share: the light tables, the result that is kept as A, the settings, and the link that was opened.
+// What the page's scripts share: the light tables, the result that is kept as A, and the link that was opened.
 {
   const STORED = "residae-settings"; // in localStorage
   const own = ["picture", "tab", "show", "signed", "zoom", "x", "y", "divide", "refined", "lost"]; // in a link beside the settings
@@ -10,7 +10,6 @@
   window.residae = {
     tables: [], // of viewer.js
     kept: null, // the result A: { subject, size, pane, settings }, the last null where a link cannot hold them
-    settings: {},
     first: Object.keys(keptAsA).length ? keptAsA : null, // settings of A in the link, until it is there
     link: own.some((name) => name in query) ? query : null, // until its view is restored
 
@@ -29,15 +28,15 @@
     get overview() { return this.tables.find((table) => table.file() !== undefined); },
     /** Called with the values of the settings at each change of one. */
     remember(names, values) {
-      this.settings = Object.fromEntries(names.map((name, i) => [name, values[i]]));
-      try { localStorage.setItem(STORED, JSON.stringify(this.settings)); } catch { /* storage is off or full */ }
+      const settings = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+      try { localStorage.setItem(STORED, JSON.stringify(settings)); } catch { /* storage is off or full */ }
     },
     /** What a visit starts with, as JSON: the settings of the last one, or those of a link. */
     start() { return JSON.stringify({ ...stored(), ...query, ...this.first }); },
     /** A link to what is shown. */
     address() {
       const { table, overview } = this, tab = document.querySelector('[role=tab][aria-selected="true"]')?.id.match(/tab-(\w+)-button/)?.[1];
-      const values = { picture: overview?.picture() ?? "own", ...this.settings, ...overview?.changes(), tab, ...table?.state() };
+      const values = { picture: overview?.picture() ?? "own", ...overview?.settings(), ...overview?.changes(), tab, ...table?.state() };
       for (const [name, value] of Object.entries(this.kept?.settings ?? {})) values[`a.${name}`] = value;
       if (this.kept && !this.kept.settings) values.lost = "a";
       return `${location.origin}${location.pathname}?${new URLSearchParams(Object.entries(values).filter(([, v]) => v != null))}`;

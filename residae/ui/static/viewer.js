@@ -478,6 +478,7 @@ residae.tables.push({
   picture: () => given().picture,
   name: () => given().name,
   file: () => given().file,
+  settings: () => given().settings, // that it was made with
   changes: () => given().refined ? { refined: given().refined } : {}, // to the file, which a link cannot hold
   key: () => given().key.absolute,
   facts,
