@@ -26,6 +26,7 @@ MINUS = "\N{MINUS SIGN}"
 
 @pytest.fixture(scope="module")
 def address(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    expect.set_options(timeout=PATIENCE)
     with serving(tmp_path_factory.mktemp("app"), checkpoint) as service:
         yield f"{service.address}/"
     assert "Traceback" not in service.log.read_text()
@@ -36,7 +37,6 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     context.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
     yield context
     context.close()
 
@@ -44,6 +44,17 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture(scope="module")
 def page(address: str, context: BrowserContext) -> Page:
     return visit(context, address)
+
+
+@pytest.fixture(scope="module")
+def phone(browser: Browser, address: str) -> Iterator[Page]:
+    """The page on a phone, where nothing was set yet."""
+    clipboard = ["clipboard-read", "clipboard-write"]
+    size = {"width": 390, "height": 844}
+    context = browser.new_context(viewport=size, has_touch=True, is_mobile=True, permissions=clipboard)
+    context.set_default_timeout(PATIENCE)
+    yield visit(context, address)
+    context.close()
 
 
 def visit(context: BrowserContext, address: str) -> Page:
@@ -243,7 +254,7 @@ def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> No
     assert len(np.unique(scale, axis=0)) > 50
     bar.get_by_role("button", name="Save as").click()
     page.get_by_role("button", name="Copy the figures").click()
-    expect(page.locator("#compare .message")).to_contain_text("on the clipboard")
+    expect(page.locator("#actions-bar .message")).to_contain_text("on the clipboard")
     assert f"PSNR\t{figure(page, 'PSNR').inner_text()}" in page.evaluate("navigator.clipboard.readText()")
     bar.get_by_role("button", name="Save as").click()
     page.get_by_role("button", name="Copy the picture").click()
@@ -260,7 +271,7 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     set_quality(page, 33)
     page.locator("#compare .one").click()
     page.locator("#actions-bar").get_by_role("button", name="Share").click()
-    expect(page.locator("#compare .message")).to_contain_text("The link is on the clipboard.")
+    expect(page.locator("#actions-bar .message")).to_contain_text("The link is on the clipboard.")
     link = page.evaluate("navigator.clipboard.readText()")
     assert parse_qs(urlsplit(link).query)["quality"] == ["33"]
     psnr, picture = figure(page, "PSNR").inner_text(), figure(page, "Picture").inner_text()
@@ -286,7 +297,7 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     page.set_input_files("#upload input[type=file]", own)
     expect(figure(page, "Picture")).to_have_text("30 × 20 px")
     page.locator("#actions-bar").get_by_role("button", name="Share").click()
-    expect(page.locator("#compare .message")).to_contain_text("Your picture is not in it.")
+    expect(page.locator("#actions-bar .message")).to_contain_text("Your picture is not in it.")
     again = visit(context, f"{page.evaluate('navigator.clipboard.readText()')}&quality=1e9&side=nonsense&tab=lab")
     expect(again.locator("#edited .message")).to_contain_text("which it does not contain")
     expect(again.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
@@ -298,14 +309,30 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     page.close()
 
 
-def test_two_fingers_zoom_the_viewer_alone_and_a_file_is_taken_anywhere(browser: Browser, address: str) -> None:
-    phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    page = visit(phone, address)
-    stage = page.locator("#compare .stage")
+def test_a_button_says_beside_it_what_came_of_it(phone: Page) -> None:
+    bar, message = phone.locator("#actions-bar"), phone.locator("#actions-bar .message")
+    bar.get_by_role("button", name="Share").click()
+    expect(message).to_have_text("The link is on the clipboard.")
+    expect(message).to_be_in_viewport(ratio=1)
+    link = parse_qs(urlsplit(phone.evaluate("navigator.clipboard.readText()")).query)
+    assert (link["color"], link["quality"], link["rate"]) == (["true"], ["80"], ["quality"])
+    phone.route("**/reconstruction.png", lambda route: route.fulfill(status=404))
+    bar.get_by_role("button", name="Save as").click()
+    phone.get_by_role("button", name="Reconstruction, PNG").click()
+    expect(message).to_contain_text("The file cannot be made")
+    phone.unroute("**/reconstruction.png")
+    bar.get_by_role("button", name="Keep as A").click()
+    expect(message).to_contain_text("Kept as A.")
+    bar.get_by_role("button", name="Leave A | B").click()
+    expect(message).to_be_hidden()
+
+
+def test_two_fingers_zoom_the_viewer_alone_and_a_file_is_taken_anywhere(phone: Page) -> None:
+    stage = phone.locator("#compare .stage")
     stage.scroll_into_view_if_needed()
-    before, box = page.locator("#compare .scale").inner_text(), stage.bounding_box()
+    before, box = phone.locator("#compare .scale").inner_text(), stage.bounding_box()
     assert box
-    session, x, y = phone.new_cdp_session(page), box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.3
+    session, x, y = phone.context.new_cdp_session(phone), box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.3
 
     def touch(kind: str, *apart: float) -> None:
         points = [{"x": x + sign * d, "y": y, "id": i} for d in apart for i, sign in enumerate((-1, 1))]
@@ -315,10 +342,10 @@ def test_two_fingers_zoom_the_viewer_alone_and_a_file_is_taken_anywhere(browser:
     for step in range(1, 12):
         touch("touchMove", 20 + 6 * step)
     touch("touchEnd")
-    expect(page.locator("#compare .scale")).not_to_have_text(before)
-    assert page.evaluate("visualViewport.scale") == 1
+    expect(phone.locator("#compare .scale")).not_to_have_text(before)
+    assert phone.evaluate("visualViewport.scale") == 1
     data = json.dumps([*write_png(np.zeros((24, 40), np.uint8))])
-    page.evaluate(
+    phone.evaluate(
         f"""() => {{
           const data = new DataTransfer();
           data.items.add(new File([new Uint8Array({data})], "dropped.png", {{ type: "image/png" }}));
@@ -329,8 +356,7 @@ def test_two_fingers_zoom_the_viewer_alone_and_a_file_is_taken_anywhere(browser:
           send("drop");
         }}"""
     )
-    expect(figure(page, "Picture")).to_have_text("40 × 24 px")
-    phone.close()
+    expect(figure(phone, "Picture")).to_have_text("40 × 24 px")
 
 
 def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ TEMPLATE = """
   <button type="button" class="share" disabled>Share link</button>
   <a class="rae" id="download" role="link" aria-disabled="true">Save .rae</a>
   <button type="button" class="save" aria-expanded="false" disabled>Save as…</button>
+  <p class="message" role="status"></p>
   <div class="menu" popover>
     <button type="button" data-action="reconstruction">Reconstruction, PNG</button>
     <button type="button" data-action="error">Error map with its scale, PNG</button>

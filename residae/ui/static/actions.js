@@ -1,9 +1,15 @@
 // The buttons that keep, share and save what is shown. session.js has the light tables.
 const button = (name) => element.querySelector(`.${name}`);
-const menu = button("menu"), rae = button("rae");
+const menu = button("menu"), rae = button("rae"), message = button("message");
 const escaped = (text) => make("p", { textContent: text }).innerHTML;
 
-const say = (text) => residae.table?.say(text);
+let saying = 0;
+/** Say above the buttons what came of one: on a phone the viewer is out of sight. */
+function say(text) {
+  message.textContent = text;
+  clearTimeout(saying);
+  saying = setTimeout(() => { message.textContent = ""; }, 6000);
+}
 const stem = () => residae.overview.name();
 
 async function loaded(src) {
@@ -18,7 +24,11 @@ function save(content, name) {
   if (content instanceof Blob) setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-const blobOf = async (url) => (await fetch(url)).blob();
+async function blobOf(url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url} is no longer there`);
+  return answer.blob();
+}
 
 /** The key to the error map as a picture of that width. */
 function keyImage(width, color = "#111") {
@@ -104,9 +114,10 @@ for (const item of menu.querySelectorAll("button")) item.onclick = async () => {
   }
 };
 
-button("keep").onclick = () => residae.kept ? residae.keep(null) : residae.table?.keep();
+button("keep").onclick = () => residae.kept ? residae.keep(null) : residae.table?.keep(say);
 document.addEventListener("residae-kept", () => {
   button("keep").textContent = residae.kept ? "Leave A | B" : "Keep as A";
+  if (!residae.kept) say("");
 });
 
 button("share").onclick = async () => {

@@ -41,14 +41,14 @@ function update() {
   document.dispatchEvent(new Event("residae-shown"));
 }
 
-async function keep(pane = given().panes[given().result]) {
+async function keep(tell = say, pane = given().panes[given().result]) {
   if (!pane?.picture) return;
-  if (!pane.facts) return say("The figures are still being measured: press again in a moment.");
+  if (!pane.facts) return tell("The figures are still being measured: press again in a moment.");
   const { subject, size, result, panes, settings, refined } = given(), blob = await (await fetch(pane.picture.url)).blob(); // so that it outlives the server's file
   const picture = { url: URL.createObjectURL(blob) };
   const known = pane === panes[result] && settings && !refined ? settings : null;
   residae.keep({ subject, size: String(size), pane: { ...pane, name: "A", picture, signed: null, measured: true }, settings: known });
-  if (pane === panes[result] && !residae.first) say("Kept as A. Change a setting, and the result is B.", 6);
+  if (pane === panes[result] && !residae.first) tell("Kept as A. Change a setting, and the result is B.");
 }
 document.addEventListener("residae-kept", () => {
   const leaving = !residae.kept && view.name === A_AND_B;
@@ -119,7 +119,7 @@ function single(pane) {
   const frame = frameOf([pane]);
   frame.caption = make("figcaption", {}, make("b"), make("span"));
   if (pane.facts && pane.picture) {
-    const button = make("button", { type: "button", className: "keep", textContent: "Keep as A", onclick: () => keep(frame.panes[0]) });
+    const button = make("button", { type: "button", className: "keep", textContent: "Keep as A", onclick: () => keep(say, frame.panes[0]) });
     button.setAttribute("aria-label", `Keep ${pane.name} as A`);
     frame.caption.append(button);
   }
@@ -310,7 +310,7 @@ const toggleFull = () => {
 document.addEventListener("fullscreenchange", () => { if (!document.fullscreenElement && isFull()) showFull(false); });
 
 let saying = 0;
-const say = (text, seconds = 4) => {
+const say = (text, seconds = 6) => {
   message.textContent = text;
   clearTimeout(saying);
   if (seconds) saying = setTimeout(() => { message.textContent = ""; }, 1000 * seconds);
@@ -474,7 +474,6 @@ residae.tables.push({
   preview,
   isVisible: () => Boolean(given().panes.length) && stage.checkVisibility(),
   keep,
-  say,
   picture: () => given().picture,
   name: () => given().name,
   file: () => given().file,
