@@ -5,7 +5,7 @@
   const query = Object.fromEntries(new URLSearchParams(location.search));
   const keptAsA = Object.fromEntries(Object.entries(query).filter(([name]) => name.startsWith("a.")).map(([name, value]) => [name.slice(2), value]));
   const stored = () => {
-    try { return JSON.parse(localStorage.getItem(STORED)) ?? {}; } catch { return {}; } // storage may be off
+    try { return JSON.parse(residae.recall(STORED)) ?? {}; } catch { return {}; }
   };
   window.residae = {
     tables: [], // of viewer.js
@@ -26,11 +26,17 @@
     },
     /** The light table of the Overview, which knows the picture's name and has the file. */
     get overview() { return this.tables.find((table) => table.file() !== undefined); },
-    /** Called with the values of the settings at each change of one. */
-    remember(names, values) {
-      const settings = Object.fromEntries(names.map((name, i) => [name, values[i]]));
-      try { localStorage.setItem(STORED, JSON.stringify(settings)); } catch { /* storage is off or full */ }
+    /** What the browser remembers by a name; null if there is nothing, or if storage is off. */
+    recall(name) {
+      try { return localStorage.getItem(name); } catch { return null; }
     },
+    /** Let the browser remember a text by a name. Returns whether it does: storage may be off or full. */
+    store(name, text) {
+      try { localStorage.setItem(name, text); } catch { return false; }
+      return true;
+    },
+    /** Called with the values of the settings at each change of one. */
+    remember(names, values) { this.store(STORED, JSON.stringify(Object.fromEntries(names.map((name, i) => [name, values[i]])))); },
     /** What a visit starts with, as JSON: the settings of the last one, or those of a link. */
     start() { return JSON.stringify({ ...stored(), ...query, ...this.first }); },
     /** A link to what is shown. */

@@ -4,9 +4,9 @@
   const STEPS = [
     ["#compare .surface", "Before and after", "Left of the divider is the original, right of it the reconstruction. Drag the divider; hold the picture or Space to see the original alone."],
     ["#journey", "What is left", "The samples of the picture, the numbers that the encoder makes of them, and the bytes of the file: three counts as bars on one scale."],
+    ["#figures", "What it costs", "How close the reconstruction is, and how large its file. Touch a name or point at it to read what it means. All figures follow the quality or the size of the file that you choose."],
     ["#mosaic", "What the decoder gets", "The channels of the latent, with the share of the bytes that each takes below it. Press one to change it in the Latent lab."],
     ["#error", "What is lost", "The error of each pixel, in gray levels. Press the map to see it large."],
-    ["#rate-card", "What it costs", "Choose a quality or a size of the file. The picture and all figures follow."],
   ];
   const GAP = 12; // CSS pixels
   let step = -1, card, ring, before = null;
@@ -68,6 +68,7 @@
 
   function open(byHand) {
     if (!card) make();
+    if (!residae.store(SEEN, "1") && !byHand) return; // without storage it would come each time
     before = byHand ? document.activeElement : null;
     if (byHand) document.querySelector("#tab-overview-button")?.click();
     requestAnimationFrame(() => {
@@ -94,18 +95,14 @@
   addEventListener("resize", place);
   document.addEventListener("scroll", place, { capture: true, passive: true });
 
-  // By itself when the first result is there, if it never was; without the focus, which may be elsewhere by then
-  let first = false;
-  try {
-    first = !localStorage.getItem(SEEN);
-    localStorage.setItem(SEEN, "1");
-  } catch { first = false; } // without storage it would come each time
-  if (first) {
-    const observer = new MutationObserver(() => {
-      if (!document.querySelector("#figures dd")) return;
-      observer.disconnect();
-      open(false);
-    });
-    observer.observe(document, { childList: true, subtree: true });
-  }
+  // By itself when the first result is there and the Overview is open, if it never was; without the focus, which may be elsewhere
+  if (!residae.recall(SEEN)) new MutationObserver((_, results) => {
+    if (!document.querySelector("#figures dd")) return;
+    results.disconnect();
+    new IntersectionObserver((entries, viewer) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      viewer.disconnect();
+      if (step < 0) open(false);
+    }).observe(document.querySelector(STEPS[0][0]));
+  }).observe(document, { childList: true, subtree: true });
 }
