@@ -13,6 +13,10 @@ async function draw() {
   map.disabled = false;
 }
 
-map.onclick = () => [...document.querySelectorAll("#compare .views button")].find((view) => view.textContent === "Error")?.click();
+map.onclick = () => {
+  const viewer = document.querySelector("#compare");
+  [...viewer.querySelectorAll(".views button")].find((view) => view.textContent === "Error")?.click();
+  viewer.scrollIntoView({ block: "nearest" });
+};
 watch("value", draw);
 draw();

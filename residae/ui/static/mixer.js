@@ -1,6 +1,13 @@
 // The mixer: a strip for each latent channel. `props.value` is { strips: [{ picture, share }], reset }.
 const mixer = element.querySelector(".strips");
-let strips = [], lastReset = null;
+let strips = [], lastReset = null, enlarged = 0;
+
+/** Mark the strip of the channel that the lab shows enlarged. */
+function mark(index = enlarged) {
+  enlarged = index;
+  strips.forEach((s, i) => { s.look.ariaCurrent = String(i === Math.min(index, strips.length - 1)); });
+}
+document.addEventListener("residae-channel", (event) => mark(event.detail)); // from mosaic.js
 
 function gains() {
   const solo = strips.some((s) => s.solo.ariaPressed === "true");
@@ -18,7 +25,12 @@ function sendGains() {
 
 function strip(number) {
   const image = make("img", { alt: "" }), share = make("span", { className: "share" });
-  const look = make("button", { type: "button", className: "look", onclick: () => trigger("select", { index: number - 1 }) }, image);
+  const look = make("button", { type: "button", className: "look" }, image);
+  look.onclick = () => {
+    trigger("select", { index: number - 1 });
+    mark(number - 1);
+    document.querySelector("#channel").scrollIntoView({ block: "nearest" });
+  };
   const toggle = (letter, action) => {
     const button = make("button", { type: "button", textContent: letter, ariaPressed: "false", ariaLabel: `${action} channel ${number}` });
     button.onclick = () => { button.ariaPressed = String(button.ariaPressed !== "true"); sendGains(); };
@@ -41,6 +53,7 @@ function draw() {
   if (strips.length !== given.length) {
     strips = given.map((_, i) => strip(i + 1));
     mixer.replaceChildren(...strips.map((s) => s.root));
+    mark();
   }
   if (props.value) given.forEach((one, i) => {
     const s = strips[i], share = one.share === null ? "" : one.share < 0.005 ? "<1 %" : `${Math.round(100 * one.share)} %`;

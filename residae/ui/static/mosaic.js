@@ -6,9 +6,11 @@ let round = 0;
 function tile(index) {
   const button = make("button", { type: "button", className: "tile" },
     make("canvas", { width: 1, height: 1 }), make("span", { className: "number", textContent: index + 1 }), make("i"));
-  button.onclick = () => {
+  button.onclick = async () => {
     trigger("select", { index });
-    document.querySelector("#tab-lab-button").click();
+    const strip = await residae.find(`#mixer .strip:nth-child(${index + 1})`, "lab");
+    document.dispatchEvent(new CustomEvent("residae-channel", { detail: index }));
+    strip?.scrollIntoView({ block: "nearest" });
   };
   return button;
 }

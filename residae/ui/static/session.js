@@ -35,6 +35,15 @@
       try { localStorage.setItem(name, text); } catch { return false; }
       return true;
     },
+    /** An element, once it is there; `tab` opens the tab that it is in, which is built when it is opened first. */
+    async find(selector, tab) {
+      if (tab) document.querySelector(`#tab-${tab}-button`).click();
+      for (let tries = 0; tries < 100; tries++) {
+        const found = document.querySelector(selector);
+        if (found?.closest("[role=tabpanel]")?.checkVisibility() ?? found) return found;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
     /** Called with the values of the settings at each change of one. */
     remember(names, values) { this.store(STORED, JSON.stringify(Object.fromEntries(names.map((name, i) => [name, values[i]])))); },
     /** What a visit starts with, as JSON: the settings of the last one, or those of a link. */
