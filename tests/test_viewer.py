@@ -303,8 +303,10 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     expect(again.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
     again.close()
 
-    again = visit(context, address)  # without a link: the settings of the last visit
+    page.locator("#theme").click()
+    again = visit(context, address)  # without a link: the settings of the last visit, and its theme
     expect(again.get_by_label("Gray", exact=True)).to_be_checked()
+    expect(again.locator("body")).to_have_class(re.compile(r"\bdark\b"))
     again.close()
     page.close()
 
