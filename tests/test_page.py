@@ -147,6 +147,7 @@ def test_a_first_visit_shows_the_result_of_an_example(page: Page) -> None:
     expect(page.get_by_alt_text("The picture rebuilt from its latent").first).to_be_visible()
     expect(page.locator("header .device")).to_contain_text("tiny")
     expect(page.locator("#examples img")).to_have_count(5)
+    assert not page.evaluate("[...document.querySelectorAll('footer img')].some((icon) => icon.checkVisibility())")
     expect(page.locator("#journey li").nth(1)).to_contain_text("128× fewer")  # in color; chroma has half the size
     expect(page.locator("#mosaic .tile")).to_have_count(4)
     for tile in page.locator("#mosaic .tile").all():
