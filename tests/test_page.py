@@ -448,6 +448,23 @@ def test_a_file_that_is_not_a_picture_is_refused_in_a_sentence(
     expect(page.locator("#status [role=alert]")).to_have_count(0)
 
 
+def test_files_dropped_where_they_cannot_be_taken_go_where_they_can(page: Page) -> None:
+    drop = """([place, names]) => {
+      const dataTransfer = new DataTransfer();
+      for (const name of names) dataTransfer.items.add(new File(["neither"], name));
+      const drop = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer });
+      document.querySelector(place).dispatchEvent(drop);
+    }"""
+    page.evaluate(drop, ["#upload button", ["one.rae"]])
+    expect(page.locator("#files-status [role=alert]")).to_contain_text("one.rae: ")
+    expect(page.get_by_role("tab", name="Files")).to_have_attribute("aria-selected", "true")
+    open_tab(page, "Overview")
+    page.evaluate(drop, ["#upload button", ["one.png", "two.png"]])
+    for name in ("one", "two"):
+        expect(page.locator("#batch .stem").get_by_text(name)).to_be_visible()
+    expect(page.get_by_role("tab", name="Batch")).to_have_attribute("aria-selected", "true")
+
+
 def test_a_picture_can_be_pasted(page: Page) -> None:
     open_tab(page, "Overview")
     data = write_png(np.tile(np.arange(0, 250, 5, np.uint8), (20, 1)))

@@ -1,25 +1,30 @@
 // Files that are dropped anywhere on the page, or pasted, go to the upload that suits them.
 {
   const isOpen = (tab) => document.querySelector(`#tab-${tab}-button[aria-selected="true"]`);
+  const areRae = (files) => files.every((file) => file.name.toLowerCase().endsWith(".rae"));
   const destination = (files) => { // the upload, and the tab that shows what comes of it
-    if (files.every((file) => file.name.toLowerCase().endsWith(".rae"))) return ["#rae", "files"];
-    if (isOpen("batch")) return ["#batch", "batch"];
+    if (areRae(files)) return ["#rae", "files"];
+    if (files.length > 1 || isOpen("batch")) return ["#batch", "batch"];
     return ["#upload"];
   };
   const take = async (files) => {
     if (!files.length) return;
     const [upload, tab] = destination(files);
-    if (tab) document.querySelector(`#tab-${tab}-button`).click();
-    let input;
-    for (let tries = 0; !input && tries < 100; tries++) { // a tab is built when it is opened first
-      input = document.querySelector(`${upload} input[type=file]`);
-      if (!input) await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    const transfer = new DataTransfer();
-    (input.multiple ? files : files.slice(0, 1)).forEach((file) => transfer.items.add(file));
+    const input = await residae.find(`${upload} input[type=file]`, tab), transfer = new DataTransfer();
+    files.forEach((file) => transfer.items.add(file));
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   };
+  // What is dropped or chosen at an upload of pictures that cannot take it goes where it can be taken
+  for (const type of ["drop", "change"]) document.addEventListener(type, (event) => {
+    const files = [...((event.dataTransfer ?? event.target).files ?? [])];
+    const isHere = (uploads) => event.target.closest(uploads);
+    if (!files.length || !(areRae(files) ? isHere("#upload, #other, #batch") : files.length > 1 && isHere("#upload"))) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (type === "drop") event.target.dispatchEvent(new DragEvent("drop", { bubbles: true })); // without files: the drag is over
+    take(files);
+  }, true);
   // A picture that is chosen, dropped or pasted is shown in the Overview, unless the open tab shows it as well
   for (const [type, place] of [["change", "#upload"], ["click", "#examples button"]]) document.addEventListener(type, (event) => {
     if (event.target.closest(place) && ["files", "batch", "model"].some(isOpen)) document.querySelector("#tab-overview-button").click();
