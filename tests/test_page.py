@@ -589,6 +589,16 @@ def test_the_tabs_and_the_picture_stay_in_place_when_another_tab_is_opened(page:
     assert len(places) == 2
 
 
+@pytest.mark.parametrize("width", [1181, 1280, 1401])
+def test_the_figures_stand_in_one_row(page: Page, width: int) -> None:
+    open_tab(page, "Overview")
+    page.set_viewport_size({"width": width, "height": 1000})
+    places = [name.bounding_box() for name in page.locator("#figures dt").all()]
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    assert len(places) == 7
+    assert len({place["y"] for place in places if place}) == 1
+
+
 @pytest.mark.parametrize("tab", ["Files", "Batch", "The model"])
 def test_a_picture_chosen_in_a_tab_that_does_not_show_it_opens_the_overview(page: Page, tab: str) -> None:
     open_tab(page, tab)
