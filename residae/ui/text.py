@@ -32,8 +32,8 @@ def heading(checkpoint: str = "", device: str = "") -> str:
     """
     title = "<h1>Residae</h1><p>What a 16× bottleneck keeps of a picture</p>"
     names = f"<b>{html.escape(checkpoint)}</b><span>{html.escape(device)}</span>" if checkpoint else ""
-    tour = '<button type="button" id="tour" aria-label="Guided start">?</button>'
-    theme = '<button type="button" id="theme" aria-label="Light or dark">◐</button>'
+    tour = '<button type="button" id="tour" aria-label="Guided start" title="Guided start">?</button>'
+    theme = '<button type="button" id="theme" aria-label="Light or dark" title="Light or dark">◐</button>'
     return f'<header>{title}<p class="device">{names}</p>{tour}{theme}</header>'
 
 

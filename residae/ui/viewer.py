@@ -76,7 +76,7 @@ TEMPLATE = """
   <p class="message" role="status"></p>
 </div>
 <div class="key"></div>
-<div class="help" popover role="dialog" aria-label="Keys of the light table"><h2>Keys</h2><dl>{keys}</dl></div>
+<div class="help" popover role="dialog" aria-label="Keys of the viewer"><h2>Keys</h2><dl>{keys}</dl></div>
 """
 
 
