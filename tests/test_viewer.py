@@ -329,6 +329,26 @@ def test_a_button_says_beside_it_what_came_of_it(phone: Page) -> None:
     expect(message).to_be_hidden()
 
 
+def test_what_a_map_opens_is_brought_into_view(phone: Page) -> None:
+    phone.locator("#error .map").click()
+    expect(phone.locator("#compare .stage")).to_be_in_viewport(ratio=0.9)
+    phone.locator("#compare").get_by_role("button", name="Divided").click()
+    phone.locator("#mosaic .tile").nth(3).click()
+    last, other = (phone.get_by_role("button", name=f"Look at channel {number}") for number in (4, 2))
+    expect(last).to_be_in_viewport()
+    expect(last).to_have_attribute("aria-current", "true")
+    other.click()
+    expect(other).to_have_attribute("aria-current", "true")
+    expect(last).to_have_attribute("aria-current", "false")
+    expect(phone.locator("#channel .stage")).to_be_in_viewport(ratio=0.9)
+    phone.get_by_role("tab", name="Overview").click()
+
+
+def test_every_example_can_be_chosen_on_a_phone(phone: Page) -> None:
+    choose_example(phone, len(paths()) - 1)
+    expect(phone.locator("#examples img").last).to_be_in_viewport(ratio=1)
+
+
 def test_two_fingers_zoom_the_viewer_alone_and_a_file_is_taken_anywhere(phone: Page) -> None:
     stage = phone.locator("#compare .stage")
     stage.scroll_into_view_if_needed()
