@@ -64,6 +64,8 @@ def parts(pictures: tuple[Pixels, Pixels], pipeline: Pipeline) -> dict[str, tupl
     file = codec.compress(latents, 960, 640, 60)
     luma = pictures[0][..., 0].astype(np.float32) / 255
     return {
+        "encoding a plane": (15, lambda: pipeline.engine.encode(luma)),
+        "decoding a latent": (15, lambda: pipeline.engine.decode(latents[0], 960, 640)),
         "SSIM": (100, lambda: ssim(*pictures)),
         "MS-SSIM": (100, lambda: ms_ssim(*pictures)),
         "PNG": (100, lambda: write_png(pictures[0])),
@@ -81,6 +83,7 @@ def parts(pictures: tuple[Pixels, Pixels], pipeline: Pipeline) -> dict[str, tupl
 
 
 NAMES = (
+    *("encoding a plane", "decoding a latent"),
     *("SSIM", "MS-SSIM", "PNG", "the error map", "the signed error map", "the scale of error maps"),
     *("the error of luma", "the sentence on the error", "pixels from planes"),
     *("writing a file", "a file within a number of bytes", "reading a file", "the bits of channels"),

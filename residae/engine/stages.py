@@ -14,7 +14,7 @@ from residae.engine.onednn import Convolution
 from residae.engine.precision import activation_dtype
 from residae.engine.tiles import Region, Tile, covering
 from residae.model import PreActResidualDecoder, PreActResidualEncoder
-from residae.progress import Progress
+from residae.progress import Progress, raise_if_cancelled
 
 MAX_STAGE_COLUMNS = 240  # pixels in a row of a stage's output: above 250, oneDNN's bfloat16 is up to three times slower
 MAX_STAGE_TENSOR_BYTES = 28_000_000  # below glibc's 32 MiB mmap threshold, above which each allocation is zeroed anew
@@ -148,6 +148,7 @@ class Stage:
             part = part.contiguous(memory_format=torch.channels_last)
             for done, layer in enumerate(self.layers, start=1):
                 part = layer(part)
+                raise_if_cancelled()
                 if progress:
                     progress((number + done / len(self.layers)) / len(tiles))
             part = part[:, :, *tile.inner(self.target)]
