@@ -17,12 +17,14 @@ from hub import TOKEN, Hub
 from torch import nn
 
 from residae.checkpoint import Checkpoint
-from residae.image import Picture, Pixels, write_png
+from residae.image import Picture, Pixels, open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+    from residae.ui.state import CurrentResult
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -79,6 +81,23 @@ def smooth() -> Callable[[int, int, int], Pixels]:
 def picture(smooth: Callable[[int, int, int], Pixels]) -> Picture:
     """A color picture whose sides are no multiples of 16, with a notice."""
     return Picture(smooth(53, 75, 0), ("A notice.",), 1000)
+
+
+@pytest.fixture
+def current(
+    pipeline: Pipeline, smooth: Callable[[int, int, int], Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> "CurrentResult":
+    """What a page with the tiny network shows: a color picture of 60 x 40 pixels at quality 80."""
+    from residae.ui import store  # the tests of a GPU run without Gradio
+    from residae.ui.cache import Settings
+    from residae.ui.state import CurrentResult
+
+    monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
+    path = tmp_path / "picture.png"
+    path.write_bytes(write_png(smooth(40, 60, 0)))
+    report = pipeline.reconstruct(open_picture(path), color=True, quality=80)
+    return CurrentResult(Settings(str(path), "tiny"), report.encoding, report.compressed, report.psnr)
 
 
 @pytest.fixture(scope="session")

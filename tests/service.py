@@ -7,16 +7,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import httpx
 import psutil
 import pytest
 from gradio_client import Client
 
+from residae.ui.controls import QUALITY
 from residae.ui.guard import COOKIE
 
 # Every kind of proxy, certificates that are gone, and a folder that Gradio is told to open to visitors.
@@ -68,6 +70,31 @@ def program(
         analytics_enabled=False,
         httpx_kwargs={"timeout": PATIENCE},
     )
+
+
+def ask_for_batch(
+    client: httpx.Client, address: str, session: str, pictures: Sequence[Path], side: int = 0
+) -> httpx.Response:
+    """Upload pictures and have them compressed at quality 80 in the tab Batch, as the page does.
+
+    Args:
+        client: Its URLs begin with that of the API.
+        address: Of the service.
+        session: A name that the page gives itself; `/queue/data` has the news of its work.
+        pictures: Their files.
+        side: Working size; 0 for that of the pictures.
+
+    Returns:
+        The answer to the request to compress them.
+    """
+    files = [("files", (path.name, path.read_bytes())) for path in pictures]
+    paths = client.post("/upload", files=files).raise_for_status().json()
+    data = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
+    config = client.get(f"{address}/config").raise_for_status().json()
+    (event,) = (fn["id"] for fn in config["dependencies"] if fn["api_name"] == "compress_all")
+    checkpoint = next(c["props"]["value"] for c in config["components"] if c["props"].get("elem_id") == "checkpoint")
+    settings = [checkpoint, True, side, 1, QUALITY, 80, None, 0]
+    return client.post("/queue/join", json={"fn_index": event, "session_hash": session, "data": [data, *settings]})
 
 
 def assert_withstands(service: Service) -> None:

@@ -1,26 +1,34 @@
 """Shares of a public page: what one request and one visitor may take, said before work begins."""
 
 import math
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 import numpy as np
 import pytest
-from visitor import SILENT, VISIT, visit
+from visitor import SILENT, STEPS, VISIT, add_refined, compare, refine, visit
 
+from residae.compare import CURVE_QUALITIES
 from residae.errors import ResidaeError
 from residae.image import write_png
 from residae.pipeline import Pipeline
-from residae.ui import budget, store, work
+from residae.ui import budget, cache, endpoints, store, work
 from residae.ui.budget import Account, ShareError, Shares, Speed, network_pixels, shares
 from residae.ui.cache import Settings
+from residae.ui.controls import QUALITY, Controls
+from residae.ui.endpoints import Options, RaeFile
+from residae.ui.refinement import CPU_STEPS
+from residae.ui.state import CurrentResult
 from residae.ui.tabs import batch
 from residae.ui.tabs.batch import BatchTab
 from residae.ui.tabs.files import FilesTab
+from residae.ui.tabs.overview import OverviewTab
 from residae.ui.turns import Visitor
-from residae.ui.work import Cancelled, Priority, Work, cancel
+from residae.ui.work import Cancelled, Priority, Updates, Work, cancel, report_errors
 
 COLOR_64_MEGAPIXELS = network_pixels(8000, 8000, True, encodes=0)  # a `.rae` file of 22 kB may be one
 
@@ -188,3 +196,71 @@ def test_a_thousand_small_files_of_large_pictures_are_refused_as_a_whole(
     monkeypatch.setattr(pipeline.engine, "decode", None)
     (refused,) = tab.decode([str(path)] * 1000, "tiny", VISIT, SILENT)
     assert "takes about 4 hours; this page allows 2 minutes" in refused[tab.status]
+
+
+Ask = Callable[[CurrentResult], Iterator[Updates]]
+
+
+def endpoint(function: Callable[[Work, Any], object], **wanted: Any) -> Ask:
+    """Asks for what a function makes of the current picture, with these options, or of its file."""
+
+    def ask(current: CurrentResult) -> Iterator[Updates]:
+        given: Any = Options(current.settings.path, **wanted)
+        if function is endpoints.decompress:
+            assert current.compressed
+            given = RaeFile(store.save_result(current.compressed.data, "picture.rae"))
+        with Work(VISIT) as running:
+            yield {"made": function(running, given)}
+
+    return lambda current: report_errors(gr.HTML(), ask(current))
+
+
+def overview() -> OverviewTab:
+    with gr.Blocks():
+        return OverviewTab(gr.HTML(), gr.State(), Controls())
+
+
+def show(current: CurrentResult) -> Iterator[Updates]:
+    path = current.settings.path
+    return overview().reconstruct(path, None, None, None, "tiny", True, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
+
+
+def change_quality(current: CurrentResult) -> Iterator[Updates]:
+    cache.ENCODINGS.keep(current.settings.of_encoding, current.encoding, 1)
+    return overview().change_rate(current, 1, QUALITY, 30, 10, VISIT, SILENT)
+
+
+RATES = len(CURVE_QUALITIES)
+
+
+@pytest.mark.parametrize(
+    ("ask", "passes"),
+    [
+        (endpoint(endpoints.reconstruct), {}),
+        (endpoint(endpoints.reconstruct, scale="2", refine=7), {"scale": 2, "refine": 7}),
+        (endpoint(endpoints.reconstruct, scale="auto", max_bytes=600), {"scale": "auto"}),
+        (endpoint(endpoints.map_error), {}),
+        (endpoint(endpoints.compress, refine=7), {"decodes": 0, "refine": 7}),
+        (endpoint(endpoints.decompress), {"encodes": 0}),
+        (endpoint(endpoints.compare), {}),
+        (show, {}),
+        (change_quality, {"encodes": 0}),
+        (refine, {"encodes": 0, "refine": STEPS}),
+        (compare, {"encodes": 0, "decodes": 1 + RATES}),
+        (add_refined, {"encodes": 0, "decodes": RATES, "refine": CPU_STEPS * RATES}),
+    ],
+)
+def test_work_is_refused_before_the_network_runs(
+    ask: Ask, passes: dict[str, Any], current: CurrentResult, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By how often the picture is to be encoded and decoded, on a page that allows too little for it."""
+    charged, charge = list[float](), Work.charge
+    monkeypatch.setattr(
+        Work, "charge", lambda self, pixels, *more: charged.append(pixels) or charge(self, pixels, *more)
+    )
+    for name in ("encode", "decode"):
+        monkeypatch.setattr(pipeline.engine, name, None)
+    monkeypatch.setenv(budget.VARIABLE, "60")
+    monkeypatch.setattr(work, "SPEEDS", {False: Speed(1)})
+    assert "this page allows 60 s" in str([*ask(current)])
+    assert charged == [network_pixels(40, 60, True, **passes)]

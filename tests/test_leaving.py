@@ -11,19 +11,27 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import gradio as gr
 import httpx
 import pytest
 from gradio_client import handle_file
-from service import MORE, PATIENCE, Service, program, serving
+from service import MORE, PATIENCE, Service, ask_for_batch, program, serving
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from visitor import VISIT
+from visitor import SILENT, VISIT, add_refined, compare, refine, visit
 
 from residae.image import Pixels, write_png
+from residae.pipeline import Pipeline
 from residae.ui import work
+from residae.ui.cache import EXAMPLES
+from residae.ui.controls import QUALITY
 from residae.ui.guard import Guard
 from residae.ui.server import notice_lost
-from residae.ui.work import Cancelled, Work
+from residae.ui.state import CurrentResult
+from residae.ui.tabs.batch import BatchTab
+from residae.ui.tabs.files import FilesTab
+from residae.ui.tabs.lab import PLANES, LabTab, prepare
+from residae.ui.work import Cancelled, Updates, Work
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -111,19 +119,23 @@ def test_a_program_cancels(service: Service, picture_file: Path, seconds_to_end:
     client.close()
 
 
-@pytest.mark.parametrize("paths", [["call/reconstruct/{event}"], ["heartbeat/abc", "queue/data?session_hash=abc"]])
-def test_connections_are_closed(
-    service: Service, picture_file: Path, seconds_to_end: Measure, paths: list[str]
-) -> None:
+@pytest.mark.parametrize("kind", ["of a program", "of the page", "a batch"])
+def test_connections_are_closed(service: Service, picture_file: Path, seconds_to_end: Measure, kind: str) -> None:
     """By a program that ends, or by a browser whose tab is closed or that goes to another page."""
     streams: list[socket.socket] = []
+    session = {"of a program": "", "of the page": "abc", "a batch": "def"}[kind]
+    paths = [f"heartbeat/{session}", f"queue/data?session_hash={session}"] if session else ["call/reconstruct/{event}"]
 
     def begin() -> None:
         with httpx.Client(base_url=f"{service.address}/gradio_api", timeout=PATIENCE) as client:
-            (path,) = client.post("/upload", files={"files": picture_file.read_bytes()}).json()
-            data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, True, 80, 0, 0, *MORE]
-            session = {"session_hash": "abc"} if len(paths) > 1 else {}
-            event = client.post("/call/reconstruct", json={"data": data, **session}).json()["event_id"]
+            if kind == "a batch":
+                asked = ask_for_batch(client, service.address, session, [picture_file] * 2)
+            else:
+                (path,) = client.post("/upload", files={"files": picture_file.read_bytes()}).json()
+                data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, True, 80, 0, 0, *MORE]
+                known = {"session_hash": session} if session else {}
+                asked = client.post("/call/reconstruct", json={"data": data, **known})
+            event = asked.raise_for_status().json()["event_id"]
         host, port = service.address.removeprefix("http://").split(":")
         for path in paths:
             stream = socket.create_connection((host, int(port)))
@@ -182,6 +194,89 @@ def test_who_listens_twice_is_there_until_both_are_gone() -> None:
             lose()
         with pytest.raises(Cancelled):
             running(0.5)
+
+
+Begin = Callable[[CurrentResult], Iterator[Updates]]
+
+
+def edit(current: CurrentResult) -> Iterator[Updates]:
+    with gr.Blocks():
+        tab = LabTab(gr.State(), gr.State())
+    return tab.refresh("lab", current, None, PLANES[0], 0, (), 0, 0, 0.5, EXAMPLES[1], VISIT, SILENT)
+
+
+def measure_channels(current: CurrentResult) -> Iterator[Updates]:
+    with gr.Blocks():
+        tab = LabTab(gr.State(), gr.State())
+    return tab.measure_channels(prepare(current, None), VISIT, SILENT)
+
+
+def open_files(current: CurrentResult) -> Iterator[Updates]:
+    assert current.compressed
+    path = Path(current.settings.path).with_suffix(".rae")
+    path.write_bytes(current.compressed.data)
+    with gr.Blocks():
+        tab = FilesTab()
+    return tab.decode([str(path)] * 3, "tiny", VISIT, SILENT)
+
+
+def compress_batch(current: CurrentResult) -> Iterator[Updates]:
+    with gr.Blocks():
+        tab = BatchTab()
+    return tab.compress_all([current.settings.path] * 3, "tiny", True, 0, 1, QUALITY, 80, 10, 0, VISIT, SILENT)
+
+
+IN_TABS = (refine, compare, add_refined, edit, measure_channels, open_files, compress_batch)
+
+
+@pytest.mark.parametrize("begin", IN_TABS, ids=lambda begin: begin.__name__)
+def test_work_of_a_tab_ends_in_the_middle_of_decoding(
+    begin: Begin, current: CurrentResult, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is decoded after that: no step of a refinement, no other channel, file or picture."""
+    begun, finished, decode = list[object](), list[object](), pipeline.engine.decode
+
+    def left(*given: object) -> Pixels:
+        begun.append(given)
+        work.let_go(VISIT.session_hash)
+        finished.append(decode(*given))
+        return finished[-1]
+
+    updates = begin(current)
+    monkeypatch.setattr(pipeline.engine, "decode", left)
+    for _ in updates:
+        pass
+    assert (len(begun), len(finished)) == (1, 0)
+
+
+@pytest.mark.parametrize(("begin", "steps"), [(compare, 2), (edit, 2), (measure_channels, 1), (open_files, 1)])
+def test_work_of_a_tab_ends_between_two_updates(begin: Begin, steps: int, current: CurrentResult) -> None:
+    updates = begin(current)
+    for _ in range(steps):
+        next(updates)
+    work.let_go(VISIT.session_hash)
+    (unchanged,) = updates
+    assert [*unchanged.values()] == [gr.skip()]
+
+
+def test_a_batch_ends_while_it_gives_way_between_two_pictures(current: CurrentResult) -> None:
+    updates = compress_batch(current)
+    next(updates)
+    one, waits, is_over = next(updates), threading.Event(), threading.Event()
+
+    def another() -> None:
+        with Work(visit("another"), lambda share, desc: waits.set()):
+            work.let_go(VISIT.session_hash)
+            assert is_over.wait(20)
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(another)
+        assert waits.wait(20)
+        stopped, *_ = updates
+        is_over.set()
+        other.result()
+    assert "1 of 3 done" in str(one)
+    assert "Stopped after 1 of 3" in str(stopped)
 
 
 STREAM: Scope = {

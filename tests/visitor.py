@@ -1,13 +1,20 @@
-"""Arguments that Gradio passes to the handlers of the page, for calling a handler directly."""
+"""Handlers of the page, called directly, and the arguments that Gradio passes to them."""
 
 import math
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from residae.ui import budget, work
+from residae.ui.controls import Controls
+from residae.ui.state import CurrentResult
+from residae.ui.tabs.equal_bytes import Curves, EqualBytesTab
+from residae.ui.tabs.overview import OverviewTab
 from residae.ui.turns import Visitor
+from residae.ui.work import Updates
 
 work.PATIENCE = math.inf  # nobody listens to a handler that a test calls
 
@@ -32,3 +39,27 @@ def silent(share: float, desc: str) -> None:
 
 
 SILENT: Any = silent
+
+
+STEPS = 100  # of a refinement
+
+
+def refine(current: CurrentResult) -> Iterator[Updates]:
+    """Press Start in the box Refine."""
+    with gr.Blocks():
+        tab = OverviewTab(gr.HTML(), gr.State(), Controls())
+    return tab.refine(current, STEPS, VISIT, SILENT)
+
+
+def compare(current: CurrentResult) -> Iterator[Updates]:
+    """Open the tab Equal bytes."""
+    with gr.Blocks():
+        tab = EqualBytesTab(gr.State(), gr.State())
+    return tab.refresh("equal", current, None, VISIT, SILENT)
+
+
+def add_refined(current: CurrentResult) -> Iterator[Updates]:
+    """Press Add refined curve in the tab Equal bytes."""
+    with gr.Blocks():
+        tab = EqualBytesTab(gr.State(), gr.State())
+    return tab.add_refined(current, Curves(current, {}), VISIT, SILENT)
