@@ -19,39 +19,54 @@ pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="PyTorch for Windows has no libuv for torch.distributed.run"
 )
 
+# As `sitecustomize`, Python runs it first in each of the two processes, but not in those that they start.
+PATCH = """
+import os
+if "RANK" in os.environ:
+    os.environ["PYTHONPATH"] = {root!r}
+    {code}
+"""
+
 KILLED = """
-import os, signal, sys
-from residae.cli import main
-from residae.pipeline import Pipeline
+    import signal
+    from residae.pipeline import Pipeline
 
-encode, started = Pipeline.encode_and_write, []
+    encode, started = Pipeline.encode_and_write, []
 
-def encode_or_die(*arguments):
-    started.append(1)
-    if os.environ["RANK"] == "1" and len(started) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return encode(*arguments)
+    def encode_or_die(*arguments):
+        started.append(1)
+        if os.environ["RANK"] == "1" and len(started) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return encode(*arguments)
 
-Pipeline.encode_and_write = encode_or_die
-sys.exit(main(sys.argv[1:]))
+    Pipeline.encode_and_write = encode_or_die
 """
 
-BOTH = """
-import os, pathlib, sys
-from residae.cli import main
+EVALUATED_TOO = """
+    import pathlib
+    import residae.cli
 
-split = sys.argv.index("evaluate")
-codes = main(sys.argv[1:split]), main(sys.argv[split:])
-pathlib.Path(__file__).with_name("codes-" + os.environ["RANK"]).write_text(repr(codes))
+    main = residae.cli.main
+
+    def both():
+        codes = main(), main({evaluate!r})
+        pathlib.Path({folder!r}, "codes-" + os.environ["RANK"]).write_text(repr(codes))
+        return 0
+
+    residae.cli.main = both
 """
 
 
-def _launch(program: str, arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    (folder / "program.py").write_text(program)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "--"]
+def _launch(code: str, arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `accelerate launch --multi_gpu --num_processes 2 -m residae` with the arguments, each process after code."""
+    (folder / "sitecustomize.py").write_text(PATCH.format(root=str(ROOT), code=code))
+    accelerate = [sys.executable, "-m", "accelerate.commands.accelerate_cli"]  # the script `accelerate`
+    launch = [*accelerate, "launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0", "-m", "residae"]
+    # Neither the settings of whoever runs the tests nor their GPU.
+    settings = {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "HF_HOME": str(folder)}
     return subprocess.run(
-        [*launch, str(folder / "program.py"), *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | ({"ACCELERATE_USE_CPU": "1"} if torch.cuda.is_available() else {}),
+        [*launch, *arguments],
+        env=os.environ | settings | ({"ACCELERATE_USE_CPU": "1"} if torch.cuda.is_available() else {}),
         capture_output=True,
         text=True,
         timeout=300,
@@ -96,7 +111,8 @@ def test_a_run_of_two_processes_goes_on_after_a_kill(
     one = json.loads((tmp_path / "one.json").read_text())
     files = ["--json", str(tmp_path / "two.json"), "--tsv", str(tmp_path / "two.tsv")]
     evaluate = ["evaluate", str(pictures), "--quality", "50,90", *files]
-    done = _launch(BOTH, ["compress", str(pictures), "-o", str(out), "--skip-existing", *evaluate], tmp_path)
+    too = EVALUATED_TOO.format(evaluate=evaluate, folder=str(tmp_path))
+    done = _launch(too, ["compress", str(pictures), "-o", str(out), "--skip-existing"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert _files(out) == expected
     assert {path: path.stat().st_mtime_ns for path in times} == times
