@@ -37,9 +37,12 @@ class Line:
         waiting = threading.Event()
 
         def run() -> None:
-            with self.turns.turn(visitor, lambda ahead: waiting.set()) as give_way:
-                self.order.append(name)
-                work(give_way)
+            try:
+                with self.turns.turn(visitor, lambda ahead: waiting.set()) as give_way:
+                    self.order.append(name)
+                    work(give_way)
+            except CrowdedError:
+                self.order.append(f"{name} is refused")
 
         self.threads.append(threading.Thread(target=run))
         self.threads[-1].start()
@@ -128,6 +131,47 @@ def test_one_visitor_cannot_fill_the_queue(monkeypatch: pytest.MonkeyPatch) -> N
             pass
         line.wait("bert", BERT)
     assert line.go() == ["bert", "anna 1", "anna 2"]
+
+
+def test_one_address_cannot_fill_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By inventing cookies: where all places are taken, its newest request makes room for one of another address."""
+    monkeypatch.setattr(turns, "MAX_WAITING", 3)
+    line = Line()
+    with line.turns.turn(CARL, patient):
+        for number in range(3):
+            line.wait(f"invented {number}", Visitor(ANNA.address, f"invented {number}"))
+        with pytest.raises(CrowdedError), line.turns.turn(ANNA, patient):
+            pass
+        line.wait("dora", Visitor("3.3.3.3", "dora"))
+        line.threads[2].join(10)
+        assert line.order == ["invented 2 is refused"]
+    assert line.go()[1:] == ["invented 0", "dora", "invented 1"]
+
+
+def test_work_that_has_begun_keeps_its_place_in_a_full_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is part of a batch that gave way, and the newest request of its address."""
+    line, give, done = Line(), threading.Event(), threading.Event()
+
+    def batch(give_way: Callable[[], None]) -> None:
+        assert give.wait(10)
+        give_way()
+        line.order.append("picture 2")
+
+    def work(give_way: Callable[[], None]) -> None:
+        assert done.wait(10)
+
+    with line.turns.turn(BERT, patient):
+        line.wait("bert 1", BERT, work)
+        line.wait("bert 2", BERT)
+        line.wait("picture 1", ANNA, batch)
+    monkeypatch.setattr(turns, "MAX_WAITING", 2)
+    give.set()
+    while line.order != ["picture 1", "bert 1"]:
+        time.sleep(0.01)
+    line.wait("carl", CARL)
+    line.threads[1].join(10)
+    done.set()
+    assert line.go() == ["picture 1", "bert 1", "bert 2 is refused", "carl", "picture 2"]
 
 
 def test_the_number_of_turns_that_come_first_is_told() -> None:

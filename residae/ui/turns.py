@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,14 +38,17 @@ class _Ticket:
 
     visitor: Visitor
     number: int  # in the order of arrival
+    begun: bool = False  # it has had a turn, and waits for the next one
+    dropped: bool = False  # in favor of another address
 
 
 class Turns:
     """A lock that is fair between visitors.
 
     The next turn goes to the address that has waited longest since its last turn, there to the visitor of whom the same
-    is true, and of one visitor's work to the oldest. So nobody's tenth request goes before another's first, and
-    inventing cookies does not help against other addresses.
+    is true, and of one visitor's work to the oldest. Where more than MAX_WAITING would wait, the newest work of the
+    visitor with the most, at the address with the most, is refused. So nobody's tenth request goes before another's
+    first or takes its place, and inventing cookies does not help against other addresses.
     """
 
     def __init__(self) -> None:
@@ -67,20 +70,21 @@ class Turns:
             A function that lets other visitors who wait go first, and returns when it is this one's turn again.
 
         Raises:
-            CrowdedError: Too much work waits already.
+            CrowdedError: Too much work waits already: of this visitor, or in all.
         """
         ticket = _Ticket(visitor, next(self._numbers))
 
         def give_way() -> None:
             with self._changed:
+                ticket.begun = True
                 if any(other.visitor != visitor for other in self._waiting):
                     self._release()
                     self._take(ticket, check)
 
         with self._changed:
             own = sum(other.visitor == visitor for other in self._waiting)
-            if len(self._waiting) >= MAX_WAITING or own >= MAX_WAITING_EACH:
-                raise CrowdedError(f"{own or 'Too many'} requests wait already: try again when one is done.")
+            if own >= MAX_WAITING_EACH:
+                raise CrowdedError(f"{own} requests wait already: try again when one is done.")
             self._take(ticket, check)
         try:
             yield give_way
@@ -91,10 +95,14 @@ class Turns:
 
     def _take(self, ticket: _Ticket, check: Callable[[int], None]) -> None:
         self._waiting.append(ticket)
+        if len(self._waiting) > MAX_WAITING and not ticket.begun:
+            self._drop_one()
         try:
-            while self._holder or self._order()[0] is not ticket:
+            while not ticket.dropped and (self._holder or self._order()[0] is not ticket):
                 check(self._order().index(ticket) + 1)
                 self._changed.wait(POLL_SECONDS)
+            if ticket.dropped:
+                raise CrowdedError("Too many requests wait already: try again later.")
             self._holder = ticket
         finally:
             self._waiting.remove(ticket)
@@ -105,6 +113,14 @@ class Turns:
             self._last_turn.move_to_end(key)
         while len(self._last_turn) > REMEMBERED:
             self._last_turn.popitem(last=False)
+
+    def _drop_one(self) -> None:
+        """Drop the newest ticket of the visitor with the most, at the address with the most, but no work that began."""
+        addresses = Counter(ticket.visitor.address for ticket in self._waiting)
+        visitors = Counter(ticket.visitor for ticket in self._waiting)
+        tickets = [ticket for ticket in self._waiting if not ticket.begun]
+        max(tickets, key=lambda t: (addresses[t.visitor.address], visitors[t.visitor], t.number)).dropped = True
+        self._changed.notify_all()
 
     def _release(self) -> None:
         self._holder = None
