@@ -27,7 +27,7 @@ import residae.examples
 from residae.image import MAX_FILE_BYTES, Pixels, write_png
 from residae.ui import guard
 from residae.ui.budget import VARIABLE, Account
-from residae.ui.guard import HEADERS, MAX_JSON_BYTES, Guard, _limit_upload, sweep
+from residae.ui.guard import COOKIE, HEADERS, MAX_JSON_BYTES, Guard, _limit_upload, sweep
 from residae.ui.store import save_result
 from residae.ui.turns import Visitor
 
@@ -228,14 +228,15 @@ def test_an_upload_that_trickles_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
     assert bytes_left
 
 
-async def asked(guard: Guard, name: str, receive: Receive) -> list[Message]:
+async def asked(guard: Guard, name: str, receive: Receive, address: str = "here", cookie: str = "") -> list[Message]:
     """The response of the guard to a request whose body `receive` yields."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": f"/gradio_api/{name}", "headers": [], "client": ("here", 1)}
+    scope = {"type": "http", "method": "POST", "path": f"/gradio_api/{name}", "client": (address, 1)}
+    scope["headers"] = [(b"cookie", f"{COOKIE}={cookie}".encode())]
     await guard(scope, receive, send)
     return sent
 
@@ -261,25 +262,36 @@ def test_a_request_in_a_thousand_pieces_is_read_once() -> None:
 
 
 @pytest.mark.usefixtures("guarded")
-def test_concurrent_uploads_are_limited_and_the_next_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "MAX_UPLOADS", 3)
+def test_neither_a_visitor_nor_an_address_takes_all_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MAX_UPLOADS", 7)
+    monkeypatch.setattr(guard, "MAX_UPLOADS_EACH", 2)
 
     async def visits() -> list[int]:
         guard, last = Guard(echo), asyncio.Event()
+        uploads: list[asyncio.Task[list[Message]]] = []
 
         async def receive() -> Message:
             await last.wait()
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        half_open = [asyncio.create_task(asked(guard, "upload", receive)) for _ in range(3)]
-        await asyncio.sleep(0)  # each upload waits for its body
-        refused = await asked(guard, "upload", receive)
-        assert b"More than 3 uploads at once: try again soon." in refused[1]["body"]
-        last.set()
-        taken = [*await asyncio.gather(*half_open), await asked(guard, "upload", receive)]
-        return [answer[0]["status"] for answer in (refused, *taken)]
+        async def begins(address: str, cookie: str) -> bool:
+            upload = asyncio.create_task(asked(guard, "upload", receive, address, cookie))
+            await asyncio.sleep(0)  # it waits for its body
+            if not upload.done():
+                uploads.append(upload)
+                return True
+            assert b"Too many uploads at once: try again when one is done." in upload.result()[1]["body"]
+            return False
 
-    assert asyncio.run(visits()) == [503, 200, 200, 200, 200]
+        assert [await begins("here", "anna") for _ in range(3)] == [True, True, False]
+        assert [await begins("here", f"invented {number}") for number in range(4)] == [True, True, False, False]
+        assert [await begins("there", f"invented {number}") for number in range(4)] == [True, True, False, False]
+        assert [await begins("elsewhere", "bert"), await begins("nowhere", "carl")] == [True, False]
+        last.set()
+        answers = [*await asyncio.gather(*uploads), await asked(guard, "upload", receive, "here", "anna")]
+        return [answer[0]["status"] for answer in answers]
+
+    assert asyncio.run(visits()) == [200] * 8
 
 
 @pytest.mark.usefixtures("guarded")

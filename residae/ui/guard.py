@@ -33,7 +33,8 @@ from residae.ui.work import let_go, listening
 
 MAX_UPLOAD_BYTES = 10**9  # of one request, which may bring many files
 MAX_JSON_BYTES = 10**6  # of any other request: numbers, choices, and the paths of uploads
-MAX_UPLOADS = 32  # at the same time
+MAX_UPLOADS = 64  # at the same time; one address takes at most half of those that the others leave
+MAX_UPLOADS_EACH = 8  # of one visitor
 STALL_SECONDS = 60.0  # without a byte of an upload, or for the whole of any other request
 MIN_UPLOAD_RATE = 10**4  # bytes per second on average, once an upload has taken STALL_SECONDS
 MIN_FREE_BYTES = 2 * MAX_UPLOAD_BYTES  # of the disk, below which no upload is accepted: results take room as well
@@ -74,7 +75,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.uploads = asyncio.Semaphore(MAX_UPLOADS)
+        self.uploads: list[Visitor] = []  # whose they are, for each upload in progress
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -103,12 +104,21 @@ class Guard:
                 await self.app(scope, await _read_json(name, visitor, receive), send_with_headers)
                 return
             _check_room(visitor)
-            if self.uploads.locked():
-                raise _RefusedError(503, f"More than {MAX_UPLOADS} uploads at once: try again soon.")
-            async with self.uploads:
+            self._check_uploads(visitor)
+            self.uploads.append(visitor)
+            try:
                 await self.app(scope, _limit_upload(receive, visitor), send_with_headers)
+            finally:
+                self.uploads.remove(visitor)
         except _RefusedError as refusal:
             await JSONResponse({"detail": refusal.sentence}, refusal.status)(scope, receive, send_with_headers)
+
+    def _check_uploads(self, visitor: Visitor) -> None:
+        """Refuse one upload too many. An address that has none is accepted as long as anything is left."""
+        of_address = sum(other.address == visitor.address for other in self.uploads)
+        left = MAX_UPLOADS - len(self.uploads)
+        if self.uploads.count(visitor) >= MAX_UPLOADS_EACH or of_address >= left:
+            raise _RefusedError(503, "Too many uploads at once: try again when one is done.")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, key: str | None) -> None:
         """Answer a request. If it waits for news of the work of `key`, note while somebody listens."""
