@@ -10,6 +10,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -140,6 +141,15 @@ def is_same_file(path: Path, other: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder, as far as is known.
+
+    Args:
+        path: It may be one that no file can have, or behind a folder that is closed, where `Path.is_dir` raises errors.
+    """
+    return stat.S_ISDIR(_mode(path))
+
+
 def find_files(
     arguments: Iterable[Path], suffixes: Collection[str], on_error: Callable[[Path, str], None]
 ) -> list[InputFile]:
@@ -158,9 +168,9 @@ def find_files(
     found: dict[str, InputFile] = {}
     for argument in arguments:
         is_named = False
-        if argument.is_dir():
+        if is_folder(argument):
             files, reason = _files_below(argument, suffixes, on_error), "There is no file of this kind in the folder."
-        elif glob.has_magic(str(argument)) and not argument.exists():
+        elif glob.has_magic(str(argument)) and not _mode(argument):
             files, reason = _matches(argument), "No file has such a name."
         else:
             files, reason, is_named = iter([InputFile(argument, argument.name)]), "", True
@@ -193,18 +203,27 @@ def _matches(pattern: Path) -> Iterator[InputFile]:
     first = next(index for index, part in enumerate(pattern.parts) if glob.has_magic(part))
     folder, below = Path(*pattern.parts[:first]), [_as_in_a_shell(part) for part in pattern.parts[first:]]
     hidden = any(part.startswith(".") for part in below)
-    for path in sorted(folder.glob(str(Path(*below)))):
+    paths: list[Path] = []
+    with suppress(OSError):  # a name in the pattern is one that no file can have
+        paths = sorted(folder.glob(str(Path(*below))))
+    for path in paths:
         name = path.relative_to(folder)
-        if not path.is_dir() and (hidden or not any(part.startswith(".") for part in name.parts)):
+        if not is_folder(path) and (hidden or not any(part.startswith(".") for part in name.parts)):
             yield InputFile(path, name.as_posix())
 
 
 def _is_special(path: Path) -> bool:
     """Whether a path leads to a FIFO, a socket or a device."""
+    mode = _mode(path)  # where it is 0, reading the file will say why
+    return mode != 0 and not stat.S_ISREG(mode)
+
+
+def _mode(path: Path) -> int:
+    """The kind and the permissions of a file, behind any symbolic link; 0 if there is none, or it cannot be known."""
     try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # reading it will say why
-        return False
+        return path.stat().st_mode
+    except OSError:
+        return 0
 
 
 def _as_in_a_shell(part: str) -> str:

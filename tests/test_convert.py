@@ -152,12 +152,13 @@ def test_nothing_is_overwritten_without_force(photograph: Path, capsys: Capture)
 
 def test_a_bad_input_does_not_stop_the_others(photograph: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "text.png").write_text("no picture")
-    inputs = [str(tmp_path / "text.png"), str(photograph), str(tmp_path / "absent.png")]
+    inputs = [str(tmp_path / name) for name in ("text.png", photograph.name, "absent.png", "x" * 300)]
     assert main(["compress", *inputs, "-o", str(tmp_path / "new" / "folder")]) == 1
     assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["photograph.rae"]
     errors = capsys.readouterr().err
     assert "text.png: The file is not a picture" in errors
     assert "absent.png: " in errors
+    assert f"{'x' * 300}: " in errors
 
 
 def test_a_full_disk_leaves_no_partial_file(photograph: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -300,6 +300,17 @@ def test_the_files_of_a_pattern(tree: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert _found(Path("c/*.jpg"), Path("*.md")) == (["a.jpg", "text.md"], [])
 
 
+@posix
+def test_names_that_no_file_can_have_do_not_end_the_search(tree: Path) -> None:
+    """As those in a folder that may not be read, about which `Path.is_dir` raises an error."""
+    long = "x" * 300
+    (tree / "b.png").unlink()
+    (tree / "b.png").symlink_to(long)
+    names, errors = _found(tree / long, tree / long / "*.png", tree / "*" / long / "*", tree / "*.png")
+    assert names == [long, "b.png"]
+    assert errors == ["*.png: No file has such a name.", "*: No file has such a name."]
+
+
 def test_each_file_comes_once(tree: Path) -> None:
     assert _found(tree / "b.png", tree, tree / "c" / ".." / "b.png", tree / "b*")[0][:3] == [
         "b.png",
