@@ -480,7 +480,10 @@ def test_the_longest_name(photograph: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "format"),
-    [("x", "PNG"), ("x.PNG", "PNG"), ("x.jpg", "JPEG"), ("x.webp", "WEBP"), ("x.tif", "TIFF"), ("x.bmp", "BMP")],
+    [
+        *(("x", "PNG"), ("x.PNG", "PNG"), ("x.jpg", "JPEG"), ("x.jpeg", "JPEG"), ("x.webp", "WEBP")),
+        *(("x.tif", "TIFF"), ("x.tiff", "TIFF"), ("x.bmp", "BMP"), ("x.jp2", "JPEG2000")),
+    ],
 )
 def test_a_picture_is_written_as_its_name_says(photograph: Path, name: str, format: str) -> None:
     assert main(["compress", str(photograph)]) == 0
@@ -499,6 +502,18 @@ def test_a_name_of_another_format_is_refused(photograph: Path, command: str, cap
     output = photograph.with_name("x.jpg" if command == "compress" else "x.xyz")
     assert main([command, str(photograph.with_suffix(".rae")), "-o", str(output)]) == 1
     assert f"but not {output.suffix}." in capsys.readouterr().err
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+@pytest.mark.parametrize("name", ["x.rae", "x.jpg"])
+def test_several_results_do_not_go_into_a_folder_named_as_a_file(
+    photograph: Path, command: str, name: str, capsys: Capture
+) -> None:
+    output = photograph.with_name(name)
+    for inputs in ([str(photograph.parent)], [str(photograph), "another"]):
+        assert main([command, *inputs, "-o", str(output)]) == 1
+        assert f"{name} is the name of one file" in capsys.readouterr().err
     assert not output.exists()
 
 

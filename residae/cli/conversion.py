@@ -17,7 +17,16 @@ from residae.cli import arguments
 from residae.cli.exit_codes import BAD_INPUT, exit_code
 from residae.distributed import Processes
 from residae.errors import ResidaeError
-from residae.files import STREAM, InputFile, check_target, find_files, is_same_file, is_standard_output, write_file
+from residae.files import (
+    STREAM,
+    InputFile,
+    check_target,
+    find_files,
+    is_folder,
+    is_same_file,
+    is_standard_output,
+    write_file,
+)
 
 if TYPE_CHECKING:
     from residae.pipeline import Pipeline
@@ -236,8 +245,11 @@ def _name_results(files: Sequence[InputFile], parsed: argparse.Namespace, format
         if not alone:
             raise ResidaeError("Standard output holds one result: give one input, or name a folder with -o.")
         return [Job(files[0].path, STREAM)]
-    if target and alone and not target.is_dir() and not parsed.output.endswith(("/", os.sep)):
-        return [Job(files[0].path, target)]
+    if target and not (parsed.output.endswith(("/", os.sep)) or is_folder(target)):
+        if alone:
+            return [Job(files[0].path, target)]
+        if target.suffix.lower() in (*formats.found, *formats.written):
+            raise ResidaeError(f"{target} is the name of one file: give one input, or end the name of a folder in /.")
     if target:
         return [Job(file.path, target / PurePath(file.name).with_suffix(suffix)) for file in files]
     return [Job(file.path, STREAM if file.path == STREAM else file.path.with_suffix(suffix)) for file in files]
