@@ -19,6 +19,7 @@ from safetensors import SafetensorError, numpy, safe_open
 
 from residae.codec.rae import FINGERPRINT_BYTES
 from residae.errors import CheckpointError
+from residae.files import is_folder, write_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,7 +44,7 @@ def find_folder(source: str | Path) -> Path:
     Raises:
         CheckpointError: There is no such folder, and the Hub has no such model, or cannot be reached.
     """
-    if Path(source).is_dir():
+    if is_folder(Path(source)):
         return Path(source)
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -205,25 +206,22 @@ def write(
             numpy.save_file(dict(tables), Path(temporary) / TABLES)
         for old in (*folder.glob(f"{WEIGHTS}*"), folder / TABLES):
             old.unlink(missing_ok=True)  # shards or tables of other weights
-        _move_into(folder, temporary)
+        for new in Path(temporary).iterdir():
+            new.chmod(0o644)
+            new.replace(folder / new.name)
 
 
 def write_tables(folder: str | Path, tables: Mapping[str, NDArray[Any]]) -> None:
-    """Write the codec's tables to `folder`, which holds the weights already.
+    """Write the codec's tables to `folder`, which holds the weights already. They are replaced as `write_file` does it.
 
     Args:
         folder: Of the checkpoint.
         tables: `Tables.arrays`.
+
+    Raises:
+        ResidaeError: They cannot be written.
     """
-    with TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        numpy.save_file(dict(tables), Path(temporary) / TABLES)
-        _move_into(Path(folder), temporary)
-
-
-def _move_into(folder: Path, temporary: str) -> None:
-    for new in Path(temporary).iterdir():
-        new.chmod(0o644)
-        new.replace(folder / new.name)
+    write_file(Path(folder) / TABLES, numpy.save(dict(tables)))
 
 
 def load_strictly(network: "nn.Module", tensors: Mapping[str, "Tensor"], source: str) -> None:

@@ -186,7 +186,7 @@ def test_folder_without_config(tmp_path: Path) -> None:
         ResidualAutoencoder.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("source", ["nowhere", "/no/such/folder", "../../a/b", "one/bad name!"])
+@pytest.mark.parametrize("source", ["nowhere", "/no/such/folder", "../../a/b", "one/bad name!", "x" * 300])
 def test_absent_folder(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HfApi, "repo_info", _unreachable)
     with pytest.raises(CheckpointError, match=f"There is no checkpoint folder {source}"):

@@ -314,6 +314,25 @@ def test_fit_draws_evenly(
     assert seen == [str(i) for i in opened]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_fitted_tables_are_written_as_any_other_file(fitted: Path, folder: Path, tmp_path: Path) -> None:
+    """A link is followed, as those to the weights on another disk, and the mode stays."""
+    copy, real = tmp_path / "copy", tmp_path / "real"
+    shutil.copytree(fitted, copy)
+    (copy / "codec.safetensors").replace(real)
+    (copy / "codec.safetensors").symlink_to(real)
+    real.chmod(0o600)
+    names = sorted(path.name for path in copy.iterdir())
+    command = ["fit", str(folder), "--checkpoint", str(copy), "--pictures", "1", "--force"]
+    before = real.read_bytes()
+    assert main(command) == 0
+    assert (copy / "codec.safetensors").readlink() == real
+    assert real.read_bytes() != before
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in copy.iterdir()) == names
+    assert Checkpoint.open(copy).codec.fingerprint != Checkpoint.open(fitted).codec.fingerprint
+
+
 def test_fit_needs_pictures(checkpoint: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(["fit", str(tmp_path), "--checkpoint", str(checkpoint)]) == 1
     assert "There is no picture in" in capsys.readouterr().err
