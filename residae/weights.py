@@ -9,6 +9,7 @@ Importing this module imports no torch: `residae info` reads checkpoints without
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,6 +66,10 @@ def find_folder(source: str | Path) -> Path:
             f"{source} is not a folder, and the Hugging Face Hub refuses it: check the name and your access to it."
         ) from error
     except OSError as error:
+        if (certificates := os.environ.get("SSL_CERT_FILE")) and not _holds_certificates(certificates):
+            raise CheckpointError(
+                f"{source} cannot be downloaded: SSL_CERT_FILE names {certificates}, which cannot be read."
+            ) from error
         reason = error.strerror or error
         raise CheckpointError(f"{source} cannot be kept in the cache, {constants.HF_HUB_CACHE}: {reason}.") from error
 
@@ -84,6 +89,17 @@ def _snapshot(repo_id: str, revision: str | None) -> Path:
         raise
     except HTTPError:  # after a proxy error or a broken connection the client does not try its cache
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted, local_files_only=True))
+
+
+def _holds_certificates(path: str) -> bool:
+    """Whether the file can be read as certificates, as the Hub's client reads that of SSL_CERT_FILE."""
+    import ssl  # here, because `residae info` is to start fast
+
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError:  # SSLError is one as well
+        return False
+    return True
 
 
 def read_config(folder: Path) -> dict[str, int]:

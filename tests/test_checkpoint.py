@@ -277,6 +277,17 @@ def test_a_cache_that_cannot_be_written(
         ResidualAutoencoder.from_pretrained("owner/name")
 
 
+@pytest.mark.parametrize("name", ["absent", "config.json"])
+def test_certificates_that_cannot_be_read(
+    checkpoint: Path, hub: Hub, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("model", "owner/name", _files(checkpoint))
+    monkeypatch.setenv("SSL_CERT_FILE", str(checkpoint / name))
+    close_session()
+    with pytest.raises(CheckpointError, match=f"cannot be downloaded: SSL_CERT_FILE names .*{name}, which"):
+        ResidualAutoencoder.from_pretrained("owner/name")
+
+
 def test_the_environment_names_a_repository(
     network: ResidualAutoencoder, checkpoint: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
