@@ -45,7 +45,8 @@ def two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that allows two minutes, on a machine that does 100,000 pixels a second."""
     monkeypatch.setenv(budget.VARIABLE, "120")
     monkeypatch.setattr(work, "SPEEDS", {on_gpu: Speed(1e5) for on_gpu in (False, True)})
-    monkeypatch.setattr(work, "SECONDS_USED", Account())
+    for account in ("SECONDS_USED", "PIXELS_USED"):
+        monkeypatch.setattr(work, account, Account())
 
 
 def test_the_owner_of_a_laptop_has_no_limits_and_a_space_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,24 +84,51 @@ def test_many_parts_of_one_request_are_added_up_on_a_fast_machine_too() -> None:
 
 
 @pytest.mark.usefixtures("two_minutes")
-def test_the_expected_time_is_said_before_work_begins() -> None:
+def test_the_expected_time_is_said_until_the_remaining_time_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    running = Work(VISIT, lambda share, desc: told.append(desc), "Decoding.")  # type: ignore[arg-type]
-    with running:
+    progress: Any = lambda share, desc: told.append(desc)  # noqa: E731
+    clock = SimpleNamespace(now=1.0)
+    monkeypatch.setattr(work, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setenv(budget.VARIABLE, "0")
+    with Work(VISIT, progress, "Decoding.") as running:
         running.charge(5e6)
-    assert told == ["Decoding. About 50 s"]
+    assert told.pop() == "Decoding. About 50 s"
+    monkeypatch.setenv(budget.VARIABLE, "120")
+    with Work(VISIT, progress, "Decoding.") as running:
+        running(0.0001)
+        running.charge(5e6)  # at once after another message
+        clock.now += 1
+        running(0.001)
+        running.charge(5e5)  # for one of its parts
+        clock.now += 9
+        running(0.25)
+    assert told == ["Decoding.", *["Decoding. About 50 s; this page allows 2 minutes"] * 2, "Decoding. About 30 s left"]
 
 
 @pytest.mark.usefixtures("two_minutes")
 def test_a_visitor_has_so_much_in_an_hour_and_others_have_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
-    work.SECONDS_USED.add(Visitor("here", "busy"), 590)
-    with Work(visit("busy")) as running, pytest.raises(ShareError, match=r"in an hour 10 s are left"):
-        running.charge(5e6)
+    for account, amount, left in ((work.SECONDS_USED, 590, "10 s"), (work.PIXELS_USED, 1276e6, "4 megapixels")):
+        account.add(Visitor("here", f"busy {left}"), amount)
+        with Work(visit(f"busy {left}")) as running, pytest.raises(ShareError, match=f"in an hour {left} are left"):
+            running.charge(5e6)
     with Work(visit("another")) as running:
         running.charge(5e6)
     monkeypatch.setattr(budget, "WINDOW", -60)  # as an hour later
+    for left in ("10 s", "4 megapixels"):
+        with Work(visit(f"busy {left}")) as running:
+            running.charge(5e6)
+
+
+@pytest.mark.usefixtures("two_minutes")
+def test_a_visitor_is_charged_for_the_pixels_that_were_done() -> None:
     with Work(visit("busy")) as running:
         running.charge(5e6)
+    assert work.PIXELS_USED.used(Visitor("here", "busy")) == work.PIXELS_USED.used("here") == 5e6
+    with suppress(Cancelled), Work(visit("busy")) as running:
+        running.charge(5e6)
+        cancel(visit("busy"))
+        running.check()
+    assert 5e6 < work.PIXELS_USED.used("here") < 6e6
 
 
 @pytest.mark.usefixtures("two_minutes")

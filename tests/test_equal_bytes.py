@@ -18,7 +18,7 @@ from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.progress import Progress
 from residae.ui import store, work
-from residae.ui.budget import ShareError, Shares
+from residae.ui.budget import Account, ShareError, Shares
 from residae.ui.cache import Settings
 from residae.ui.state import CurrentResult
 from residae.ui.tabs import equal_bytes
@@ -83,6 +83,7 @@ def test_a_curve_is_as_long_as_a_public_page_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     picture = shown(smooth(40, 60, 0)[..., 0])
+    monkeypatch.setattr(work, "PIXELS_USED", Account())
     monkeypatch.setattr(
         work, "shares", lambda: Shares(1e9, 40 * 60 * (6 + 3))
     )  # of pixels: enough for one larger scale

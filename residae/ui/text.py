@@ -263,6 +263,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"
 
 
+def megapixels(pixels: float) -> str:
+    """Such as `256 megapixels` or `0.4 megapixels`."""
+    return f"{round(pixels / 1e6, 1):g} megapixels"
+
+
 def kilobytes(size: int) -> str:
     """Such as `987 bytes`, or `12.3 kB`, which are 12,300 bytes."""
     return f"{size / 1000:,.1f} kB" if size >= 1000 else f"{size} bytes"

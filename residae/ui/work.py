@@ -24,7 +24,7 @@ from residae.ui.budget import (
     Speed,
     shares,
 )
-from residae.ui.text import alert, duration
+from residae.ui.text import alert, duration, megapixels
 from residae.ui.turns import Turns, Visitor
 
 T = TypeVar("T")
@@ -88,6 +88,7 @@ class Work:
         self._reason: type[Stopped] | None = None
         self._heard = time.monotonic()  # when somebody last listened
         self._told = 0.0  # when the page was last told of progress
+        self._estimate = ""  # of how long the work takes; it is said until the time that is left is known
         self._speed = SPEEDS[False]
         self._pixels = self._used = 0.0  # charged so far, and seconds of turns that are over
         self._pictures = 1
@@ -110,8 +111,9 @@ class Work:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # Work that ended early did less than was charged; what tabs add runs other codecs and metrics as well.
-        if kind is None and self.priority > Priority.BACKGROUND:
+        if kind is not None:  # it ended early, and did less than was charged
+            self._pixels = min(self._pixels, self._speed.pixels_per_second * self._seconds())
+        elif self.priority > Priority.BACKGROUND:  # what tabs add runs other codecs and metrics as well
             self._speed.learn(self._pixels, self._seconds(), self._pictures)
         self._exits.close()
 
@@ -132,7 +134,7 @@ class Work:
             Superseded, Cancelled, ShareError: As `check`.
         """
         self.check()
-        self._tell(share, self._doing if left is None else f"{self._doing} About {duration(left)} left")
+        self._tell(share, f"{self._doing} {self._estimate if left is None else f'About {duration(left)} left'}")
 
     def cancel(self, reason: type[Stopped]) -> None:
         """Ask the work to end, at which `check` raises the reason. Work that was cancelled for good stays so."""
@@ -174,19 +176,29 @@ class Work:
         if self._seconds() + estimate > limits.seconds or total > limits.pixels:
             raise ShareError(
                 f"This takes about {duration(estimate)}; this page allows {duration(limits.seconds)} and "
-                f"{limits.pixels / 1e6:.0f} megapixels at a time: choose a smaller working size, or fewer pictures."
+                f"{megapixels(limits.pixels)} at a time: choose a smaller working size, or fewer pictures."
             )
         if limits:
-            for who, times in ((self.visitor, 1), (self.visitor.address, VISITORS_PER_ADDRESS)):
-                left = REQUESTS_PER_WINDOW * times * limits.seconds - SECONDS_USED.used(who) - self._seconds()
-                if estimate > left:
-                    raise ShareError(
-                        f"This takes about {duration(estimate)}, and of what this page allows to one visitor in an "
-                        f"hour {duration(max(left, 0))} are left: try again later."
-                    )
+            self._check_window(estimate, limits.seconds, SECONDS_USED, self._seconds(), duration)
+            self._check_window(pixels, limits.pixels, PIXELS_USED, self._pixels, megapixels)
         self._pixels, self._pictures = total, max(pictures, self._pictures)
-        if estimate > ETA_DELAY:
-            self._tell(0, f"{self._doing} About {duration(estimate)}")
+        if estimate > ETA_DELAY and total == pixels:  # later charges are for parts of work that has begun
+            allowed = f"; this page allows {duration(limits.seconds)}" if limits else ""
+            self._estimate = f"About {duration(estimate)}{allowed}"
+            self._told = -math.inf  # this is said, whatever was said just before
+            self._tell(0, f"{self._doing} {self._estimate}")
+
+    def _check_window(
+        self, needed: float, most: float, account: Account, own: float, unit: Callable[[float], str]
+    ) -> None:
+        """Check what the visitor and the address have left, given the limit of one request and what this one used."""
+        for who, times in ((self.visitor, 1), (self.visitor.address, VISITORS_PER_ADDRESS)):
+            left = REQUESTS_PER_WINDOW * times * most - account.used(who) - own
+            if needed > left:
+                raise ShareError(
+                    f"This takes about {unit(needed)}, and of what this page allows to one visitor in an hour "
+                    f"{unit(max(left, 0))} are left: try again later."
+                )
 
     def give_way(self) -> None:
         """Between two parts of the work, let the work of other visitors go first."""
@@ -214,6 +226,7 @@ class Work:
     def _settle(self) -> None:
         """Charge the visitor for what was used."""
         SECONDS_USED.add(self.visitor, self._seconds())
+        PIXELS_USED.add(self.visitor, self._pixels)
 
     def _forget(self) -> None:
         with _lock:
@@ -222,7 +235,7 @@ class Work:
 
 TURNS = Turns()
 SPEEDS = {False: Speed(1e5), True: Speed(4e6)}  # on a CPU and on a GPU; at first a guess
-SECONDS_USED = Account()
+SECONDS_USED, PIXELS_USED = Account(), Account()
 _lock = threading.Lock()
 _works: set[Work] = set()
 _listeners: Counter[str | None] = Counter()  # connections that wait for news, by session or event
