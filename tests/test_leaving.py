@@ -181,6 +181,21 @@ def test_work_to_which_nobody_listens_ends(monkeypatch: pytest.MonkeyPatch) -> N
             running(0.5)
 
 
+def test_work_that_begins_after_its_visitor_left_ends_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio had started it already, but it did not yet wait for its turn; unless the visitor is there again."""
+    monkeypatch.setattr(work, "PATIENCE", 60.0)
+    monkeypatch.setattr(work, "RETURN_SECONDS", 0.2)
+    with work.listening(VISIT.session_hash) as lose:
+        lose()
+    for returns in (True, False):
+        with Work(VISIT) as running:
+            with work.listening(VISIT.session_hash) if returns else nullcontext():
+                running(0.5)
+            time.sleep(0.3)
+            with nullcontext() if returns else pytest.raises(Cancelled):
+                running(0.5)
+
+
 def test_who_listens_twice_is_there_until_both_are_gone() -> None:
     with Work(VISIT) as running:
         with work.listening(VISIT.session_hash):

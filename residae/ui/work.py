@@ -32,6 +32,7 @@ Updates = dict[Any, Any]  # the new value of each component that changes
 
 PROGRESS_INTERVAL = 0.2  # seconds between two messages: each costs the browser time, perhaps on the same processor
 PATIENCE = 60.0  # seconds without anyone who listens, after which work ends
+RETURN_SECONDS = 2.0  # the same for work that begins after its listeners were lost; it may be of a visitor who returns
 ETA_DELAY = 2.0  # seconds before a remaining time is estimated: earlier estimates were several times too high
 
 
@@ -97,6 +98,8 @@ class Work:
     def __enter__(self) -> Self:
         with ExitStack() as exits, _lock:
             _works.add(self)
+            if {self.session, self.event} & _lost.keys():
+                self._heard = min(self._heard, time.monotonic() - PATIENCE + RETURN_SECONDS)
             exits.callback(self._forget)
             self._exits = exits.pop_all()
         try:
@@ -239,6 +242,7 @@ SECONDS_USED, PIXELS_USED = Account(), Account()
 _lock = threading.Lock()
 _works: set[Work] = set()
 _listeners: Counter[str | None] = Counter()  # connections that wait for news, by session or event
+_lost: dict[str, float] = {}  # sessions and events that were let go in the last PATIENCE seconds, and when
 
 
 def supersede(request: gr.Request) -> None:
@@ -262,7 +266,12 @@ def cancel(request: gr.Request) -> None:
 
 
 def let_go(key: str) -> None:
-    """End the work of a session, or of an event, because nobody wants it any more."""
+    """End the work of a session, or of an event, because nobody wants it any more; soon also what is about to begin."""
+    with _lock:
+        now = time.monotonic()
+        _lost[key] = now
+        for old in [lost for lost, since in _lost.items() if now - since > PATIENCE]:
+            del _lost[old]
     _cancel(key, Priority.NEW_PICTURE, Left)
 
 
