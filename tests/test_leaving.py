@@ -38,13 +38,15 @@ if TYPE_CHECKING:
 
 SOON = 1.5  # seconds: one, and what a busy machine needs to notice
 
-# The app with a network that takes half a minute, and notes in the log when its work begins and ends.
+# The app with a network that takes half a minute. It notes in the log when its work begins and ends, and for how many
+# milliseconds it waits for connections that are lost silently.
 SLOW_APP = """
+import socket
 import time
 from residae.engine import Engine
-from residae.ui import cache
+from residae.ui import cache, server
 
-encode = Engine.encode
+encode, notice_lost = Engine.encode, server.notice_lost
 
 def slow(engine, plane, progress=None):
     print("begun", flush=True)
@@ -57,7 +59,12 @@ def slow(engine, plane, progress=None):
         print("ended", flush=True)
     return encode(engine, plane)
 
-Engine.encode = slow
+def noted(listener):
+    notice_lost(listener)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        print("noticed", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), flush=True)
+
+Engine.encode, server.notice_lost = slow, noted
 cache.warm_up = lambda: None
 import app
 app.main()
@@ -344,7 +351,7 @@ def test_a_stream_whose_session_was_forgotten_with_another_ends(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
-def test_a_connection_that_is_lost_silently_is_noticed_within_a_minute() -> None:
+def test_a_connection_that_is_lost_silently_is_noticed_within_a_minute(service: Service) -> None:
     """By the system, some seconds after the next message, which Gradio sends every 15 seconds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         notice_lost(listener)
@@ -353,3 +360,5 @@ def test_a_connection_that_is_lost_silently_is_noticed_within_a_minute() -> None
             with connection:
                 lost = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
     assert 0 < lost <= 45_000
+    wait(service, "noticed", 1)
+    assert f"noticed {lost}" in service.log.read_text()
