@@ -102,7 +102,7 @@ def test_a_stage_shows_its_channels(pipeline: Pipeline, picture: Picture, monkey
     assert "Choose a picture" in updates[shown.status]
     use_up(VISIT, monkeypatch)
     (refused,) = shown.show_stage(current, event, VISIT, SILENT)
-    assert "allows to one visitor in an hour" in refused[shown.status]
+    assert "page allows a visitor in an hour" in refused[shown.status]
 
 
 def test_a_stage_does_not_wait_for_what_another_tab_measures(pipeline: Pipeline, picture: Picture) -> None:

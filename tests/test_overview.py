@@ -13,7 +13,7 @@ from visitor import SILENT, VISIT
 
 from residae.image import Pixels, fit, open_picture, write_png
 from residae.pipeline import Pipeline
-from residae.ui import previews, store
+from residae.ui import budget, previews, store
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.controls import QUALITY, SIZE, UNQUANTIZED, Controls
 from residae.ui.state import CurrentResult
@@ -157,6 +157,15 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     assert tab.table not in last
     assert "tries again, about" in last[card.status]  # in place of Starting
     assert [*tab.refine(show(None), 5, VISIT, SILENT)] == [{card.status: gr.skip()}]
+
+
+def test_a_refinement_that_takes_too_long_is_refused_with_what_to_do(
+    tab: OverviewTab, show: Callable[..., CurrentResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = show(50)
+    monkeypatch.setenv(budget.VARIABLE, "0.001")
+    (refused,) = tab.refine(shown, 200, VISIT, SILENT)
+    assert "choose fewer steps" in refused[tab.controls.refine.status]
 
 
 def test_a_refinement_stays_within_the_size_of_the_file(tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:

@@ -245,7 +245,8 @@ def too_large(smallest: Compressed, max_bytes: int) -> CodecError:
         The error, to be raised by the caller.
     """
     return CodecError(
-        f"This picture takes at least {len(smallest.data):,} bytes, more than the {max_bytes:,} asked for."
+        f"This picture takes at least {len(smallest.data):,} bytes, more than the limit of {max_bytes:,}: "
+        "choose a larger file size."
     )
 
 

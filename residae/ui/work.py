@@ -72,6 +72,7 @@ class Work:
         progress: Receives a message at most every PROGRESS_INTERVAL.
         doing: A sentence that says what is being done.
         priority: What it takes to end it early.
+        advice: What to choose so that it takes less time, for the errors that say that it takes too long.
     """
 
     def __init__(
@@ -80,12 +81,13 @@ class Work:
         progress: gr.Progress | None = None,
         doing: str = "",
         priority: Priority = Priority.REQUESTED,
+        advice: str = "a smaller working size",
     ) -> None:
         self.session, self.event = str(request.session_hash), LocalContext.event_id.get(None)
         assert request.request  # Gradio has none where it calls a function by itself, which it does not here
         self.visitor: Visitor = request.request.scope["visitor"]
         self.priority = priority
-        self._progress, self._doing = progress, doing
+        self._progress, self._doing, self._advice = progress, doing, advice
         self._reason: type[Stopped] | None = None
         self._heard = time.monotonic()  # when somebody last listened
         self._told = 0.0  # when the page was last told of progress
@@ -161,7 +163,10 @@ class Work:
             raise Left
         most = shares().seconds
         if self._seconds() > TOLERANCE * most:
-            raise ShareError(f"The work was stopped after {duration(most)}, which is what this page allows.")
+            raise ShareError(
+                f"The work was stopped because it took longer than the {duration(most)} that this page allows: "
+                f"choose {self._advice}."
+            )
 
     def charge(self, pixels: float, on_gpu: bool = False, pictures: int = 1) -> None:
         """Check that there is a share left for work that is about to begin, and say how long it will take.
@@ -179,7 +184,7 @@ class Work:
         if self._seconds() + estimate > limits.seconds or total > limits.pixels:
             raise ShareError(
                 f"This takes about {duration(estimate)}; this page allows {duration(limits.seconds)} and "
-                f"{megapixels(limits.pixels)} at a time: choose a smaller working size, or fewer pictures."
+                f"{megapixels(limits.pixels)} at a time: choose {self._advice}."
             )
         if limits:
             self._check_window(estimate, limits.seconds, SECONDS_USED, self._seconds(), duration)
@@ -199,8 +204,8 @@ class Work:
             left = REQUESTS_PER_WINDOW * times * most - account.used(who) - own
             if needed > left:
                 raise ShareError(
-                    f"This takes about {unit(needed)}, and of what this page allows to one visitor in an hour "
-                    f"{unit(max(left, 0))} are left: try again later."
+                    f"This takes about {unit(needed)}, and you have {unit(max(left, 0))} left of what this page allows a "
+                    f"visitor in an hour: try again later, or choose {self._advice}."
                 )
 
     def give_way(self) -> None:

@@ -28,7 +28,7 @@ WIDTHS: list[str | int] = [140, 70, 74, 74, 76, 94, 76, 96, 98, 260]  # px
 TYPES: Any = ["str", *["number"] * 8, "str"]
 MAX_PICTURES = 200
 FORMULA_MARKS = tuple("=+-@＝＋－＠")  # a spreadsheet takes text that starts with one for a formula
-DOING = "Compressing."
+ADVICE = "fewer pictures, a smaller working size, or fewer steps"
 NOTE = (
     f"Uses the settings of this page. Up to {MAX_PICTURES} pictures at a time. When you stop, the finished ones are "
     "kept."
@@ -131,7 +131,8 @@ class BatchTab:
             read_settings(path, None, checkpoint, color, side, scale, rate, quality, size)
             for path in paths[:MAX_PICTURES]
         ]
-        yield from report_errors(self.status, self.compress_each(pictures, refine, Work(request, progress, DOING)))
+        work = Work(request, progress, "Compressing.", advice=ADVICE)
+        yield from report_errors(self.status, self.compress_each(pictures, refine, work))
 
     def compress_each(self, pictures: list[Settings], refine: int, work: Work) -> Iterator[Updates]:
         """Clear the results of an earlier batch, add a row for each picture, then offer the table and the archive.

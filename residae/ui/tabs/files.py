@@ -61,9 +61,8 @@ class FilesTab:
         Yields:
             The light table and the figures after each file, then `status`, an empty `upload`, and the pictures as PNG.
         """
-        yield from report_errors(
-            self.status, self._decode_each(paths, checkpoint, Work(request, progress, "Decoding."))
-        )
+        work = Work(request, progress, "Decoding.", advice="fewer or smaller files")
+        yield from report_errors(self.status, self._decode_each(paths, checkpoint, work))
 
     def _decode_each(self, paths: list[str], checkpoint: str, work: Work) -> Iterator[Updates]:
         panes: list[dict[str, object]] = []

@@ -231,7 +231,7 @@ class OverviewTab:
         card = self.controls.refine
 
         def work() -> Iterator[Updates]:
-            with Work(request, progress, "Refining.") as running:
+            with Work(request, progress, "Refining.", advice="fewer steps, or a smaller working size") as running:
                 shown = newest(request, self.current, current)
                 if shown and shown.compressed:
                     running.charge(shown.work(decodes=1, refine=steps), shown.pipeline.engine.on_gpu)
