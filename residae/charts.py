@@ -134,7 +134,10 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
                 f"<title>Channel {c + 1}: {value:.3g} {unit}</title></rect>"
             )
             x = f"{100 * (c + 0.5) / channels:g}%"
-            content += _text(x, base - tall - 3, "middle", f"{value:.0f}" if unit == "%" else f"{value:.1f}")
+            figure = f"{value:.0f}" if unit == "%" else f"{value:.1f}"
+            if unit == "%" and 0 < value < 0.5:
+                figure = "&lt;1"
+            content += _text(x, base - tall - 3, "middle", figure)
             content += _text(x, base + 13, "middle", str(c + 1))
     title = "By channel: " + " and ".join(f"{name} ({unit})" for name, _, unit in groups)
     return _svg(title, top + len(groups) * (height + 30) + 18, content)

@@ -78,6 +78,7 @@ def test_channel_chart_has_a_bar_for_each_channel_and_measure() -> None:
     assert heights[2] == heights[4] == 0  # no bits; and a channel that is better muted
     assert {"25", "75", "0.5", "2.0"} <= set(texts(svg))
     assert len(rectangles(charts.channel_chart(np.ones(16), None))) == 16
+    assert {"100", "<1"} <= set(texts(charts.channel_chart(np.array([999.0, 1.0]), None)))
 
 
 def test_rate_distortion_chart_places_points_by_rate_and_quality() -> None:

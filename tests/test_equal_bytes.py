@@ -161,6 +161,6 @@ def test_the_verdict_is_about_rounded_figures() -> None:
     results = [CodecResult(name, pixels, 900, psnr) for name, psnr in figures.items()]
     results[1] = CodecResult("JPEG", None)
     assert verdict(Comparison(pixels, tuple(results))) == (
-        "<p>At 900 bytes this network has 33.33 dB. WebP has as much. AVIF and JPEG 2000 have more. "
+        "<p>At 900 bytes, this network reaches 33.33 dB. WebP scores the same. AVIF and JPEG 2000 score higher. "
         "JPEG cannot make a file this small.</p>"
     )

@@ -70,7 +70,7 @@ def test_a_checkpoint_that_is_deleted_meanwhile_is_still_described(
     described = tab()
     updates = described.describe("brief")
     assert "GFLOP" in updates[described.figures]
-    assert "no longer there" in updates[described.card]
+    assert "has been removed" in updates[described.card]
 
 
 def test_a_checkpoint_that_cannot_be_loaded_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

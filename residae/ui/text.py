@@ -18,19 +18,22 @@ from residae.refine import RefinementStep
 
 MAX_NAME = 40  # characters of a file name
 MINUS = "\N{MINUS SIGN}"
+AS_MANY = "just as many"
 
 
-def heading(checkpoint: str = "", device: str = "") -> str:
+def heading(checkpoint: str = "", device: str = "", ratio: float | None = None) -> str:
     """The heading of the page, with the name of the checkpoint and the device that it runs on.
 
     Args:
         checkpoint: Name of the checkpoint; neither is shown if it is empty.
         device: As `Engine.description` has it.
+        ratio: How many pixels there are for each number of the latent; None to name no ratio.
 
     Returns:
         HTML.
     """
-    title = "<h1>Residae</h1><p>What a 16× bottleneck keeps of a picture</p>"
+    bottleneck = f"{ratio:.0f}× bottleneck" if ratio else "bottleneck"
+    title = f"<h1>Residae</h1><p>What a {bottleneck} keeps of a picture</p>"
     names = f"<b>{html.escape(checkpoint)}</b><span>{html.escape(device)}</span>" if checkpoint else ""
     tour = '<button type="button" id="tour" aria-label="Guided start" title="Guided start">?</button>'
     theme = '<button type="button" id="theme" aria-label="Light or dark" title="Light or dark">◐</button>'
@@ -65,8 +68,10 @@ def journey(report: Reconstruction) -> str:
     ]
     if report.compressed:
         size = len(report.compressed.data)
-        comparison = f'bytes in the file, {fewer(samples / size)}<span class="wide"> than the pixels take</span>'
-        rows.append((f"{size:,}", comparison, size / samples))
+        comparison = fewer(samples / size)
+        than = "as" if comparison == AS_MANY else "than"
+        label = f'bytes in the file, {comparison}<span class="wide"> {than} the pixels take</span>'
+        rows.append((f"{size:,}", label, size / samples))
     else:
         rows.append(("–", "no file: the latent is not quantized", 0.0))
     items = "".join(
@@ -219,17 +224,17 @@ def comparison_table(comparison: Comparison) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Which codecs have less, as much or more PSNR than ours, as rounded in the table."""
+    """Which codecs have a lower, the same or a higher PSNR than ours, as rounded in the table."""
     ours, *others = comparison.results
     own, shown = round(ours.psnr, 2), {c.name: round(c.psnr, 2) for c in others if c.pixels is not None}
-    sentences = [f"At {ours.bytes:,} bytes this network has {decibels(ours.psnr)}."]
+    sentences = [f"At {ours.bytes:,} bytes, this network reaches {decibels(ours.psnr)}."]
     for comparative, names in (
-        ("less", [name for name, psnr in shown.items() if psnr < own]),
-        ("as much", [name for name, psnr in shown.items() if psnr == own]),
-        ("more", [name for name, psnr in shown.items() if psnr > own]),
+        ("lower", [name for name, psnr in shown.items() if psnr < own]),
+        ("the same", [name for name, psnr in shown.items() if psnr == own]),
+        ("higher", [name for name, psnr in shown.items() if psnr > own]),
     ):
         if names:
-            sentences.append(f"{join_names(names)} {'has' if len(names) == 1 else 'have'} {comparative}.")
+            sentences.append(f"{join_names(names)} {'scores' if len(names) == 1 else 'score'} {comparative}.")
     unable = [c.name for c in others if c.pixels is None]
     if unable:
         sentences.append(f"{join_names(unable)} cannot make a file this small.")
@@ -284,8 +289,8 @@ def ratio(size: int, file_size: int) -> str:
 
 
 def fewer(times: float) -> str:
-    """How many times fewer, with a decimal where it matters; how many times more below 1, and `as many` near 1."""
+    """How many times fewer, with a decimal where it matters; how many times more below 1, and AS_MANY near 1."""
     if math.isclose(times, 1, abs_tol=0.05):
-        return "as many"
+        return AS_MANY
     comparative, times = ("fewer", times) if times >= 1 else ("more", 1 / times)
     return f"{times:,.0f}× {comparative}" if times >= 10 else f"{times:.2g}× {comparative}"

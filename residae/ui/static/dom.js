@@ -4,3 +4,4 @@ const make = (tag, attributes = {}, ...children) => {
   node.append(...children);
   return node;
 };
+const percent = (share) => share > 0 && share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`;

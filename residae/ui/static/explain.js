@@ -1,22 +1,28 @@
 // An explanation of each figure, while its name has the focus or the pointer, or after a touch.
 {
   const TEXTS = {
-    PSNR: "Peak signal-to-noise ratio: the mean squared error on a logarithmic scale. More is better; 1 dB less is 26 % more squared error.",
+    PSNR: "Peak signal-to-noise ratio: the root-mean-square error on a logarithmic scale. More is better; 6 dB more means half the error.",
     SSIM: "Structural similarity: how alike patterns are in small windows. 1 for equal pictures.",
     "MS-SSIM": "SSIM at five sizes of the picture, combined. 1 for equal pictures.",
     SSIMULACRA2: "A measure made to agree with people: 90 is visually lossless, 70 high, 50 medium and 10 very low quality.",
     Rate: "Bits of the whole file for each pixel of the picture.",
     "Raw pixels": "How many times smaller the file is than the pixels without compression: 3 bytes each in color, 1 in gray.",
     "Your file": "How many times smaller the file is than the one that was opened.",
-    Picture: "The size at which the picture was worked on.",
+    Picture: "Width and height of the reconstruction, in pixels.",
     "Encode · decode": "Time in the network, without waiting for others. Settings that were tried before take none: the page keeps up to 256 MB of results for all visitors together.",
     Codec: "Each codec makes the best picture that it can in no more bytes than our file has.",
     Bytes: "Size of the whole file, with its header.",
     File: "Size of the whole file, with its header.",
     Quality: "How finely the latent was rounded, 0 to 100.",
-    Scale: "The factor by which the picture was enlarged before the encoder. The decoder gives it back at its own size.",
+    Scale: "The factor by which width and height were resampled before the encoder. The decoder returns the picture at its own size.",
     Planes: "Bytes of luma, and in color of the two chroma planes of half its width and height.",
     Checkpoint: "The weights and tables that wrote the file.",
+    Name: "Name of the picture's file.",
+    Width: "Width of the picture in the file, in pixels.",
+    Height: "Height of the picture in the file, in pixels.",
+    Encode: "Time that encoding took in the network, in seconds.",
+    Decode: "Time that decoding took in the network, in seconds.",
+    Note: "How the picture was changed when it was opened, or why there is no file.",
     Parameters: "Numbers that the network learned.",
     "256 × 256 px": "Operations of the encoder and the decoder for a picture of this size, in billions.",
     Device: "Where the network runs here, and in which precision.",
@@ -24,11 +30,12 @@
     Fingerprint: "Identifies the weights and tables. A file opens only with those that made it.",
   };
   let tip, shown = null;
-  const NAMES = ".numbers dt, table.figures thead th";
+  const NAMES = ".numbers dt, table.figures thead th, #batch-table thead th";
   const named = (node) => node.closest?.(NAMES);
+  const textOf = (name) => TEXTS[(name.title || name.textContent).trim().replace(/, (s|dB|bpp)$/, "")]; // Gradio's headings have more than their title in them
 
   function show(name) {
-    const text = TEXTS[name.textContent.trim()];
+    const text = textOf(name);
     if (!text || shown === name) return;
     hide();
     if (!tip) {
@@ -66,7 +73,7 @@
     requestAnimationFrame(() => {
       waiting = false;
       if (shown && !shown.isConnected) { shown = null; tip.hidePopover(); }
-      for (const name of document.querySelectorAll(NAMES)) if (TEXTS[name.textContent.trim()] && name.tabIndex < 0) name.tabIndex = 0;
+      for (const name of document.querySelectorAll(NAMES)) if (textOf(name) && name.tabIndex < 0) name.tabIndex = 0;
     });
   }).observe(document, { childList: true, subtree: true });
 }

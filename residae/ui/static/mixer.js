@@ -56,10 +56,10 @@ function draw() {
     mark();
   }
   if (props.value) given.forEach((one, i) => {
-    const s = strips[i], share = one.share === null ? "" : one.share < 0.005 ? "<1 %" : `${Math.round(100 * one.share)} %`;
+    const s = strips[i], share = one.share === null ? "" : percent(one.share);
     s.image.src = one.picture.url;
     s.share.textContent = share;
-    s.look.ariaLabel = `Look at channel ${i + 1}${share ? `, ${share} of the bits` : ""}`;
+    s.look.ariaLabel = `Enlarge channel ${i + 1}${share ? `, ${share} of the bits` : ""}`;
     s.root.style.setProperty("--share", one.share ?? 0);
   });
   if (reset && reset !== lastReset) strips.forEach((s) => {

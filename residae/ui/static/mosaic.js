@@ -44,7 +44,7 @@ async function draw() {
   [...tiles.children].forEach((button, i) => {
     const canvas = Object.assign(button.firstChild, { width: image.naturalWidth, height: rows });
     canvas.getContext("2d").drawImage(image, 0, -i * rows);
-    const share = shares ? `, ${Math.round(100 * shares[i])} % of the bytes` : "";
+    const share = shares ? `, ${percent(shares[i])} of the bits` : "";
     button.ariaLabel = button.title = `Channel ${i + 1}${share}`;
     button.style.setProperty("--share", shares ? shares[i] / Math.max(...shares) : 0);
   });

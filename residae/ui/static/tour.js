@@ -5,7 +5,7 @@
     ["#compare .surface", "Before and after", "Left of the divider is the original, right of it the reconstruction. Drag the divider; hold the picture or Space to see the original alone."],
     ["#journey", "What is left", "The samples of the picture, the numbers that the encoder makes of them, and the bytes of the file: three counts as bars on one scale."],
     ["#figures", "What it costs", "How close the reconstruction is, and how large its file. Touch a name or point at it to read what it means. All figures follow the quality or the size of the file that you choose."],
-    ["#mosaic", "What the decoder gets", "The channels of the latent, with the share of the bytes that each takes below it. Press one to change it in the Latent lab."],
+    ["#mosaic", "What the decoder gets", "The channels of the latent, with the share of the bits that each takes below it. Press one to change it in the Latent lab."],
     ["#error", "What is lost", "The error of each pixel, in gray levels. Press the map to see it large."],
   ];
   const GAP = 12; // CSS pixels

@@ -23,8 +23,8 @@ from residae.ui.store import get_pipeline, save_result
 from residae.ui.text import alert, note, short_name
 from residae.ui.work import Stopped, Updates, Work, report_errors, supersede_background
 
-COLUMNS = ("Picture", "Width", "Height", "Bytes", "bpp", "PSNR, dB", "SSIM", "Encode, s", "Decode, s", "Note")
-WIDTHS: list[str | int] = [140, 70, 74, 74, 76, 94, 76, 96, 98, 260]  # px
+COLUMNS = ("Name", "Width", "Height", "Bytes", "Rate, bpp", "PSNR, dB", "SSIM", "Encode, s", "Decode, s", "Note")
+WIDTHS: list[str | int] = [140, 76, 78, 76, 98, 96, 78, 98, 100, 260]  # px
 TYPES: Any = ["str", *["number"] * 8, "str"]
 MAX_PICTURES = 200
 FORMULA_MARKS = tuple("=+-@＝＋－＠")  # a spreadsheet takes text that starts with one for a formula

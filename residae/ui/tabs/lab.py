@@ -31,9 +31,9 @@ PLANES = ("Luma", "Blue chroma", "Red chroma")
 MAX_GAIN = 2.0  # as in mixer.js
 MEASURED_SIDE = 256  # pixels, at least, at which channels are muted in turn
 NOTE = (
-    "M mutes a channel, S plays it alone, and the slider scales its deviation from its mean, in luma and chroma alike. "
-    "All tiles share one color scale: vivid tiles vary most. The percentage is the channel's share of the file, luma "
-    "and chroma together. Press a tile to enlarge it."
+    "M mutes a channel, S (solo) mutes all others, and the slider scales its deviation from its mean, in luma and "
+    "chroma alike. All tiles share one color scale: vivid tiles vary most. The percentage is the channel's share of "
+    "the bits, luma and chroma together. Press a tile to enlarge it."
 )
 
 

@@ -192,7 +192,7 @@ def get_card(checkpoint: str) -> str:
     """The model card of a checkpoint, read once, as its weights are: asking the Hub for a newer one takes time."""
     source = Checkpoint.find().get(checkpoint)
     if not source:
-        return "This checkpoint is no longer there to read its model card."
+        return "This checkpoint has been removed, and its model card with it."
     return without_local_pictures(read_card(source))
 
 

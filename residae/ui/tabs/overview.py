@@ -330,7 +330,7 @@ class OverviewTab:
         bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
         yield {
             self.table: with_facts(table, facts(result, report)),
-            self.header: heading(pipeline.name, pipeline.engine.description),
+            self.header: heading(pipeline.name, pipeline.engine.description, pipeline.ratio),
             self.current: result,
             self.figures: report_figures(report),
             self.status: report_sentences(report, settings.max_bytes),
