@@ -17,10 +17,11 @@ from visitor import SILENT, VISIT, use_up
 
 from residae.checkpoint import Checkpoint
 from residae.compare import OURS
-from residae.image import Picture
+from residae.image import Picture, fit
 from residae.pipeline import Pipeline
 from residae.results import Measurement, ResultsFile
 from residae.ui import store
+from residae.ui.cache import Settings
 from residae.ui.tabs import model
 from residae.ui.tabs.model import ModelTab, fold, without_local_pictures
 from residae.ui.work import Priority, Superseded, Work
@@ -40,7 +41,7 @@ def nothing_in_memory() -> Iterator[None]:
 
 def tab() -> ModelTab:
     with gr.Blocks():
-        return ModelTab(gr.State())
+        return ModelTab(gr.State("model"), gr.State())
 
 
 def test_a_checkpoint_on_the_hub_shows_its_card(checkpoint: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +84,8 @@ def test_a_checkpoint_that_cannot_be_loaded_says_why(tmp_path: Path, monkeypatch
 class Current:
     """The parts of a CurrentResult that the tab reads."""
 
-    def __init__(self, pipeline: Pipeline, picture: Picture) -> None:
-        self.pipeline, self.picture = pipeline, lambda: picture
+    def __init__(self, pipeline: Pipeline, picture: Picture, path: str = "a", quality: float = 80) -> None:
+        self.pipeline, self.picture, self.settings = pipeline, lambda: picture, Settings(path, "tiny", quality=quality)
 
 
 def test_a_stage_shows_its_channels(pipeline: Pipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +103,30 @@ def test_a_stage_shows_its_channels(pipeline: Pipeline, picture: Picture, monkey
     assert "Choose a picture" in updates[shown.status]
     use_up(VISIT, monkeypatch)
     (refused,) = shown.show_stage(current, event, VISIT, SILENT)
+    assert "page allows a visitor in an hour" in refused[shown.status]
+
+
+def test_a_stage_follows_the_picture_that_is_shown(
+    pipeline: Pipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = tab()
+    no_change = {shown.status: gr.skip()}
+    (first,) = shown.show_stage(Current(pipeline, picture), SimpleNamespace(index=4), VISIT, SILENT)
+    observed = first[shown.observed]
+    for open_tab, path, quality in (("model", "a", 80), ("model", "a", 20), ("lab", "b", 80)):
+        current = Current(pipeline, picture, path, quality)
+        assert [*shown.refresh(open_tab, current, observed, VISIT, SILENT)] == [no_change]
+    other = Current(pipeline, fit(picture, 32), "b")
+    assert [*shown.refresh("model", other, None, VISIT, SILENT)] == [no_change]
+    (followed,) = shown.refresh("model", other, observed, VISIT, SILENT)
+    assert (first[shown.stage]["caption"], followed[shown.stage]["caption"]) == (
+        "4 × 4 × 5 · the 4 that vary most",
+        "4 × 2 × 2 · the 4 that vary most",
+    )
+    assert (followed[shown.observed].index, followed[shown.observed].settings.path) == (4, "b")
+    use_up(VISIT, monkeypatch)
+    cleared, refused = shown.refresh("model", other, observed, VISIT, SILENT)
+    assert cleared == {shown.stage: None, shown.observed: None}
     assert "page allows a visitor in an hour" in refused[shown.status]
 
 

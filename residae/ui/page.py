@@ -56,7 +56,7 @@ class Page:
                 with self._tab("batch", "Batch"):
                     self.batch = BatchTab()
                 with self._tab("model", "The model"):
-                    self.model = ModelTab(self.current)
+                    self.model = ModelTab(self.open_tab, self.current)
         self.controls.actions.settings["checkpoint"] = self.model.checkpoint
 
     def _tab(self, name: str, label: str) -> gr.Tab:
@@ -137,5 +137,5 @@ class Page:
 
     def _refresh_open_tab(self, event: Any) -> None:
         """After the event, let each tab that shows the current result look whether it is open and outdated."""
-        for tab in (self.lab, self.equal_bytes):
+        for tab in (self.lab, self.equal_bytes, self.model):
             event = event.then(**tab.refresh_event, **NETWORK_EVENT)

@@ -1,19 +1,18 @@
 // A few channels of what a stage returns. tabs/model.py describes `props.value`.
-const tiles = element.querySelector(".tiles");
+const [heading, caption, note, tiles] = ["h2", ".caption", ".note", ".tiles"].map((part) => element.querySelector(part));
+const nothing = { title: heading.textContent, caption: "", sentence: note.textContent, tiles: [], size: [1, 1] };
 let round = 0;
 async function draw() {
-  const { title, caption, sentence, tiles: shown, size } = props.value || {};
-  if (!shown) return;
-  const current = ++round;
-  const images = shown.map(({ picture, alt }) => make("img", { src: picture.url, alt }));
+  const shown = props.value || nothing, current = ++round;
+  const images = shown.tiles.map(({ picture, alt }) => make("img", { src: picture.url, alt }));
   await Promise.allSettled(images.map((image) => image.decode()));
   if (current !== round) return; // another stage was pressed
-  element.querySelector("h2").textContent = title;
-  element.querySelector(".caption").textContent = caption;
-  element.querySelector(".note").textContent = sentence;
-  tiles.classList.toggle("plain", shown.length === 1);
-  tiles.style.setProperty("--shape", size.join(" / "));
-  tiles.replaceChildren(...images.map((image, i) => make("figure", {}, image, make("figcaption", { textContent: shown[i].name }))));
+  heading.textContent = shown.title;
+  caption.textContent = shown.caption;
+  note.textContent = shown.sentence;
+  tiles.classList.toggle("plain", images.length === 1);
+  tiles.style.setProperty("--shape", shown.size.join(" / "));
+  tiles.replaceChildren(...images.map((image, i) => make("figure", {}, image, make("figcaption", { textContent: shown.tiles[i].name }))));
 }
 watch("value", draw);
 draw();

@@ -1,10 +1,11 @@
 // The diagram of the network, whose stages are buttons. tabs/model.py describes `props.value`.
-const mark = (index) => element.querySelectorAll(".stage").forEach((stage) =>
-  stage.setAttribute("aria-pressed", String(stage.dataset.stage === index)));
+let pressed = null;
+const mark = () => element.querySelectorAll(".stage").forEach((stage) => stage.setAttribute("aria-pressed", String(stage.dataset.stage === pressed)));
 function press(event) {
   const stage = event.target.closest(".stage");
   if (!stage) return;
-  mark(stage.dataset.stage); // in both drawings, of which one is shown
+  pressed = stage.dataset.stage;
+  mark(); // in both drawings, of which one is shown
   trigger("select", { index: Number(stage.dataset.stage), value: stage.ariaLabel });
 }
 element.addEventListener("click", press);
@@ -13,6 +14,9 @@ element.addEventListener("keydown", (event) => {
   event.preventDefault(); // a space would scroll the page
   press(event);
 });
-const draw = () => { element.querySelector(".drawings").innerHTML = props.value || ""; };
+const draw = () => {
+  element.querySelector(".drawings").innerHTML = props.value || "";
+  mark(); // the same stage of another network
+};
 watch("value", draw);
 draw();

@@ -4,6 +4,7 @@ import functools
 import html
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -17,17 +18,19 @@ from residae.pipeline import Pipeline
 from residae.results import MeanCurves, published_curves
 from residae.summary import SIDE, summarize
 from residae.ui.budget import network_pixels
+from residae.ui.cache import Settings
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, scripted_card, status_line
 from residae.ui.state import CurrentResult
 from residae.ui.store import default_checkpoint, get_pipeline
 from residae.ui.text import alert, definition_list, note
 from residae.ui.viewer import png_file
-from residae.ui.work import Updates, Work, report_errors, supersede_background
+from residae.ui.work import Priority, Updates, Work, newest, report_errors, supersede_background
 
 DIAGRAM_TEMPLATE = f"""
 <div class="head"><h2>The network</h2><span class="caption">{SIDE} × {SIDE} pixels · press a stage</span></div>
 <div class="drawings"></div>
 """
+DOING = "Running the network up to this stage."
 STAGE_TEMPLATE = """
 <div class="head"><h2>What a stage does</h2><span class="caption"></span></div>
 <p class="note" aria-live="polite">Press a stage to see what it makes of the picture that is shown.</p>
@@ -35,16 +38,30 @@ STAGE_TEMPLATE = """
 """
 
 
+@dataclass(frozen=True)
+class Observed:
+    """The stage that the tab shows, and for what.
+
+    Attributes:
+        index: Of the stage, as in `diagram_stages`.
+        settings: Of the result whose picture and network it is, as by `of_input`.
+    """
+
+    index: int
+    settings: Settings
+
+
 class ModelTab:
     """The tab The model.
 
     Shows a diagram of the network, channels of the stage that is pressed, the choice of checkpoint and the size of its
     network, how the weights compare with other codecs, and the model card. It holds the checkpoint, which every tab
-    uses. Opening the tab or choosing a checkpoint describes it.
+    uses, and which stage is shown. Opening the tab or choosing a checkpoint describes it. When the tab is open, the
+    stage follows the picture and the network of the current result.
     """
 
-    def __init__(self, current: gr.State) -> None:
-        self.current = current
+    def __init__(self, open_tab: gr.State, current: gr.State) -> None:
+        self.current, self.observed = current, gr.State()
         names = [*Checkpoint.find()] or [default_checkpoint()]
         self.diagram = scripted_card(DIAGRAM_TEMPLATE, "network.js", "diagram")
         self.stage = scripted_card(STAGE_TEMPLATE, "activations.js", "stage-output")
@@ -59,9 +76,15 @@ class ModelTab:
         self.figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
         self.chart = gr.HTML(elem_id="model-chart", apply_default_css=False)
         self.card = gr.Markdown(elem_id="model-card")
+        self.refresh_event: dict[str, Any] = {
+            "fn": self.refresh,
+            "inputs": [open_tab, current, self.observed],
+            "outputs": [self.stage, self.observed, self.status],
+            "show_progress_on": self.status,
+        }
 
     def wire(self, tab: gr.Tab) -> None:
-        """Connect the events, `tab` being the one that this is in."""
+        """Connect the events, `tab` being the one that this is in; `Page` connects `refresh_event`."""
         gr.on(
             [self.checkpoint.input, tab.select],
             self.describe,
@@ -73,7 +96,7 @@ class ModelTab:
         self.diagram.select(
             self.show_stage,
             self.current,
-            [self.stage, self.status],
+            self.refresh_event["outputs"],
             show_progress_on=self.status,
             trigger_mode="always_last",
             **NETWORK_EVENT,
@@ -108,32 +131,73 @@ class ModelTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Show channels of a stage for the picture of the current result.
+        """Show channels of the stage that was pressed for the picture of the current result.
 
         Args:
-            current: The result that the page shows; None before the first.
+            current: The result that the page shows; None before the first. Once it is this work's turn, a newer one
+                counts.
             event: The press in the diagram; its `index` is that of the stage, as in `diagram_stages`.
             request: From Gradio; it names the session.
             progress: From Gradio; it shows the progress in `status`.
 
         Yields:
-            Updates of `stage` and `status`.
+            Updates of `stage`, `observed` and `status`.
+        """
+        if current is None:
+            yield {self.status: note("Choose a picture in the Overview first.")}
+            return
+        work = Work(request, progress, DOING)
+        yield from report_errors(self.status, self._observe(int(event.index), current, work, request))
+
+    def refresh(
+        self,
+        open_tab: str,
+        current: CurrentResult | None,
+        observed: Observed | None,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """Show the same stage for the current result, if the tab is open and shows it for another picture or network.
+
+        Args:
+            open_tab: Id of the open tab; "model" is this one.
+            current: As in `show_stage`.
+            observed: What the tab shows; None before a stage is pressed.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            As `show_stage`, or no change. After an error, no stage is shown.
         """
 
         def work() -> Iterator[Updates]:
-            if current is None:
-                yield {self.status: note("Choose a picture in the Overview first.")}
+            if open_tab != "model" or current is None or observed is None or observed.settings == of_input(current):
                 return
-            supersede_background(request)  # what another tab was doing starts again when that is looked at
-            with Work(request, progress, "Running the network up to this stage.") as running:
-                index, stages = int(event.index), diagram_stages(current.pipeline)
-                picture = fit(current.picture(), OBSERVED_SIDE)
-                decodes = stages[index].part == "decoder"
-                running.charge(network_pixels(picture.height, picture.width, color=False, decodes=decodes))
-                output = observe(current.pipeline.network, picture, index, running)
-                yield {self.stage: stage_value(stages, index, output), self.status: ""}
+            try:
+                working = Work(request, progress, DOING, Priority.BACKGROUND)
+                yield from self._observe(observed.index, current, working, request)
+            except ResidaeError:
+                yield {self.stage: None, self.observed: None}
+                raise
 
         yield from report_errors(self.status, work())
+
+    def _observe(self, index: int, current: CurrentResult, work: Work, request: gr.Request) -> Iterator[Updates]:
+        """Run the network of the current result up to the stage with this index, and show what it returns."""
+        supersede_background(request)  # what another tab was doing starts again when that is looked at
+        with work:
+            shown = newest(request, self.current, current)
+            stages, picture = diagram_stages(shown.pipeline), fit(shown.picture(), OBSERVED_SIDE)
+            decodes = stages[index].part == "decoder"
+            work.charge(network_pixels(picture.height, picture.width, color=False, decodes=decodes))
+            output = observe(shown.pipeline.network, picture, index, work)
+            observed = Observed(index, of_input(shown))
+            yield {self.stage: stage_value(stages, index, output), self.observed: observed, self.status: ""}
+
+
+def of_input(result: CurrentResult) -> Settings:
+    """The settings of a result without those on which the input of the network's stages does not depend."""
+    return replace(result.settings, color=True, scale=1.0, quality=None, max_bytes=None)
 
 
 def diagram_stages(pipeline: Pipeline) -> list[charts.DiagramStage]:
