@@ -235,7 +235,8 @@ def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> st
             content += f'<circle cx="{x:.3f}%" cy="{y:.1f}" r="3" fill="{color}"/>'
     content += f'<text x="0" y="12" fill="var(--accent, currentColor)" font-weight="600">{psnr:.2f} dB</text>'
     content += _text("100%", 12, "end", f"{size:,} bytes")
-    title = f"Refinement: {psnr:.2f} dB and {size:,} bytes after {points[-1][0]} of {steps} steps"
+    progress = f"{points[-1][0]} of {steps} {'step' if steps == 1 else 'steps'}"
+    title = f"Refinement: {psnr:.2f} dB and {size:,} bytes after {progress}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" width="100%" height="56" '
         'fill="currentColor" font-size="12" style="overflow: visible; font-variant-numeric: tabular-nums">'

@@ -56,7 +56,7 @@ class Setting:
         if self.quality is not None:
             name = f"quality {self.quality:g}"
         name += "" if self.scale is None else f", scale {self.scale:g}"
-        return f"{name}, {self.steps} steps" if self.steps else name
+        return f"{name}, {self.steps} {'step' if self.steps == 1 else 'steps'}" if self.steps else name
 
     def max_bytes(self, picture: Picture) -> int | None:
         """The byte budget of a picture, if there is one.
@@ -369,7 +369,8 @@ def print_evaluation(
             for line in overhead(measured):
                 print(f"  {line}")
         for codec, (percent, pictures) in bd_rates(rows).items():
-            print(f"BD-rate of {codec} against {OURS}: {percent:+.1f} %, mean of {pictures} pictures")
+            mean = f"mean of {pictures} {'picture' if pictures == 1 else 'pictures'}"
+            print(f"BD-rate of {codec} against {OURS}: {percent:+.1f} %, {mean}")
     return rows, sum(count for _, count in gathered)
 
 

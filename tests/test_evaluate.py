@@ -446,7 +446,7 @@ def test_scale_and_steps_on_the_command_line(checkpoint: Path, folder: Path, cap
     for options, setting in (
         ("--scale 2", "unquantized, scale 2"),
         ("--scale auto --target-bpp 0.5 --refine 2", "0.5 bpp, 2 steps"),
-        ("--scale 1 --quality 70 --refine 1", "quality 70, scale 1, 1 steps"),
+        ("--scale 1 --quality 70 --refine 1", "quality 70, scale 1, 1 step"),
     ):
         assert main([*common, *options.split()]) == 0
         assert f"a.png       {setting}  " in capsys.readouterr().out

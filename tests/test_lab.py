@@ -121,7 +121,7 @@ def test_channels_are_not_measured_beyond_the_visitor_s_share(
     assert "Measured on luma" in last[lab.status]
     use_up(VISIT, monkeypatch)
     (refused,) = lab.measure_channels(state, VISIT, SILENT)
-    assert "page allows a visitor in an hour" in refused[lab.status]
+    assert "allows a visitor in an hour" in refused[lab.status]
 
 
 @pytest.mark.parametrize("trouble", ["stopped", "refused"])

@@ -103,7 +103,7 @@ def test_a_stage_shows_its_channels(pipeline: Pipeline, picture: Picture, monkey
     assert "Choose a picture" in updates[shown.status]
     use_up(VISIT, monkeypatch)
     (refused,) = shown.show_stage(current, event, VISIT, SILENT)
-    assert "page allows a visitor in an hour" in refused[shown.status]
+    assert "allows a visitor in an hour" in refused[shown.status]
 
 
 def test_a_stage_follows_the_picture_that_is_shown(
@@ -127,7 +127,7 @@ def test_a_stage_follows_the_picture_that_is_shown(
     use_up(VISIT, monkeypatch)
     cleared, refused = shown.refresh("model", other, observed, VISIT, SILENT)
     assert cleared == {shown.stage: None, shown.observed: None}
-    assert "page allows a visitor in an hour" in refused[shown.status]
+    assert "allows a visitor in an hour" in refused[shown.status]
 
 
 def test_a_stage_does_not_wait_for_what_another_tab_measures(pipeline: Pipeline, picture: Picture) -> None:

@@ -21,7 +21,7 @@ from residae.ui import static
 from residae.ui.cache import EXAMPLES, default_side
 from residae.ui.components import QUICK_EVENT
 from residae.ui.state import CurrentResult
-from residae.ui.text import decibels, short_name, similarity
+from residae.ui.text import counted, decibels, short_name, similarity
 from residae.ui.viewer import served_file
 
 SCRIPT = static.read("dom.js") + static.read("actions.js")
@@ -198,7 +198,7 @@ def setting_facts(current: CurrentResult) -> dict[str, str]:
         "Quality": _quality(current.quality),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
         "Scale": f"{encoding.scale:g}",
-        "Refined": f"{current.steps} steps" if current.steps else "no",
+        "Refined": counted(current.steps, "step") if current.steps else "no",
     }
 
 

@@ -156,8 +156,8 @@ def refinement_sentence(before: RefinementStep, after: RefinementStep) -> str:
     gain, change = after.psnr - before.psnr, after.bytes / before.bytes - 1
     sign = "+" if gain >= 0 else MINUS
     size = "the same size" if abs(change) < 0.0005 else f"{abs(change):.1%} {'more' if change > 0 else 'fewer'} bytes"
-    steps = f"{after.step} {'step' if after.step == 1 else 'steps'}"
-    return f"<p>{sign}{abs(gain):.2f} dB at {size}, after {steps}.</p>".replace("%", "\N{NO-BREAK SPACE}%")
+    sentence = f"<p>{sign}{abs(gain):.2f} dB at {size}, after {counted(after.step, 'step')}.</p>"
+    return sentence.replace("%", "\N{NO-BREAK SPACE}%")
 
 
 # Channels
@@ -271,6 +271,9 @@ def duration(seconds: float) -> str:
 def megapixels(pixels: float) -> str:
     """Such as `256 megapixels` or `0.4 megapixels`."""
     return f"{round(pixels / 1e6, 1):g} megapixels"
+def counted(number: int, noun: str) -> str:
+    """Such as `1 step` or `12 steps`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def kilobytes(size: int) -> str:

@@ -204,8 +204,8 @@ class Work:
             left = REQUESTS_PER_WINDOW * times * most - account.used(who) - own
             if needed > left:
                 raise ShareError(
-                    f"This takes about {unit(needed)}, and you have {unit(max(left, 0))} left of what this page allows a "
-                    f"visitor in an hour: try again later, or choose {self._advice}."
+                    f"This takes about {unit(needed)}, and you have {unit(max(left, 0))} left of what this page "
+                    f"allows a visitor in an hour: try again later, or choose {self._advice}."
                 )
 
     def give_way(self) -> None:

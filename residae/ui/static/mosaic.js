@@ -38,7 +38,7 @@ async function draw() {
   const current = ++round, image = Object.assign(new Image(), { src: picture.url });
   await image.decode();
   if (current !== round) return; // newer channels are loading
-  heading.textContent = `${count} channels`;
+  heading.textContent = `${count} ${count === 1 ? "channel" : "channels"}`;
   caption.textContent = `${count} × ${height} × ${width} · press to play`;
   const rows = image.naturalHeight / count;
   [...tiles.children].forEach((button, i) => {

@@ -503,7 +503,7 @@ function restoreView() {
   for (const name of ["x", "y", "divide"]) view[name] = within(name, 0, 1) ?? 0.5;
   const missing = [];
   if (picture === "own") missing.push("This link was made with a picture of its sender's own, which it does not contain: open yours, and the settings of the link apply.");
-  if (Number(refined)) missing.push(`The sender's file was refined in ${Number(refined)} steps: start Refine with as many for the same file.`);
+  if (Number(refined)) missing.push(`The sender's file was refined in ${Number(refined)} ${Number(refined) === 1 ? "step" : "steps"}: start Refine with as many for the same file.`);
   if (lost) missing.push("The result that its sender kept as A is not in this link.");
   if (missing.length) say(missing.join(" "), 0);
 }

@@ -13,7 +13,7 @@ from residae.progress import between, raise_if_cancelled
 from residae.ui.budget import ShareError, file_work
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
 from residae.ui.store import get_pipeline, read_upload
-from residae.ui.text import alert, channel_sentence, file_figures, short_name
+from residae.ui.text import alert, channel_sentence, counted, file_figures, short_name
 from residae.ui.viewer import light_table, pane, table
 from residae.ui.work import Updates, Work, report_errors, supersede_background
 
@@ -90,7 +90,7 @@ class FilesTab:
                     work.give_way()
         except ShareError as error:
             alerts += alert(error)
-        done = f"<p>{len(files)} {'file' if len(files) == 1 else 'files'} opened.</p>" if files else ""
+        done = f"<p>{counted(len(files), 'file')} opened.</p>" if files else ""
         yield {self.upload: None, self.status: done + alerts}
         if files:
             yield {self.pictures: gr.File(files, visible=True)}

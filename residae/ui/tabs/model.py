@@ -22,7 +22,7 @@ from residae.ui.cache import Settings
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, scripted_card, status_line
 from residae.ui.state import CurrentResult
 from residae.ui.store import default_checkpoint, get_pipeline
-from residae.ui.text import alert, definition_list, note
+from residae.ui.text import alert, counted, definition_list, note
 from residae.ui.viewer import png_file
 from residae.ui.work import Priority, Updates, Work, newest, report_errors, supersede_background
 
@@ -234,7 +234,7 @@ def stage_value(stages: Sequence[charts.DiagramStage], index: int, output: Stage
     else:
         sentence = "Height and width are doubled, a 1 × 1 convolution mixes the channels, two residual blocks follow."
     if last_of_encoder:
-        sentence += f" What is left is {channels} numbers for every 16 × 16 pixels."
+        sentence += f" What is left is {counted(channels, 'number')} for every 16 × 16 pixels."
     shown, caption = len(output.channels), f"{channels} × {height} × {width}"
     if shown > 1:
         caption += f" · the {shown} that vary most"
@@ -304,6 +304,6 @@ def results_chart(checkpoint: str) -> str:
     parts = ""
     for means in published:
         points = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in means.curves.items()}
-        parts += f'<div class="caption">Means of {means.pictures} pictures</div>'
+        parts += f'<div class="caption">Means of {counted(means.pictures, "picture")}</div>'
         parts += charts.rate_distortion_chart(points, None)
     return f'<div class="card"><div class="head"><h2>Measured quality</h2></div>{parts}</div>' if parts else ""
