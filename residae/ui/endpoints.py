@@ -339,7 +339,7 @@ def _as_handler(function: Callable[[Work, Any], Any], parameters: Sequence[str])
         request = LocalContext.request.get()
         assert request  # Gradio sets it for each event
         try:
-            with Work(request) as work:
+            with Work(request, advice="a smaller picture, or fewer steps of refinement") as work:
                 return function(work, kind(**given))
         except ResidaeError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
