@@ -272,7 +272,12 @@ def megapixels(pixels: float) -> str:
     """Such as `256 megapixels` or `0.4 megapixels`."""
     return f"{round(pixels / 1e6, 1):g} megapixels"
 def counted(number: int, noun: str) -> str:
-    """Such as `1 step` or `12 steps`."""
+    """A number of things in words, such as `1 step` or `12 steps`.
+
+    Args:
+        number: How many there are.
+        noun: What they are, in the singular.
+    """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
