@@ -334,7 +334,7 @@ def test_what_a_map_opens_is_brought_into_view(phone: Page) -> None:
     expect(phone.locator("#compare .stage")).to_be_in_viewport(ratio=0.9)
     phone.locator("#compare").get_by_role("button", name="Divided").click()
     phone.locator("#mosaic .tile").nth(3).click()
-    last, other = (phone.get_by_role("button", name=f"Look at channel {number}") for number in (4, 2))
+    last, other = (phone.get_by_role("button", name=f"Enlarge channel {number}") for number in (4, 2))
     expect(last).to_be_in_viewport()
     expect(last).to_have_attribute("aria-current", "true")
     other.click()
