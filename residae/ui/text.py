@@ -271,6 +271,8 @@ def duration(seconds: float) -> str:
 def megapixels(pixels: float) -> str:
     """Such as `256 megapixels` or `0.4 megapixels`."""
     return f"{round(pixels / 1e6, 1):g} megapixels"
+
+
 def counted(number: int, noun: str) -> str:
     """A number of things in words, such as `1 step` or `12 steps`.
 
