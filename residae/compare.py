@@ -281,7 +281,7 @@ def bd_rate(anchor: Sequence[RatePoint], test: Sequence[RatePoint]) -> float:
         Percent, negative if `test` takes fewer bits; NaN if a curve has fewer than two points, or if they cover no
         PSNR in common.
     """
-    curves = [_rising(anchor), _rising(test)]
+    curves = [rising(anchor), rising(test)]
     if min(len(curve) for curve in curves) < 2:
         return math.nan
     decibels = [np.array([point.psnr for point in curve]) for curve in curves]
@@ -293,8 +293,15 @@ def bd_rate(anchor: Sequence[RatePoint], test: Sequence[RatePoint]) -> float:
     return 100 * math.expm1((theirs - ours) / (high - low))
 
 
-def _rising(curve: Sequence[RatePoint]) -> list[RatePoint]:
-    """The points of finite PSNR by rate, without those that are no better than a cheaper one."""
+def rising(curve: Sequence[RatePoint]) -> list[RatePoint]:
+    """The rising envelope of a curve, which has the best PSNR at no more bits.
+
+    Args:
+        curve: In any order.
+
+    Returns:
+        The points of finite PSNR by rate, without those that are no better than a cheaper one.
+    """
     kept: list[RatePoint] = []
     for point in sorted(curve, key=lambda point: (point.bits_per_pixel, -point.psnr)):
         if math.isfinite(point.psnr) and (not kept or point.psnr > kept[-1].psnr):

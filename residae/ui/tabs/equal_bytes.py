@@ -21,6 +21,7 @@ from residae.compare import (
     continue_curves,
     larger_scales,
     refined_curve,
+    rising,
     with_best_speed,
     with_refined,
 )
@@ -248,7 +249,7 @@ class Curves:
 
     Attributes:
         subject: The result that was compared, at whose rate there is a mark.
-        points: As the curves of a Comparison.
+        points: As the curves of a Comparison; of each curve, its rising envelope is drawn.
     """
 
     subject: CurrentResult
@@ -256,7 +257,7 @@ class Curves:
 
     def draw(self) -> str:
         """The chart as SVG."""
-        curves = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in self.points.items()}
+        curves = {name: [(p.bits_per_pixel, p.psnr) for p in rising(curve)] for name, curve in self.points.items()}
         encoding, file = self.subject.encoding, self.subject.compressed
         rate = bits_per_pixel(len(file.data), encoding.width, encoding.height) if file else None
         return charts.rate_distortion_chart(curves, rate)
