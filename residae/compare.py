@@ -4,6 +4,7 @@ import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class CodecResult:
         psnr: In dB.
         ssim: As `residae.metrics.ssim`.
         ms_ssim: As `residae.metrics.ms_ssim`.
-        ssimulacra2: As `residae.metrics.ssimulacra2`; NaN until it is measured.
+        ssimulacra2: As `residae.metrics.ssimulacra2`; NaN until it is measured, and where its package is not installed.
         quality: As in `CodedPicture`.
         effort: In words, such as `speed 6`; empty for a codec that takes none, and for ours.
     """
@@ -55,10 +56,10 @@ class CodecResult:
     def figures(self) -> dict[str, float | None]:
         """The figures by name; None for those that are not defined, and for all if there is no picture."""
         if self.pixels is None:
-            return dict.fromkeys(("bytes", "bpp", "psnr", "ssim", "ms_ssim"))
+            return dict.fromkeys(("bytes", "bpp", "psnr", "ssim", "ms_ssim", "ssimulacra2"))
         height, width = self.pixels.shape[:2]
         values = {"bytes": self.bytes, "bpp": bits_per_pixel(self.bytes, width, height), "psnr": self.psnr}
-        values |= {"ssim": self.ssim, "ms_ssim": self.ms_ssim}
+        values |= {"ssim": self.ssim, "ms_ssim": self.ms_ssim, "ssimulacra2": self.ssimulacra2}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
@@ -91,13 +92,37 @@ class Comparison:
     curves: dict[str, tuple[RatePoint, ...]] = field(default_factory=dict)
     done: bool = False
 
+    @property
+    def nbytes(self) -> int:
+        """Of the original and the decoded pictures."""
+        return self.original.nbytes * (1 + sum(result.pixels is not None for result in self.results))
+
+    def rows(self) -> list[dict[str, str | float | None]]:
+        """For each codec its name, as `codec`, its effort, and its figures."""
+        return [{"codec": one.name, "effort": one.effort, **one.figures()} for one in self.results]
+
+
+def compare_at_equal_bytes(
+    original: Pixels, compressed: Compressed, decoding: Decoding, progress: Progress | None = None
+) -> Comparison:
+    """Compare a file with the baselines at the same bytes, by all metrics and without curves.
+
+    Args:
+        original: (H, W) luma, or (H, W, 3) in color.
+        compressed: The file.
+        decoding: Of the file.
+        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+    """
+    with EncoderProcess(original) as process:
+        *_, results = _at_equal_bytes(process, compressed, decoding, progress)
+    return Comparison(original, tuple(results))
+
 
 def compare(
     pipeline: Pipeline,
     original: Pixels,
     encoding: Encoding,
     compressed: Compressed | None,
-    decoding: Decoding | None = None,
     progress: Progress | None = None,
 ) -> Generator[Comparison, None, None]:
     """Compare a file with the baselines at the same bytes, then measure the curves of all codecs.
@@ -106,9 +131,7 @@ def compare(
         pipeline: That made the file.
         original: (H, W) luma, or (H, W, 3) in color.
         encoding: Of the original.
-        compressed: The file.
-        decoding: Of the file, if there is one already. Otherwise it is decoded together with the files of the curves,
-            for which a ZeroGPU is then borrowed once.
+        compressed: The file. It is decoded together with those of the curves, so that a ZeroGPU is borrowed once.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
 
     Yields:
@@ -121,38 +144,20 @@ def compare(
     if compressed is None:
         raise ValueError("without a file there are no bytes to compare at")
     halves = [split(part, 1, 1) for part in split(progress, *[1] * (1 + len(CURVE_QUALITIES)))]
-    coding, measuring, perceiving = split(halves[0][1], 4, 1, 3)
 
     def decoded() -> Generator[tuple[Compressed, Decoding], None, None]:
         """The file, then those of the curves."""
-        files = [] if decoding else [compressed]
-        if decoding:
-            yield compressed, decoding
-        files += [pipeline.write(encoding, quality) for quality in CURVE_QUALITIES]
+        files = [compressed, *(pipeline.write(encoding, quality) for quality in CURVE_QUALITIES)]
         encodings = [pipeline.stored(encoding, file) for file in files]
-        with closing(pipeline.decode_each(encodings, [first for first, _ in halves[-len(files) :]])) as decodings:
+        with closing(pipeline.decode_each(encodings, [first for first, _ in halves])) as decodings:
             yield from zip(files, decodings, strict=True)
 
     with EncoderProcess(original) as process, closing(decoded()) as decodings:
-        ours = next(decodings)[1].pixels
-        coded: dict[str, CodedPicture | None]
-        coded = {OURS: CodedPicture(compressed.data, ours, compressed.quality, 0, 0)}
-        coded |= _each_baseline(process, len(compressed.data), coding)
-        shares = split(measuring, *[1] * len(coded))
-        results = [_result(process, *item, part) for item, part in zip(coded.items(), shares, strict=True)]
-        points = {r.name: [_point(original, r.bytes, r.psnr)] if r.pixels is not None else [] for r in results}
-        yield Comparison(original, tuple(results), _curves(points))
-        shares = split(perceiving, *[1] * len(results))
-        results = [_with_ssimulacra2(process, *item) for item in zip(results, shares, strict=True)]
-        yield Comparison(original, tuple(results), _curves(points))
+        for results in _at_equal_bytes(process, *next(decodings), halves[0][1]):
+            points = {r.name: [_point(original, r.bytes, r.psnr)] if r.pixels is not None else [] for r in results}
+            yield Comparison(original, tuple(results), _curves(points))
         for number, ((_, part), (file, decoding)) in enumerate(zip(halves[1:], decodings, strict=True), start=1):
-            size = len(file.data)
-            coded = {OURS: CodedPicture(file.data, decoding.pixels, file.quality, 0, 0)}
-            coded |= _each_baseline(process, size, part)
-            for name, other in coded.items():
-                if other:
-                    (decibels,) = process.measure(other.pixels, ["psnr"], None)
-                    points[name].append(_point(original, len(other.data), decibels))
+            _add_points(points, process, file, decoding, part)
             yield Comparison(original, tuple(results), _curves(points), done=number == len(CURVE_QUALITIES))
 
 
@@ -192,13 +197,8 @@ def continue_curves(
             coding, others = split(parts[scale], 4, 1)
             larger = pipeline.reconstruct(original, original.ndim == 3, LARGER_QUALITY, coding, scale)
             assert larger.compressed
-            size = len(larger.compressed.data)
             points = {name: [*curve] for name, curve in curves.items()}
-            points[OURS].append(_point(original, size, larger.psnr))
-            for name, other in _each_baseline(process, size, others):
-                if other:
-                    (decibels,) = process.measure(other.pixels, ["psnr"], None)
-                    points[name].append(_point(original, len(other.data), decibels))
+            _add_points(points, process, larger.compressed, larger.decoding, others)
             curves = _curves(points)
             yield replace(comparison, curves=curves)
             if curves[OURS][-1].bits_per_pixel >= CURVE_RATE:
@@ -349,11 +349,40 @@ def _end_derivative(h0: float, h1: float, slope0: float, slope1: float) -> float
     return derivative
 
 
-def _each_baseline(
-    process: EncoderProcess, max_bytes: int, progress: Progress | None
+def _each_codec(
+    process: EncoderProcess, compressed: Compressed, decoding: Decoding, progress: Progress | None
 ) -> Iterator[tuple[str, CodedPicture | None]]:
+    """Our file, then that of each baseline at the same bytes."""
+    yield OURS, CodedPicture(compressed.data, decoding.pixels, compressed.quality, 0, 0)
     for name, part in zip(CODECS, split(progress, *[1] * len(CODECS)), strict=True):
-        yield name, process.compress_within(name, max_bytes, part)
+        yield name, process.compress_within(name, len(compressed.data), part)
+
+
+def _at_equal_bytes(
+    process: EncoderProcess, compressed: Compressed, decoding: Decoding, progress: Progress | None
+) -> Iterator[list[CodecResult]]:
+    """The results of all codecs, then the same with SSIMULACRA 2, which takes longer."""
+    coding, measuring, perceiving = split(progress, 4, 1, 3)
+    coded = list(_each_codec(process, compressed, decoding, coding))
+    parts = split(measuring, *[1] * len(coded))
+    results = [_result(process, *item, part) for item, part in zip(coded, parts, strict=True)]
+    yield results
+    parts = split(perceiving, *[1] * len(results))
+    yield [_with_ssimulacra2(process, *item) for item in zip(results, parts, strict=True)]
+
+
+def _add_points(
+    points: dict[str, list[RatePoint]],
+    process: EncoderProcess,
+    compressed: Compressed,
+    decoding: Decoding,
+    progress: Progress | None,
+) -> None:
+    """Add a point at the bytes of a file to each curve."""
+    for name, coded in _each_codec(process, compressed, decoding, progress):
+        if coded:
+            (decibels,) = process.measure(coded.pixels, ["psnr"], None)
+            points[name].append(_point(process.original, len(coded.data), decibels))
 
 
 def _result(process: EncoderProcess, name: str, coded: CodedPicture | None, progress: Progress | None) -> CodecResult:
@@ -366,7 +395,7 @@ def _result(process: EncoderProcess, name: str, coded: CodedPicture | None, prog
 
 
 def _with_ssimulacra2(process: EncoderProcess, result: CodecResult, progress: Progress | None) -> CodecResult:
-    if result.pixels is None:
+    if result.pixels is None or not find_spec("ssimulacra2"):
         return result
     (value,) = process.measure(result.pixels, ["ssimulacra2"], progress)
     return replace(result, ssimulacra2=value)

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,20 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from service import Service, program, serving
+from visitor import VISIT
 
 from residae import heatmaps
 from residae.baselines import CODECS
 from residae.codec import read_info
-from residae.compare import OURS
+from residae.compare import OURS, Comparison
 from residae.edit import Edits, edit_picture
 from residae.image import CropBox, Picture, Pixels, crop, open_picture, write_picture, write_png
 from residae.pipeline import Pipeline
+from residae.progress import Progress
+from residae.ui import endpoints
+from residae.ui.budget import Speed
+from residae.ui.endpoints import Options
+from residae.ui.work import Work
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 Call = Callable[..., Any]
@@ -142,8 +149,29 @@ def test_maps_of_a_blend_without_a_file(call: Call, picture: Picture, pipeline: 
 def test_compare(call: Call) -> None:
     rows = call("compare", color=False, max_bytes=700)
     assert [row["codec"] for row in rows] == [OURS, *CODECS]
-    assert {row["bytes"] is None for row in rows} == {row["psnr"] is None for row in rows}
+    for row in rows:
+        assert {row[name] is None for name in ("bytes", "psnr", "ssimulacra2")} == {row["bpp"] is None}
     assert all(row["bytes"] <= 700 for row in rows if row["bytes"])
+
+
+def test_compare_has_avif_at_its_best_speed_where_asked(
+    pipeline: Pipeline, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ours_alone(comparison: Comparison, progress: Progress) -> Comparison:
+        return replace(comparison, results=comparison.results[:1])
+
+    def learn(speed: Speed, pixels: float, seconds: float, pictures: int) -> None:
+        pytest.fail("the speed of the network is not that of other codecs")
+
+    monkeypatch.setattr(endpoints, "default_checkpoint", lambda: "tiny")
+    monkeypatch.setattr(endpoints, "get_pipeline", lambda _: pipeline)
+    monkeypatch.setattr(endpoints, "with_best_speed", ours_alone)
+    monkeypatch.setattr(Speed, "learn", learn)
+    path = tmp_path / "picture.png"
+    path.write_bytes(write_png(picture.pixels))
+    for slow, count in ((False, 1 + len(CODECS)), (True, 1)):
+        with Work(VISIT) as work:
+            assert len(endpoints.compare(work, Options(str(path), slow_avif=slow))) == count
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,21 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from residae import heatmaps
+from residae.baselines import CODECS
 from residae.cli import main
-from residae.compare import compare
+from residae.compare import OURS, Comparison, compare_at_equal_bytes
 from residae.edit import Edits, channel_gains, reconstruct_edited
 from residae.errors import ResidaeError
 from residae.image import CropBox, Pixels, cover, crop, open_picture, write_png
 from residae.pipeline import Pipeline
+from residae.progress import Progress
 
 Capture = pytest.CaptureFixture[str]
 
@@ -199,19 +202,35 @@ def test_compare_gives_what_the_package_gives(photograph: Path, tmp_path: Path, 
     assert main(["compare", str(photograph), *options]) == 0
     pipeline = Pipeline.open()
     report = pipeline.reconstruct(open_picture(photograph), quality=60)
-    results = next(compare(pipeline, report.original, report.encoding, report.compressed, report.decoding)).results
+    assert report.compressed
+    comparison = compare_at_equal_bytes(report.original, report.compressed, report.decoding)
+    results = comparison.results
     table = json.loads((tmp_path / "table.json").read_text(), parse_constant=pytest.fail)
-    assert [entry["codec"] for entry in table] == [result.name for result in results]
-    assert table[0]["bytes"] == len(report.compressed.data if report.compressed else b"")
+    assert table == comparison.rows()
+    assert table[0]["bytes"] == len(report.compressed.data)
     assert table[0]["psnr"] == report.psnr
     assert table[0]["bpp"] == 8 * table[0]["bytes"] / (64 * 48)
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["codec", "bytes", "bpp", "PSNR", "SSIM", "MS-SSIM"]
+    assert head.split() == ["codec", "bytes", "bpp", "PSNR", "SSIM", "MS-SSIM", "SSIMULACRA2"]
     assert len(rows) == len(results)
     assert rows[0].split()[1:4] == [f"{table[0]['bytes']:,}", f"{table[0]['bpp']:.4f}", f"{report.psnr:.4f}"]
+    assert rows[0].split()[6] == f"{results[0].ssimulacra2:.4f}"
+    assert rows[3].split()[:3] == ["AVIF", "speed", "6"]
     assert {entry["psnr"] is None for entry in table[1:]} == {result.pixels is None for result in results[1:]}
     np.testing.assert_array_equal(_pixels(tmp_path / "pictures" / "residae.png"), report.decoding.pixels)
     assert main(["compare", str(photograph), *options]) == 1  # nothing is replaced
+
+
+def test_compare_has_avif_at_its_best_speed_where_asked(
+    photograph: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def ours_alone(comparison: Comparison, progress: Progress) -> Comparison:
+        return replace(comparison, results=comparison.results[:1])
+
+    monkeypatch.setattr("residae.compare.with_best_speed", ours_alone)
+    assert main(["compare", str(photograph)]) == main(["compare", str(photograph), "--slow-avif"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == ["codec", OURS, *(name.split()[0] for name in CODECS), "codec", OURS]
 
 
 @pytest.mark.parametrize(("count", "shape"), [(1, (5, 7, 3)), (4, (5, 4 * 7 + 3 * 8, 3)), (6, (18, 52, 3))])

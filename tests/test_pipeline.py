@@ -23,6 +23,7 @@ from residae.compare import (
     OURS,
     REFINED,
     compare,
+    compare_at_equal_bytes,
     continue_curves,
     larger_scales,
     refined_curve,
@@ -168,7 +169,7 @@ def test_edits_and_comparisons_work_at_a_scale(pipeline: Pipeline, picture: Pict
     edited = reconstruct_edited(pipeline, picture, report.encoding, Edits(blend=1.0), other)
     assert edited.psnr == pytest.approx(psnr(report.original, pipeline.decode(other).pixels), abs=1e-6)
     assert len(list(channel_losses(pipeline, picture, report.encoding))) == 4
-    last = [*compare(pipeline, report.original, report.encoding, report.compressed, report.decoding)][-1]
+    last = [*compare(pipeline, report.original, report.encoding, report.compressed)][-1]
     assert report.compressed
     assert last.results[0].bytes == len(report.compressed.data)
     assert last.done
@@ -309,7 +310,7 @@ def test_bits_of_channels_are_those_of_the_file(pipeline: Pipeline, picture: Pic
 
 def test_comparison_is_at_no_more_bytes_and_its_curves_grow(pipeline: Pipeline, picture: Picture) -> None:
     report = pipeline.reconstruct(picture, color=False, quality=100)
-    comparisons = list(compare(pipeline, report.original, report.encoding, report.compressed, report.decoding))
+    comparisons = list(compare(pipeline, report.original, report.encoding, report.compressed))
     first, last = comparisons[0], comparisons[-1]
     assert report.compressed
     assert [c.name for c in first.results] == [OURS, *CODECS]
@@ -335,9 +336,7 @@ def test_our_curve_goes_on_by_larger_scales_up_to_a_rate(
     pipeline: Pipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = pipeline.reconstruct(picture, color=True, quality=60, scale=1.5)
-    with contextlib.closing(
-        compare(pipeline, report.original, report.encoding, report.compressed, report.decoding)
-    ) as comparisons:
+    with contextlib.closing(compare(pipeline, report.original, report.encoding, report.compressed)) as comparisons:
         first = next(comparisons)
     scales, asked = larger_scales(report.encoding), list[float]()
     assert scales == [2, 2.8, 4]
@@ -354,15 +353,24 @@ def test_our_curve_goes_on_by_larger_scales_up_to_a_rate(
 
 def test_a_refined_file_has_a_curve_of_its_own(pipeline: Pipeline, picture: Picture) -> None:
     report = pipeline.reconstruct(picture, color=False, quality=60, refine=5)
-    with contextlib.closing(
-        compare(pipeline, report.original, report.encoding, report.compressed, report.decoding)
-    ) as comparisons:
+    with contextlib.closing(compare(pipeline, report.original, report.encoding, report.compressed)) as comparisons:
         curves = with_refined(next(comparisons)).curves
     assert [point.psnr for point in curves[REFINED]] == [report.psnr]
     assert curves[OURS] == ()
     refined = [*refined_curve(pipeline, picture, report.encoding, 5)]
     unrefined = [pipeline.reconstruct(picture, color=False, quality=quality).psnr for quality in CURVE_QUALITIES]
     assert all(one.psnr >= psnr for one, psnr in zip(refined, unrefined, strict=True))
+
+
+def test_comparing_goes_without_ssimulacra2_where_it_is_not_installed(
+    pipeline: Pipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("residae.compare.find_spec", lambda _: None)
+    report = pipeline.reconstruct(picture, color=False, quality=60)
+    assert report.compressed
+    rows = compare_at_equal_bytes(report.original, report.compressed, report.decoding).rows()
+    assert {row["ssimulacra2"] for row in rows} == {None}
+    assert rows[0]["psnr"] == report.psnr
 
 
 def test_a_baseline_that_cannot_go_so_low_has_no_picture(pipeline: Pipeline, picture: Picture) -> None:

@@ -84,6 +84,11 @@ def _add_reconstruct(parser: argparse.ArgumentParser) -> None:
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     _add_picture(parser)
     add_encoding(parser)
+    parser.add_argument(
+        "--slow-avif",
+        action="store_true",
+        help="let AVIF encode a picture of up to a megapixel again at its slowest and best speed",
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="write the picture of each codec as PNG")
     arguments.add_json(parser)
     parser.set_defaults(command=_compare, refuse=parser.error)
@@ -164,7 +169,7 @@ def _print_figures(report: "Reconstruction", compressed: "Compressed | None") ->
 
 def _compare(parsed: argparse.Namespace) -> None:
     from residae.baselines import CODECS
-    from residae.compare import OURS, compare
+    from residae.compare import OURS, compare_at_equal_bytes, with_best_speed
     from residae.image import write_png
     from residae.image.process import DecoderProcess
     from residae.pipeline import reference
@@ -178,22 +183,25 @@ def _compare(parsed: argparse.Namespace) -> None:
     with closing(DecoderProcess()) as decoder:
         picture = open_picture(decoder, parsed.picture, parsed.crop)
     with _progress() as progress:
-        parts = split(progress, 2, 1, 5)
+        parts = split(progress, 2, 1, 5, 20 if parsed.slow_avif else 0)
         encoding, compressed = encode(pipeline, picture, parsed, parts[0])
         decoding = pipeline.decode(pipeline.stored(encoding, compressed), parts[1])
         original = reference(picture, len(encoding.latents) == 3)
-        results = next(compare(pipeline, original, encoding, compressed, decoding, parts[2])).results
-    figures = {result.name: result.figures() for result in results}
+        comparison = compare_at_equal_bytes(original, compressed, decoding, parts[2])
+        if parsed.slow_avif:
+            comparison = with_best_speed(comparison, parts[3])
     with arguments.text_beside([parsed.json]):
         print_notices(parsed.picture, picture)
-        print("codec       " + "".join(f"{name:>12}" for name in ("bytes", "bpp", "PSNR", "SSIM", "MS-SSIM")))
-        for name, values in figures.items():
-            print(f"{name:<12}" + "".join(f"{_cell(value):>12}" for value in values.values()))
-    for result in results:
+        names = ("bytes", "bpp", "PSNR", "SSIM", "MS-SSIM", "SSIMULACRA2")
+        print(f"{'codec':<18}" + "".join(f"{name:>12}" for name in names))
+        for result in comparison.results:
+            cells = "".join(f"{_cell(value):>12}" for value in result.figures().values())
+            print(f"{f'{result.name} {result.effort}':<18}{cells}")
+    for result in comparison.results:
         if files and result.pixels is not None:
             write_file(files[result.name], write_png(result.pixels))
     if parsed.json:
-        write_file(parsed.json, json.dumps([{"codec": name, **values} for name, values in figures.items()]).encode())
+        write_file(parsed.json, json.dumps(comparison.rows()).encode())
 
 
 def _cell(value: float | None) -> str:
