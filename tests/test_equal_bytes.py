@@ -13,7 +13,9 @@ import pytest
 from visitor import SILENT, VISIT
 
 from residae import compare
-from residae.compare import CURVE_QUALITIES, REFINED, CodecResult, Comparison
+from residae.compare import CURVE_QUALITIES, OURS, REFINED, CodecResult, Comparison, RatePoint
+from residae.engine import Engine
+from residae.errors import ResidaeError
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.progress import Progress
@@ -22,7 +24,7 @@ from residae.ui.budget import Account, ShareError, Shares
 from residae.ui.cache import Settings
 from residae.ui.state import CurrentResult
 from residae.ui.tabs import equal_bytes
-from residae.ui.tabs.equal_bytes import EqualBytesTab
+from residae.ui.tabs.equal_bytes import Curves, EqualBytesTab
 from residae.ui.text import verdict
 from residae.ui.work import supersede
 
@@ -74,6 +76,64 @@ def test_the_curve_of_refined_files_is_added_where_asked(
     assert not done[equal.refined].interactive
     other = replace(picture)  # a comparison of another result
     assert [*equal.add_refined(other, last[equal.curves], VISIT, SILENT)] == [{equal.status: gr.skip()}]
+    again, kept = equal.refresh("equal", other, picture, VISIT, SILENT)
+    assert again[equal.chart] == points[-1][equal.chart]
+    assert not kept[equal.refined].interactive
+
+
+def test_the_curve_of_refined_files_comes_by_itself_on_a_gpu(
+    equal: EqualBytesTab,
+    shown: Callable[[Pixels], CurrentResult],
+    pipeline: Pipeline,
+    smooth: Callable[[int, int, int], Pixels],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    picture = shown(smooth(40, 60, 0)[..., 0])
+    monkeypatch.setattr(Engine, "on_gpu", True)
+    monkeypatch.setattr(pipeline.engine, "_most_cells", lambda: 10**6)  # it would ask the GPU
+    monkeypatch.setattr(equal_bytes, "GPU_STEPS", 2)
+    *updates, last = equal.refresh("equal", picture, None, VISIT, SILENT)
+    refined = [update for update in updates if REFINED in str(update.get(equal.chart))]
+    assert updates[-len(CURVE_QUALITIES) - 1 : -1] == refined
+    assert not last[equal.refined].interactive
+    assert last[equal.compared] == picture
+
+
+def test_a_curve_rises(shown: Callable[[Pixels], CurrentResult]) -> None:
+    """At a larger scale, more bytes can have less PSNR."""
+    points = tuple(RatePoint(*point) for point in ((0.2, 33.0), (0.3, 32.5), (0.4, 34.0)))
+    chart = Curves(shown(np.zeros((40, 60), np.uint8)), {OURS: points}).draw()
+    assert re.findall(r"\d+\.\d+ dB at", chart) == ["33.00 dB at", "34.00 dB at"]
+
+
+def test_going_back_to_a_result_measures_nothing_again(
+    equal: EqualBytesTab,
+    shown: Callable[[Pixels], CurrentResult],
+    smooth: Callable[[int, int, int], Pixels],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ResidaeError("It is measured again.")
+
+    picture = shown(smooth(40, 60, 0)[..., 0])
+    *_, shown_before, before = equal.refresh("equal", picture, None, VISIT, SILENT)
+    monkeypatch.setattr(equal_bytes, "compare", fail)
+    unquantized = replace(picture, settings=replace(picture.settings, quality=None), compressed=None)
+    (empty,) = equal.refresh("equal", unquantized, picture, VISIT, SILENT)
+    assert "There is no file" in empty[equal.status]
+    assert not any(empty[place] for place in (equal.table, equal.figures, equal.chart, equal.compared, equal.curves))
+    assert not empty[equal.refined].interactive
+    back = replace(picture)  # the same result, made again
+    kept, after = equal.refresh("equal", back, None, VISIT, SILENT)
+    assert kept[equal.compared] is None  # until all is there
+    assert [kept[place] for place in (equal.status, equal.figures)] == [
+        shown_before[place] for place in (equal.status, equal.figures)
+    ]
+    assert kept[equal.chart] == before[equal.curves].draw()
+    assert after[equal.compared] == back
+    assert after[equal.refined].interactive
+    (again,) = equal.measure_again(back, VISIT, SILENT)
+    assert "It is measured again." in again[equal.status]
 
 
 def test_a_curve_is_as_long_as_a_public_page_allows(
@@ -90,6 +150,7 @@ def test_a_curve_is_as_long_as_a_public_page_allows(
     updates = [*equal.refresh("equal", picture, None, VISIT, SILENT)]
     assert len([update for update in updates if equal.chart in update]) == 1 + len(CURVE_QUALITIES) + 1
     assert equal.compared in updates[-1]
+    assert len([*equal.refresh("equal", picture, None, VISIT, SILENT)]) > 2, "a shorter curve is not kept for others"
 
 
 def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:
@@ -132,7 +193,7 @@ def test_avif_at_its_best_comes_last_and_goes_without_a_share(
     for place in (equal.figures, equal.status):
         assert "AVIF at its best" in best[place]
     monkeypatch.setattr(equal_bytes, "with_best_speed", refuse)
-    *_, last = equal.refresh("equal", picture, None, VISIT, SILENT)
+    *_, last = equal.measure_again(picture, VISIT, SILENT)
     assert last[equal.compared] == picture
 
 

@@ -1,4 +1,4 @@
-"""What is kept so that it is there at once: opened pictures, encodings, and the results of settings tried before."""
+"""What is kept so that it is there at once: opened pictures, encodings, and results and comparisons made before."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import residae.examples
+from residae.compare import Comparison
 from residae.errors import ImageError, ResidaeError
 from residae.geometry import Scale
 from residae.image import CropBox, Picture, crop, fit
@@ -26,6 +27,7 @@ CPU_SIDE = 1024  # pixels on the long side; a CPU takes seconds for such a pictu
 FULL_SIZE = 0  # in place of a side: the picture's own
 
 MAX_REPORT_BYTES = 256 * 10**6  # a picture of CPU_SIDE takes up to 6 MB with its reconstruction
+MAX_COMPARISON_BYTES = 192 * 10**6  # a picture of CPU_SIDE takes up to 22 MB with those of all codecs
 MAX_ENCODING_BYTES = 64 * 10**6  # at scale 1, such a picture takes 400 kB
 MAX_OPENED_BYTES = 48 * 10**6  # a picture of CPU_SIDE takes up to 3 MB
 DECODER = DecoderProcess()  # opens every picture
@@ -99,7 +101,9 @@ class RecentlyUsed(Generic[Key, Value]):
                 self._left += self._values.pop(next(iter(self._values)))[1]
 
 
+ComparisonKey = tuple[Settings, bytes]  # of the result, and its file
 REPORTS: RecentlyUsed[Settings, Reconstruction] = RecentlyUsed(MAX_REPORT_BYTES)
+COMPARISONS: RecentlyUsed[ComparisonKey, Comparison] = RecentlyUsed(MAX_COMPARISON_BYTES)  # finished ones
 ENCODINGS: RecentlyUsed[Settings, Encoding] = RecentlyUsed(MAX_ENCODING_BYTES)
 OPENED: RecentlyUsed[tuple[str, int, CropBox | None], Picture] = RecentlyUsed(MAX_OPENED_BYTES)  # small pictures
 

@@ -134,8 +134,10 @@ function build() {
   press(bar, views.indexOf(current));
   if (!current) {
     stage.replaceChildren(make("p", { className: "invitation", textContent: stage.dataset.invitation }));
-    stage.style.gridTemplateColumns = stage.dataset.layout = "";
+    stage.style.gridTemplateColumns = stage.dataset.layout = key.innerHTML = "";
     frames = [];
+    loading++; // pictures that load now are outdated
+    showDifferences(null);
     return;
   }
   const shown = current.panes.map((i) => panes[i]);

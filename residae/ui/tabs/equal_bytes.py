@@ -1,7 +1,7 @@
 """The tab Equal bytes: what other codecs make of the picture at the same bytes, and at other rates."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from residae.pipeline import STEP_WORK, reference
 from residae.progress import Progress, between
 from residae.ui.actions import codec_facts, subject
 from residae.ui.budget import ShareError, network_pixels
+from residae.ui.cache import COMPARISONS, ComparisonKey
 from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS
 from residae.ui.state import CurrentResult
@@ -40,10 +41,11 @@ from residae.ui.work import Priority, Updates, Work, newest, report_errors
 NOTE = (
     "Each codec uses its highest quality that fits into the bytes of our file. All error maps share one scale. The "
     "chart compares the codecs at the bytes of our file at several qualities, then at larger scales up to "
-    f"{CURVE_RATE:g} bit per pixel. Last, AVIF encodes a picture of up to a megapixel again, at its best, "
-    f"{CODECS[AVIF].at_effort(BEST_SPEED).description}; the better of the two is shown, and the chart stays."
+    f"{CURVE_RATE:g} bit per pixel; it leaves out points that cost more bytes without a higher PSNR. Finally, pictures "
+    f"of up to one megapixel are encoded again by {AVIF} at {CODECS[AVIF].at_effort(BEST_SPEED).description}, its "
+    f"best; the table shows the better result, and the chart keeps {CODECS[AVIF].description}."
 )
-DOING = "Encoding with each codec."
+DOING = "Comparing the codecs."
 ADD_REFINED = "Add refined curve"
 
 
@@ -139,6 +141,9 @@ class EqualBytesTab:
         for point in refined_curve(shown.pipeline, shown.picture(), shown.encoding, steps, progress):
             points = sorted({*points, point}, key=lambda point: point.bits_per_pixel)
             yield {self.chart: replace(curves, points=curves.points | {REFINED: tuple(points)}).draw()}
+        if kept := COMPARISONS.get(_key(shown)):
+            refined = replace(kept, curves=kept.curves | {REFINED: tuple(points)})
+            COMPARISONS.keep(_key(shown), refined, refined.nbytes)
         yield {self.refined: gr.Button(ADD_REFINED, interactive=False)}
 
     def refresh(
@@ -178,40 +183,61 @@ class EqualBytesTab:
             if shown is None or (compared and shown == compared()):
                 return
             if shown.compressed is None:
-                yield {self.status: "<p>There is no file to compare with: the unquantized latent is shown.</p>"}
+                sentence = "<p>There is no file to compare with: the unquantized latent is shown.</p>"
+                emptied = {self.table: None, self.figures: "", self.chart: ""}
+                yield {**self._unfinished(), **emptied, self.status: sentence}
                 return
-            pipeline = shown.pipeline
-            work.charge(shown.work(decodes=1 + len(CURVE_QUALITIES)), pipeline.engine.on_gpu)
-            original = reference(shown.picture(), shown.color)
-            separate = with_refined if shown.steps else lambda comparison: comparison
-            comparing = compare(pipeline, original, shown.encoding, shown.compressed, progress=between(work, 0, 0.6))
-            with closing(comparing) as comparisons:
-                first = next(comparisons)
-                curves = Curves(shown, separate(first).curves)
-                button = gr.Button(ADD_REFINED, interactive=False)
-                yield {
-                    **{self.compared: None, self.curves: None, self.refined: button, self.chart: curves.draw()},
-                    **self._side_by_side(shown, first),
-                }
-                last = next(comparisons)
-                yield {self.figures: comparison_table(last)}
-                for last in comparisons:
-                    yield {self.chart: Curves(shown, separate(last).curves).draw()}
-            curves = Curves(shown, separate(last).curves)
-            scales = _affordable(larger_scales(shown.encoding), shown, work)
-            for continued in continue_curves(pipeline, last, scales, between(work, 0.6, 0.85)):
-                curves = Curves(shown, separate(continued).curves)
-                yield {self.chart: curves.draw()}
-            work.give_way()  # the last part is long, and without the network
-            with suppress(ShareError):  # the default speed is no error
-                yield self._side_by_side(shown, with_best_speed(last, between(work, 0.85, 1)))
+            comparison = COMPARISONS.get(_key(shown)) if compared else None
+            if comparison:
+                chart = {self.chart: Curves(shown, comparison.curves).draw()}
+                yield {**self._unfinished(), **self._side_by_side(shown, comparison), **chart}
+            else:
+                comparison = yield from self._measure(work, shown)
+            curves = Curves(shown, comparison.curves)
             seconds = len(CURVE_QUALITIES) * (1 + STEP_WORK * refined_steps(shown)) * shown.seconds
             offer = gr.Button(f"{ADD_REFINED}, about {duration(seconds)}", interactive=True)
-            if pipeline.engine.on_gpu:
-                offer = button
+            if shown.pipeline.engine.on_gpu and not curves.are_refined:
                 yield from self._add_refined(shown, curves, work)
-            # only now, so that a comparison that ended early starts again
+            if shown.pipeline.engine.on_gpu or curves.are_refined:
+                offer = gr.Button(ADD_REFINED, interactive=False)
             yield {self.compared: shown, self.curves: curves, self.refined: offer}
+
+    def _measure(self, work: Work, shown: CurrentResult) -> Generator[Updates, None, Comparison]:
+        """Compare a result that has a file, show each part when it is there, and keep and return all of it."""
+        pipeline, is_whole = shown.pipeline, True
+        work.charge(shown.work(decodes=1 + len(CURVE_QUALITIES)), pipeline.engine.on_gpu)
+        original = reference(shown.picture(), shown.color)
+        separate = with_refined if shown.steps else lambda comparison: comparison
+        comparing = compare(pipeline, original, shown.encoding, shown.compressed, between(work, 0, 0.6))
+        with closing(comparing) as comparisons:
+            first = next(comparisons)
+            chart = {self.chart: Curves(shown, separate(first).curves).draw()}
+            yield {**self._unfinished(), **self._side_by_side(shown, first), **chart}
+            last = next(comparisons)
+            yield {self.figures: comparison_table(last)}
+            for last in comparisons:
+                yield {self.chart: Curves(shown, separate(last).curves).draw()}
+        scales = _charged(larger_scales(shown.encoding), shown, work)
+        try:
+            for continued in continue_curves(pipeline, last, scales, between(work, 0.6, 0.85)):
+                last = continued
+                yield {self.chart: Curves(shown, separate(last).curves).draw()}
+        except ShareError:  # a shorter curve is no error
+            is_whole = False
+        last = separate(last)
+        work.give_way()  # the last part is long, and without the network
+        try:
+            last = with_best_speed(last, between(work, 0.85, 1))
+            yield self._side_by_side(shown, last)
+        except ShareError:  # the default speed is no error
+            is_whole = False
+        if is_whole:
+            COMPARISONS.keep(_key(shown), last, last.nbytes)
+        return last
+
+    def _unfinished(self) -> Updates:
+        """That nothing is compared, so that a comparison that ends early starts again."""
+        return {self.compared: None, self.curves: None, self.refined: gr.Button(ADD_REFINED, interactive=False)}
 
     def _side_by_side(self, current: CurrentResult, comparison: Comparison) -> Updates:
         """The pictures and error maps of all codecs, the table and the verdict."""
@@ -255,6 +281,11 @@ class Curves:
     subject: CurrentResult
     points: dict[str, tuple[RatePoint, ...]]
 
+    @property
+    def are_refined(self) -> bool:
+        """Whether there is a curve of refined files, and not only a refined result."""
+        return len(self.points.get(REFINED, ())) > 1
+
     def draw(self) -> str:
         """The chart as SVG."""
         curves = {name: [(p.bits_per_pixel, p.psnr) for p in rising(curve)] for name, curve in self.points.items()}
@@ -268,11 +299,16 @@ def refined_steps(shown: CurrentResult) -> int:
     return shown.steps or (GPU_STEPS if shown.pipeline.engine.on_gpu else CPU_STEPS)
 
 
-def _affordable(scales: Sequence[float], shown: CurrentResult, work: Work) -> Iterator[float]:
-    """The scales for which the page allows the work, as far as they are asked for."""
-    with suppress(ShareError):  # a shorter curve is no error
-        for scale in scales:
-            encoding = shown.encoding
-            pixels = network_pixels(encoding.height, encoding.width, shown.color, scale)
-            work.charge(pixels, shown.pipeline.engine.on_gpu)
-            yield scale
+def _key(shown: CurrentResult) -> ComparisonKey:
+    """What a comparison is made from. A refined file has the settings of the one before."""
+    assert shown.compressed
+    return shown.settings, shown.compressed.data
+
+
+def _charged(scales: Sequence[float], shown: CurrentResult, work: Work) -> Iterator[float]:
+    """The scales, as far as they are asked for. The visitor is charged for the work of each."""
+    for scale in scales:
+        encoding = shown.encoding
+        pixels = network_pixels(encoding.height, encoding.width, shown.color, scale)
+        work.charge(pixels, shown.pipeline.engine.on_gpu)
+        yield scale
