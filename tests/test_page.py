@@ -297,6 +297,20 @@ def test_baselines_at_equal_bytes(page: Page, report: Reconstruction, tmp_path: 
     page.locator("#baselines").get_by_role("button", name="Errors").click()
     present = [result for result in comparison.results if result.pixels is not None]
     expect(page.locator("#baselines .frame img")).to_have_count(len(present))
+    page.locator("#baselines").get_by_role("button", name="In place").click()
+    expect(page.locator("#baselines .frame img")).to_have_count(1 + len(present))
+    for name in ("Original", f"{OURS} · "):  # one at a time, and B shows the next
+        expect(page.locator("#baselines .frame .tag:visible")).to_have_text(re.compile(f"^{name}"))
+        expect(page.locator("#baselines .frame img:visible")).to_have_count(1)
+        page.locator("#baselines .stage").press("b")
+    with page.expect_download() as download:
+        page.locator("#actions-bar").get_by_role("button", name="Save as").click()
+        page.get_by_role("button", name="Sheet").click()
+    download.value.save_as(tmp_path / "sheet.html")
+    sheet = (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'<img alt="[^"]+" src="data:image/png;base64,', sheet)) == 1 + 2 * len(present)
+    assert all(f'<th scope="row">{name}' in sheet for name in (OURS, *CODECS))
+    assert "PSNR in dB against bits per pixel, by codec" in sheet
     expect(page.get_by_role("img", name="PSNR in dB against bits per pixel, by codec")).to_contain_text(OURS)
     page.evaluate(
         "document.querySelector('.work:has(#baselines-status) .stop').click()"

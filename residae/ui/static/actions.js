@@ -62,12 +62,20 @@ function rows() {
   return a ? residae.table.facts([a, b]) : Object.entries(b.facts || {});
 }
 
-/** One page of HTML with everything in it: pictures, error map, settings and figures. */
+/** The table and the chart of all codecs, as HTML; none where the light table is not that of Equal bytes. */
+function comparison() {
+  if (!residae.table.isIn("baselines")) return "";
+  return [...document.querySelectorAll("#baselines-figures table, #curves svg[role=img]")].map((node) => node.outerHTML).join("");
+}
+
+/** One page of HTML with everything in it: all pictures, error maps, settings and figures. */
 async function sheet() {
-  const { a, b, original, error } = residae.table.panes(), bar = residae.table.key().replace("<svg", "<svg color='#555'");
-  const shown = a ? [["Original", original], ["A", a], ["B", b], ["Error of B", error]] : [["Original", original], [b.name, b], ["Error", error]];
-  const figures = await Promise.all(shown.map(async ([name, pane]) =>
-    `<figure><img alt="${escaped(pane.alt)}" src="${await dataUrl(await blobOf(pane.picture.url))}"><figcaption>${escaped(name)}</figcaption>${pane === error ? bar : ""}</figure>`));
+  const { a, b, error, all } = residae.table.panes(), bar = residae.table.key().replace("<svg", "<svg color='#555'");
+  const names = new Map(a ? [[a, "A"], [b, "B"], [error, "Error of B"]] : []);
+  const shown = all.filter((pane) => pane.picture);
+  if (a) shown.splice(1, 0, a); // after the original
+  const figures = await Promise.all(shown.map(async (pane) =>
+    `<figure><img alt="${escaped(pane.alt)}" src="${await dataUrl(await blobOf(pane.picture.url))}"><figcaption>${escaped(names.get(pane) ?? (pane.signed ? pane.alt : pane.name))}</figcaption>${pane.signed ? bar : ""}</figure>`));
   const head = a ? "<tr><td></td><th>A</th><th>B</th></tr>" : "";
   const body = rows().map(([name, ...values]) =>
     `<tr${values.length > 1 && values[0] !== values[1] ? " class='differs'" : ""}><th>${escaped(name)}</th>${values.map((v) => `<td>${escaped(v)}</td>`).join("")}</tr>`).join("");
@@ -80,7 +88,7 @@ main { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 20p
 figcaption { padding: 6px 0; font-weight: 600; } table { border-collapse: collapse; margin-top: 20px; } tr { border-bottom: 1px solid #8884; }
 th, td { text-align: left; padding: 5px 28px 5px 0; font-weight: 400; } td { font-weight: 600; } .differs td { color: #2563eb; }
 @media (prefers-color-scheme: dark) { .differs td { color: #7db0ff; } } @media (max-width: 700px) { main { grid-template-columns: 1fr; } }
-</style><h1>${title}</h1><main>${figures.join("")}</main><table>${head}${body}</table></html>`], { type: "text/html" });
+</style><h1>${title}</h1><main>${figures.join("")}</main><table>${head}${body}</table>${comparison()}</html>`], { type: "text/html" });
 }
 
 const ACTIONS = {

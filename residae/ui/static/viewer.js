@@ -483,9 +483,9 @@ residae.tables.push({
   changes: () => given().refined ? { refined: given().refined } : {}, // to the file, which a link cannot hold
   key: () => given().key.absolute,
   facts,
-  panes: () => { // what is kept as A, what this table shows, what both are made from, and the error of what it shows
+  panes: () => { // what is kept as A, what this table shows, what both are made from, the error of what it shows, and all panes
     const { panes, result } = given();
-    return { a: isComparable(residae.kept) ? residae.kept.pane : null, b: panes[result], original: original(), error: panes.find((pane) => pane.signed) };
+    return { a: isComparable(residae.kept) ? residae.kept.pane : null, b: panes[result], original: original(), error: panes.find((pane) => pane.signed), all: panes };
   },
   state: () => {
     const { signed, zoom, x, y, divide } = view, round = (number) => Number(number.toFixed(4));
