@@ -385,7 +385,9 @@ def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, 
     pixels = np.random.default_rng(0).integers(0, 255, (900, 2048, 3), np.uint8)
     (tmp_path / "large.png").write_bytes(write_png(pixels))
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    page = visit(context, address)
+    page = visit(context, f"{address}?tab=lab")  # on a first visit scripts are built before the tabs
+    expect(page.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
+    page.get_by_role("tab", name="Overview").click()
     page.set_input_files("#upload input[type=file]", tmp_path / "large.png")
     expect(figure(page, "Picture")).to_have_text("1,024 × 450 px")
     page.locator("#compare").get_by_role("button", name="Crop").click()

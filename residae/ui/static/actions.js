@@ -159,4 +159,4 @@ document.addEventListener("residae-shown", async () => {
 });
 
 const tab = residae.link?.tab;
-if (tab) document.querySelector(`#tab-${CSS.escape(tab)}-button`)?.click();
+if (tab) residae.find(`#tab-${CSS.escape(tab)}-button`).then((found) => found?.click()); // the tabs may be built after this

@@ -38,7 +38,7 @@
     /** An element, once it is there; `tab` opens the tab that it is in, which is built when it is opened first. */
     async find(selector, tab) {
       if (tab) document.querySelector(`#tab-${tab}-button`).click();
-      for (let tries = 0; tries < 100; tries++) {
+      for (let tries = 0; tries < 500; tries++) {
         const found = document.querySelector(selector);
         if (found?.closest("[role=tabpanel]")?.checkVisibility() ?? found) return found;
         await new Promise((resolve) => setTimeout(resolve, 20));
