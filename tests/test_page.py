@@ -586,6 +586,38 @@ def test_another_checkpoint_is_another_network(page: Page, others: Path, photogr
     expect(page.locator("#mixer .strip")).to_have_count(6)
 
 
+def axe_findings(page: Page, parts: dict[str, list[list[str]]] | None = None, *rules: str) -> set[tuple[str, str]]:
+    """What axe-core finds, whatever its impact, but for what Gradio makes: the rule, and the HTML.
+
+    Args:
+        page: Is looked at as it is.
+        parts: What to include or to exclude, as CSS selectors; None for all of the page.
+        rules: The only rules to apply; all if there are none.
+    """
+    options = {"resultTypes": ["violations"]} | ({"runOnly": [*rules]} if rules else {})
+    found = Axe().run(page, parts, options).response["violations"]
+    nodes = {(finding["id"], node["html"][:160]) for finding in found for node in finding["nodes"]}
+    return {(rule, html) for rule, html in nodes if not any(own in html for own in IN_GRADIO)}
+
+
+def test_axe_finds_nothing_in_what_lies_over_the_page(page: Page) -> None:
+    open_tab(page, "Overview")
+    expect(figure(page, "PSNR")).to_be_visible()
+    page.locator("#tour").click()
+    expect(page.get_by_role("dialog", name="Guided start")).to_be_visible()
+    assert axe_findings(page) == set()
+    page.keyboard.press("Escape")
+    page.locator("#figures dt").first.focus()
+    expect(page.get_by_role("tooltip")).to_be_visible()
+    assert axe_findings(page) == set()
+    page.keyboard.press("Escape")
+    page.locator("#compare .full-screen").click()
+    expect(page.locator("#compare .full-screen")).to_have_attribute("aria-pressed", "true")
+    assert axe_findings(page) == set()
+    page.locator("#compare .full-screen").click()
+    expect(page.locator("#compare .full-screen")).to_have_attribute("aria-pressed", "false")
+
+
 def test_axe_finds_nothing_serious(page: Page) -> None:
     findings = set()
     for tab in TABS:
@@ -640,6 +672,20 @@ def test_everything_fits_the_width_of_a_phone(page: Page) -> None:
     tops = [place["y"] for place in places if place]
     assert tops == sorted(tops)
     assert len(tops) == len(order)
+
+
+def test_a_phone_without_full_screen_fills_its_window(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_tab(page, "Overview")
+    page.evaluate("Element.prototype.requestFullscreen = undefined")
+    page.locator("#compare .full-screen").click()
+    expect(page.locator("#compare .full-screen")).to_have_attribute("aria-pressed", "true")
+    assert page.locator("[data-full]").bounding_box() == {"x": 0, "y": 0, "width": 390, "height": 844}
+    assert page.evaluate("document.fullscreenElement") is None
+    assert page.evaluate("document.querySelector('#compare').contains(document.elementFromPoint(195, 840))")
+    assert axe_findings(page) == set()
+    page.keyboard.press("Escape")
+    expect(page.locator("#compare .full-screen")).to_have_attribute("aria-pressed", "false")
 
 
 def test_keyboard_focus_is_visible(page: Page) -> None:

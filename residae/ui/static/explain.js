@@ -40,7 +40,7 @@
     hide();
     if (!tip) {
       tip = Object.assign(document.createElement("div"), { id: "explanation", role: "tooltip", popover: "manual" });
-      (document.querySelector(".gradio-container") || document.body).append(tip);
+      (document.querySelector("main") || document.querySelector(".gradio-container") || document.body).append(tip);
     }
     shown = name;
     tip.textContent = text;
