@@ -22,7 +22,7 @@ CURVE_QUALITIES = (25, 50, 75, 100)  # of our files on the chart, beside the cur
 CURVE_RATE = 1.0  # bits per pixel, up to which our curve goes on by larger scales, at one quality
 LARGER_SCALES, LARGER_QUALITY = (1.5, 2.0, 2.8, 4.0), 60
 OURS, REFINED = "Residae", "Residae, refined"
-AVIF, BEST_SPEED = "AVIF", 0  # which takes tens of times as long as the default speed
+AVIF, BEST_SPEED = "AVIF", 0  # which takes much longer than the default speed
 STEPS_AROUND = (-3, 1)  # from the quality at the default speed, among which that at the best speed is searched
 MAX_BEST_SPEED_PIXELS = 2**20  # of a picture; a larger one would take many minutes
 

@@ -141,7 +141,7 @@ PARAMETERS: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {  # com
         gr.Checkbox,
         {},
         f"Whether {AVIF} encodes a picture of up to a megapixel again at speed {BEST_SPEED}, its slowest and best, and "
-        "the better result is returned. It takes tens of times as long.",
+        "the better result is returned. It takes much longer.",
     ),
 }
 PICTURE = ("picture", "color", "quality")
