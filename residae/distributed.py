@@ -1,5 +1,6 @@
 """Share work between the processes of `accelerate launch`, each with a GPU of its own where there are GPUs."""
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -35,7 +36,10 @@ def join_processes(cpu: bool = False) -> "PartialState":
     # has no float64, which clocks and sums need.
     has_gpu = torch.accelerator.is_available() and not torch.backends.mps.is_available()
     on_cpu = cpu or parse_flag_from_env("ACCELERATE_USE_CPU") or not has_gpu
-    return PartialState(cpu=on_cpu, timeout=TIMEOUT)
+    state = PartialState(cpu=on_cpu, timeout=TIMEOUT)
+    if on_cpu:  # a thread of Gloo that frees a tensor while Python ends would abort the process
+        atexit.register(state.destroy_process_group)
+    return state
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,15 @@ KILLED = """
 """
 
 EVALUATED_TOO = """
+    import atexit
     import pathlib
     import residae.cli
 
+    def end():  # after what residae registers
+        import torch
+        pathlib.Path({folder!r}, "joined-" + os.environ["RANK"]).write_text(repr(torch.distributed.is_initialized()))
+
+    atexit.register(end)
     main = residae.cli.main
 
     def both():
@@ -117,6 +123,7 @@ def test_a_run_of_two_processes_goes_on_after_a_kill(
     assert _files(out) == expected
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert [(tmp_path / f"codes-{rank}").read_text() for rank in (0, 1)] == ["(1, 1)", "(0, 0)"]
+    assert [(tmp_path / f"joined-{rank}").read_text() for rank in (0, 1)] == ["False", "False"]
     lines = done.stdout.splitlines()
     sums = [lines[i + 1].split() for i, line in enumerate(lines) if line.split()[:3] == ["done", "skipped", "failed"]]
     assert [row[:3] for row in sums] == [[str(6 - len(first)), str(len(first)), "1"]]
