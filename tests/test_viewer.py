@@ -190,6 +190,9 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
     rows = table.locator(".differences tr")
     expect(rows.filter(has_text="Quality")).to_have_text(re.compile("80.*20"))
     expect(rows.filter(has_text="Color")).to_have_count(0)  # as it is the same in both
+    for folded in (True, False):
+        table.locator(".differences summary").press(" ")
+        expect(table.locator(".differences")).to_have_js_property("open", not folded)
     assert table.locator(".stage").bounding_box() == size, "the picture does not jump"
     first, second = (table.locator(".frame img").nth(i) for i in range(2))
     expect(first).to_have_attribute("src", re.compile("^blob:"))

@@ -446,7 +446,7 @@ document.addEventListener("keydown", (event) => {
   const inside = element.contains(event.target), pointed = event.target === document.body && stage.matches(":hover");
   if (!frames.length || !(inside || pointed) || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape" && isFull() && !document.fullscreenElement) return showFull(false);
-  if (event.target.closest("button") && [" ", "Enter"].includes(event.key)) return;
+  if (event.target.closest("button, summary") && [" ", "Enter"].includes(event.key)) return;
   if (event.target.matches("input") && event.key.startsWith("Arrow") && !event.shiftKey) return; // the divider's own
   const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!act || (event.repeat && [" ", "b", "f", "v"].includes(event.key.toLowerCase()))) return event.key === " " && act && event.preventDefault();
