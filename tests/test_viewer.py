@@ -180,6 +180,39 @@ def test_values_under_the_pointer_are_those_of_the_files(page: Page, pipeline: P
     expect(page.locator("#compare .tag.peek")).to_be_hidden()
 
 
+def test_a_drag_does_one_thing_and_ends_anywhere(page: Page) -> None:
+    frame, peek, scale = (page.locator(f"#compare {name}") for name in (".frame", ".tag.peek", ".scale"))
+    fitted, box = scale.inner_text(), frame.bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.4
+    page.mouse.move(x - 100, y)
+    page.mouse.down()
+    expect(peek).to_be_visible()
+    page.mouse.move(2, 2)
+    page.mouse.up()
+    expect(peek).to_be_hidden()
+
+    page.mouse.dblclick(x - 100, y)
+    expect(scale).to_have_text("100 %")
+    page.locator("#compare .stage").press("+")
+    before, handle = placed(page), page.locator("#compare .divider").bounding_box()
+    assert handle
+    page.mouse.move(handle["x"] + 1, y)
+    page.mouse.down()
+    page.mouse.move(handle["x"] + 81, y, steps=4)
+    page.mouse.up()
+    after = placed(page)
+    assert after["first"] == before["first"], "the picture stays where it is"
+    assert after["second"] != before["second"], "the divider moves"
+    page.mouse.move(x - 100, y)
+    page.mouse.down()
+    page.mouse.move(x - 140, y, steps=4)
+    page.mouse.up()
+    assert placed(page)["first"] != before["first"]
+    page.mouse.dblclick(x - 100, y)
+    expect(scale).to_have_text(fitted)
+
+
 def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> None:
     table, bar = page.locator("#compare"), page.locator("#actions-bar")
     size = table.locator(".stage").bounding_box()

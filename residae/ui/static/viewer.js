@@ -365,7 +365,11 @@ async function read(event, frame) {
 
 // Pointers: drag to move, two fingers to zoom, hold still to see the original
 
-const frameAt = (event) => frames.find((frame) => frame.root.contains(event.target)) || frames.find((frame) => frame.root.parentElement.contains(event.target));
+/** The frame at the pointer. Events that the stage has captured do not have it as their target. */
+const frameAt = ({ clientX: x, clientY: y }) => frames.find(({ root }) => {
+  const box = root.parentElement.getBoundingClientRect();
+  return x >= box.left && x < box.right && y >= box.top && y < box.bottom;
+});
 const within = (event, frame) => {
   const box = frame.root.getBoundingClientRect();
   return { x: event.clientX - box.left, y: event.clientY - box.top };
@@ -375,18 +379,18 @@ let drag = null, holding = 0;
 
 stage.addEventListener("pointerdown", (event) => {
   const frame = frameAt(event);
-  if (!frame || event.button) return;
+  if (!frame || event.button || event.target.closest("button")) return;
   fingers.set(event.pointerId, event);
-  drag = { x: event.clientX, y: event.clientY, frame };
   clearTimeout(holding);
-  if (event.target.closest(".wipe")) return;
+  if (event.target.closest(".wipe")) return; // the divider moves alone
+  stage.setPointerCapture(event.pointerId); // so that the release is noticed wherever it happens
+  drag = { x: event.clientX, y: event.clientY, frame };
   if (fingers.size === 1) holding = setTimeout(peek, HOLD, true);
-  if (view.zoom !== null) stage.setPointerCapture(event.pointerId);
   if (event.pointerType === "touch") read(event, frame);
 });
 stage.addEventListener("pointermove", (event) => {
   if (drag && Math.hypot(event.clientX - drag.x, event.clientY - drag.y) > STILL && !view.peek) clearTimeout(holding);
-  if (fingers.size === 2 && fingers.has(event.pointerId)) {
+  if (drag && fingers.size === 2 && fingers.has(event.pointerId)) {
     const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY); };
     const middle = () => { const [a, b] = [...fingers.values()]; return { clientX: (a.clientX + b.clientX) / 2, clientY: (a.clientY + b.clientY) / 2 }; };
     const before = spread(), from = middle();
