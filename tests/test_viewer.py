@@ -288,6 +288,24 @@ def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> No
     assert error.width == size[0]
     scale = np.asarray(error)[size[1] + 12]  # through the color bar below the map
     assert len(np.unique(scale, axis=0)) > 50
+    table = page.locator("#compare")
+    table.get_by_role("button", name="Error", exact=True).click()
+    table.get_by_role("button", name="Signed").click()
+    bar.get_by_role("button", name="Save as").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=re.compile("^Error map")).click()
+    download.value.save_as(tmp_path / "signed.png")
+    bar.get_by_role("button", name="Save as").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Sheet").click()
+    download.value.save_as(tmp_path / "sheet.html")
+    chosen = page.request.get(str(table.locator(".frame img").get_attribute("src"))).body()
+    assert base64.b64encode(chosen).decode() in (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    signed = np.asarray(Image.open(tmp_path / "signed.png").convert("RGB"))
+    np.testing.assert_array_equal(signed[: size[1]], np.asarray(Image.open(io.BytesIO(chosen)).convert("RGB")))
+    assert (signed[size[1] + 12] != scale).any()
+    table.get_by_role("button", name="Absolute").click()
+    table.get_by_role("button", name="Divided").click()
     bar.get_by_role("button", name="Save as").click()
     page.get_by_role("button", name="Copy the figures").click()
     expect(page.locator("#actions-bar .message")).to_contain_text("on the clipboard")

@@ -17,7 +17,8 @@ let table = EMPTY; // `props.value`, and the result that is kept as A
 const value = () => table;
 const currentView = () => value().views.find((v) => v.name === view.name) || value().views[0];
 const sizeNow = () => currentView()?.size || value().size;
-const address = (pane) => (view.signed && pane.signed ? pane.signed : pane.picture).url;
+const pictureOf = (pane) => (view.signed && pane.signed) || pane.picture; // a map has one of either kind
+const address = (pane) => pictureOf(pane).url;
 const original = () => value().panes[value().original ?? -1];
 
 function press(buttons, chosen) {
@@ -485,11 +486,11 @@ residae.tables.push({
   file: () => given().file,
   settings: () => given().settings, // that it was made with
   changes: () => given().refined ? { refined: given().refined } : {}, // to the file, which a link cannot hold
-  key: () => given().key.absolute,
+  key: () => given().key[view.signed ? "signed" : "absolute"],
   facts,
   panes: () => { // what is kept as A, what this table shows, what both are made from, the error of what it shows, and all panes
-    const { panes, result } = given();
-    return { a: isComparable(residae.kept) ? residae.kept.pane : null, b: panes[result], original: original(), error: panes.find((pane) => pane.signed), all: panes };
+    const all = given().panes.map((pane) => ({ ...pane, picture: pictureOf(pane) }));
+    return { a: isComparable(residae.kept) ? residae.kept.pane : null, b: all[given().result], original: original(), error: all.find((pane) => pane.signed), all };
   },
   state: () => {
     const { signed, zoom, x, y, divide } = view, round = (number) => Number(number.toFixed(4));
