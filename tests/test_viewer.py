@@ -447,6 +447,16 @@ def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, 
     page.locator("#compare").get_by_role("button", name="Crop").click()
     expect(page.locator("#compare .use")).to_have_text("Work on these 1,024 × 900 px")
     assert axe_findings(page) == []
+    for key in "10":
+        page.keyboard.press(key)
+        left, width = page.evaluate(
+            """() => {
+              const placed = (name) => document.querySelector(`#compare ${name}`).getBoundingClientRect();
+              const box = placed(".box"), img = placed(".frame img");
+              return [(box.left - img.left) / img.width, box.width / img.width];
+            }"""
+        )
+        assert (left, width) == pytest.approx((0.25, 0.5), abs=0.005)
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Shift+ArrowUp")
     page.keyboard.press("Enter")

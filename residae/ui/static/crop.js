@@ -7,7 +7,7 @@ const source = () => given().source;
 const frameToChooseIn = () => frames.find((frame) => frame.pictures.length);
 
 function placePart() {
-  const frame = frameToChooseIn(), choosing = Boolean(part && frame);
+  const frame = frameToChooseIn(), choosing = Boolean(part && frame && source());
   chooser.hidden = !choosing;
   surface.classList.toggle("choosing", choosing);
   cropButton.setAttribute("aria-pressed", String(choosing));
@@ -84,6 +84,6 @@ document.addEventListener("residae-shown", () => {
   cropButton.hidden = !whole;
   cropButton.textContent = shown ? "Whole picture" : "Crop";
   if (part && (!whole || shown)) leavePart();
-  placePart();
+  else if (part) setPart(...part); // within a picture that may be another
 });
-new ResizeObserver(placePart).observe(stage);
+stage.addEventListener("placed", placePart);

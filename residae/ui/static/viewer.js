@@ -243,6 +243,7 @@ function place() {
   oneButton.setAttribute("aria-pressed", String(view.zoom === 1));
   surface.classList.toggle("zoomed", view.zoom !== null);
   surface.classList.toggle("peeking", view.peek);
+  stage.dispatchEvent(new Event("placed"));
 }
 
 // What can be done: each is on a button or a key, and with a pointer
