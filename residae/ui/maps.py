@@ -20,7 +20,7 @@ MOSAIC_TEMPLATE = """
 """
 ERROR_TEMPLATE = """
 <div class="head"><h2>Error</h2><span class="caption">&nbsp;</span></div>
-<button type="button" class="map" disabled><img alt="Map of the absolute error"></button>
+<button type="button" class="map" aria-label="Enlarge the map of the absolute error" disabled><img alt=""></button>
 <div class="key"></div>
 """
 

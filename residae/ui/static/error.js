@@ -7,7 +7,7 @@ async function draw() {
   const { picture, key } = props.value, current = ++round;
   await Object.assign(new Image(), { src: picture.url }).decode();
   if (current !== round) return; // a newer map is loading
-  Object.assign(image, { src: picture.url, alt: "Map of the absolute error; press to enlarge it" });
+  image.src = picture.url;
   element.querySelector(".key").innerHTML = key;
   caption.textContent = "gray levels · press to enlarge";
   map.disabled = false;
