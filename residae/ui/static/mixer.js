@@ -48,7 +48,8 @@ function strip(number) {
 }
 
 function draw() {
-  const { strips: given = Array(16).fill(null), reset } = props.value || {};
+  const expected = document.querySelectorAll("#mosaic .tile").length || 16; // so that nothing moves when they come
+  const { strips: given = Array(expected).fill(null), reset } = props.value || {};
   mixer.inert = !props.value;
   if (strips.length !== given.length) {
     strips = given.map((_, i) => strip(i + 1));
