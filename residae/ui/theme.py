@@ -44,6 +44,7 @@ THEME = gr.themes.Base(
     button_small_radius="6px",
     layout_gap="12px",
     input_border_width="1px",
+    button_transition="all 0.12s ease",  # Gradio's is 0.2 s
     **{name: light for name, (light, _) in _COLORS.items()},
     **{f"{name}_dark": dark for name, (_, dark) in _COLORS.items() if dark},
 )
