@@ -1,5 +1,6 @@
 """The page in a browser: the real app, driven in Chromium on a tiny network."""
 
+import base64
 import csv
 import io
 import re
@@ -30,10 +31,32 @@ PATIENCE = 120_000  # ms; the machine may be busy
 IN_GRADIO = ('aria-label="common.upload"',)  # a button around a file input, in gr.File once it holds files
 LAYOUT_SHIFT = """
 localStorage.setItem('residae-tour-seen', '1');
-window.shift = 0;
-new PerformanceObserver((list) => list.getEntries().forEach((entry) => (window.shift += entry.value)))
-  .observe({ type: "layout-shift", buffered: true });
+window.shifts = [];
+const nameOf = ({ node }) => node?.id || node?.className?.baseVal || node?.className || node?.nodeName || "gone";
+const note = ({ value, sources }) => window.shifts.push([value, sources.map(nameOf).join(", ")]); // after input as well
+new PerformanceObserver((list) => list.getEntries().forEach(note)).observe({ type: "layout-shift", buffered: true });
 """
+MOTIONS = """() => [...document.querySelectorAll("body, .gradio-container *")].flatMap((node) => {
+  const style = getComputedStyle(node), longest = (durations) => Math.max(...durations.split(", ").map(parseFloat));
+  const transition = style.transitionProperty === "none" ? 0 : longest(style.transitionDuration);
+  const animation = style.animationName === "none" ? 0 : longest(style.animationDuration);
+  const seconds = Math.max(transition, animation);
+  return seconds ? [[seconds, node.outerHTML.slice(0, 120)]] : [];
+})"""
+LABELS = (
+    "button:not(.upload-container), [role=tab], label span, dt, dd, h2, thead th, "
+    "[data-testid=block-info], [data-testid=block-label]"
+)
+WRAPPED = """(labels) => [...document.querySelectorAll(labels)].filter((label) => {
+  if (!label.checkVisibility({ visibilityProperty: true })) return false;
+  const texts = document.createTreeWalker(label, NodeFilter.SHOW_TEXT), range = document.createRange(), lines = [];
+  while (texts.nextNode()) {
+    if (texts.currentNode.parentElement.clientWidth === 1) continue; // for screen readers alone
+    range.selectNodeContents(texts.currentNode);
+    lines.push(...[...range.getClientRects()].filter((line) => line.width));
+  }
+  return lines.some((line) => line.top >= lines[0].bottom);
+}).map((label) => label.outerHTML.slice(0, 160))"""
 TABS = ("Overview", "Latent lab", "Equal bytes", "Files", "Batch", "The model")
 
 
@@ -125,6 +148,22 @@ def set_quality(page: Page, value: int) -> None:
     page.get_by_label("number input for Quality").press("Enter")
 
 
+def drop(page: Page, *files: Path) -> None:
+    """Drop files on the heading of the page, which is no upload."""
+    page.evaluate(
+        """async (files) => {
+          const dataTransfer = new DataTransfer();
+          for (const [name, base64] of files) {
+            const content = await (await fetch(`data:application/octet-stream;base64,${base64}`)).blob();
+            dataTransfer.items.add(new File([content], name));
+          }
+          for (const type of ["dragover", "drop"]) document.querySelector("header").dispatchEvent(
+            new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer }));
+        }""",
+        [[file.name, base64.b64encode(file.read_bytes()).decode()] for file in files],
+    )
+
+
 def pixels(image: Locator) -> np.ndarray:
     """The pixels of the file that an <img> shows."""
     expect(image).to_have_attribute("src", re.compile("^http"))
@@ -155,14 +194,78 @@ def test_a_first_visit_shows_the_result_of_an_example(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_nothing_moves_while_the_page_loads(address: str, browser: Browser, page: Page, width: int) -> None:
+def test_nothing_moves(address: str, browser: Browser, page: Page, photograph: Path, width: int) -> None:
+    """While the page loads, and after anything that a visitor does. At 1,440 x 900, one look has the whole story."""
     visit = browser.new_page(viewport={"width": width, "height": 900})
     visit.set_default_timeout(PATIENCE)
     visit.add_init_script(LAYOUT_SHIFT)
+
+    def assert_still(step: str, most: float = 0.02) -> None:
+        visit.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)))")
+        shifts = visit.evaluate("shifts.splice(0)")
+        assert sum(value for value, _ in shifts) < most, f"{step}: {shifts}"
+
+    def wait_for_facts(**facts: str) -> None:
+        visit.wait_for_function(
+            "facts => Object.entries(facts).every(([name, text]) => residae.overview.panes().b.facts?.[name] === text)",
+            arg=facts,
+        )
+
     visit.goto(address)
     expect(figure(visit, "PSNR")).to_be_visible()
     expect(visit.locator("#compare .frame img").first).to_be_visible()
-    assert visit.evaluate("window.shift") < 0.005
+    assert_still("load", 0.005)
+    if width == 1440:
+        for part in ("#compare .surface", "#journey", "#figures dl", "#mosaic", "#error"):
+            box = visit.locator(part).bounding_box()
+            assert box
+            assert box["y"] + box["height"] <= 900, part
+
+    visit.locator("#examples button").nth(1).click()
+    visit.wait_for_function(
+        "name => residae.overview.picture() === name && residae.overview.panes().b.facts", arg=Path(paths()[1]).stem
+    )
+    assert_still("example")
+    visit.set_input_files("#upload input[type=file]", photograph)
+    wait_for_facts(Picture="384 × 256 px")
+    assert_still("picture")
+    set_quality(visit, 30)
+    wait_for_facts(Quality="30")
+    assert_still("quality")
+    visit.get_by_role("radio", name="File size").check()
+    expect(visit.locator("#status")).to_contain_text("has quality")
+    assert_still("size")
+    visit.get_by_role("radio", name="Quality").check()
+    wait_for_facts(Quality="30")
+    visit.get_by_role("radio", name="1/16").check()
+    wait_for_facts(Scale="2")
+    assert_still("scale")
+    visit.get_by_label("number input for Steps").fill("2")
+    visit.locator("#refine-start").click()
+    expect(visit.locator("#refine-status")).to_contain_text("after 2 steps")
+    assert_still("refine")
+    visit.get_by_role("button", name="Keep as A").click()
+    set_quality(visit, 80)
+    wait_for_facts(Quality="80")
+    expect(visit.locator("#compare .differences")).to_contain_text("What differs")
+    assert_still("A | B")
+    for view in ("Error", "Side by side", "Divided"):
+        visit.locator("#compare").get_by_role("button", name=view, exact=True).click()
+        assert_still(view)
+
+    for tab, place, text in (
+        ("Latent lab", "#lab-status", "the same as unedited"),
+        ("Equal bytes", "#baselines-status", "this network reaches"),
+        ("Files", "#opened .invitation", "appear here"),
+        ("Batch", "#batch-run", "Compress all"),
+        ("The model", "#model-figures", "GFLOP"),
+        ("Overview", "#journey", "samples of the picture"),
+    ):
+        open_tab(visit, tab)
+        expect(visit.locator(place)).to_contain_text(text)
+        if tab == "Equal bytes":
+            expect(visit.locator("#curves svg").first).to_be_visible()
+        assert_still(tab)
     visit.close()
 
 
@@ -329,10 +432,10 @@ def test_the_file_can_be_downloaded_and_opened_again(
     assert file.name == f"{photograph.stem}.rae"
     assert file.stat().st_size == pytest.approx(len(report.compressed.data), rel=0.02)  # the precisions may differ
 
-    open_tab(page, "Files")
     cut = tmp_path / "cut.rae"
     cut.write_bytes(file.read_bytes()[:-9])
-    page.set_input_files("#rae input[type=file]", [file, cut])
+    drop(page, file, cut)  # while the Overview is open
+    expect(page.get_by_role("tab", name="Files", exact=True)).to_have_attribute("aria-selected", "true")
     expect(page.locator("#opened-figures")).to_contain_text(read_info(file.read_bytes()).fingerprint)
     difference = pixels(page.locator("#opened .frame img")).astype(int) - gray(report.decoding.pixels)
     assert np.square(difference).mean() < 1
@@ -352,11 +455,13 @@ def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path
     page.get_by_role("button", name="Compress all").click()
     expect(page.locator("#batch-status [role=alert]")).to_have_text("Choose some pictures first.")
     (tmp_path / "c.png").write_text("no picture")
-    page.set_input_files("#batch input[type=file]", [folder / "a.png", folder / "b.png", tmp_path / "c.png"])
+    drop(page, folder / "a.png", folder / "b.png", tmp_path / "c.png")  # while Batch is open
     expect(page.locator("#batch tr")).to_have_count(3)
     page.get_by_role("button", name="Compress all").click()
     expect(page.locator("#batch-status")).to_contain_text("3 of 3 done.")
     expect(page.locator("#batch-table")).to_contain_text("not a picture")
+    page.locator("#batch-table thead th[title='PSNR, dB']").hover()
+    expect(page.get_by_role("tooltip")).to_contain_text("signal-to-noise")
     taken = {}
     for name in ("csv", "zip"):
         with page.expect_download() as download:
@@ -600,6 +705,20 @@ def axe_findings(page: Page, parts: dict[str, list[list[str]]] | None = None, *r
     return {(rule, html) for rule, html in nodes if not any(own in html for own in IN_GRADIO)}
 
 
+def test_axe_finds_nothing_in_light_and_dark(page: Page) -> None:
+    parts = None
+    for tab in TABS:
+        open_tab(page, tab)
+        assert axe_findings(page, parts) == set(), tab
+        light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.locator("#theme").click()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+        assert axe_findings(page, parts, "color-contrast", "link-in-text-block") == set(), tab  # others see no color
+        page.locator("#theme").click()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == light
+        parts = {"exclude": [["header"], ["#controls"]]}  # they are the same on all tabs
+
+
 def test_axe_finds_nothing_in_what_lies_over_the_page(page: Page) -> None:
     open_tab(page, "Overview")
     expect(figure(page, "PSNR")).to_be_visible()
@@ -618,19 +737,17 @@ def test_axe_finds_nothing_in_what_lies_over_the_page(page: Page) -> None:
     expect(page.locator("#compare .full-screen")).to_have_attribute("aria-pressed", "false")
 
 
-def test_axe_finds_nothing_serious(page: Page) -> None:
-    findings = set()
+def test_motion_is_short_and_there_is_none_where_it_is_not_wanted(page: Page) -> None:
+    moving = []
     for tab in TABS:
         open_tab(page, tab)
-        parts = {"exclude": [["header"], ["#controls"]]} if tab != TABS[0] else None  # they are the same on all tabs
-        for dark in (False, True):
-            page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", dark)
-            rules = {"runOnly": ["color-contrast", "link-in-text-block"]} if dark else {}  # the others see no color
-            found = Axe().run(page, parts, {"resultTypes": ["violations"]} | rules).response["violations"]
-            for finding in found:
-                if finding["impact"] in ("serious", "critical"):
-                    findings |= {(tab, dark, finding["id"], node["html"][:160]) for node in finding["nodes"]}
-    assert {finding for finding in findings if not any(own in finding[3] for own in IN_GRADIO)} == set()
+        assert page.evaluate(MOTIONS) == [], tab
+        page.emulate_media(reduced_motion="no-preference")
+        moving += page.evaluate(MOTIONS)
+        page.emulate_media(reduced_motion="reduce")
+    assert moving
+    longest = {motion[1] for motion in moving if motion[0] > 0.15}
+    assert longest == set()
 
 
 def test_the_tabs_and_the_picture_stay_in_place_when_another_tab_is_opened(page: Page) -> None:
@@ -658,11 +775,21 @@ def test_a_picture_chosen_in_a_tab_that_does_not_show_it_opens_the_overview(page
     expect(page.get_by_role("tab", name="Overview")).to_have_attribute("aria-selected", "true")
 
 
-def test_everything_fits_the_width_of_a_phone(page: Page) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    for tab in TABS:
-        open_tab(page, tab)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
+def test_everything_fits_the_width_of_a_tablet_and_a_phone(page: Page) -> None:
+    invitations = 0
+    for width, height in ((820, 1180), (390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        for tab in TABS:
+            open_tab(page, tab)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+            assert page.evaluate(WRAPPED, LABELS) == [], tab
+            for invitation in page.get_by_text("Drop File Here").all():  # Gradio's; the label says more
+                expect(invitation).to_be_hidden()
+                invitations += 1
+            if width == 390:
+                parts = None if tab == TABS[0] else {"exclude": [["header"], ["#controls"]]}
+                assert axe_findings(page, parts) == set(), tab
+    assert invitations
     open_tab(page, "Overview")
     tools = page.locator("#compare .tools").bounding_box()
     assert tools
