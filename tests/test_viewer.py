@@ -179,6 +179,21 @@ def test_values_under_the_pointer_are_those_of_the_files(page: Page, pipeline: P
     page.mouse.up()
     expect(page.locator("#compare .tag.peek")).to_be_hidden()
 
+    spans = readout.locator("span")
+    values = spans.all_text_contents()
+    page.locator("#examples button").nth(1).press("Enter")  # while the pointer rests
+    expect(spans).not_to_have_text(values)
+    values = spans.all_text_contents()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] - 60)
+    expect(readout).to_be_hidden()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.6)
+    expect(readout).to_be_visible()
+    expect(spans).to_have_text(values)
+    page.locator("#compare .stage").press("+")
+    expect(spans).not_to_have_text(values)  # of another pixel
+    page.keyboard.press("0")
+    choose_example(page, 0)
+
 
 def test_a_drag_does_one_thing_and_ends_anywhere(page: Page) -> None:
     frame, peek, scale = (page.locator(f"#compare {name}") for name in (".frame", ".tag.peek", ".scale"))
@@ -258,14 +273,20 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
 
 def test_a_quality_is_previewed_while_it_is_chosen(page: Page) -> None:
     tag, slider = page.locator("#compare .frame .tag").nth(1), page.locator("#quality input[type=range]")
-    before = figure(page, "PSNR").inner_text()
+    before, readout = figure(page, "PSNR").inner_text(), page.locator("#compare .readout")
+    box = page.locator("#compare .frame").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.6)
+    expect(readout).to_be_visible()
     slider.evaluate("(node) => { node.value = 20; node.dispatchEvent(new Event('input', { bubbles: true })); }")
     expect(tag).to_contain_text(re.compile(r"preview at \d+ px, \d+ bytes"))
     expect(page.locator("#compare .frame img").nth(1)).to_have_attribute("src", re.compile("^data:"))
+    expect(readout).to_be_hidden()  # no file has the pixels of a preview
     assert figure(page, "PSNR").inner_text() == before
     slider.dispatch_event("pointerup")
     page.wait_for_function("residae.overview.panes().b.facts?.Quality === '20'")
     expect(tag).not_to_contain_text("preview")
+    expect(readout).to_be_visible()
     expect(page.locator("#compare .frame img").nth(1)).to_have_attribute("src", re.compile("^http"))
     slider.evaluate("(node) => { node.value = 30; node.dispatchEvent(new Event('input', { bubbles: true })); }")
     expect(tag).to_contain_text("preview")
@@ -414,6 +435,10 @@ def test_two_fingers_zoom_the_viewer_alone_and_a_file_is_taken_anywhere(phone: P
         points = [{"x": x + sign * d, "y": y, "id": i} for d in apart for i, sign in enumerate((-1, 1))]
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
+    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x - 60, "y": y}]})
+    expect(phone.locator("#compare .readout")).to_contain_text("error")
+    touch("touchEnd")
+    expect(phone.locator("#compare .readout")).to_be_hidden()
     touch("touchStart", 20)
     for step in range(1, 12):
         touch("touchMove", 20 + 6 * step)

@@ -9,6 +9,7 @@ const STILL = 6; // CSS pixels of movement that still count as none
 const view = { name: null, signed: false, zoom: null, x: 0.5, y: 0.5, divide: 0.5, front: null, peek: false };
 let frames = []; // { root, pictures: [<img>], panes, left, top, scale, peek, divider, slide, tags }
 let loading = 0;
+let previewing = false; // whether a preview stands in place of the result
 
 const EMPTY = { panes: [], views: [], size: [3, 2], key: {} };
 const A_AND_B = "A | B";
@@ -175,6 +176,7 @@ function refresh(current, shown) {
 
 function finish(current, shown) {
   const { key: keys } = value();
+  previewing = false;
   showDifferences(current.name === A_AND_B && shown);
   key.innerHTML = current.key && keys ? keys[view.signed ? "signed" : "absolute"] || "" : "";
   for (const frame of frames) {
@@ -191,6 +193,8 @@ function preview(shown) {
   const { panes, result } = given();
   if (!shown || !panes[result]) return build();
   loading++; // pictures that load now are outdated
+  previewing = true;
+  read();
   for (const frame of frames) frame.panes.forEach((pane, i) => {
     if (pane.picture !== panes[result].picture) return;
     frame.pictures[i].src = shown.picture;
@@ -243,6 +247,7 @@ function place() {
   oneButton.setAttribute("aria-pressed", String(view.zoom === 1));
   surface.classList.toggle("zoomed", view.zoom !== null);
   surface.classList.toggle("peeking", view.peek);
+  read();
   stage.dispatchEvent(new Event("placed"));
 }
 
@@ -324,6 +329,7 @@ const say = (text, seconds = 6) => {
 
 const probe = make("canvas", { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
 const sources = new Map(); // url -> the picture, decoded
+let pointer = null; // its last event over the pictures, until it leaves them
 let reading = 0;
 
 function sourceOf(url) {
@@ -341,18 +347,22 @@ async function sample({ url }, x, y) {
   return [...probe.getImageData(0, 0, 1, 1).data].slice(0, 3);
 }
 
-const hideReadout = () => { reading++; readout.hidden = true; };
+const hideReadout = () => { readout.hidden = true; };
 
-async function read(event, frame) {
-  const round = ++reading, at = within(event, frame), [width, height] = sizeNow();
+/** Show the values under the pointer; called wherever it moves, or the pictures below it do. */
+async function read() {
+  const round = ++reading, event = pointer, frame = event && !previewing && frameAt(event);
+  if (!frame) return hideReadout();
+  const at = within(event, frame), [width, height] = sizeNow();
   const x = Math.floor((at.x - frame.left) / frame.scale), y = Math.floor((at.y - frame.top) / frame.scale);
   if (!(x >= 0 && y >= 0 && x < width && y < height)) return hideReadout();
   const { panes } = value(), first = original();
   const candidates = frame.panes.some((pane) => pane.measured && pane !== first) ? frame.panes : panes;
   const measured = [first, ...candidates.filter((pane) => pane.measured && pane !== first)].filter((pane) => pane?.picture).slice(0, 3);
   if (!measured.length) return hideReadout();
-  const samples = await Promise.all(measured.map((pane) => sample(pane.picture, x, y)));
+  const samples = await Promise.all(measured.map((pane) => sample(pane.picture, x, y))).catch(() => null);
   if (round !== reading) return;
+  if (!samples) return hideReadout(); // a picture is no longer on the server
   const gray = samples.every(([r, g, b]) => r === g && g === b);
   const error = (a, b) => {
     if (gray) return String(b[0] - a[0]).replace("-", "\u2212");
@@ -388,10 +398,12 @@ stage.addEventListener("pointerdown", (event) => {
   stage.setPointerCapture(event.pointerId); // so that the release is noticed wherever it happens
   drag = { x: event.clientX, y: event.clientY, frame };
   if (fingers.size === 1) holding = setTimeout(peek, HOLD, true);
-  if (event.pointerType === "touch") read(event, frame);
+  pointer = fingers.size === 1 ? event : null; // two fingers point at nothing
+  read();
 });
 stage.addEventListener("pointermove", (event) => {
   if (drag && Math.hypot(event.clientX - drag.x, event.clientY - drag.y) > STILL && !view.peek) clearTimeout(holding);
+  pointer = fingers.size > 1 ? null : event;
   if (drag && fingers.size === 2 && fingers.has(event.pointerId)) {
     const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY); };
     const middle = () => { const [a, b] = [...fingers.values()]; return { clientX: (a.clientX + b.clientX) / 2, clientY: (a.clientY + b.clientY) / 2 }; };
@@ -407,8 +419,7 @@ stage.addEventListener("pointermove", (event) => {
     Object.assign(drag, { x: event.clientX, y: event.clientY });
     return;
   }
-  const frame = frameAt(event);
-  if (frame) read(event, frame);
+  read();
 });
 const release = (event) => {
   fingers.delete(event.pointerId);
@@ -417,7 +428,7 @@ const release = (event) => {
   peek(false);
 };
 for (const type of ["pointerup", "pointercancel"]) stage.addEventListener(type, release);
-stage.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") hideReadout(); });
+stage.addEventListener("pointerleave", () => { pointer = null; read(); });
 stage.addEventListener("contextmenu", (event) => { if (event.pointerType === "touch" || view.peek) event.preventDefault(); });
 stage.addEventListener("dblclick", (event) => {
   const frame = frameAt(event);
