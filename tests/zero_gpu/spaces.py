@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import wraps
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,7 +33,7 @@ class Forbidden(Exception):  # noqa: N818  # what it says to the reader
 
 
 def GPU(*, duration: Callable[..., int]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: N802
-    """Of a generator function, as the page has it. What it yields arrives as soon as it is taken."""
+    """Of a generator function, as the page has it. It goes on while nobody takes what it yields."""
 
     def decorate(task: Callable[..., Any]) -> Callable[..., Any]:
         if RECORD["launched with"] is not None:
@@ -49,19 +50,30 @@ def GPU(*, duration: Callable[..., int]) -> Callable[[Callable[..., Any]], Calla
             worker.start()
             theirs.close()
             ours.send_bytes(_pickled((arguments, named)))
+            received = SimpleQueue[tuple[str, Any]]()
+
+            def receive() -> None:
+                kind = "value"
+                try:
+                    while kind == "value":
+                        kind, result = pickle.loads(ours.recv_bytes())
+                        received.put((kind, result))
+                except EOFError:  # the process died
+                    received.put(("error", "EOFError"))
+
+            thread = threading.Thread(target=receive)
+            thread.start()
             try:
-                while True:
-                    kind, result = pickle.loads(ours.recv_bytes())
-                    if kind == "end":
-                        break
-                    if kind == "error":
-                        raise gr.Error(result)  # the name of its class, which is all that ZeroGPU tells
-                    yield result
+                while (message := received.get())[0] == "value":
+                    yield message[1]
+                if message[0] == "error":
+                    raise gr.Error(message[1])  # the name of its class, which is all that ZeroGPU tells
             except GeneratorExit:
                 RECORD["stopped"] += 1
                 stop.set()
                 raise
             finally:
+                thread.join()
                 ours.close()
                 worker.join()
 
@@ -75,18 +87,16 @@ def _work(task: Callable[..., Any], connection: Any, stop: Any) -> None:
     _lent = True
     arguments, named = pickle.loads(connection.recv_bytes())
     generator = task(*arguments, **named)
+    end: tuple[str, Any] = "end", None
     try:
         for result in generator:
             if stop.is_set():
                 generator.close()
-                return
+                break
             connection.send_bytes(_pickled(("value", result)))
-    except BrokenPipeError:
-        generator.close()
-        return
     except Exception as error:
-        connection.send_bytes(_pickled(("error", type(error).__name__)))
-    connection.send_bytes(_pickled(("end", None)))
+        end = "error", type(error).__name__
+    connection.send_bytes(_pickled(end))
 
 
 class _Pickler(pickle.Pickler):
