@@ -2,12 +2,12 @@
 
 import itertools
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from residae.metrics import byte_budget, psnr, ssim
 from residae.progress import Progress, between, split
 from residae.quality import DEFAULT_QUALITY
 from residae.rate_control import QUALITIES, Probe, choose_scale, detail
-from residae.refine import OnStep, refine
+from residae.refine import RefinementStep, refine
 from residae.resample import resample
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ ENCODING_SHARES = (0, 0.2, 0.6, 1)  # of the work of up to three encodings at gr
 # refinement decodes, goes back through the decoder, and decodes once more in five steps to measure the result.
 ENCODE_WORK, STEP_WORK = 0.64, 2.3
 PLANE_WORK = {1: (1,), 3: (4, 1, 1)}  # chroma planes have a quarter of the pixels
+DECODE_SHARE = 1 / (1 + ENCODE_WORK)  # of the network's operations for a pixel
+AUTO_SCALE, AUTO_ENCODES = 2.0, 7.0  # the largest for most files, and the pixels encoded at up to three scales
+COLOR_PLANES = 1.5  # pixels of Y, Cb and Cr by those of Y
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,17 @@ class Encoding:
     width: int
     scale: float = 1.0
     seconds: float = 0.0
+
+    def work(self, encodes: float = 0, decodes: float = 0, refine: int = 0) -> float:
+        """The work of encoding and decoding the picture so many times at this scale, in `network_pixels`.
+
+        Args:
+            encodes: How often it is encoded.
+            decodes: How often it is decoded.
+            refine: Steps of refinement.
+        """
+        times: dict[str, Any] = {"encodes": encodes, "decodes": decodes, "refine": refine}
+        return network_pixels(self.height, self.width, len(self.latents) == 3, self.scale, **times)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +160,51 @@ class Pipeline:
         """
         return cls(Checkpoint.open(checkpoint), device, dtype)
 
+    def run(
+        self,
+        operation: Callable[..., T],
+        *arguments: Any,
+        pixels: float,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> T:
+        """Run a function that calls this pipeline several times. On ZeroGPU a GPU is borrowed once, for all of it.
+
+        Args:
+            operation: A function of a module or a class, which is given this pipeline, `arguments`, a callback for
+                progress and `options`. On ZeroGPU it runs in another process, to and from which all is pickled.
+            *arguments: As the operation has them.
+            pixels: How much work of the network it is, by `network_pixels`.
+            progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+            **options: As the operation has them.
+
+        Returns:
+            What the operation returns.
+        """
+        return operation(self, *arguments, progress, **options)
+
+    def stream(
+        self,
+        operation: Callable[..., Iterator[T]],
+        *arguments: Any,
+        pixels: float,
+        parts: Sequence[Progress | None],
+        **options: Any,
+    ) -> Generator[T, None, None]:
+        """The same for a generator function. On ZeroGPU it goes on while nobody takes what it yields.
+
+        Args:
+            operation: As in `run`, with a callback for each of `parts`.
+            *arguments: As in `run`.
+            pixels: As in `run`.
+            parts: As the progress of `run`, one for each part of the work.
+            **options: As in `run`.
+
+        Yields:
+            What the operation yields.
+        """
+        yield from operation(self, *arguments, *parts, **options)
+
     @translate_oom()
     def encode(self, picture: Picture, color: bool, progress: Progress | None = None, scale: float = 1.0) -> Encoding:
         """Encode a picture: its luma alone, or Y, Cb and Cr, each through the same network.
@@ -205,8 +266,8 @@ class Pipeline:
         Yields:
             What `decode` returns, in the order of `encodings`.
         """
-        for encoding, progress in zip(encodings, parts, strict=True):
-            yield self.decode(encoding, progress)
+        pixels = sum(encoding.work(decodes=1) for encoding in encodings)
+        yield from self.stream(_decode_each, encodings, pixels=pixels, parts=parts)
 
     def encode_within(
         self, picture: Picture, color: bool, max_bytes: int, progress: Progress | None = None
@@ -280,7 +341,7 @@ class Pipeline:
         compressed = self.write(encoding, quality) if max_bytes is None else self.write_within(encoding, max_bytes)
         if refine:
             compressed = self.refine(
-                picture, encoding, compressed.quality, refine, max_bytes=max_bytes, progress=refinement_progress
+                picture, encoding, compressed.quality, refine, refinement_progress, max_bytes=max_bytes
             )
         return encoding, compressed
 
@@ -362,31 +423,27 @@ class Pipeline:
         """
         return self.codec.compress_within(encoding.latents, encoding.height, encoding.width, max_bytes, encoding.scale)
 
-    @translate_oom()
     def refine(
         self,
         picture: Picture,
         encoding: Encoding,
         quality: float,
         steps: int,
+        progress: Progress | None = None,
         *,
         max_bytes: int | None = None,
         seed: int = 0,
-        on_step: OnStep | None = None,
-        progress: Progress | None = None,
     ) -> Compressed:
-        """The `.rae` file at a quality, with symbols that are optimized for this picture; see `residae.refine`.
+        """The `.rae` file at a quality, with symbols that are optimized for this picture: the best of `refinement`.
 
         Args:
-            picture: The original.
-            encoding: Of the picture.
-            quality: 0 to 100.
-            steps: Each takes as long as two to three decodes. 0 gives the file of `write`, 20 give most of the gain.
-            max_bytes: Size that the file must not exceed.
-            seed: Of the random rounding. The same arguments give the same file.
-            on_step: Called with the best file so far before the first step and after each; it stops the work, with that
-                file as its result, by returning False.
-            progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+            picture: As in `refinement`.
+            encoding: As in `refinement`.
+            quality: As in `refinement`.
+            steps: As in `refinement`.
+            progress: As in `refinement`.
+            max_bytes: As in `refinement`.
+            seed: As in `refinement`.
 
         Returns:
             The best file, which is never worse than without refinement.
@@ -395,26 +452,60 @@ class Pipeline:
             CodecError: No file is within `max_bytes`.
             ValueError: The quality or the number of steps is out of range.
         """
+        for step in self.refinement(picture, encoding, quality, steps, progress, max_bytes=max_bytes, seed=seed):
+            best = step.best
+        return best
+
+    def refinement(
+        self,
+        picture: Picture,
+        encoding: Encoding,
+        quality: float,
+        steps: int,
+        progress: Progress | None = None,
+        *,
+        max_bytes: int | None = None,
+        seed: int = 0,
+    ) -> Generator[RefinementStep, None, None]:
+        """Optimize the symbols of a file for this picture, step by step; see `residae.refine`.
+
+        Args:
+            picture: The original.
+            encoding: Of the picture.
+            quality: 0 to 100.
+            steps: Each takes as long as two to three decodes. 0 gives the file of `write`, 20 give most of the gain.
+            progress: Called with the share done, in (0, 1]; it may raise to stop the work.
+            max_bytes: Size that the file must not exceed.
+            seed: Of the random rounding. The same arguments give the same file.
+
+        Yields:
+            The best file so far and what it decodes to, before the first step and after each.
+
+        Raises:
+            CodecError: No file is within `max_bytes`.
+            ValueError: The quality or the number of steps is out of range.
+        """
         color = len(encoding.latents) == 3
         original = reference(picture, color)
 
-        def measure(compressed: Compressed) -> float:
-            return psnr(original, Pipeline.decode(self, self.stored(encoding, compressed)).pixels)
+        def measure(compressed: Compressed) -> tuple[Pixels, float]:
+            pixels = self.decode(self.stored(encoding, compressed)).pixels
+            return pixels, psnr(original, pixels)
 
-        return refine(
-            self.codec,
-            self._gradient_decoder,
-            to_planes(picture, color),
-            encoding.latents,
-            encoding.scale,
-            quality,
-            steps,
-            measure,
-            max_bytes=max_bytes,
-            seed=seed,
-            on_step=on_step,
-            progress=progress,
-        )
+        with translate_oom():
+            yield from refine(
+                self.codec,
+                self._gradient_decoder,
+                to_planes(picture, color),
+                encoding.latents,
+                encoding.scale,
+                quality,
+                steps,
+                measure,
+                max_bytes=max_bytes,
+                seed=seed,
+                progress=progress,
+            )
 
     @cached_property
     def _gradient_decoder(self) -> GradientDecoder:
@@ -469,14 +560,16 @@ class Pipeline:
         picture = as_picture(picture)
         color = picture.color if color is None else color
         scale = scale_or_default(scale, max_bytes is not None)
-        encoding, compressed, decoding = self.encode_and_decode(
-            picture, color, quality, scale, refine, max_bytes, progress
+        pixels = network_pixels(picture.height, picture.width, color, scale, refine=refine)
+        arguments = picture, color, quality, scale, refine, max_bytes
+        encoding, compressed, decoding = self.run(
+            Pipeline._encode_and_decode, *arguments, pixels=pixels, progress=progress
         )
         if compressed is None and quality is not None:
             compressed = self.write(encoding, quality)
         return self.measure(picture, encoding, compressed, decoding)
 
-    def encode_and_decode(
+    def _encode_and_decode(
         self,
         picture: Picture,
         color: bool,
@@ -486,35 +579,52 @@ class Pipeline:
         max_bytes: int | None,
         progress: Progress | None,
     ) -> tuple[Encoding, Compressed | None, Decoding]:
-        """Encode a picture and decode what its file holds: all of `reconstruct` that needs the network.
+        """All of `reconstruct` that needs the network."""
+        first, last = split(progress, ENCODE_WORK + STEP_WORK * refine, 1)
+        limits = None, max_bytes
+        encoding, compressed, stored = self.encode_stored(picture, color, quality, scale, *limits, first, refine)
+        return encoding, compressed, self.decode(stored, last)
+
+    def encode_stored(
+        self,
+        picture: Picture,
+        color: bool,
+        quality: float | None,
+        scale: Scale,
+        target_bpp: float | None = None,
+        max_bytes: int | None = None,
+        progress: Progress | None = None,
+        refine: int = 0,
+    ) -> tuple[Encoding, Compressed | None, Encoding]:
+        """Encode a picture as its file holds it, and make the file only if the network needs its size.
 
         Args:
             picture: As in `encode`.
             color: As in `encode`.
             quality: As in `reconstruct`.
-            scale: As in `encode`, or "auto" to choose it by `max_bytes`.
-            refine: As in `reconstruct`.
-            max_bytes: As in `reconstruct`.
+            scale: As in `encode`, or "auto" to choose it by the size of the file.
+            target_bpp: As in `encode_and_write`.
+            max_bytes: As in `encode_and_write`.
             progress: As in `encode`.
+            refine: As in `encode_and_write`.
 
         Returns:
-            The encoding, the file if the network was needed to make it, and the decoded picture.
+            The encoding with unquantized latents, the file or None, and the encoding with the latents of the file.
 
         Raises:
             CodecError: No file is so small.
+            ValueError: As `encode_and_write`.
         """
-        refine = 0 if quality is None and max_bytes is None else refine
-        first, last = split(progress, ENCODE_WORK + STEP_WORK * refine, 1)
-        if max_bytes is not None or refine or scale == "auto":
-            encoding, compressed = self.encode_and_write(
-                picture, color, quality or 0, scale, max_bytes=max_bytes, progress=first, refine=refine
-            )
-            return encoding, compressed, self.decode(self.stored(encoding, compressed), last)
-        encoding = self.encode(picture, color, first, scale)
+        limited = target_bpp is not None or max_bytes is not None
+        if limited or scale == "auto" or (refine and quality is not None):
+            arguments = picture, color, quality or 0, scale, target_bpp, max_bytes
+            encoding, compressed = self.encode_and_write(*arguments, progress, refine)
+            return encoding, compressed, self.stored(encoding, compressed)
+        encoding = self.encode(picture, color, progress, scale)
         latents = encoding.latents
         if quality is not None:
             latents = self.codec.dequantize(self.codec.quantize(latents, quality), quality)
-        return encoding, None, self.decode(replace(encoding, latents=latents), last)
+        return encoding, None, replace(encoding, latents=latents)
 
     @translate_oom()
     def decode_and_measure(
@@ -585,6 +695,38 @@ class Pipeline:
             compressed: A file of this checkpoint.
         """
         return self.codec.channel_bits(compressed.symbols, compressed.quality)
+
+
+def _decode_each(pipeline: Pipeline, encodings: Sequence[Encoding], *parts: Progress | None) -> Iterator[Decoding]:
+    for encoding, progress in zip(encodings, parts, strict=True):
+        yield pipeline.decode(encoding, progress)
+
+
+def network_pixels(
+    height: int,
+    width: int,
+    color: bool,
+    scale: Scale = 1.0,
+    *,
+    encodes: float = 1,
+    decodes: float = 1,
+    refine: int = 0,
+) -> float:
+    """The work of a picture, in pixels that are encoded and decoded once.
+
+    Args:
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+        color: Whether it has chroma.
+        scale: At which it is encoded; "auto" tries several, and may choose AUTO_SCALE.
+        encodes: How often it is encoded.
+        decodes: How often it is decoded.
+        refine: Steps of refinement.
+    """
+    if scale == "auto":
+        scale, encodes = AUTO_SCALE, AUTO_ENCODES / AUTO_SCALE**2 * encodes
+    times = encodes * (1 - DECODE_SHARE) + (decodes + STEP_WORK * refine) * DECODE_SHARE
+    return scale**2 * height * width * (COLOR_PLANES if color else 1) * times
 
 
 def scale_or_default(scale: Scale | None, is_limited: bool) -> Scale:

@@ -10,7 +10,7 @@ numbers, more and more surely to the nearer one. The result is an ordinary file,
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from residae.codec.quantizer import INT32, channel_gains, unrounded_symbols
 from residae.codec.tables import ONE, Tables
 from residae.engine import GradientDecoder, Plane, error_gradient
 from residae.geometry import plane_shapes
+from residae.image import Pixels
 from residae.progress import Progress, between
 from residae.quality import quality_level
 from residae.rate_model import PLANE_WEIGHTS, estimate_bits, lagrange_multiplier
@@ -45,16 +46,17 @@ class RefinementStep:
         bytes: Size of the best file so far.
         psnr: Its PSNR in dB.
         best: That file.
+        pixels: What it decodes to, at the picture's own size; uint8.
     """
 
     step: int
     bytes: int
     psnr: float
     best: Compressed = field(repr=False, compare=False)
+    pixels: Pixels = field(repr=False, compare=False)
 
 
 Floats = NDArray[np.floating[Any]]
-OnStep = Callable[[RefinementStep], bool | None]  # False stops the refinement; an exception passes through
 
 
 def refine(
@@ -65,14 +67,13 @@ def refine(
     scale: float,
     quality: float,
     steps: int,
-    measure: Callable[[Compressed], float],
+    measure: Callable[[Compressed], tuple[Pixels, float]],
     *,
     max_bytes: int | None = None,
     seed: int = 0,
-    on_step: OnStep | None = None,
     progress: Progress | None = None,
-) -> Compressed:
-    """Optimize the symbols of a picture. `Pipeline.refine` is the same with less to give.
+) -> Generator[RefinementStep, None, None]:
+    """Optimize the symbols of a picture. `Pipeline.refinement` is the same with less to give.
 
     Args:
         codec: Of the checkpoint.
@@ -82,14 +83,14 @@ def refine(
         scale: At which they were encoded.
         quality: 0 to 100.
         steps: Each takes as long as two to three decodes.
-        measure: Decodes a file and returns its PSNR in dB.
+        measure: Decodes a file, and returns its pixels and their PSNR in dB.
         max_bytes: Size that the file must not exceed.
         seed: Of the random rounding. The same arguments give the same file.
-        on_step: Called with the best file so far at the start and after each step.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
 
-    Returns:
-        The file with the smallest J of those measured; the one without refinement is the first of them.
+    Yields:
+        The step before the first, and each step that is done. The best file is the one with the smallest J of those
+        measured; the one without refinement is the first of them.
 
     Raises:
         CodecError: No file is within `max_bytes`.
@@ -109,21 +110,16 @@ def refine(
 
     def measured(symbols: Sequence[Floats]) -> _Candidate:
         compressed = _compress_within(lambda s: codec.write(s, height, width, quality, scale), symbols, max_bytes)
-        psnr = measure(compressed)
+        pixels, psnr = measure(compressed)
         bits = float(codec.channel_bits(compressed.symbols, quality).sum())
-        return _Candidate(compressed, psnr, 255**2 * 10 ** (-psnr / 10) + bits / (height * width * weight))
+        return _Candidate(compressed, pixels, psnr, 255**2 * 10 ** (-psnr / 10) + bits / (height * width * weight))
 
     best = measured([problem.unrounded for problem in problems])
-
-    def goes_on(step: int) -> bool:
-        stands = RefinementStep(step, len(best.compressed.data), best.psnr, best.compressed)
-        return on_step is None or on_step(stands) is not False
-
+    yield best.after(0)
     optimizer = torch.optim.Adam([problem.symbols for problem in problems], LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)
     noise = min(1, steps / FULL_NOISE_STEPS)
-    step = 0
-    while goes_on(step) and step < steps:
+    for step in range(steps):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / steps)) / 2
         temperature = START_TEMPERATURE * math.exp(-ANNEALING * step / steps)
         optimizer.zero_grad()
@@ -131,18 +127,23 @@ def refine(
             start, stop = (step + (number + i) / len(problems) for i in (0, 1))
             problem.backward(temperature, noise, generator, between(progress, start / steps, stop / steps))
         optimizer.step()
-        step += 1
-        if step % MEASURE_INTERVAL == 0 or step == steps:
+        done = step + 1
+        if done % MEASURE_INTERVAL == 0 or done == steps:
             symbols = [problem.symbols.detach().cpu().numpy() for problem in problems]
             best = min(best, measured(symbols), key=lambda candidate: candidate.cost)
-    return best.compressed
+        yield best.after(done)
 
 
 @dataclass(frozen=True)
 class _Candidate:
     compressed: Compressed
+    pixels: Pixels
     psnr: float
     cost: float  # J
+
+    def after(self, steps: int) -> RefinementStep:
+        """As the best file after so many steps."""
+        return RefinementStep(steps, len(self.compressed.data), self.psnr, self.compressed, self.pixels)
 
 
 class _Problem:

@@ -15,9 +15,9 @@ from visitor import SILENT, STEPS, VISIT, add_refined, compare, refine, visit
 from residae.compare import CURVE_QUALITIES
 from residae.errors import ResidaeError
 from residae.image import write_png
-from residae.pipeline import Pipeline
+from residae.pipeline import Pipeline, network_pixels
 from residae.ui import budget, cache, endpoints, store, work
-from residae.ui.budget import Account, ShareError, Shares, Speed, network_pixels, shares
+from residae.ui.budget import Account, ShareError, Shares, Speed, shares
 from residae.ui.cache import Settings
 from residae.ui.controls import QUALITY, Controls
 from residae.ui.endpoints import Options, RaeFile

@@ -109,7 +109,7 @@ def test_a_picture_to_blend_in_is_charged_also_where_the_current_result_is_new(
     charged: list[float] = []
     monkeypatch.setattr(Work, "charge", lambda self, pixels, on_gpu: charged.append(pixels))
     *_, last = lab.refresh("lab", state.current, None, PLANES[0], 0, (), 0, 0, blend, EXAMPLES[1], VISIT, SILENT)
-    assert charged == [state.current.work(encodes=encodes, decodes=1)]
+    assert charged == [state.current.encoding.work(encodes=encodes, decodes=1)]
     assert (last[lab.state].blend is not None) == bool(blend)
 
 

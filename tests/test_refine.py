@@ -1,6 +1,8 @@
 """Refinement lowers what it is measured by, in files like any other, and the gradients it follows are exact."""
 
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from residae.image import Picture
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Encoding, Pipeline, reference
 from residae.rate_model import LAMBDA, estimate_bits, lagrange_multiplier
-from residae.refine import RefinementStep, round_stochastically
+from residae.refine import round_stochastically
 from residae.resample import resample
 
 QUALITY = 70.0
@@ -191,45 +193,42 @@ def test_a_limit_of_bytes_is_kept(pipeline: Pipeline, picture: Picture, encoding
         pipeline.refine(picture, encoding, QUALITY, 5, max_bytes=10)
 
 
-# Callbacks
+# Steps
 
 
 def test_steps_are_reported_as_they_are_done(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
-    steps: list[RefinementStep] = []
     shares: list[float] = []
-    refined = pipeline.refine(picture, encoding, QUALITY, 7, on_step=steps.append, progress=shares.append)
+    steps = list(pipeline.refinement(picture, encoding, QUALITY, 7, shares.append))
     plain = pipeline.decode_and_measure(picture, encoding, pipeline.write(encoding, QUALITY))
+    refined = pipeline.decode_and_measure(picture, encoding, steps[-1].best)
     assert [step.step for step in steps] == list(range(8))
     assert steps[0].psnr == pytest.approx(plain.psnr)
-    assert steps[-1].bytes == len(refined.data)
-    assert steps[-1].psnr == pytest.approx(pipeline.decode_and_measure(picture, encoding, refined).psnr)
+    assert steps[-1].bytes == len(steps[-1].best.data)
+    assert steps[-1].psnr == pytest.approx(refined.psnr)
+    np.testing.assert_array_equal(steps[-1].pixels, refined.decoding.pixels)
+    assert steps[-1].best.data == pipeline.refine(picture, encoding, QUALITY, 7).data
     assert shares == sorted(shares)
     assert shares[0] > 0
     assert shares[-1] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("last", [0, 3, 6])
-def test_false_stops_with_the_best_so_far(pipeline: Pipeline, picture: Picture, encoding: Encoding, last: int) -> None:
-    steps: list[RefinementStep] = []
-
-    def on_step(step: RefinementStep) -> bool:
-        steps.append(step)
-        return step.step < last
-
-    refined = pipeline.refine(picture, encoding, QUALITY, 20, on_step=on_step)
-    assert [step.step for step in steps] == list(range(last + 1))
-    assert steps[-1].bytes == len(refined.data)
-    assert steps[-1].psnr == pytest.approx(pipeline.decode_and_measure(picture, encoding, refined).psnr)
-    assert (refined.data == pipeline.write(encoding, QUALITY).data) == (last < 5)
+def test_each_step_has_the_best_file_so_far(
+    pipeline: Pipeline, picture: Picture, encoding: Encoding, last: int
+) -> None:
+    with closing(pipeline.refinement(picture, encoding, QUALITY, 20)) as refinement:
+        *_, step = islice(refinement, last + 1)
+    assert step.step == last
+    assert step.psnr == pytest.approx(pipeline.decode_and_measure(picture, encoding, step.best).psnr)
+    assert (step.best.data == pipeline.write(encoding, QUALITY).data) == (last < 5)
 
 
-@pytest.mark.parametrize("callback", ["on_step", "progress"])
-def test_exceptions_pass_through(pipeline: Pipeline, picture: Picture, encoding: Encoding, callback: str) -> None:
+def test_what_progress_raises_passes_through(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
     def fail(_: object) -> None:
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        pipeline.refine(picture, encoding, QUALITY, 5, **{callback: fail})
+        pipeline.refine(picture, encoding, QUALITY, 5, fail)
 
 
 @pytest.mark.gpu

@@ -20,15 +20,15 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from residae.image import open_picture, write_png
-from residae.pipeline import Pipeline
+from residae.pipeline import Pipeline, network_pixels
 from residae.ui import zero_gpu
-from residae.ui.budget import network_pixels
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ZeroGPU is Linux's")
 
 SPACE = """
 import json, sys, threading, time
+from contextlib import closing
 import torch
 
 if torch.version.cuda is None:  # the package needs a PyTorch that could use CUDA
@@ -64,21 +64,20 @@ picture, pipeline = open_picture(sys.argv[1]), zero_gpu.ZeroGpuPipeline.open(sys
 spaces.zero.startup()
 report = pipeline.reconstruct(picture, True, 60)
 steps, times = [], [time.monotonic()]
-
-def follow(step):
+for step in pipeline.refinement(picture, report.encoding, 100, 5):
     steps.append(step.step)
     times.append(time.monotonic())
-
-refined = pipeline.refine(picture, report.encoding, 100, 5, on_step=follow)
 times.append(time.monotonic())
-pipeline.refine(picture, report.encoding, 100, 1000, on_step=lambda step: step.step < 2)
+refined = step.best
+with closing(pipeline.refinement(picture, report.encoding, 100, 1000)) as refinement:
+    next(refinement)
 
 def left(share):
     if share > 0.001:
         raise InterruptedError
 
 try:
-    pipeline.refine(picture, report.encoding, 100, 1000, progress=left)
+    pipeline.refine(picture, report.encoding, 100, 1000, left)
 except InterruptedError:
     pass
 try:
@@ -153,8 +152,9 @@ def test_each_operation_borrows_once_and_gives_back(space: Any) -> None:
     _, asked = space
     assert [path for path, _ in asked] == ["/startup-report", *["/schedule", "/allow", "/release"] * 5]
     assert [values["fail"] for path, values in asked if path == "/release"] == ["false"] * 5
-    work = [{}, *({"encodes": 0, "refine": steps} for steps in (5, 1000, 1000, 1))]
-    durations = [zero_gpu.seconds(network_pixels(53, 75, True, **each)) for each in work]  # type: ignore[arg-type]
+    work: list[dict[str, Any]] = [{}, *({"encodes": 0, "refine": steps} for steps in (5, 1000, 1000, 1))]
+    pixels = [network_pixels(53, 75, True, **each) for each in work]
+    durations = [zero_gpu.seconds(each) for each in pixels]
     assert [int(values["durationSeconds"]) for path, values in asked if path == "/schedule"] == durations
 
 

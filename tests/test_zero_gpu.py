@@ -22,26 +22,33 @@ from residae.engine import Engine
 from residae.geometry import MAX_PIXELS
 from residae.image import open_picture, write_png
 from residae.model import ResidualAutoencoder
-from residae.pipeline import Pipeline
+from residae.pipeline import Pipeline, network_pixels
 from residae.ui import zero_gpu
-from residae.ui.budget import network_pixels
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in forks, as ZeroGPU does on Linux")
 
 SPACE = """
 import json, sys, threading
+from contextlib import closing
 from residae.ui.server import serve
+import gradio as gr
 import spaces
 import residae.pipeline
+from visitor import SILENT, VISIT
 from residae.activations import observe
 from residae.codec import coder
 from residae.compare import compare
 from residae.edit import channel_losses
 from residae.errors import OutOfMemoryError
 from residae.pipeline import Pipeline
+from residae.progress import CANCELLATION
 from residae.ui import cache, store, zero_gpu
+from residae.ui.controls import Controls
 from residae.ui.environment import Address
+from residae.ui.state import CurrentResult
+from residae.ui.tabs import overview
+from residae.ui.work import cancel, let_go
 
 refused = []
 
@@ -74,7 +81,8 @@ serve(Address("127.0.0.1", None))
 attempt(zero_gpu.ZeroGpuPipeline.open)
 checkpoint = store.default_checkpoint()
 pipeline = store.get_pipeline(checkpoint)
-report = cache.reconstruct(cache.Settings(sys.argv[1], checkpoint, quality=60), None)
+settings = cache.Settings(sys.argv[1], checkpoint, quality=60)
+report = cache.reconstruct(settings, None)
 exact = pipeline.decode_and_measure(cache.open_at_size(sys.argv[1], 0), report.encoding, None)
 info, opened = pipeline.read(report.compressed.data)
 scaled = pipeline.decode(pipeline.encode(cache.open_at_size(sys.argv[1], 0), False, scale=2.0))
@@ -84,36 +92,66 @@ zero_gpu.PROGRESS_INTERVAL = 0
 observed = observe(pipeline.network, picture, 6)
 losses = list(channel_losses(pipeline, picture, report.encoding))
 only_the_network = False
-shares, steps = [], []
-refined = pipeline.refine(picture, report.encoding, 100, 5, on_step=steps.append, progress=shares.append)
+shares = []
+steps = list(pipeline.refinement(picture, report.encoding, 100, 5, shares.append))
 short, _ = pipeline.encode_and_write(picture, True, 60, 1.0, refine=2)
+with closing(pipeline.refinement(picture, report.encoding, 100, 50)) as refinement:
+    stopped = [next(refinement) for _ in range(6)][-1]
 
-stopped = pipeline.refine(picture, report.encoding, 100, 50, on_step=lambda step: step.step < 5)
-
-def left(share):
+def left():
     raise InterruptedError
 
-for leave in (left, lambda share: share < 0.1 or left(share)):
+for cancellation, progress in ((left, None), (lambda: None, lambda share: share < 0.1 or left())):
+    CANCELLATION.set(cancellation)
     try:
-        pipeline.refine(picture, report.encoding, 100, 50, progress=leave)
+        pipeline.refine(picture, report.encoding, 100, 50, progress)
     except InterruptedError:
         pass
-facts = spaces.RECORD | {
+operations = {"durations": [*spaces.RECORD["durations"]], "stopped": spaces.RECORD["stopped"]}
+
+overview.PROGRESS_INTERVAL = -1
+with gr.Blocks():
+    refining = overview.OverviewTab(gr.HTML(), gr.State(), Controls())
+shown = CurrentResult(settings, report.encoding, report.compressed, report.psnr)
+handlers = {}
+
+def follow(name, updates):
+    before = len(spaces.RECORD["durations"])
+    updates = [*updates]
+    handlers[name] = spaces.RECORD["durations"][before:]
+    return updates
+
+def end(work, updates):
+    yield next(updates)
+    work()
+    yield from updates
+
+def leave():
+    let_go(VISIT.session_hash)
+
+live = follow("refinement", refining.refine(shown, 5, VISIT, SILENT))
+ended = follow("stopped refinement", end(lambda: cancel(VISIT), refining.refine(shown, 50, VISIT, SILENT)))
+follow("refinement of one who left", end(leave, refining.refine(shown, 50, VISIT, SILENT)))
+curves = [len([update for update in live if refining.controls.refine.curve in update])]
+
+facts = spaces.RECORD | operations | {
+    "handlers": handlers,
+    "curves": curves,
+    "shown": [refining.current in updates[-1] for updates in (live, ended)],
     "device": pipeline.engine.description,
     "file": report.compressed.data.hex(),
     "psnr": report.psnr,
     "unquantized": exact.psnr,
     "opened": opened.pixels.shape,
     "scaled": scaled.pixels.shape,
-    "refined": refined.data.hex(),
+    "refined": steps[-1].best.data.hex(),
     "steps": [step.step for step in steps],
     "shares": shares,
     "losses": losses,
     "curve": [point.psnr for point in comparison.curves["Residae"]],
     "observed": observed.shape,
     "short": len(short.latents),
-    "stopped early": stopped.data.hex(),
-    "durations": list(spaces.RECORD["durations"]),
+    "stopped early": stopped.best.data.hex(),
 }
 attempt(lambda: Pipeline.encode(pipeline, cache.open_at_size(sys.argv[1], 0), True))
 facts["refused"] = refused
@@ -148,7 +186,7 @@ def elsewhere(checkpoint: Path) -> Pipeline:
 @pytest.fixture(scope="module")
 def facts(picture_file: Path, checkpoint: Path) -> dict[str, Any]:
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "zero_gpu")]),
+        "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in ("", "tests", "tests/zero_gpu")),
         "SPACES_ZERO_GPU": "true",
         "RESIDAE_CHECKPOINT": str(checkpoint),
     }
@@ -186,6 +224,17 @@ def test_each_operation_borrows_once(facts: dict[str, Any]) -> None:
         asked(decodes=0, refine=2),  # to encode, write and refine
         *[asked(encodes=0, refine=50)] * 2,  # stopped; of those who left, one had left before
     ]
+
+
+def test_each_operation_of_the_page_and_of_programs_borrows_once(facts: dict[str, Any]) -> None:
+    """Other codecs and metrics run meanwhile or later, and for a visitor who left nothing more is borrowed."""
+    assert facts["handlers"] == {
+        "refinement": [asked(encodes=0, refine=5)],
+        "stopped refinement": [asked(encodes=0, refine=50)],
+        "refinement of one who left": [asked(encodes=0, refine=50)],
+    }
+    assert facts["curves"] == [6 + 1]  # it grows by each step
+    assert facts["shown"] == [True, True]
 
 
 def test_a_refinement_is_seen_live_and_can_be_stopped(facts: dict[str, Any]) -> None:

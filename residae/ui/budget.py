@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from residae.codec import FileInfo
 from residae.errors import ResidaeError
-from residae.geometry import MAX_PIXELS, Scale
-from residae.pipeline import ENCODE_WORK, STEP_WORK
+from residae.geometry import MAX_PIXELS
+from residae.pipeline import network_pixels
 from residae.ui.turns import REMEMBERED, Visitor
 
 VARIABLE = "RESIDAE_SHARE_SECONDS"
@@ -26,10 +26,6 @@ REQUEST_PIXELS = 4 * MAX_PIXELS  # encoded and decoded
 UPLOAD_BYTES = 2 * 10**9  # of one visitor in WINDOW, which is also how long uploads are kept
 MIN_LEARNED_PIXELS = 2.5e5  # of work from which a speed is learned: most of less does not grow with the picture
 TOLERANCE = 1.5  # an estimate may be off by this factor before work is ended
-
-DECODE_SHARE = 1 / (1 + ENCODE_WORK)  # of the network's operations for a pixel
-AUTO_SCALE, AUTO_ENCODES = 2.0, 7.0  # the largest for most files, and the pixels encoded at up to three scales
-COLOR_PLANES = 1.5  # pixels of Y, Cb and Cr by those of Y
 
 
 class ShareError(ResidaeError):
@@ -60,33 +56,6 @@ def shares() -> Shares:
     except ValueError as error:
         raise ResidaeError(f"{VARIABLE} is a number of seconds, not {wanted!r}.") from error
     return Shares(seconds, REQUEST_PIXELS) if seconds > 0 else Shares()
-
-
-def network_pixels(
-    height: int,
-    width: int,
-    color: bool,
-    scale: Scale = 1.0,
-    *,
-    encodes: float = 1,
-    decodes: float = 1,
-    refine: int = 0,
-) -> float:
-    """The work of a picture, in pixels that are encoded and decoded once.
-
-    Args:
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
-        color: Whether it has chroma.
-        scale: At which it is encoded; "auto" tries several, and may choose AUTO_SCALE.
-        encodes: How often it is encoded.
-        decodes: How often it is decoded.
-        refine: Steps of refinement.
-    """
-    if scale == "auto":
-        scale, encodes = AUTO_SCALE, AUTO_ENCODES / AUTO_SCALE**2 * encodes
-    times = encodes * (1 - DECODE_SHARE) + (decodes + STEP_WORK * refine) * DECODE_SHARE
-    return scale**2 * height * width * (COLOR_PLANES if color else 1) * times
 
 
 def file_work(info: FileInfo) -> float:

@@ -15,10 +15,9 @@ from residae.errors import ImageError, ResidaeError
 from residae.geometry import Scale
 from residae.image import CropBox, Picture, crop, fit
 from residae.image.process import DecoderProcess
-from residae.pipeline import Encoding, Reconstruction
+from residae.pipeline import Encoding, Reconstruction, network_pixels
 from residae.progress import CANCELLATION
 from residae.quality import DEFAULT_QUALITY
-from residae.ui.budget import network_pixels
 from residae.ui.store import default_checkpoint, get_pipeline
 from residae.ui.work import Work
 

@@ -21,10 +21,10 @@ from residae.errors import ResidaeError
 from residae.geometry import MAX_SCALE, MIN_SCALE, Scale
 from residae.image import CropBox, Picture, write_png
 from residae.metrics import bits_per_pixel
-from residae.pipeline import Encoding, Pipeline, Reconstruction
+from residae.pipeline import Encoding, Pipeline, Reconstruction, network_pixels
 from residae.progress import Progress, split
 from residae.quality import DEFAULT_QUALITY, MAX_QUALITY
-from residae.ui.budget import file_work, network_pixels
+from residae.ui.budget import file_work
 from residae.ui.cache import open_at_size
 from residae.ui.components import NETWORK_EVENT
 from residae.ui.refinement import MAX_STEPS

@@ -1,16 +1,11 @@
 """Refinement of the current file, with its progress as it works."""
 
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from queue import SimpleQueue
-from typing import TypeVar
+from collections.abc import Sequence
 
 import gradio as gr
 
 from residae import charts
 from residae.pipeline import STEP_WORK
-from residae.refine import RefinementStep
 from residae.ui.components import QUICK_EVENT, slider, status_line
 from residae.ui.state import CurrentResult
 from residae.ui.text import duration, refinement_sentence
@@ -20,8 +15,7 @@ GPU_STEPS, CPU_STEPS = 20, 10  # that are proposed
 MAX_STEPS = 200  # beyond which nothing is gained
 INTRODUCTION = "A better picture in about the same bytes: the encoder tries again."
 
-Value = TypeVar("Value")
-Result = TypeVar("Result")
+Point = tuple[int, float, int]  # of the curve: steps that are done, PSNR in dB, and bytes of the best file
 
 
 class RefineCard:
@@ -57,24 +51,25 @@ class RefineCard:
             self.curve: charts.refinement_chart([(0, result.psnr, len(result.compressed.data))], 1),
         }
 
-    def draw(self, done: Sequence[RefinementStep], steps: int) -> Updates:
+    def draw(self, points: Sequence[Point], steps: int) -> Updates:
         """Draw the steps that are done so far.
 
         Args:
-            done: From step 0, the file without refinement, to the latest.
+            points: From step 0, the file without refinement, to the latest.
             steps: How many are to be done, at which the axis ends.
         """
-        points = [(step.step, step.psnr, step.bytes) for step in done]
         return {self.curve: charts.refinement_chart(points, steps)}
 
-    def conclude(self, done: Sequence[RefinementStep], steps: int) -> Updates:
+    def conclude(self, points: Sequence[Point], steps: int) -> Updates:
         """Say what was gained.
 
         Args:
-            done: As in `draw`.
+            points: As in `draw`.
             steps: As in `draw`.
         """
-        return {self.status: refinement_sentence(done[0], done[-1]), **self.draw(done, steps)}
+        (_, psnr, size), (done, refined_psnr, refined_size) = points[0], points[-1]
+        sentence = refinement_sentence(done, refined_psnr - psnr, refined_size / size - 1)
+        return {self.status: sentence, **self.draw(points, steps)}
 
 
 def seconds_left(times: Sequence[float], steps: int) -> float | None:
@@ -87,21 +82,3 @@ def seconds_left(times: Sequence[float], steps: int) -> float | None:
     """
     done = len(times) - 1
     return (steps - done) * (times[-1] - times[1]) / (done - 1) if done > 1 else None
-
-
-def callbacks(run: Callable[[Callable[[Value], None]], Result]) -> Generator[Value, None, Result]:
-    """Run a function in a thread, and yield what it calls back with.
-
-    Args:
-        run: Is given the callback. It has to end soon once the generator is closed.
-
-    Returns:
-        Its result.
-    """
-    waiting: SimpleQueue[tuple[Value] | None] = SimpleQueue()
-    with ThreadPoolExecutor(1) as executor:
-        future = executor.submit(copy_context().run, run, lambda value: waiting.put((value,)))
-        future.add_done_callback(lambda _: waiting.put(None))
-        while value := waiting.get():
-            yield value[0]
-    return future.result()

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from residae.codec import Compressed
 from residae.image import Picture
 from residae.pipeline import Encoding, Pipeline
-from residae.ui.budget import network_pixels
 from residae.ui.cache import Settings, open_at_size
 from residae.ui.previews import preview_side
 from residae.ui.store import get_pipeline
@@ -50,17 +49,6 @@ class CurrentResult:
     def preview_side(self) -> int:
         """The long side of a preview, in pixels."""
         return preview_side(max(self.encoding.height, self.encoding.width), self.seconds)
-
-    def work(self, encodes: float = 0, decodes: float = 0, refine: int = 0) -> float:
-        """The work of encoding and decoding it so many times, in `network_pixels`.
-
-        Args:
-            encodes: How often the picture is encoded, at its scale.
-            decodes: How often it is decoded.
-            refine: Steps of refinement.
-        """
-        encoding, times = self.encoding, {"encodes": encodes, "decodes": decodes}
-        return network_pixels(encoding.height, encoding.width, self.color, encoding.scale, refine=refine, **times)
 
     def picture(self) -> Picture:
         """The original, or the part of it, at working size."""

@@ -14,7 +14,6 @@ from residae.codec import FileInfo
 from residae.compare import Comparison
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Reconstruction
-from residae.refine import RefinementStep
 
 MAX_NAME = 40  # characters of a file name
 MINUS = "\N{MINUS SIGN}"
@@ -143,20 +142,20 @@ def edited_sentence(report: Reconstruction, unedited: float) -> str:
     return f"<p><b>{decibels(report.psnr)}</b>, {comparison}. {html.escape(error_sentence(report))}</p>"
 
 
-def refinement_sentence(before: RefinementStep, after: RefinementStep) -> str:
+def refinement_sentence(steps: int, gain: float, change: float) -> str:
     """What a refinement gained, and for how many bytes.
 
     Args:
-        before: Step 0, the file without refinement.
-        after: The last step that was done.
+        steps: That were done.
+        gain: Of PSNR, in dB.
+        change: Of the file's size, as a share of what it was.
 
     Returns:
         HTML.
     """
-    gain, change = after.psnr - before.psnr, after.bytes / before.bytes - 1
     sign = "+" if gain >= 0 else MINUS
     size = "the same size" if abs(change) < 0.0005 else f"{abs(change):.1%} {'more' if change > 0 else 'fewer'} bytes"
-    sentence = f"<p>{sign}{abs(gain):.2f} dB at {size}, after {counted(after.step, 'step')}.</p>"
+    sentence = f"<p>{sign}{abs(gain):.2f} dB at {size}, after {counted(steps, 'step')}.</p>"
     return sentence.replace("%", "\N{NO-BREAK SPACE}%")
 
 

@@ -13,8 +13,9 @@ import gradio as gr
 from residae.errors import ResidaeError
 from residae.geometry import Scale
 from residae.metrics import bits_per_pixel
+from residae.pipeline import network_pixels
 from residae.progress import Progress, between
-from residae.ui.budget import ShareError, network_pixels
+from residae.ui.budget import ShareError
 from residae.ui.cache import Settings, open_at_size, read_sizes
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
 from residae.ui.controls import UNQUANTIZED, read_settings

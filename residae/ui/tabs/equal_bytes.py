@@ -26,10 +26,10 @@ from residae.compare import (
     with_refined,
 )
 from residae.metrics import bits_per_pixel
-from residae.pipeline import STEP_WORK, reference
+from residae.pipeline import STEP_WORK, network_pixels, reference
 from residae.progress import Progress, between
 from residae.ui.actions import codec_facts, subject
-from residae.ui.budget import ShareError, network_pixels
+from residae.ui.budget import ShareError
 from residae.ui.cache import COMPARISONS, ComparisonKey
 from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS
@@ -129,7 +129,7 @@ class EqualBytesTab:
                 shown = newest(request, self.current, current)
                 if shown and curves and curves.subject == shown:
                     steps = refined_steps(shown)
-                    pixels = shown.work(decodes=len(CURVE_QUALITIES), refine=steps * len(CURVE_QUALITIES))
+                    pixels = shown.encoding.work(decodes=len(CURVE_QUALITIES), refine=steps * len(CURVE_QUALITIES))
                     running.charge(pixels, shown.pipeline.engine.on_gpu)
                     yield from self._add_refined(shown, curves, running)
 
@@ -205,7 +205,7 @@ class EqualBytesTab:
     def _measure(self, work: Work, shown: CurrentResult) -> Generator[Updates, None, Comparison]:
         """Compare a result that has a file, show each part when it is there, and keep and return all of it."""
         pipeline, is_whole = shown.pipeline, True
-        work.charge(shown.work(decodes=1 + len(CURVE_QUALITIES)), pipeline.engine.on_gpu)
+        work.charge(shown.encoding.work(decodes=1 + len(CURVE_QUALITIES)), pipeline.engine.on_gpu)
         original = reference(shown.picture(), shown.color)
         separate = with_refined if shown.steps else lambda comparison: comparison
         comparing = compare(pipeline, original, shown.encoding, shown.compressed, between(work, 0, 0.6))

@@ -12,11 +12,10 @@ from residae import charts, heatmaps
 from residae.edit import Edits, channel_losses, encode_other, reconstruct_edited
 from residae.errors import ResidaeError
 from residae.image import fit
-from residae.pipeline import Encoding, Reconstruction
+from residae.pipeline import Encoding, Reconstruction, network_pixels
 from residae.progress import Progress, between
 from residae.ui import static
 from residae.ui.actions import edited_facts, subject
-from residae.ui.budget import network_pixels
 from residae.ui.cache import EXAMPLES, open_at_size
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, segments, slider, status_line
 from residae.ui.previews import preview_channel, preview_value
@@ -206,7 +205,7 @@ class LabTab:
             if edited and edits == edited.edits and not encodes:
                 yield {self.preview: None}  # of an edit that was undone before it was decoded
                 return
-            running.charge(shown.work(encodes=encodes, decodes=1), shown.pipeline.engine.on_gpu)
+            running.charge(shown.encoding.work(encodes=encodes, decodes=1), shown.pipeline.engine.on_gpu)
             part: Progress | None = running
             if not edited:
                 edited, part = prepare(shown, between(running, 0, 0.2)), between(running, 0.2, 1)

@@ -14,10 +14,9 @@ from residae.activations import OBSERVED_SIDE, StageOutput, observe
 from residae.checkpoint import Checkpoint, read_card
 from residae.errors import ResidaeError
 from residae.image import fit
-from residae.pipeline import Pipeline
+from residae.pipeline import Pipeline, network_pixels
 from residae.results import MeanCurves, published_curves
 from residae.summary import SIDE, summarize
-from residae.ui.budget import network_pixels
 from residae.ui.cache import Settings
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, scripted_card, status_line
 from residae.ui.state import CurrentResult

@@ -1,21 +1,19 @@
 """The tab Overview: the original and its reconstruction, what lies between them, and what is lost."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from residae import charts, heatmaps
-from residae.codec import Compressed
 from residae.errors import OutOfMemoryError, ResidaeError
 from residae.geometry import Scale
 from residae.image import CropBox
-from residae.pipeline import Reconstruction
+from residae.pipeline import Decoding, Reconstruction
 from residae.progress import CANCELLATION, between
-from residae.refine import RefinementStep
 from residae.ui import cache
 from residae.ui.actions import describe, facts
 from residae.ui.cache import Settings
@@ -23,7 +21,7 @@ from residae.ui.components import status_line
 from residae.ui.controls import QUALITY, Controls, named_settings, read_settings
 from residae.ui.maps import channel_mosaic, error_overview, error_value, mosaic_value
 from residae.ui.previews import preview_channel, preview_value
-from residae.ui.refinement import callbacks, seconds_left
+from residae.ui.refinement import Point, seconds_left
 from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline
 from residae.ui.text import alert, heading, journey, report_figures, report_sentences
@@ -234,7 +232,7 @@ class OverviewTab:
             with Work(request, progress, "Refining.", advice="fewer steps, or a smaller working size") as running:
                 shown = newest(request, self.current, current)
                 if shown and shown.compressed:
-                    running.charge(shown.work(decodes=1, refine=steps), shown.pipeline.engine.on_gpu)
+                    running.charge(shown.encoding.work(decodes=1, refine=steps), shown.pipeline.engine.on_gpu)
                     yield from refine(running, shown, shown.compressed.quality)
 
         def refine(work: Work, shown: CurrentResult, quality: float) -> Iterator[Updates]:
@@ -252,40 +250,26 @@ class OverviewTab:
                 except Cancelled:
                     stopped = True  # at the end of the step, with the best file so far
 
-            def run(show_step: Callable[[RefinementStep], None]) -> Compressed:
-                def on_step(step: RefinementStep) -> bool:
-                    times.append(time.monotonic())
-                    show_step(step)
-                    return not stopped
-
-                return shown.pipeline.refine(
-                    shown.picture(),
-                    shown.encoding,
-                    quality,
-                    steps,
-                    max_bytes=shown.settings.max_bytes,
-                    on_step=on_step,
-                    progress=between(follow, 0, 0.95),
-                )
-
-            done, times, drawn = list[RefinementStep](), list[float](), 0.0
+            picture, most = shown.picture(), shown.settings.max_bytes
+            points, times, drawn = list[Point](), list[float](), 0.0
             CANCELLATION.set(follow)
-            running = callbacks(run)
-            try:
-                while True:
-                    done.append(next(running))
+            refinement = shown.pipeline.refinement(
+                picture, shown.encoding, quality, steps, between(follow, 0, 0.95), max_bytes=most
+            )
+            with closing(refinement):
+                for step in refinement:
+                    times.append(time.monotonic())
+                    points.append((step.step, step.psnr, step.bytes))
+                    if stopped:
+                        break
                     if time.monotonic() - drawn > PROGRESS_INTERVAL:
                         drawn = time.monotonic()
-                        yield card.draw(done, steps)
-            except StopIteration as end:
-                refined = end.value
-            finally:
-                stopped = True  # also where nobody listens any more
-                running.close()
-            report = shown.pipeline.decode_and_measure(shown.picture(), shown.encoding, refined)
-            *first, last = self._show(shown.settings, report, done[-1].step)
+                        yield card.draw(points, steps)
+            decoding = Decoding(step.pixels, shown.seconds)  # decoding takes as long as before
+            report = shown.pipeline.measure(picture, shown.encoding, step.best, decoding)
+            *first, last = self._show(shown.settings, report, step.step)
             yield from first
-            yield last | card.conclude(done, steps)
+            yield last | card.conclude(points, steps)
 
         def updates() -> Iterator[Updates]:
             try:
