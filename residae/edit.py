@@ -12,9 +12,17 @@ from residae.errors import ResidaeError
 from residae.geometry import Scale
 from residae.image import Picture, cover, to_gray
 from residae.metrics import psnr
-from residae.pipeline import ENCODE_WORK, STEP_WORK, Encoding, Pipeline, Reconstruction, scale_or_default
+from residae.pipeline import (
+    ENCODE_WORK,
+    STEP_WORK,
+    Decoding,
+    Encoding,
+    Pipeline,
+    Reconstruction,
+    network_pixels,
+    scale_or_default,
+)
 from residae.progress import Progress, split
-from residae.quality import DEFAULT_QUALITY
 
 
 @dataclass(frozen=True)
@@ -115,8 +123,51 @@ def reconstruct_edited(
     Raises:
         ValueError: Shapes do not fit.
     """
+    edited, decoding, _ = decode_edited(pipeline, encoding, edits, other, progress)
+    return pipeline.measure(picture, edited, None, decoding)
+
+
+def decode_edited(
+    pipeline: Pipeline,
+    encoding: Encoding,
+    edits: Edits,
+    other: Encoding | Picture | None = None,
+    progress: Progress | None = None,
+) -> tuple[Encoding, Decoding, Encoding | None]:
+    """Decode a picture from its edited latents, for which a ZeroGPU is borrowed once.
+
+    Args:
+        pipeline: Encodes and decodes.
+        encoding: As in `reconstruct_edited`.
+        edits: As in `reconstruct_edited`.
+        other: As in `reconstruct_edited`, or a picture that is encoded first, by `encode_other`.
+        progress: As in `reconstruct_edited`.
+
+    Returns:
+        The edited encoding, the picture, and the encoding of the other picture.
+
+    Raises:
+        ValueError: As `reconstruct_edited`.
+    """
+    if isinstance(other, Picture):
+        other = cover(other, encoding.height, encoding.width)
+    pixels = encoding.work(encodes=isinstance(other, Picture), decodes=1)
+    return pipeline.run(_decode_edited, encoding, edits, other, pixels=pixels, progress=progress)
+
+
+def _decode_edited(
+    pipeline: Pipeline,
+    encoding: Encoding,
+    edits: Edits,
+    other: Encoding | Picture | None,
+    progress: Progress | None,
+) -> tuple[Encoding, Decoding, Encoding | None]:
+    encoding_part, decoding_part = split(progress, ENCODE_WORK if isinstance(other, Picture) else 0, 1)
+    if isinstance(other, Picture):
+        other = encode_other(pipeline, other, encoding, encoding_part)
     latents = edit_latents(encoding.latents, edits, pipeline.codec.tables.means, other.latents if other else None)
-    return pipeline.decode_and_measure(picture, replace(encoding, latents=latents), progress=progress)
+    edited = replace(encoding, latents=latents)
+    return edited, pipeline.decode(edited, decoding_part), other
 
 
 def encode_other(
@@ -175,48 +226,71 @@ def edit_picture(
         ImageError: The picture is over a limit after scaling.
         ValueError: An argument is out of range, or "auto" has no size of the file to go by.
     """
-    works = ENCODE_WORK + STEP_WORK * refine, ENCODE_WORK if other else 0, 1
-    encoding_part, other_part, decoding_part = split(progress, *works)
-    compressed = None
-    if quality is None and target_bpp is None and max_bytes is None:
-        scale = scale_or_default(scale, is_limited=False)
-        if scale == "auto":
-            raise ValueError("the scale is chosen by the size of the file: give target_bpp or max_bytes")
-        encoding = pipeline.encode(picture, color, encoding_part, scale)
-    else:
-        limits = scale, target_bpp, max_bytes
-        encoding, compressed = pipeline.encode_and_write(
-            picture, color, DEFAULT_QUALITY if quality is None else quality, *limits, encoding_part, refine
-        )
-    stored = pipeline.stored(encoding, compressed)
-    blended = encode_other(pipeline, other, stored, other_part) if other else None
-    return reconstruct_edited(pipeline, picture, stored, edits, blended, decoding_part), compressed
+    chosen = scale_or_default(scale, target_bpp is not None or max_bytes is not None)
+    size, encodes = (picture.height, picture.width), 2 if other else 1
+    pixels = network_pixels(*size, color, chosen, encodes=encodes, refine=refine)
+    cut = cover(other, picture.height, picture.width) if other else None
+    arguments = picture, color, edits, cut, quality, chosen, target_bpp, max_bytes, refine
+    encoding, compressed, edited, decoding = pipeline.run(
+        _encode_and_edit, *arguments, pixels=pixels, progress=progress
+    )
+    if compressed is None and quality is not None:
+        compressed = pipeline.write(encoding, quality)
+    return pipeline.measure(picture, edited, None, decoding), compressed
+
+
+def _encode_and_edit(
+    pipeline: Pipeline,
+    picture: Picture,
+    color: bool,
+    edits: Edits,
+    other: Picture | None,
+    quality: float | None,
+    scale: Scale,
+    target_bpp: float | None,
+    max_bytes: int | None,
+    refine: int,
+    progress: Progress | None,
+) -> tuple[Encoding, Compressed | None, Encoding, Decoding]:
+    """All of `edit_picture` that needs the network."""
+    first, last = split(progress, ENCODE_WORK + STEP_WORK * refine, 1 + ENCODE_WORK if other else 1)
+    limits = target_bpp, max_bytes
+    encoding, compressed, stored = pipeline.encode_stored(picture, color, quality, scale, *limits, first, refine)
+    edited, decoding, _ = decode_edited(pipeline, stored, edits, other, last)
+    return encoding, compressed, edited, decoding
 
 
 def channel_losses(
-    pipeline: Pipeline, picture: Picture, encoding: Encoding, progress: Progress | None = None
+    pipeline: Pipeline, picture: Picture, scale: float = 1.0, progress: Progress | None = None
 ) -> Iterator[float]:
     """Measure how much muting each channel costs.
 
     Args:
-        pipeline: Decodes the picture.
+        pipeline: Encodes and decodes the luma of the picture.
         picture: The original.
-        encoding: Of the picture.
+        scale: At which it is encoded.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
 
     Yields:
         For each channel in order, the loss of luma PSNR in dB.
     """
-    luma, channels = encoding.latents[:1], pipeline.latent_channels
-    parts = split(progress, *[1] * (1 + channels))
-    original = to_gray(picture)
-
-    gains = [(), *(tuple(float(channel != muted) for channel in range(channels)) for muted in range(channels))]
-    latents = [edit_latents(luma, Edits(some), pipeline.codec.tables.means) for some in gains]
-    with closing(pipeline.decode_each([replace(encoding, latents=some) for some in latents], parts)) as decodings:
+    original, decodes = to_gray(picture), 1 + pipeline.latent_channels
+    pixels = network_pixels(picture.height, picture.width, False, scale, decodes=decodes)
+    with closing(pipeline.stream(_mute_each, picture, scale, pixels=pixels, parts=[progress])) as decodings:
         whole = psnr(original, next(decodings).pixels)
         for decoding in decodings:
             yield whole - psnr(original, decoding.pixels)
+
+
+def _mute_each(pipeline: Pipeline, picture: Picture, scale: float, progress: Progress | None) -> Iterator[Decoding]:
+    """The luma of a picture, then the same without each channel in turn."""
+    channels = range(pipeline.latent_channels)
+    first, *parts = split(progress, ENCODE_WORK, *[1] * (1 + len(channels)))
+    encoding = pipeline.encode(picture, False, first, scale)
+    gains = [(), *(tuple(float(channel != muted) for channel in channels) for muted in channels)]
+    for some, part in zip(gains, parts, strict=True):
+        latents = edit_latents(encoding.latents, Edits(some), pipeline.codec.tables.means)
+        yield pipeline.decode(replace(encoding, latents=latents), part)
 
 
 def _edit(

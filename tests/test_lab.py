@@ -81,7 +81,9 @@ def test_edits_that_are_shown_or_lack_a_picture_have_no_preview(lab: LabTab, sta
 
 def test_nothing_is_borrowed_for_a_preview(lab: LabTab, state: LabState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("residae.ui.tabs.lab.ON_ZERO_GPU", True)
-    assert lab.show_preview(state, GAINS, 0, 0, 0, EXAMPLES[1], VISIT) == {lab.preview: None}
+    without = prepare(state.current, None)
+    assert without.preview is None
+    assert lab.show_preview(without, GAINS, 0, 0, 0, EXAMPLES[1], VISIT) == {lab.preview: None}
 
 
 def test_edits_that_are_shown_are_not_decoded_again(lab: LabTab, state: LabState) -> None:

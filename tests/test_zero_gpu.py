@@ -43,12 +43,12 @@ from residae.edit import channel_losses
 from residae.errors import OutOfMemoryError
 from residae.pipeline import Pipeline
 from residae.progress import CANCELLATION
-from residae.ui import cache, store, zero_gpu
+from residae.ui import cache, endpoints, store, zero_gpu
 from residae.ui.controls import Controls
 from residae.ui.environment import Address
 from residae.ui.state import CurrentResult
-from residae.ui.tabs import overview
-from residae.ui.work import cancel, let_go
+from residae.ui.tabs import lab, overview
+from residae.ui.work import Work, cancel, let_go
 
 refused = []
 
@@ -90,7 +90,7 @@ picture = cache.open_at_size(sys.argv[1], 0)
 zero_gpu.PROGRESS_INTERVAL = 0
 *_, comparison = compare(pipeline, report.original, report.encoding, report.compressed)
 observed = observe(pipeline.network, picture, 6)
-losses = list(channel_losses(pipeline, picture, report.encoding))
+losses = list(channel_losses(pipeline, picture))
 only_the_network = False
 shares = []
 steps = list(pipeline.refinement(picture, report.encoding, 100, 5, shares.append))
@@ -112,6 +112,7 @@ operations = {"durations": [*spaces.RECORD["durations"]], "stopped": spaces.RECO
 overview.PROGRESS_INTERVAL = -1
 with gr.Blocks():
     refining = overview.OverviewTab(gr.HTML(), gr.State(), Controls())
+    editing = lab.LabTab(gr.State(), gr.State())
 shown = CurrentResult(settings, report.encoding, report.compressed, report.psnr)
 handlers = {}
 
@@ -126,9 +127,20 @@ def end(work, updates):
     work()
     yield from updates
 
+def edit(state, blend):
+    return editing.refresh("lab", shown, state, "Luma", 0, (), 0, 0, blend, sys.argv[1], VISIT, SILENT)
+
 def leave():
     let_go(VISIT.session_hash)
 
+only_the_network = True
+state = follow("edit", edit(None, 0.5))[-1][editing.state]
+follow("another edit", edit(state, 0.7))
+follow("channels", editing.measure_channels(state, VISIT, SILENT))
+for endpoint in (endpoints.reconstruct, endpoints.map_error):
+    with Work(VISIT) as work:
+        follow(endpoint.__name__, map(endpoint, [work], [endpoints.Options(sys.argv[1], mute="1", blend=sys.argv[1])]))
+only_the_network = False
 live = follow("refinement", refining.refine(shown, 5, VISIT, SILENT))
 ended = follow("stopped refinement", end(lambda: cancel(VISIT), refining.refine(shown, 50, VISIT, SILENT)))
 follow("refinement of one who left", end(leave, refining.refine(shown, 50, VISIT, SILENT)))
@@ -219,7 +231,7 @@ def test_each_operation_borrows_once(facts: dict[str, Any]) -> None:
         *[asked(encodes=0)] * 2,  # to decode without the file, and to open the file
         *[asked(150, 106, False, encodes=1, decodes=0), asked(150, 106, False, encodes=0)],  # at a scale
         asked(encodes=0, decodes=5),  # the file and those of the curves
-        asked(encodes=0, decodes=5, color=False),  # what each of four channels is worth
+        asked(decodes=5, color=False),  # what each of four channels is worth
         asked(encodes=0, refine=5),
         asked(decodes=0, refine=2),  # to encode, write and refine
         *[asked(encodes=0, refine=50)] * 2,  # stopped; of those who left, one had left before
@@ -229,6 +241,11 @@ def test_each_operation_borrows_once(facts: dict[str, Any]) -> None:
 def test_each_operation_of_the_page_and_of_programs_borrows_once(facts: dict[str, Any]) -> None:
     """Other codecs and metrics run meanwhile or later, and for a visitor who left nothing more is borrowed."""
     assert facts["handlers"] == {
+        "edit": [asked()],  # encodes the picture to blend in
+        "another edit": [asked(encodes=0)],
+        "channels": [asked(decodes=5, color=False)],
+        "reconstruct": [asked(encodes=2)],
+        "map_error": [asked(encodes=2)],
         "refinement": [asked(encodes=0, refine=5)],
         "stopped refinement": [asked(encodes=0, refine=50)],
         "refinement of one who left": [asked(encodes=0, refine=50)],
@@ -256,7 +273,7 @@ def test_results_are_those_of_a_cpu(facts: dict[str, Any], elsewhere: Pipeline, 
     refined = elsewhere.refine(picture, report.encoding, 100, 5)
     assert facts["refined"] == refined.data.hex() != elsewhere.write(report.encoding, 100).data.hex()
     assert elsewhere.codec.decompress(bytes.fromhex(facts["file"])).info.quality == 60
-    assert facts["losses"] == pytest.approx([*channel_losses(elsewhere, picture, report.encoding)], abs=1e-3)
+    assert facts["losses"] == pytest.approx([*channel_losses(elsewhere, picture)], abs=1e-3)
     *_, comparison = compare(elsewhere, report.original, report.encoding, report.compressed)
     assert facts["curve"] == pytest.approx([point.psnr for point in comparison.curves["Residae"]], abs=1e-3)
 

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from residae import charts, heatmaps
-from residae.edit import Edits, channel_losses, encode_other, reconstruct_edited
+from residae.edit import Edits, channel_losses, decode_edited, encode_other, reconstruct_edited
 from residae.errors import ResidaeError
-from residae.image import fit
+from residae.image import Picture, fit
 from residae.pipeline import Encoding, Reconstruction, network_pixels
 from residae.progress import Progress, between
 from residae.ui import static
@@ -42,18 +42,20 @@ class LabState:
 
     Attributes:
         current: The result that is edited.
-        preview: Encoding of its picture at the side of a preview.
+        preview: Encoding of its picture at the side of a preview; None on ZeroGPU, which would be borrowed for each.
         whole: Its encoding, with the latents that its file holds.
         blend_path: Of the picture that is blended in.
-        blend: Encodings of that picture, in the sizes of `preview` and `whole`.
+        blend_preview: Encoding of that picture in the size of `preview`.
+        blend: Encoding of that picture in the size of `whole`.
         edits: Those that the page shows; None until they are decoded at full size.
     """
 
     current: CurrentResult
-    preview: Encoding
+    preview: Encoding | None
     whole: Encoding
     blend_path: str | None = None
-    blend: tuple[Encoding, Encoding] | None = None
+    blend_preview: Encoding | None = None
+    blend: Encoding | None = None
     edits: Edits | None = None
 
     @property
@@ -223,15 +225,19 @@ class LabTab:
     def _decode(self, state: LabState, edits: Edits, blend_path: str, progress: Progress | None) -> Iterator[Updates]:
         """Decode the edited latent, after a preview where there could be none before."""
         yield {self.state: replace(state, edits=None)}  # so that work that ends early is done again
+        current, pipeline = state.current, state.current.pipeline
+        other: Picture | None = None
         if edits.blend and state.blend_path != blend_path:  # without which there could be no preview
-            state = with_blend(state, blend_path, between(progress, 0, 0.3))
+            other = open_at_size(blend_path, max(state.whole.height, state.whole.width))
+            small = state.preview and encode_other(pipeline, other, state.preview, between(progress, 0, 0.1))
+            state = replace(state, blend_path=blend_path, blend_preview=small, blend=None)
             if preview := preview_edits(state, edits):
                 yield {self.preview: preview}
-        current, blend = state.current, state.blend[1] if state.blend else None
-        part = between(progress, 0.4, 1)
-        report = reconstruct_edited(current.pipeline, current.picture(), state.whole, edits, blend, part)
+        part = between(progress, 0.1, 1)
+        edited, decoding, blend = decode_edited(pipeline, state.whole, edits, other or state.blend, part)
+        report = pipeline.measure(current.picture(), edited, None, decoding)
         yield {
-            self.state: replace(state, edits=edits),
+            self.state: replace(state, edits=edits, blend=blend),
             self.table: with_facts(self._table(state, report), edited_facts(current, report, edits)),
             self.status: edited_sentence(report, current.psnr),
         }
@@ -272,17 +278,14 @@ class LabTab:
             if state is None:
                 return
             with Work(request, progress, "Muting each channel in turn.", Priority.BACKGROUND) as running:
-                pipeline, encoding = state.current.pipeline, state.preview
-                side = max(MEASURED_SIDE, encoding.height, encoding.width)
+                pipeline, scale = state.current.pipeline, state.whole.scale
+                side = max(MEASURED_SIDE, state.current.preview_side)
                 picture = fit(state.current.picture(), side)
-                size, decodes = (picture.height, picture.width), 1 + pipeline.latent_channels
-                is_encoded = size == (encoding.height, encoding.width)
-                pixels = network_pixels(*size, False, encoding.scale, encodes=not is_encoded, decodes=decodes)
+                decodes = 1 + pipeline.latent_channels
+                pixels = network_pixels(picture.height, picture.width, False, scale, decodes=decodes)
                 running.charge(pixels, pipeline.engine.on_gpu)
-                if not is_encoded:
-                    encoding = pipeline.encode(picture, color=False, scale=encoding.scale)
                 losses = [0.0] * pipeline.latent_channels
-                for channel, loss in enumerate(channel_losses(pipeline, picture, encoding, running)):
+                for channel, loss in enumerate(channel_losses(pipeline, picture, scale, running)):
                     losses[channel] = loss
                     yield {self.chart: draw_channels(state, losses)}
                 yield {self.status: f"<p>Measured on luma at {side} px, without quantization.</p>"}
@@ -420,7 +423,7 @@ def fitting_edits(current: CurrentResult, gains: tuple[float, ...], blend: float
 
 
 def preview_edits(state: LabState, edits: Edits) -> dict[str, Any] | None:
-    """A preview of edits; None without any, where the whole takes no longer, or where it would borrow a GPU.
+    """A preview of edits; None without any, where the whole takes no longer, and on ZeroGPU.
 
     Args:
         state: The result to edit, and the picture to blend in if the edits have a share of it.
@@ -429,11 +432,12 @@ def preview_edits(state: LabState, edits: Edits) -> dict[str, Any] | None:
     Returns:
         As `preview_value`.
     """
-    picture, side = state.current.picture(), max(state.preview.height, state.preview.width)
-    if not edits or ON_ZERO_GPU or 2 * side >= max(picture.width, picture.height):
+    if not edits or state.preview is None:
         return None
-    blend = state.blend[0] if state.blend else None
-    report = reconstruct_edited(state.current.pipeline, fit(picture, side), state.preview, edits, blend)
+    picture, side = state.current.picture(), max(state.preview.height, state.preview.width)
+    if 2 * side >= max(picture.width, picture.height):
+        return None
+    report = reconstruct_edited(state.current.pipeline, fit(picture, side), state.preview, edits, state.blend_preview)
     return preview_value(report.decoding.pixels, f"preview at {side} px")
 
 
@@ -463,35 +467,12 @@ def prepare(current: CurrentResult, progress: Progress | None) -> LabState:
     """The state before any edit.
 
     Args:
-        current: The result to edit, which is encoded again at the size of a preview.
+        current: The result to edit, which is encoded again at the size of a preview, but on ZeroGPU.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
     """
     pipeline, encoding = current.pipeline, current.encoding
-    small = fit(current.picture(), current.preview_side)
-    preview = pipeline.encode(small, current.color, progress, encoding.scale)
-    return LabState(current, preview, pipeline.stored(encoding, current.compressed))
-
-
-def with_blend(state: LabState, path: str, progress: Progress | None) -> LabState:
-    """The state with the picture to blend in, cut to the size of the current one.
-
-    Args:
-        state: The state so far, which is returned as it is if it holds this picture already.
-        path: Path of the picture to blend in.
-        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
-
-    Raises:
-        ImageError: The picture cannot be opened, or is over a limit.
-    """
-    if state.blend_path == path:
+    state = LabState(current, None, pipeline.stored(encoding, current.compressed))
+    if ON_ZERO_GPU:
         return state
-    current = state.current
-    picture = open_at_size(path, max(state.whole.height, state.whole.width))
-    preview, whole = (
-        encode_other(current.pipeline, picture, encoding, part)
-        for encoding, part in (
-            (state.preview, between(progress, 0, 0.1)),
-            (state.whole, between(progress, 0.1, 1)),
-        )
-    )
-    return replace(state, blend_path=path, blend=(preview, whole))
+    small = fit(current.picture(), current.preview_side)
+    return replace(state, preview=pipeline.encode(small, current.color, progress, encoding.scale))
