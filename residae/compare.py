@@ -1,7 +1,7 @@
 """All codecs at equal bytes, their rate-distortion curves, and the BD-rate between two curves."""
 
 import math
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -14,8 +14,8 @@ from residae.codec import Compressed
 from residae.encoder_process import EncoderProcess
 from residae.geometry import scaled_shape, within_limits
 from residae.image import Picture, Pixels
-from residae.metrics import bits_per_pixel, psnr
-from residae.pipeline import STEP_WORK, Decoding, Encoding, Pipeline, reference
+from residae.metrics import bits_per_pixel
+from residae.pipeline import ENCODE_WORK, Decoding, Encoding, Pipeline, network_pixels
 from residae.progress import Progress, split
 
 CURVE_QUALITIES = (25, 50, 75, 100)  # of our files on the chart, beside the current one
@@ -84,13 +84,11 @@ class Comparison:
         original: (H, W) luma or (H, W, 3).
         results: Of each codec, ours first.
         curves: By the name of the codec, in order of rate.
-        done: Whether the curves are complete.
     """
 
     original: Pixels
     results: tuple[CodecResult, ...]
     curves: dict[str, tuple[RatePoint, ...]] = field(default_factory=dict)
-    done: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -123,15 +121,19 @@ def compare(
     original: Pixels,
     encoding: Encoding,
     compressed: Compressed | None,
+    scales: Sequence[float] = (),
     progress: Progress | None = None,
 ) -> Generator[Comparison, None, None]:
     """Compare a file with the baselines at the same bytes, then measure the curves of all codecs.
+
+    On ZeroGPU a GPU is borrowed once, for all our files, and given back while other codecs and metrics still run.
 
     Args:
         pipeline: That made the file.
         original: (H, W) luma, or (H, W, 3) in color.
         encoding: Of the original.
-        compressed: The file. It is decoded together with those of the curves, so that a ZeroGPU is borrowed once.
+        compressed: The file.
+        scales: Of `larger_scales`, by which the curves go on until ours has CURVE_RATE.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
 
     Yields:
@@ -143,22 +145,41 @@ def compare(
     """
     if compressed is None:
         raise ValueError("without a file there are no bytes to compare at")
-    halves = [split(part, 1, 1) for part in split(progress, *[1] * (1 + len(CURVE_QUALITIES)))]
-
-    def decoded() -> Generator[tuple[Compressed, Decoding], None, None]:
-        """The file, then those of the curves."""
-        files = [compressed, *(pipeline.write(encoding, quality) for quality in CURVE_QUALITIES)]
-        encodings = [pipeline.stored(encoding, file) for file in files]
-        with closing(pipeline.decode_each(encodings, [first for first, _ in halves])) as decodings:
-            yield from zip(files, decodings, strict=True)
-
-    with EncoderProcess(original) as process, closing(decoded()) as decodings:
+    files = [compressed, *(pipeline.write(encoding, quality) for quality in CURVE_QUALITIES)]
+    if max(_rate(original, file) for file in files) >= CURVE_RATE:
+        scales = ()
+    height, width, color = encoding.height, encoding.width, original.ndim == 3
+    pixels = encoding.work(decodes=len(files)) + sum(network_pixels(height, width, color, scale) for scale in scales)
+    # Larger scales take longer, but are rarely all needed.
+    halves = [split(part, 1, 1) for part in split(progress, *[1] * len(files), *(scale**2 / 10 for scale in scales))]
+    arguments = Picture(original, (), None), encoding, files, scales
+    ours = pipeline.stream(_decode_ours, *arguments, pixels=pixels, parts=[first for first, _ in halves])
+    with EncoderProcess(original) as process, closing(ours) as decodings:
         for results in _at_equal_bytes(process, *next(decodings), halves[0][1]):
             points = {r.name: [_point(original, r.bytes, r.psnr)] if r.pixels is not None else [] for r in results}
             yield Comparison(original, tuple(results), _curves(points))
-        for number, ((_, part), (file, decoding)) in enumerate(zip(halves[1:], decodings, strict=True), start=1):
+        for (file, decoding), (_, part) in zip(decodings, halves[1:], strict=False):
             _add_points(points, process, file, decoding, part)
-            yield Comparison(original, tuple(results), _curves(points), done=number == len(CURVE_QUALITIES))
+            yield Comparison(original, tuple(results), _curves(points))
+
+
+def _decode_ours(
+    pipeline: Pipeline,
+    picture: Picture,
+    encoding: Encoding,
+    files: Sequence[Compressed],
+    scales: Sequence[float],
+    *parts: Progress | None,
+) -> Iterator[tuple[Compressed, Decoding]]:
+    """Files of a picture, then those at larger scales until one has CURVE_RATE, each with what it decodes to."""
+    for file, part in zip(files, parts, strict=False):
+        yield file, pipeline.decode(pipeline.stored(encoding, file), part)
+    for scale, part in zip(scales, parts[len(files) :], strict=True):
+        first, last = split(part, ENCODE_WORK, 1)
+        larger, file = pipeline.encode_and_write(picture, picture.color, LARGER_QUALITY, scale, progress=first)
+        yield file, pipeline.decode(pipeline.stored(larger, file), last)
+        if _rate(picture.pixels, file) >= CURVE_RATE:
+            return
 
 
 def larger_scales(encoding: Encoding) -> list[float]:
@@ -172,37 +193,6 @@ def larger_scales(encoding: Encoding) -> list[float]:
     """
     height, width, scale = encoding.height, encoding.width, encoding.scale
     return [s for s in LARGER_SCALES if s > 1.2 * scale and within_limits(*scaled_shape(height, width, s))]
-
-
-def continue_curves(
-    pipeline: Pipeline, comparison: Comparison, scales: Iterable[float], progress: Progress | None = None
-) -> Generator[Comparison, None, None]:
-    """Continue the curves of a comparison by larger scales, until ours has CURVE_RATE.
-
-    Args:
-        pipeline: That made our files.
-        comparison: From `compare`.
-        scales: Of `larger_scales`. The next one is asked for only while the rate is lower.
-        progress: Called with the share done, in (0, 1]; it may raise to stop the work.
-
-    Yields:
-        The comparison with one more rate on each curve.
-    """
-    original, curves = comparison.original, comparison.curves
-    parts = dict(zip(LARGER_SCALES, split(progress, *(scale**2 for scale in LARGER_SCALES)), strict=True))
-    if curves[OURS][-1].bits_per_pixel >= CURVE_RATE:
-        return
-    with EncoderProcess(original) as process:
-        for scale in scales:
-            coding, others = split(parts[scale], 4, 1)
-            larger = pipeline.reconstruct(original, original.ndim == 3, LARGER_QUALITY, coding, scale)
-            assert larger.compressed
-            points = {name: [*curve] for name, curve in curves.items()}
-            _add_points(points, process, larger.compressed, larger.decoding, others)
-            curves = _curves(points)
-            yield replace(comparison, curves=curves)
-            if curves[OURS][-1].bits_per_pixel >= CURVE_RATE:
-                return
 
 
 def with_best_speed(comparison: Comparison, progress: Progress | None = None) -> Comparison:
@@ -258,12 +248,21 @@ def refined_curve(
     Yields:
         A point for each of CURVE_QUALITIES.
     """
-    original = reference(picture, color=len(encoding.latents) == 3)
+    pixels = encoding.work(decodes=len(CURVE_QUALITIES), refine=steps * len(CURVE_QUALITIES))
+    arguments = picture, encoding, steps
+    with closing(pipeline.stream(_refine_each, *arguments, pixels=pixels, parts=[progress])) as refined:
+        for size, decibels in refined:
+            yield _point(picture.pixels, size, decibels)
+
+
+def _refine_each(
+    pipeline: Pipeline, picture: Picture, encoding: Encoding, steps: int, progress: Progress | None
+) -> Iterator[tuple[int, float]]:
+    """The bytes and the PSNR of a refined file at each of CURVE_QUALITIES."""
     for quality, part in zip(CURVE_QUALITIES, split(progress, *[1] * len(CURVE_QUALITIES)), strict=True):
-        refining, decoding = split(part, STEP_WORK * steps, 1)
-        file = pipeline.refine(picture, encoding, quality, steps, progress=refining)
-        pixels = pipeline.decode(pipeline.stored(encoding, file), decoding).pixels
-        yield _point(original, len(file.data), psnr(original, pixels))
+        for step in pipeline.refinement(picture, encoding, quality, steps, part):
+            last = step
+        yield last.bytes, last.psnr
 
 
 def bd_rate(anchor: Sequence[RatePoint], test: Sequence[RatePoint]) -> float:
@@ -399,6 +398,10 @@ def _with_ssimulacra2(process: EncoderProcess, result: CodecResult, progress: Pr
         return result
     (value,) = process.measure(result.pixels, ["ssimulacra2"], progress)
     return replace(result, ssimulacra2=value)
+
+
+def _rate(original: Pixels, file: Compressed) -> float:
+    return bits_per_pixel(len(file.data), original.shape[1], original.shape[0])
 
 
 def _point(original: Pixels, size: int, decibels: float) -> RatePoint:

@@ -254,21 +254,6 @@ class Pipeline:
         ]
         return Decoding(from_planes(planes), time.perf_counter() - start)
 
-    def decode_each(
-        self, encodings: Sequence[Encoding], parts: Sequence[Progress | None]
-    ) -> Generator[Decoding, None, None]:
-        """Decode one picture after another.
-
-        Args:
-            encodings: As in `decode`.
-            parts: As the progress of `decode`, one for each.
-
-        Yields:
-            What `decode` returns, in the order of `encodings`.
-        """
-        pixels = sum(encoding.work(decodes=1) for encoding in encodings)
-        yield from self.stream(_decode_each, encodings, pixels=pixels, parts=parts)
-
     def encode_within(
         self, picture: Picture, color: bool, max_bytes: int, progress: Progress | None = None
     ) -> Encoding:
@@ -695,11 +680,6 @@ class Pipeline:
             compressed: A file of this checkpoint.
         """
         return self.codec.channel_bits(compressed.symbols, compressed.quality)
-
-
-def _decode_each(pipeline: Pipeline, encodings: Sequence[Encoding], *parts: Progress | None) -> Iterator[Decoding]:
-    for encoding, progress in zip(encodings, parts, strict=True):
-        yield pipeline.decode(encoding, progress)
 
 
 def network_pixels(

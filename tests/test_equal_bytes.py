@@ -144,13 +144,19 @@ def test_a_curve_is_as_long_as_a_public_page_allows(
 ) -> None:
     picture = shown(smooth(40, 60, 0)[..., 0])
     monkeypatch.setattr(work, "PIXELS_USED", Account())
-    monkeypatch.setattr(
-        work, "shares", lambda: Shares(1e9, 40 * 60 * (6 + 3))
-    )  # of pixels: enough for one larger scale
+    enough = 40 * 60 * (6 + 3)  # pixels, for one larger scale
+    monkeypatch.setattr(work, "shares", lambda: Shares(1e9, enough))
     updates = [*equal.refresh("equal", picture, None, VISIT, SILENT)]
     assert len([update for update in updates if equal.chart in update]) == 1 + len(CURVE_QUALITIES) + 1
     assert equal.compared in updates[-1]
     assert len([*equal.refresh("equal", picture, None, VISIT, SILENT)]) > 2, "a shorter curve is not kept for others"
+    monkeypatch.setattr(work, "PIXELS_USED", Account())
+    monkeypatch.setattr(compare, "CURVE_RATE", 0.0)
+    assert len([*equal.refresh("equal", picture, None, VISIT, SILENT)]) > 2
+    decoded = picture.encoding.work(decodes=1 + len(CURVE_QUALITIES))
+    assert work.PIXELS_USED.used(VISIT.request.scope["visitor"]) == pytest.approx(decoded), (
+        "scales that are not needed are free"
+    )
 
 
 def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:

@@ -24,7 +24,6 @@ from residae.compare import (
     REFINED,
     compare,
     compare_at_equal_bytes,
-    continue_curves,
     larger_scales,
     refined_curve,
     with_refined,
@@ -33,7 +32,7 @@ from residae.edit import Edits, channel_losses, edit_latents, reconstruct_edited
 from residae.errors import CodecError, ImageError, OutOfMemoryError
 from residae.geometry import latent_shape
 from residae.image import Picture, from_planes, to_gray, to_planes, write_png
-from residae.metrics import psnr, ssim, ssimulacra2
+from residae.metrics import bits_per_pixel, psnr, ssim, ssimulacra2
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline, reference
 from residae.progress import between, split
@@ -172,7 +171,6 @@ def test_edits_and_comparisons_work_at_a_scale(pipeline: Pipeline, picture: Pict
     last = [*compare(pipeline, report.original, report.encoding, report.compressed)][-1]
     assert report.compressed
     assert last.results[0].bytes == len(report.compressed.data)
-    assert last.done
 
 
 def test_an_edited_latent_decodes_to_another_picture(pipeline: Pipeline, picture: Picture) -> None:
@@ -324,7 +322,6 @@ def test_comparison_is_at_no_more_bytes_and_its_curves_grow(pipeline: Pipeline, 
         assert math.isnan(early.ssimulacra2)  # it takes longer, and follows
         if late.pixels is not None:
             assert late.ssimulacra2 == pytest.approx(ssimulacra2(report.original, late.pixels))
-    assert [one.done for one in comparisons] == [False] * (len(comparisons) - 1) + [True]
     assert len(last.curves[OURS]) >= len(first.curves[OURS])
     for curve in last.curves.values():
         rates = [point.bits_per_pixel for point in curve]
@@ -334,20 +331,20 @@ def test_comparison_is_at_no_more_bytes_and_its_curves_grow(pipeline: Pipeline, 
 def test_our_curve_goes_on_by_larger_scales_up_to_a_rate(
     pipeline: Pipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = pipeline.reconstruct(picture, color=True, quality=60, scale=1.5)
-    with contextlib.closing(compare(pipeline, report.original, report.encoding, report.compressed)) as comparisons:
-        first = next(comparisons)
-    scales, asked = larger_scales(report.encoding), list[float]()
+    report = pipeline.reconstruct(picture, color=True, quality=50, scale=1.5)
+    scales = larger_scales(report.encoding)
     assert scales == [2, 2.8, 4]
-    larger = pipeline.reconstruct(picture, color=True, quality=LARGER_QUALITY, scale=2)
-    for rate, expected in ((math.inf, scales), (0.0, [])):
+    larger = [pipeline.reconstruct(picture, color=True, quality=LARGER_QUALITY, scale=scale) for scale in scales]
+    files = [one.compressed.data for one in larger if one.compressed]
+    rates = [bits_per_pixel(len(data), picture.width, picture.height) for data in files]
+    assert rates == sorted(rates)
+    monkeypatch.setattr("residae.compare.CURVE_QUALITIES", (25, 50))  # all below the rates at larger scales
+    for rate, expected in ((math.inf, larger), (rates[1], larger[:2]), (0.0, [])):
         monkeypatch.setattr("residae.compare.CURVE_RATE", rate)
-        asked.clear()
-        wanted = (asked.append(scale) or scale for scale in scales)
-        continued = [*continue_curves(pipeline, first, wanted)]
-        assert asked == expected
-        assert [len(one.curves[OURS]) for one in continued] == [2 + index for index in range(len(expected))]
-        assert all(larger.psnr in [point.psnr for point in one.curves[OURS]] for one in continued)
+        comparisons = [*compare(pipeline, report.original, report.encoding, report.compressed, scales)]
+        assert len(comparisons) == 2 + 2 + len(expected)
+        points = {point.psnr for point in comparisons[-1].curves[OURS]}
+        assert points & {one.psnr for one in larger} == {one.psnr for one in expected}
 
 
 def test_a_refined_file_has_a_curve_of_its_own(pipeline: Pipeline, picture: Picture) -> None:

@@ -6,6 +6,7 @@ itself, and how the Hub chooses whose turn it is.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from residae.compare import compare, refined_curve
 from residae.image import open_picture, write_png
 from residae.pipeline import Pipeline, network_pixels
 from residae.ui import zero_gpu
@@ -56,9 +58,11 @@ emulation.init, emulation.pack, emulation.move = lend, lambda: 0, move
 torch.cuda.is_bf16_supported = lambda including_emulation=True: False
 torch.cuda.mem_get_info = lambda device=None: (2**30, 2**30)
 
+import residae.compare
 from residae.image import open_picture
 from residae.ui import zero_gpu
 
+residae.compare.CURVE_RATE = float("inf")
 zero_gpu.PROGRESS_INTERVAL = 0
 picture, pipeline = open_picture(sys.argv[1]), zero_gpu.ZeroGpuPipeline.open(sys.argv[2])
 spaces.zero.startup()
@@ -84,7 +88,11 @@ try:
     pipeline.refine(picture, report.encoding, 0, 1, max_bytes=1)
 except Exception as error:
     message = f"{type(error).__name__}: {error}"
-facts = {"psnr": report.psnr, "refined": refined.data.hex(), "steps": steps, "times": times}
+*_, comparison = residae.compare.compare(pipeline, report.original, report.encoding, report.compressed, [1.5])
+curves = {"plain": comparison.curves["Residae"]}
+curves["refined"] = residae.compare.refined_curve(pipeline, picture, report.encoding, 2)
+curves = {name: [point.psnr for point in curve] for name, curve in curves.items()}
+facts = {"curves": curves, "psnr": report.psnr, "refined": refined.data.hex(), "steps": steps, "times": times}
 print(json.dumps(facts | {"error": message}))
 """
 
@@ -150,10 +158,12 @@ def space(
 
 def test_each_operation_borrows_once_and_gives_back(space: Any) -> None:
     _, asked = space
-    assert [path for path, _ in asked] == ["/startup-report", *["/schedule", "/allow", "/release"] * 5]
-    assert [values["fail"] for path, values in asked if path == "/release"] == ["false"] * 5
+    assert [path for path, _ in asked] == ["/startup-report", *["/schedule", "/allow", "/release"] * 7]
+    assert [values["fail"] for path, values in asked if path == "/release"] == ["false"] * 7
     work: list[dict[str, Any]] = [{}, *({"encodes": 0, "refine": steps} for steps in (5, 1000, 1000, 1))]
     pixels = [network_pixels(53, 75, True, **each) for each in work]
+    pixels.append(network_pixels(53, 75, True, encodes=0, decodes=5) + network_pixels(53, 75, True, 1.5))  # the curves
+    pixels.append(network_pixels(53, 75, True, encodes=0, decodes=4, refine=8))  # that of refined files
     durations = [zero_gpu.seconds(each) for each in pixels]
     assert [int(values["durationSeconds"]) for path, values in asked if path == "/schedule"] == durations
 
@@ -165,12 +175,19 @@ def test_the_steps_of_a_refinement_come_live(space: Any) -> None:
     assert last - first > 0.3 * (end - begin)  # not all at the end
 
 
-def test_results_are_those_of_a_cpu(space: Any, picture_file: Path, checkpoint: Path) -> None:
+def test_results_are_those_of_a_cpu(
+    space: Any, picture_file: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("residae.compare.CURVE_RATE", math.inf)
     facts, _ = space
     pipeline, picture = Pipeline.open(checkpoint, "cpu", "float32"), open_picture(picture_file)
     report = pipeline.reconstruct(picture, True, 60)
     assert facts["psnr"] == pytest.approx(report.psnr, abs=1e-3)
     assert facts["refined"] == pipeline.refine(picture, report.encoding, 100, 5).data.hex()
+    *_, comparison = compare(pipeline, report.original, report.encoding, report.compressed, [1.5])
+    refined = refined_curve(pipeline, picture, report.encoding, 2)
+    for name, curve in (("plain", comparison.curves["Residae"]), ("refined", refined)):
+        assert facts["curves"][name] == pytest.approx([point.psnr for point in curve], abs=1e-3)
 
 
 def test_an_error_keeps_its_message(space: Any) -> None:

@@ -29,12 +29,12 @@ ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in forks, as ZeroGPU does on Linux")
 
 SPACE = """
-import json, sys, threading
+import json, math, sys, threading
 from contextlib import closing
 from residae.ui.server import serve
 import gradio as gr
 import spaces
-import residae.pipeline
+import residae.compare, residae.pipeline
 from visitor import SILENT, VISIT
 from residae.activations import observe
 from residae.codec import coder
@@ -47,7 +47,7 @@ from residae.ui import cache, endpoints, store, zero_gpu
 from residae.ui.controls import Controls
 from residae.ui.environment import Address
 from residae.ui.state import CurrentResult
-from residae.ui.tabs import lab, overview
+from residae.ui.tabs import equal_bytes, lab, overview
 from residae.ui.work import Work, cancel, let_go
 
 refused = []
@@ -109,10 +109,11 @@ for cancellation, progress in ((left, None), (lambda: None, lambda share: share 
         pass
 operations = {"durations": [*spaces.RECORD["durations"]], "stopped": spaces.RECORD["stopped"]}
 
-overview.PROGRESS_INTERVAL = -1
+overview.PROGRESS_INTERVAL, equal_bytes.GPU_STEPS = -1, 2
+residae.compare.CURVE_RATE, residae.compare.LARGER_SCALES = math.inf, (1.5, 2.0)
 with gr.Blocks():
     refining = overview.OverviewTab(gr.HTML(), gr.State(), Controls())
-    editing = lab.LabTab(gr.State(), gr.State())
+    editing, comparing = lab.LabTab(gr.State(), gr.State()), equal_bytes.EqualBytesTab(gr.State(), gr.State())
 shown = CurrentResult(settings, report.encoding, report.compressed, report.psnr)
 handlers = {}
 
@@ -144,7 +145,10 @@ only_the_network = False
 live = follow("refinement", refining.refine(shown, 5, VISIT, SILENT))
 ended = follow("stopped refinement", end(lambda: cancel(VISIT), refining.refine(shown, 50, VISIT, SILENT)))
 follow("refinement of one who left", end(leave, refining.refine(shown, 50, VISIT, SILENT)))
+compared = follow("curves", comparing.refresh("equal", shown, None, VISIT, SILENT))
+follow("curves of one who left", end(leave, comparing.measure_again(shown, VISIT, SILENT)))
 curves = [len([update for update in live if refining.controls.refine.curve in update])]
+curves.append(len([update for update in compared if comparing.chart in update]))
 
 facts = spaces.RECORD | operations | {
     "handlers": handlers,
@@ -240,6 +244,8 @@ def test_each_operation_borrows_once(facts: dict[str, Any]) -> None:
 
 def test_each_operation_of_the_page_and_of_programs_borrows_once(facts: dict[str, Any]) -> None:
     """Other codecs and metrics run meanwhile or later, and for a visitor who left nothing more is borrowed."""
+    scaled = sum(network_pixels(53, 75, True, scale) for scale in (1.5, 2.0))
+    curves = zero_gpu.START_SECONDS + round((network_pixels(53, 75, True, encodes=0, decodes=5) + scaled) / 100)
     assert facts["handlers"] == {
         "edit": [asked()],  # encodes the picture to blend in
         "another edit": [asked(encodes=0)],
@@ -249,8 +255,10 @@ def test_each_operation_of_the_page_and_of_programs_borrows_once(facts: dict[str
         "refinement": [asked(encodes=0, refine=5)],
         "stopped refinement": [asked(encodes=0, refine=50)],
         "refinement of one who left": [asked(encodes=0, refine=50)],
+        "curves": [curves, asked(encodes=0, decodes=4, refine=8)],  # the latter of refined files
+        "curves of one who left": [curves],
     }
-    assert facts["curves"] == [6 + 1]  # it grows by each step
+    assert facts["curves"] == [6 + 1, 1 + 4 + 2 + 4]  # they grow by each step and by each rate
     assert facts["shown"] == [True, True]
 
 

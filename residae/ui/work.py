@@ -208,6 +208,14 @@ class Work:
                     f"allows a visitor in an hour: try again later, or choose {self._advice}."
                 )
 
+    def refund(self, pixels: float) -> None:
+        """Take back a part of what was charged, for work that was not needed.
+
+        Args:
+            pixels: By `network_pixels`.
+        """
+        self._pixels -= pixels
+
     def give_way(self) -> None:
         """Between two parts of the work, let the work of other visitors go first."""
         self.check()

@@ -1,7 +1,7 @@
 """The tab Equal bytes: what other codecs make of the picture at the same bytes, and at other rates."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +14,11 @@ from residae.compare import (
     BEST_SPEED,
     CURVE_QUALITIES,
     CURVE_RATE,
+    OURS,
     REFINED,
     Comparison,
     RatePoint,
     compare,
-    continue_curves,
     larger_scales,
     refined_curve,
     rising,
@@ -27,7 +27,7 @@ from residae.compare import (
 )
 from residae.metrics import bits_per_pixel
 from residae.pipeline import STEP_WORK, network_pixels, reference
-from residae.progress import Progress, between
+from residae.progress import between
 from residae.ui.actions import codec_facts, subject
 from residae.ui.budget import ShareError
 from residae.ui.cache import COMPARISONS, ComparisonKey
@@ -128,17 +128,16 @@ class EqualBytesTab:
             with Work(request, progress, "Refining at each quality.") as running:
                 shown = newest(request, self.current, current)
                 if shown and curves and curves.subject == shown:
-                    steps = refined_steps(shown)
-                    pixels = shown.encoding.work(decodes=len(CURVE_QUALITIES), refine=steps * len(CURVE_QUALITIES))
-                    running.charge(pixels, shown.pipeline.engine.on_gpu)
                     yield from self._add_refined(shown, curves, running)
 
         yield from report_errors(self.status, work())
 
-    def _add_refined(self, shown: CurrentResult, curves: "Curves", progress: Progress) -> Iterator[Updates]:
+    def _add_refined(self, shown: CurrentResult, curves: "Curves", work: Work) -> Iterator[Updates]:
         """Add a point after the other, with the current result if it is refined."""
         steps, points = refined_steps(shown), list(curves.points.get(REFINED, ()))
-        for point in refined_curve(shown.pipeline, shown.picture(), shown.encoding, steps, progress):
+        pixels = shown.encoding.work(decodes=len(CURVE_QUALITIES), refine=steps * len(CURVE_QUALITIES))
+        work.charge(pixels, shown.pipeline.engine.on_gpu)
+        for point in refined_curve(shown.pipeline, shown.picture(), shown.encoding, steps, work):
             points = sorted({*points, point}, key=lambda point: point.bits_per_pixel)
             yield {self.chart: replace(curves, points=curves.points | {REFINED: tuple(points)}).draw()}
         if kept := COMPARISONS.get(_key(shown)):
@@ -196,37 +195,39 @@ class EqualBytesTab:
             curves = Curves(shown, comparison.curves)
             seconds = len(CURVE_QUALITIES) * (1 + STEP_WORK * refined_steps(shown)) * shown.seconds
             offer = gr.Button(f"{ADD_REFINED}, about {duration(seconds)}", interactive=True)
-            if shown.pipeline.engine.on_gpu and not curves.are_refined:
-                yield from self._add_refined(shown, curves, work)
-            if shown.pipeline.engine.on_gpu or curves.are_refined:
-                offer = gr.Button(ADD_REFINED, interactive=False)
+            added = gr.Button(ADD_REFINED, interactive=False)
+            if curves.are_refined:
+                offer = added
+            elif shown.pipeline.engine.on_gpu:
+                with suppress(ShareError):  # the button stays
+                    yield from self._add_refined(shown, curves, work)
+                    offer = added
             yield {self.compared: shown, self.curves: curves, self.refined: offer}
 
     def _measure(self, work: Work, shown: CurrentResult) -> Generator[Updates, None, Comparison]:
         """Compare a result that has a file, show each part when it is there, and keep and return all of it."""
-        pipeline, is_whole = shown.pipeline, True
+        pipeline, wanted, is_whole = shown.pipeline, larger_scales(shown.encoding), False
         work.charge(shown.encoding.work(decodes=1 + len(CURVE_QUALITIES)), pipeline.engine.on_gpu)
         original = reference(shown.picture(), shown.color)
         separate = with_refined if shown.steps else lambda comparison: comparison
-        comparing = compare(pipeline, original, shown.encoding, shown.compressed, between(work, 0, 0.6))
+        scales = _affordable(wanted, shown, work)
+        comparing = compare(pipeline, original, shown.encoding, shown.compressed, scales, between(work, 0, 0.85))
         with closing(comparing) as comparisons:
             first = next(comparisons)
             chart = {self.chart: Curves(shown, separate(first).curves).draw()}
             yield {**self._unfinished(), **self._side_by_side(shown, first), **chart}
             last = next(comparisons)
             yield {self.figures: comparison_table(last)}
-            for last in comparisons:
-                yield {self.chart: Curves(shown, separate(last).curves).draw()}
-        scales = _charged(larger_scales(shown.encoding), shown, work)
-        try:
-            for continued in continue_curves(pipeline, last, scales, between(work, 0.6, 0.85)):
-                last = continued
-                yield {self.chart: Curves(shown, separate(last).curves).draw()}
-        except ShareError:  # a shorter curve is no error
-            is_whole = False
+            larger = -len(CURVE_QUALITIES)  # scales that are measured, after these
+            with suppress(ShareError):  # a shorter curve is no error
+                for last in comparisons:
+                    larger += 1
+                    yield {self.chart: Curves(shown, separate(last).curves).draw()}
+                is_whole = scales == wanted or last.curves[OURS][-1].bits_per_pixel >= CURVE_RATE
+            work.refund(_larger_work(shown, scales[max(larger, 0) :]))
         last = separate(last)
-        work.give_way()  # the last part is long, and without the network
         try:
+            work.give_way()  # the last part is long, and without the network
             last = with_best_speed(last, between(work, 0.85, 1))
             yield self._side_by_side(shown, last)
         except ShareError:  # the default speed is no error
@@ -305,10 +306,16 @@ def _key(shown: CurrentResult) -> ComparisonKey:
     return shown.settings, shown.compressed.data
 
 
-def _charged(scales: Sequence[float], shown: CurrentResult, work: Work) -> Iterator[float]:
-    """The scales, as far as they are asked for. The visitor is charged for the work of each."""
-    for scale in scales:
-        encoding = shown.encoding
-        pixels = network_pixels(encoding.height, encoding.width, shown.color, scale)
-        work.charge(pixels, shown.pipeline.engine.on_gpu)
-        yield scale
+def _affordable(scales: list[float], shown: CurrentResult, work: Work) -> list[float]:
+    """As many of the scales as the page allows, for whose work the visitor is charged."""
+    for count in range(len(scales), 0, -1):
+        with suppress(ShareError):
+            work.charge(_larger_work(shown, scales[:count]), shown.pipeline.engine.on_gpu)
+            return scales[:count]
+    return []
+
+
+def _larger_work(shown: CurrentResult, scales: Sequence[float]) -> float:
+    """The work of encoding and decoding the picture at each of the scales, in `network_pixels`."""
+    size = shown.encoding.height, shown.encoding.width
+    return sum(network_pixels(*size, shown.color, scale) for scale in scales)
