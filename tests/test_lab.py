@@ -148,12 +148,17 @@ def test_a_closed_tab_is_left_unchanged(lab: LabTab, state: LabState) -> None:
     assert list(updates) == [{lab.status: gr.skip()}]
 
 
-def test_the_enlarged_channel_is_of_the_plane_that_is_shown(lab: LabTab, state: LabState) -> None:
+def test_channels_are_of_the_plane_that_is_shown(lab: LabTab, state: LabState) -> None:
     updates = lab.show_plane(state, "Red chroma", 0)
     (pane,) = updates[lab.channel]["panes"]
     assert pane["name"] == "Channel 1 of red chroma"
     enlarged = open_picture(Path(pane["picture"]["path"])).pixels
-    np.testing.assert_array_equal(enlarged, heatmaps.latent_channel(state.whole.latents[2][0]))
+    latent = state.whole.latents[2]
+    np.testing.assert_array_equal(enlarged, heatmaps.latent_channel(latent[0]))
+    for channel, tile, strip in zip(latent, heatmaps.latent_tiles(latent), updates[lab.mixer]["strips"], strict=True):
+        own, common = (open_picture(Path(strip[name]["path"])).pixels for name in ("own", "common"))
+        np.testing.assert_array_equal(own, heatmaps.latent_tiles(channel[None])[0])
+        np.testing.assert_array_equal(common, tile)
 
 
 def test_the_plane_stays_where_a_new_result_has_it(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:

@@ -337,6 +337,15 @@ def test_the_unquantized_latent_scores_as_evaluate_does(
     page.get_by_role("radio", name="Unquantized").check()
     expect(figure(page, "Rate")).to_have_count(0)
     wait_for_number(figure(page, "PSNR"), unquantized.psnr, 0.02)
+    open_tab(page, "Latent lab")
+    expect(page.locator("#lab-status")).to_contain_text(f"{unquantized.psnr:.2f} dB, the same as unedited")
+    tiles = page.locator("#mixer .strip img").all()
+    own = [pixels(tile) for tile in tiles]
+    page.get_by_label("One color scale for all channels").check()
+    common = [pixels(tile) for tile in tiles]
+    assert sum((a == b).all() for a, b in zip(own, common, strict=True)) == 1  # of the channel that varies most
+    page.get_by_label("One color scale for all channels").uncheck()
+    assert (pixels(tiles[0]) == own[0]).all()
     open_tab(page, "Equal bytes")
     expect(page.locator("#baselines-status")).to_contain_text("There is no file to compare with")
     expect(page.locator("#baselines .invitation")).to_contain_text("appears here")

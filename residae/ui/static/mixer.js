@@ -1,5 +1,5 @@
-// The mixer: a strip for each latent channel. `props.value` is { strips: [{ picture, share }], reset }.
-const mixer = element.querySelector(".strips");
+// The mixer: a strip for each latent channel. `props.value` is { strips: [{ own, common, share }], reset }.
+const mixer = element.querySelector(".strips"), oneScale = element.querySelector(".scale input");
 let strips = [], lastReset = null, enlarged = 0;
 
 /** Mark the strip of the channel that the lab shows enlarged. */
@@ -58,7 +58,7 @@ function draw() {
   }
   if (props.value) given.forEach((one, i) => {
     const s = strips[i], share = one.share === null ? "" : percent(one.share);
-    s.image.src = one.picture.url;
+    s.image.src = (oneScale.checked ? one.common : one.own).url;
     s.share.textContent = share;
     s.look.ariaLabel = `Enlarge channel ${i + 1}${share ? `, ${share} of the bits` : ""}`;
     s.root.style.setProperty("--share", one.share ?? 0);
@@ -71,5 +71,6 @@ function draw() {
   });
   lastReset = reset || lastReset;
 }
+oneScale.onchange = draw;
 watch("value", draw);
 draw();

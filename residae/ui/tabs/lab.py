@@ -26,13 +26,17 @@ from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_err
 from residae.ui.zero_gpu import ON_ZERO_GPU
 
 SCRIPT = static.read("dom.js") + static.read("mixer.js")
+TEMPLATE = """
+<label class="scale"><input type="checkbox"> One color scale for all channels</label>
+<div class="strips"></div>
+"""
 PLANES = ("Luma", "Blue chroma", "Red chroma")
 MAX_GAIN = 2.0  # as in mixer.js
 MEASURED_SIDE = 256  # pixels, at least, at which channels are muted in turn
 NOTE = (
     "M mutes a channel, S (solo) mutes all others, and the slider scales its deviation from its mean, in luma and "
-    "chroma alike. All tiles share one color scale: vivid tiles vary most. The percentage is the channel's share of "
-    "the bits, luma and chroma together. Press a tile to enlarge it."
+    "chroma alike. Each tile has its own color scale; on one scale for all, vivid tiles vary most. The percentage is "
+    "the channel's share of the bits, luma and chroma together. Press a tile to enlarge it."
 )
 
 
@@ -81,9 +85,7 @@ class LabTab:
         self.preview = preview_channel("edited")
         self.status = status_line("lab-status")
         self.plane = segments([(name, name) for name in PLANES], PLANES[0], "Plane", "plane", container=False)
-        self.mixer = gr.HTML(
-            html_template='<div class="strips"></div>', js_on_load=SCRIPT, apply_default_css=False, elem_id="mixer"
-        )
+        self.mixer = gr.HTML(html_template=TEMPLATE, js_on_load=SCRIPT, apply_default_css=False, elem_id="mixer")
         with gr.Row():
             gr.HTML(note(NOTE))
             self.reset = gr.Button("Reset", size="sm", elem_id="reset", scale=0)
@@ -246,12 +248,22 @@ class LabTab:
         return report_table(report, "Edited") | {"subject": subject(state.current)}
 
     def _strips(self, state: LabState, plane: str, reset: float = 0) -> Updates:
-        """The mixer's strips for a plane. A `reset` other than the last one resets the controls in the browser."""
+        """The mixer's strips for a plane, each with its channel on a scale of its own and on that of all channels.
+
+        A `reset` other than the last one resets the controls in the browser.
+        """
         latent = state.whole.latents[PLANES.index(plane)]
         bits = channel_bits(state)
         shares = [None] * len(latent) if bits is None else [*(bits / bits.sum())]
-        tiles = heatmaps.latent_tiles(latent)
-        strips = [{"picture": png_file(t, "channel.png"), "share": s} for t, s in zip(tiles, shares, strict=True)]
+        tiles = zip(latent, heatmaps.latent_tiles(latent), shares, strict=True)
+        strips = [
+            {
+                "own": png_file(heatmaps.latent_tiles(channel[None])[0], "channel.png"),
+                "common": png_file(tile, "channel.png"),
+                "share": share,
+            }
+            for channel, tile, share in tiles
+        ]
         return {
             self.mixer: {"strips": strips, "reset": reset},
             self.plane: gr.Radio([*state.planes], value=plane),
