@@ -267,6 +267,7 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
     choose_example(page, 1)  # it cannot be compared with the picture before
     expect(bar.get_by_role("button", name="Keep as A")).to_be_visible()
     expect(table.get_by_role("button", name="A | B")).to_have_count(0)
+    expect(table.locator(".message")).to_contain_text("A is no longer kept: it shows another picture")
     choose_example(page, 0)
     set_quality(page, 80)
 
@@ -469,6 +470,14 @@ def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, 
     page.get_by_role("tab", name="Overview").click()
     page.set_input_files("#upload input[type=file]", tmp_path / "large.png")
     expect(figure(page, "Picture")).to_have_text("1,024 × 450 px")
+    page.locator("#actions-bar").get_by_role("button", name="Keep as A").click()
+    page.locator("#side").get_by_label("Full size").check()
+    message = page.locator("#compare .message")
+    expect(message).to_contain_text("A has 1,024 × 450 pixels, and this result has 2,048 × 900.")
+    page.locator("#side").get_by_label("Up to 1,024 px").check()
+    expect(page.locator("#compare").get_by_role("button", name="A | B")).to_have_attribute("aria-pressed", "true")
+    expect(message).to_be_empty()
+    page.locator("#compare").get_by_role("button", name="Divided").click()
     page.locator("#compare").get_by_role("button", name="Crop").click()
     expect(page.locator("#compare .use")).to_have_text("Work on these 1,024 × 900 px")
     assert axe_findings(page) == []
@@ -485,6 +494,7 @@ def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, 
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Shift+ArrowUp")
     page.keyboard.press("Enter")
+    expect(message).to_contain_text("A is no longer kept: it shows another picture, or another part of it.")
     expect(figure(page, "Picture")).to_have_text("1,024 × 868 px")
     part = page.locator("#compare .frame img").first.get_attribute("src")
     shown = np.asarray(Image.open(io.BytesIO(page.request.get(str(part)).body())))

@@ -29,11 +29,25 @@ function press(buttons, chosen) {
 // A and B: the result that was kept, from whichever light table, beside the one that this table shows
 
 const given = () => props.value || EMPTY;
-const isComparable = (kept) => kept && kept.subject === given().subject && kept.size === String(given().size) && given().result != null;
+
+const isComparable = () => {
+  const { kept } = residae, { subject, size, result } = given();
+  return Boolean(kept) && kept.subject === subject && String(kept.size) === String(size) && result != null;
+};
+let explained = ""; // the text of `obstacle` that was said last
+
+/** Why A, which shows the same picture, cannot be compared with the result that this table shows; "" if it can. */
+function obstacle() {
+  const { kept } = residae, { subject, size, result } = given();
+  if (isComparable() || kept?.subject !== subject || result == null) return "";
+  const pixels = (sides) => sides.map((side) => side.toLocaleString("en")).join(" × ");
+  return `A has ${pixels(kept.size)} pixels, and this result has ${pixels(size)}. Choose the working size of A to compare them.`;
+}
 
 function update() {
-  const { kept } = residae, { panes, views, result } = given();
-  if (!isComparable(kept)) table = given();
+  const { kept } = residae, { panes, views, result } = given(), reason = obstacle();
+  if (reason !== explained) say(explained = reason, 10);
+  if (!isComparable()) table = given();
   else table = {
     ...given(),
     panes: [...panes, kept.pane, { ...panes[result], name: "B" }],
@@ -49,12 +63,12 @@ async function keep(tell = say, pane = given().panes[given().result]) {
   const { subject, size, result, panes, settings, refined } = given(), blob = await (await fetch(pane.picture.url)).blob(); // so that it outlives the server's file
   const picture = { url: URL.createObjectURL(blob) };
   const known = pane === panes[result] && settings && !refined ? settings : null;
-  residae.keep({ subject, size: String(size), pane: { ...pane, name: "A", picture, signed: null, measured: true }, settings: known });
+  residae.keep({ subject, size, pane: { ...pane, name: "A", picture, signed: null, measured: true }, settings: known });
   if (pane === panes[result] && !residae.first) tell("Kept as A. Change a setting, and the result is B.");
 }
 document.addEventListener("residae-kept", () => {
   const leaving = !residae.kept && view.name === A_AND_B;
-  if (residae.kept && isComparable(residae.kept)) Object.assign(view, { name: A_AND_B, front: null });
+  if (isComparable()) Object.assign(view, { name: A_AND_B, front: null });
   if (leaving) Object.assign(view, { name: null, front: null });
   if (leaving) say("");
   update();
@@ -502,7 +516,7 @@ residae.tables.push({
   facts,
   panes: () => { // what is kept as A, what this table shows, what both are made from, the error of what it shows, and all panes
     const all = given().panes.map((pane) => ({ ...pane, picture: pictureOf(pane) }));
-    return { a: isComparable(residae.kept) ? residae.kept.pane : null, b: all[given().result], original: original(), error: all.find((pane) => pane.signed), all };
+    return { a: isComparable() ? residae.kept.pane : null, b: all[given().result], original: original(), error: all.find((pane) => pane.signed), all };
   },
   state: () => {
     const { signed, zoom, x, y, divide } = view, round = (number) => Number(number.toFixed(4));
@@ -532,7 +546,10 @@ watch("value", () => {
   const next = String(given().size), changed = subject !== null && given().subject !== subject;
   if (next !== size) Object.assign(view, { zoom: null, x: 0.5, y: 0.5 });
   if (changed) say("");
-  if (changed && given().file !== undefined && residae.kept) residae.keep(null);
+  if (changed && given().file !== undefined && residae.kept) {
+    residae.keep(null);
+    say("A is no longer kept: it shows another picture, or another part of it.", 10);
+  }
   size = next;
   subject = given().subject ?? null;
   if (residae.link && !residae.first && given().result != null && stage.checkVisibility()) restoreView();
