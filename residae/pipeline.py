@@ -40,6 +40,7 @@ AUTO_SCALE, AUTO_ENCODES = 2.0, 7.0  # the largest for most files, and the pixel
 COLOR_PLANES = 1.5  # pixels of Y, Cb and Cr by those of Y
 
 T = TypeVar("T")
+OnStep = Callable[[RefinementStep], bool | None]  # False stops the refinement
 
 
 @dataclass(frozen=True, eq=False)
@@ -418,6 +419,7 @@ class Pipeline:
         *,
         max_bytes: int | None = None,
         seed: int = 0,
+        on_step: OnStep | None = None,
     ) -> Compressed:
         """The `.rae` file at a quality, with symbols that are optimized for this picture: the best of `refinement`.
 
@@ -429,6 +431,8 @@ class Pipeline:
             progress: As in `refinement`.
             max_bytes: As in `refinement`.
             seed: As in `refinement`.
+            on_step: Called with what `refinement` yields. It stops the work, with the best file so far as result, by
+                returning False. An exception passes through.
 
         Returns:
             The best file, which is never worse than without refinement.
@@ -439,6 +443,8 @@ class Pipeline:
         """
         for step in self.refinement(picture, encoding, quality, steps, progress, max_bytes=max_bytes, seed=seed):
             best = step.best
+            if on_step and on_step(step) is False:
+                break
         return best
 
     def refinement(

@@ -18,7 +18,7 @@ from residae.image import Picture
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Encoding, Pipeline, reference
 from residae.rate_model import LAMBDA, estimate_bits, lagrange_multiplier
-from residae.refine import round_stochastically
+from residae.refine import RefinementStep, round_stochastically
 from residae.resample import resample
 
 QUALITY = 70.0
@@ -223,12 +223,26 @@ def test_each_step_has_the_best_file_so_far(
     assert (step.best.data == pipeline.write(encoding, QUALITY).data) == (last < 5)
 
 
-def test_what_progress_raises_passes_through(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
+@pytest.mark.parametrize("last", [0, 3, 6])
+def test_false_stops_with_the_best_so_far(pipeline: Pipeline, picture: Picture, encoding: Encoding, last: int) -> None:
+    steps: list[RefinementStep] = []
+
+    def on_step(step: RefinementStep) -> bool:
+        steps.append(step)
+        return step.step < last
+
+    refined = pipeline.refine(picture, encoding, QUALITY, 20, on_step=on_step)
+    assert [step.step for step in steps] == list(range(last + 1))
+    assert refined.data == steps[-1].best.data
+
+
+@pytest.mark.parametrize("callback", ["on_step", "progress"])
+def test_exceptions_pass_through(pipeline: Pipeline, picture: Picture, encoding: Encoding, callback: str) -> None:
     def fail(_: object) -> None:
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        pipeline.refine(picture, encoding, QUALITY, 5, fail)
+        pipeline.refine(picture, encoding, QUALITY, 5, **{callback: fail})
 
 
 @pytest.mark.gpu
