@@ -378,6 +378,9 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     expect(again.locator("#edited .message")).to_contain_text("which it does not contain")
     expect(again.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
     again.close()
+    again = visit(context, f"{address}?picture=own&rate=unquantized&tab=equal")  # where nothing will be compared
+    expect(again.locator("#baselines .message")).to_contain_text("which it does not contain")
+    again.close()
 
     page.locator("#theme").click()
     again = visit(context, address)  # without a link: the settings of the last visit, and its theme

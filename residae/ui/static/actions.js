@@ -150,13 +150,23 @@ document.addEventListener("residae-shown", () => {
 
 // A link with an A: keep the first result, and go on with the other settings
 let keeping = false;
+const result = () => residae.overview?.panes().b;
 document.addEventListener("residae-shown", async () => {
-  if (!residae.first || keeping || !residae.overview?.panes().b?.facts) return;
+  if (!residae.first || keeping || !result()?.facts) return;
   keeping = true;
   await residae.overview.keep();
   residae.first = null;
   trigger("restore");
 });
 
-const tab = residae.link?.tab;
-if (tab) residae.find(`#tab-${CSS.escape(tab)}-button`).then((found) => found?.click()); // the tabs may be built after this
+/** Open the tab of a link, and restore its view when the first result is there, or the one after A. */
+async function follow(link) {
+  const tab = link.tab && `#tab-${CSS.escape(link.tab)}`, isThere = () => !residae.first && result();
+  if (tab) {
+    (await residae.find(`${tab}-button`))?.click(); // the tabs may be built after this
+    await residae.find(`${tab} .light-table`); // which some do not have
+  }
+  while (!isThere()) await new Promise((resolve) => document.addEventListener("residae-shown", resolve, { once: true }));
+  (residae.tables.find((table) => table.isVisible()) ?? residae.overview).restore(link);
+}
+if (residae.link) follow(residae.link);

@@ -505,13 +505,14 @@ new ResizeObserver(() => {
 residae.tables.push({
   isIn: (id) => document.getElementById(id)?.contains(element),
   preview,
-  isVisible: () => Boolean(given().panes.length) && stage.checkVisibility(),
+  isVisible: () => stage.checkVisibility(),
   keep,
   picture: () => given().picture,
   name: () => given().name,
   file: () => given().file,
   settings: () => given().settings, // that it was made with
   changes: () => given().refined ? { refined: given().refined } : {}, // to the file, which a link cannot hold
+  restore,
   key: () => given().key[view.signed ? "signed" : "absolute"],
   facts,
   panes: () => { // what is kept as A, what this table shows, what both are made from, the error of what it shows, and all panes
@@ -525,9 +526,8 @@ residae.tables.push({
   },
 });
 
-function restoreView() {
-  const { picture, show, signed, refined, lost, ...numbers } = residae.link;
-  residae.link = null;
+/** Restore the view of a link, and say what of its sender's result this page cannot show. */
+function restore({ picture, show, signed, refined, lost, ...numbers }) {
   const within = (name, least, most) => {
     const number = Number.parseFloat(numbers[name]);
     return Number.isFinite(number) ? Math.min(most, Math.max(least, number)) : null;
@@ -539,12 +539,13 @@ function restoreView() {
   if (Number(refined)) missing.push(`The sender's file was refined in ${Number(refined)} ${Number(refined) === 1 ? "step" : "steps"}: start Refine with as many for the same file.`);
   if (lost) missing.push("The result that its sender kept as A is not in this link.");
   if (missing.length) say(missing.join(" "), 0);
+  build();
 }
 
 let size = "", subject = null;
 watch("value", () => {
   const next = String(given().size), changed = subject !== null && given().subject !== subject;
-  if (next !== size) Object.assign(view, { zoom: null, x: 0.5, y: 0.5 });
+  if (size && next !== size) Object.assign(view, { zoom: null, x: 0.5, y: 0.5 });
   if (changed) say("");
   if (changed && given().file !== undefined && residae.kept) {
     residae.keep(null);
@@ -552,7 +553,6 @@ watch("value", () => {
   }
   size = next;
   subject = given().subject ?? null;
-  if (residae.link && !residae.first && given().result != null && stage.checkVisibility()) restoreView();
   update();
 });
 update();
