@@ -155,7 +155,8 @@ def refinement_sentence(steps: int, gain: float, change: float) -> str:
     """
     sign = "+" if gain >= 0 else MINUS
     size = "the same size" if abs(change) < 0.0005 else f"{abs(change):.1%} {'more' if change > 0 else 'fewer'} bytes"
-    sentence = f"<p>{sign}{abs(gain):.2f} dB at {size}, after {counted(steps, 'step')}.</p>"
+    sentence = f"<p>{sign}{abs(gain):.2f} dB at {size}, after {counted(steps, 'step')}. "
+    sentence += "Changing a setting discards it.</p>"
     return sentence.replace("%", "\N{NO-BREAK SPACE}%")
 
 
