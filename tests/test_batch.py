@@ -21,7 +21,7 @@ from residae.ui import cache
 from residae.ui.cache import Settings
 from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv, compress_one
 from residae.ui.text import MAX_NAME, short_name
-from residae.ui.work import Work
+from residae.ui.work import Cancelled, Left, Stopped, Work
 
 NAMES = [
     '=HYPERLINK("http:evil","here")',
@@ -102,6 +102,30 @@ def test_a_batch_can_be_refined(
     assert refined
     assert plain != refined
     assert again == refined
+
+
+@pytest.mark.parametrize(("end", "offers"), [(Cancelled, True), (Left, False)])
+def test_the_finished_files_are_offered_unless_the_visitor_left(
+    end: type[Stopped],
+    offers: bool,
+    tmp_path: Path,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    smooth: Callable[[int, int, int], Pixels],
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+    picture_file = tmp_path / "picture.png"
+    picture_file.write_bytes(write_png(smooth(53, 75, 0)))
+    with gr.Blocks():
+        batch = BatchTab()
+    work = Work(VISIT)
+    updates = batch.compress_each([Settings(str(picture_file), "tiny")] * 2, 0, work)
+    next(updates)
+    assert len(next(updates)[batch.table]) == 1
+    work.cancel(end)
+    assert [batch.zip in update for update in updates] == ([False, True] if offers else [])
+    assert (tmp_path / "files").exists() == offers
 
 
 def test_negative_numbers_stay_numbers() -> None:

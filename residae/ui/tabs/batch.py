@@ -22,7 +22,7 @@ from residae.ui.controls import UNQUANTIZED, read_settings
 from residae.ui.refinement import MAX_STEPS
 from residae.ui.store import get_pipeline, save_result
 from residae.ui.text import alert, note, short_name
-from residae.ui.work import Stopped, Updates, Work, report_errors, supersede_background
+from residae.ui.work import Left, Stopped, Updates, Work, report_errors, supersede_background
 
 COLUMNS = ("Name", "Width", "Height", "Bytes", "Rate, bpp", "PSNR, dB", "SSIM", "Encode, s", "Decode, s", "Note")
 WIDTHS: list[str | int] = [140, 76, 78, 76, 98, 96, 78, 98, 100, 260]  # px
@@ -145,7 +145,7 @@ class BatchTab:
 
         Yields:
             Updates of `table`, `status`, `csv` and `zip`. The finished pictures are offered also when the work is ended
-            early.
+            early, unless the visitor left.
 
         Raises:
             ResidaeError: The checkpoint cannot be loaded, the result cannot be written, or too much work waits already.
@@ -168,6 +168,8 @@ class BatchTab:
                                 archive.writestr(f"{number + 1:03}-{short_name(Path(settings.path).stem)}.rae", data)
                             yield {self.table: rows, self.status: f"<p>{number + 1} of {len(pictures)} done.</p>"}
                             work.give_way()
+                except Left:
+                    return  # nobody takes the finished ones
                 except Stopped:
                     yield {self.status: f"<p>Stopped after {len(rows)} of {len(pictures)}.</p>"}
                 except ShareError as error:
