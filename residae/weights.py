@@ -201,7 +201,8 @@ def write(
 ) -> None:
     """Write a checkpoint to `folder`, replacing the weights and tables there; other files stay.
 
-    All files are first written to a temporary folder, so that the old ones survive a full disk.
+    All files are first written to a temporary folder, so that the old ones survive a full disk. Each then takes the
+    place of the old one as `write_file` does it: links are followed, modes stay.
 
     Args:
         folder: Created if it does not exist.
@@ -209,6 +210,9 @@ def write(
         state: Its `state_dict`; convolution kernels are stored in float16.
         tables: The codec's tables (`Tables.arrays`); None to write none, which removes those there.
         max_shard_size: The most that one file of weights may take, such as `100MB`.
+
+    Raises:
+        ResidaeError: A file cannot be written.
     """
     from huggingface_hub import save_torch_state_dict
 
@@ -220,11 +224,12 @@ def write(
         save_torch_state_dict(tensors, temporary, max_shard_size=max_shard_size)
         if tables:
             numpy.save_file(dict(tables), Path(temporary) / TABLES)
-        for old in (*folder.glob(f"{WEIGHTS}*"), folder / TABLES):
+        files = sorted(Path(temporary).iterdir(), key=lambda file: file.stat().st_size, reverse=True)
+        for file in files:  # the largest first: once it is written, there is room for the others
+            write_file(folder / file.name, file.read_bytes())
+            file.unlink()
+        for old in {*folder.glob(f"{WEIGHTS}*"), folder / TABLES} - {folder / file.name for file in files}:
             old.unlink(missing_ok=True)  # shards or tables of other weights
-        for new in Path(temporary).iterdir():
-            new.chmod(0o644)
-            new.replace(folder / new.name)
 
 
 def write_tables(folder: str | Path, tables: Mapping[str, NDArray[Any]]) -> None:

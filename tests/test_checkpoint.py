@@ -77,6 +77,21 @@ def test_shards(network: ResidualAutoencoder, copy: Path) -> None:
     assert {path.name for path in copy.iterdir()} == {"config.json", WEIGHTS, "README.md"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_weights_are_written_as_any_other_file(copy: Path, tmp_path: Path) -> None:
+    """A link is followed, as those to the weights on another disk, and the mode stays."""
+    real = tmp_path / "real"
+    (copy / WEIGHTS).replace(real)
+    (copy / WEIGHTS).symlink_to(real)
+    real.chmod(0o600)
+    other = ResidualAutoencoder(4, 4)
+    other.save_pretrained(copy)
+    assert (copy / WEIGHTS).readlink() == real
+    assert real.stat().st_mode & 0o777 == 0o600
+    _assert_same(ResidualAutoencoder.from_pretrained(copy), other)
+    assert {path.name for path in copy.iterdir()} == {"config.json", WEIGHTS}
+
+
 def _without(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name != "decoder.out.bias"}
 
