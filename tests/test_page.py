@@ -510,6 +510,16 @@ def test_every_tab_works_at_another_scale_with_a_refined_file(
     wait_for_number(figure(page, "PSNR"), larger.psnr, 0.02)
 
     page.get_by_label("number input for Steps").fill("5")
+    height = page.evaluate("""() => {
+        const bar = document.createElement("div");
+        bar.className = "progress-bar-wrap"; // as Gradio's
+        bar.ariaLabel = "Refining. About 50 s; this page allows 2 minutes";
+        document.querySelector("#refine-status").append(bar);
+        const { height } = getComputedStyle(bar, "::before");
+        bar.remove();
+        return height;
+    }""")
+    assert height == "28px", "it takes two lines, and is not cut"
     page.locator("#refine-start").click()
     expect(page.locator("#refine-status")).to_contain_text("after 5 steps")
     expect(page.get_by_role("img", name=re.compile("^Refinement: .* after 5 of 5 steps"))).to_be_visible()
