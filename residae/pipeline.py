@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
@@ -441,10 +442,12 @@ class Pipeline:
             CodecError: No file is within `max_bytes`.
             ValueError: The quality or the number of steps is out of range.
         """
-        for step in self.refinement(picture, encoding, quality, steps, progress, max_bytes=max_bytes, seed=seed):
-            best = step.best
-            if on_step and on_step(step) is False:
-                break
+        refinement = self.refinement(picture, encoding, quality, steps, progress, max_bytes=max_bytes, seed=seed)
+        with closing(refinement):  # also where `on_step` raises, so that a ZeroGPU is given back at once
+            for step in refinement:
+                best = step.best
+                if on_step and on_step(step) is False:
+                    break
         return best
 
     def refinement(
