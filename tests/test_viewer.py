@@ -373,14 +373,25 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     page.set_input_files("#upload input[type=file]", own)
     expect(figure(page, "Picture")).to_have_text("30 × 20 px")
     page.locator("#actions-bar").get_by_role("button", name="Share").click()
-    expect(page.locator("#actions-bar .message")).to_contain_text("Your picture is not in it.")
-    again = visit(context, f"{page.evaluate('navigator.clipboard.readText()')}&quality=1e9&side=nonsense&tab=lab")
-    expect(again.locator("#edited .message")).to_contain_text("which it does not contain")
+    expect(page.locator("#actions-bar .message")).to_contain_text("It does not contain your picture.")
+    page.get_by_role("tab", name="Latent lab").click()
+    page.get_by_role("button", name="Mute channel 1", exact=True).click()
+    page.wait_for_function("residae.table.panes().b?.facts?.Edits === 'channels muted 1'")
+    page.locator("#actions-bar").get_by_role("button", name="Share").click()
+    message = page.locator("#actions-bar .message")
+    expect(message).to_contain_text("It does not contain your picture or the edits of the latent.")
+    link = page.evaluate("navigator.clipboard.readText()")
+    again = visit(context, f"{link}&quality=1e9&side=nonsense&cropped=1".replace("checkpoint=", "checkpoint=other-"))
+    message = again.locator("#edited .message")
+    for sentence in ("which it does not contain", "choose one with Crop", "edits of the latent", "checkpoint other-"):
+        expect(message).to_contain_text(sentence)
     expect(again.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
     again.close()
     again = visit(context, f"{address}?picture=own&rate=unquantized&tab=equal")  # where nothing will be compared
     expect(again.locator("#baselines .message")).to_contain_text("which it does not contain")
     again.close()
+    page.get_by_role("tab", name="Overview").click()
+    assert "edited" not in page.evaluate("residae.address()")
 
     page.locator("#theme").click()
     again = visit(context, address)  # without a link: the settings of the last visit, and its theme
@@ -503,6 +514,7 @@ def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, 
     shown = np.asarray(Image.open(io.BytesIO(page.request.get(str(part)).body())))
     np.testing.assert_array_equal(shown, pixels[:868, 512 - 32 :][:, :1024])
     expect(page.locator("#status")).to_contain_text("This is a part")
+    assert "cropped=1" in page.evaluate("residae.address()")
     page.locator("#compare").get_by_role("button", name="Whole picture").click()
     expect(figure(page, "Picture")).to_have_text("1,024 × 450 px")
 

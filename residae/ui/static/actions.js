@@ -128,9 +128,17 @@ document.addEventListener("residae-kept", () => {
   if (!residae.kept) say("");
 });
 
+const NOT_IN_LINKS = { own: "your picture", cropped: "the crop", refined: "the refinement", edited: "the edits of the latent", lost: "the result kept as A" };
+/** What is shown and not in the link, as a sentence; "" if all of it is. */
+function limits(address) {
+  const query = new URL(address).searchParams;
+  const names = Object.entries(NOT_IN_LINKS).filter(([name]) => query.has(name) || query.get("picture") === name).map(([, text]) => text);
+  const list = new Intl.ListFormat("en", { type: "disjunction" }).format(names);
+  return names.length ? ` It does not contain ${list}.` : "";
+}
+
 button("share").onclick = async () => {
-  const address = residae.address();
-  const limit = residae.overview?.picture() ? "" : " Your picture is not in it.";
+  const address = residae.address(), limit = limits(address);
   try {
     await navigator.clipboard.writeText(address);
     say(`The link is on the clipboard.${limit}`);

@@ -1,7 +1,7 @@
 // What the page's scripts share: the light tables, the result that is kept as A, and the link that was opened.
 {
   const STORED = "residae-settings"; // in localStorage
-  const own = ["picture", "tab", "show", "signed", "zoom", "x", "y", "divide", "refined", "lost"]; // in a link beside the settings
+  const own = ["picture", "tab", "show", "signed", "zoom", "x", "y", "divide", "cropped", "refined", "edited", "lost"]; // in a link beside the settings
   const query = Object.fromEntries(new URLSearchParams(location.search));
   const keptAsA = Object.fromEntries(Object.entries(query).filter(([name]) => name.startsWith("a.")).map(([name, value]) => [name.slice(2), value]));
   const stored = () => {
@@ -51,7 +51,7 @@
     /** A link to what is shown. */
     address() {
       const { table, overview } = this, tab = document.querySelector('[role=tab][aria-selected="true"]')?.id.match(/tab-(\w+)-button/)?.[1];
-      const values = { picture: overview?.picture() ?? "own", ...overview?.settings(), ...overview?.changes(), tab, ...table?.state() };
+      const values = { picture: overview?.picture() ?? "own", ...overview?.settings(), ...overview?.changes(), ...table?.changes(), tab, ...table?.state() };
       for (const [name, value] of Object.entries(this.kept?.settings ?? {})) values[`a.${name}`] = value;
       if (this.kept && !this.kept.settings) values.lost = "a";
       return `${location.origin}${location.pathname}?${new URLSearchParams(Object.entries(values).filter(([, v]) => v != null))}`;

@@ -511,7 +511,10 @@ residae.tables.push({
   name: () => given().name,
   file: () => given().file,
   settings: () => given().settings, // that it was made with
-  changes: () => given().refined ? { refined: given().refined } : {}, // to the file, which a link cannot hold
+  changes: () => { // to the picture, its file and its latent, which a link cannot hold
+    const { source, refined, edited } = given();
+    return { ...(source?.part && { cropped: 1 }), ...(refined && { refined }), ...(edited && { edited: 1 }) };
+  },
   restore,
   key: () => given().key[view.signed ? "signed" : "absolute"],
   facts,
@@ -527,7 +530,8 @@ residae.tables.push({
 });
 
 /** Restore the view of a link, and say what of its sender's result this page cannot show. */
-function restore({ picture, show, signed, refined, lost, ...numbers }) {
+function restore(link) {
+  const { picture, show, signed, cropped, refined, edited, lost, ...numbers } = link;
   const within = (name, least, most) => {
     const number = Number.parseFloat(numbers[name]);
     return Number.isFinite(number) ? Math.min(most, Math.max(least, number)) : null;
@@ -536,9 +540,14 @@ function restore({ picture, show, signed, refined, lost, ...numbers }) {
   for (const name of ["x", "y", "divide"]) view[name] = within(name, 0, 1) ?? 0.5;
   const missing = [];
   if (picture === "own") missing.push("This link was made with a picture of its sender's own, which it does not contain: open yours, and the settings of the link apply.");
+  if (cropped) missing.push("The sender worked on a part of the picture, which is not in this link: choose one with Crop.");
   if (Number(refined)) missing.push(`The sender's file was refined in ${Number(refined)} ${Number(refined) === 1 ? "step" : "steps"}: start Refine with as many for the same file.`);
+  if (edited) missing.push("The sender's edits of the latent are not in this link.");
   if (lost) missing.push("The result that its sender kept as A is not in this link.");
-  if (missing.length) say(missing.join(" "), 0);
+  for (const [name, used] of [[link.checkpoint, residae.overview.settings()], [link["a.checkpoint"], residae.kept?.settings]]) {
+    if (name && used && name.toLowerCase() !== used.checkpoint.toLowerCase()) missing.push(`The checkpoint ${name} is not on this page, which uses ${used.checkpoint}.`);
+  }
+  if (missing.length) say([...new Set(missing)].join(" "), 0);
   build();
 }
 

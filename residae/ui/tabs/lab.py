@@ -240,12 +240,12 @@ class LabTab:
         report = pipeline.measure(current.picture(), edited, None, decoding)
         yield {
             self.state: replace(state, edits=edits, blend=blend),
-            self.table: with_facts(self._table(state, report), edited_facts(current, report, edits)),
+            self.table: with_facts(self._table(state, report, edits), edited_facts(current, report, edits)),
             self.status: edited_sentence(report, current.psnr),
         }
 
-    def _table(self, state: LabState, report: Reconstruction) -> dict[str, Any]:
-        return report_table(report, "Edited") | {"subject": subject(state.current)}
+    def _table(self, state: LabState, report: Reconstruction, edits: Edits) -> dict[str, Any]:
+        return report_table(report, "Edited") | {"subject": subject(state.current), "edited": bool(edits)}
 
     def _strips(self, state: LabState, plane: str, reset: float = 0) -> Updates:
         """The mixer's strips for a plane, each with its channel on a scale of its own and on that of all channels.
