@@ -169,10 +169,11 @@ document.addEventListener("residae-shown", async () => {
 
 /** Open the tab of a link, and restore its view when the first result is there, or the one after A. */
 async function follow(link) {
-  const tab = link.tab && `#tab-${CSS.escape(link.tab)}`, isThere = () => !residae.first && result();
+  const tab = link.tab && `#tab-${CSS.escape(link.tab)}`;
+  const isThere = () => result() && !residae.first && residae.overview.settings() !== residae.kept?.settings; // not that of A
   if (tab) {
     (await residae.find(`${tab}-button`))?.click(); // the tabs may be built after this
-    await residae.find(`${tab} .light-table`); // which some do not have
+    await residae.find(`${tab} .block`); // and so may what is in them
   }
   while (!isThere()) await new Promise((resolve) => document.addEventListener("residae-shown", resolve, { once: true }));
   (residae.tables.find((table) => table.isVisible()) ?? residae.overview).restore(link);
