@@ -1,15 +1,9 @@
 // The buttons that keep, share and save what is shown. session.js has the light tables.
 const button = (name) => element.querySelector(`.${name}`);
-const menu = button("menu"), rae = button("rae"), message = button("message");
+const menu = button("menu"), rae = button("rae");
 const escaped = (text) => make("p", { textContent: text }).innerHTML;
 
-let saying = 0;
-/** Say above the buttons what came of one: on a phone the viewer is out of sight. */
-function say(text) {
-  message.textContent = text;
-  clearTimeout(saying);
-  saying = setTimeout(() => { message.textContent = ""; }, 6000);
-}
+const say = sayIn(button("message")); // above the buttons, which on a phone are far from the viewer
 const stem = () => residae.overview.name();
 
 async function loaded(src) {

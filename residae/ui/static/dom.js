@@ -5,3 +5,12 @@ const make = (tag, attributes = {}, ...children) => {
   return node;
 };
 const percent = (share) => share > 0 && share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`;
+/** A function that shows a text in this node: for some seconds, or for 0 until there is another. */
+const sayIn = (node) => {
+  let timer = 0;
+  return (text, seconds = 6) => {
+    node.textContent = text;
+    clearTimeout(timer);
+    if (seconds) timer = setTimeout(() => { node.textContent = ""; }, 1000 * seconds);
+  };
+};

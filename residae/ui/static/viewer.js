@@ -2,7 +2,8 @@
 const $ = (selector) => element.querySelector(selector);
 const surface = $(".surface"), stage = $(".stage"), bar = $(".views"), maps = $(".maps"), readout = $(".readout"), key = $(".key");
 const differences = $(".differences");
-const fitButton = $(".fit"), oneButton = $(".one"), fullButton = $(".full-screen"), help = $(".help"), message = $(".message");
+const fitButton = $(".fit"), oneButton = $(".one"), fullButton = $(".full-screen"), help = $(".help");
+const say = sayIn($(".message"));
 const HOLD = 250; // ms of a press without movement, from which on the original is shown
 const STILL = 6; // CSS pixels of movement that still count as none
 // zoom: CSS pixels per pixel of the picture, null fits; front: the one of stacked pictures that covers the others
@@ -331,13 +332,6 @@ const toggleFull = () => {
   else showFull(!isFull()); // a phone without full screen for elements fills its window instead
 };
 document.addEventListener("fullscreenchange", () => { if (!document.fullscreenElement && isFull()) showFull(false); });
-
-let saying = 0;
-const say = (text, seconds = 6) => {
-  message.textContent = text;
-  clearTimeout(saying);
-  if (seconds) saying = setTimeout(() => { message.textContent = ""; }, 1000 * seconds);
-};
 
 // Values under the pointer, from the pixels of the files themselves
 
