@@ -365,6 +365,8 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     expect(again.locator("#compare .differences")).to_contain_text("Quality3360")
     expect(again.locator("#compare").get_by_role("button", name="A | B")).to_have_attribute("aria-pressed", "true")
     expect(again.locator("#compare .message")).to_contain_text("refined in 7 steps")
+    again.locator("#compare .stage").click(position={"x": 100, "y": 100})
+    expect(again.locator("#compare .message")).to_be_empty()
     again.close()
     page.locator("#actions-bar").get_by_role("button", name="Leave A | B").click()
 

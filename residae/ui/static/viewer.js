@@ -400,6 +400,7 @@ let drag = null, holding = 0;
 stage.addEventListener("pointerdown", (event) => {
   const frame = frameAt(event);
   if (!frame || event.button || event.target.closest("button")) return;
+  say(""); // a message that lasts would cover the picture
   fingers.set(event.pointerId, event);
   clearTimeout(holding);
   if (event.target.closest(".wipe")) return; // the divider moves alone
