@@ -122,6 +122,12 @@ document.addEventListener("residae-kept", () => {
   if (!residae.kept) say("");
 });
 
+let explained = ""; // the obstacle to a comparison that was said last
+document.addEventListener("residae-shown", () => {
+  const obstacle = residae.table?.obstacle() ?? "";
+  if (obstacle !== explained) say(explained = obstacle, 10);
+});
+
 const NOT_IN_LINKS = { own: "your picture", cropped: "the crop", refined: "the refinement", edited: "the edits of the latent", lost: "the result kept as A" };
 /** What is shown and not in the link, as a sentence; "" if all of it is. */
 function limits(address) {

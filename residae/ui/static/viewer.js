@@ -35,7 +35,6 @@ const isComparable = () => {
   const { kept } = residae, { subject, size, result } = given();
   return Boolean(kept) && kept.subject === subject && String(kept.size) === String(size) && result != null;
 };
-let explained = ""; // the text of `obstacle` that was said last
 
 /** Why A, which shows the same picture, cannot be compared with the result that this table shows; "" if it can. */
 function obstacle() {
@@ -46,8 +45,7 @@ function obstacle() {
 }
 
 function update() {
-  const { kept } = residae, { panes, views, result } = given(), reason = obstacle();
-  if (reason !== explained) say(explained = reason, 10);
+  const { kept } = residae, { panes, views, result } = given();
   if (!isComparable()) table = given();
   else table = {
     ...given(),
@@ -511,6 +509,7 @@ residae.tables.push({
     return { ...(source?.part && { cropped: 1 }), ...(refined && { refined }), ...(edited && { edited: 1 }) };
   },
   restore,
+  obstacle,
   key: () => given().key[view.signed ? "signed" : "absolute"],
   facts,
   panes: () => { // what is kept as A, what this table shows, what both are made from, the error of what it shows, and all panes
