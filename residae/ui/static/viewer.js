@@ -103,17 +103,13 @@ function columns(count) {
   return best;
 }
 
-function image(pane, className = "") {
-  return make("img", { alt: pane.alt, draggable: false, src: address(pane), className, onload: place });
-}
-
 function frameOf(panes) {
   const frame = { root: make("div", { className: "frame" }), panes, pictures: [] };
   if (!panes[0].picture) {
     frame.root.append(make("p", { className: "absent", textContent: panes[0].alt }));
     return frame;
   }
-  frame.pictures = panes.map((pane) => image(pane));
+  frame.pictures = panes.map((pane) => make("img", { alt: pane.alt, draggable: false, src: address(pane), onload: place }));
   frame.root.append(...frame.pictures);
   return frame;
 }
