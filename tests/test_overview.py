@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from visitor import SILENT, VISIT
 
+from residae import heatmaps
 from residae.image import Pixels, fit, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.ui import budget, previews, store
@@ -132,7 +133,12 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     monkeypatch.setattr(overview, "PROGRESS_INTERVAL", -1)  # show every step
     card, shown = tab.controls.refine, show(80)
     assert shown.compressed
+    scaled: list[Pixels] = []
+    monkeypatch.setattr(heatmaps, "error_scale", lambda _, pixels: scaled.append(pixels) or 64.0)
     *steps, picture, last = tab.refine(shown, 5, VISIT, SILENT)
+    (unrefined,) = scaled  # so that the error maps before and after can be compared
+    stored = pipeline.stored(shown.encoding, shown.compressed)
+    np.testing.assert_array_equal(unrefined, pipeline.decode(stored).pixels)
     assert [f"after {step} of 5 steps" in update[card.curve] for step, update in enumerate(steps)] == [True] * 6
     assert tab.table in picture
     refined = last[tab.current]

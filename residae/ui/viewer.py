@@ -197,15 +197,18 @@ def with_facts(table: dict[str, Any], facts: dict[str, str]) -> dict[str, Any]:
     return table | {"panes": panes}
 
 
-def report_table(report: Reconstruction, name: str = "Reconstruction") -> dict[str, Any]:
+def report_table(
+    report: Reconstruction, name: str = "Reconstruction", error_scale: float | None = None
+) -> dict[str, Any]:
     """The value of a light table with an original, its reconstruction, and the error.
 
     Args:
         report: All three are taken from it.
         name: Shown below the reconstruction.
+        error_scale: Of the error map, in gray levels; None for that of `residae.heatmaps.error_scale`.
     """
     original, decoded = report.original, report.decoding.pixels
-    scale = heatmaps.error_scale(original, decoded)
+    scale = error_scale or heatmaps.error_scale(original, decoded)
     with ThreadPoolExecutor() as pool:  # writing PNG releases the interpreter's lock
         jobs = [
             pool.submit(copy_context().run, job)

@@ -258,6 +258,8 @@ class OverviewTab:
             )
             with closing(refinement):
                 for step in refinement:
+                    if not points:
+                        unrefined = step.pixels
                     times.append(time.monotonic())
                     points.append((step.step, step.psnr, step.bytes))
                     if stopped:
@@ -267,7 +269,9 @@ class OverviewTab:
                         yield card.draw(points, steps)
             decoding = Decoding(step.pixels, shown.seconds)  # decoding takes as long as before
             report = shown.pipeline.measure(picture, shown.encoding, step.best, decoding)
-            *first, last = self._show(shown.settings, report, step.step)
+            # On one scale, so that the map shows what was gained.
+            scale = heatmaps.error_scale(report.original, unrefined)
+            *first, last = self._show(shown.settings, report, step.step, scale)
             yield from first
             yield last | card.conclude(points, steps)
 
@@ -303,12 +307,14 @@ class OverviewTab:
 
         yield from report_errors(self.status, updates())
 
-    def _show(self, settings: Settings, report: Reconstruction, steps: int = 0) -> Iterator[Updates]:
+    def _show(
+        self, settings: Settings, report: Reconstruction, steps: int = 0, error_scale: float | None = None
+    ) -> Iterator[Updates]:
         """Show the picture, refined in so many steps, first, then what takes time to measure."""
         pipeline, compressed = get_pipeline(settings.checkpoint), report.compressed
         seconds = report.decoding.seconds
         result = CurrentResult(settings, report.encoding, compressed, report.psnr, seconds, steps)
-        table = report_table(report) | describe(result)
+        table = report_table(report, error_scale=error_scale) | describe(result)
         table["settings"] = {"checkpoint": settings.checkpoint, **named_settings(settings)}
         yield {self.table: table, self.journey: journey(report), self.error: error_value(table)}
         bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
