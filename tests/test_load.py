@@ -271,7 +271,7 @@ def bag(
         cases.append(Case(bent, refusal="damaged or cut short"))
         page = folder / f"{number}-page.png"
         page.write_text(f"<html>{number}</html>")
-        cases.append(Case(page, refusal="not a picture in one of the formats"))
+        cases.append(Case(page, refusal="not a picture in PNG"))
         return cases
 
     return pack

@@ -64,4 +64,4 @@ def test_the_endpoints_are_tools(
         assert {OURS, "ssimulacra2"} <= set(re.findall(r"\w+", found["compare"].content[0].text))
         assert found["elsewhere"].isError
         assert found["no picture"].isError
-        assert "not a picture in one of the formats" in found["no picture"].content[0].text
+        assert "not a picture in PNG" in found["no picture"].content[0].text

@@ -571,7 +571,7 @@ def test_a_file_that_is_not_a_picture_is_refused_in_a_sentence(
     open_tab(page, "Overview")
     (tmp_path / "holiday.png").write_text("<html>not a picture</html>")
     page.set_input_files("#upload input[type=file]", tmp_path / "holiday.png")
-    expect(page.locator("#status [role=alert]")).to_contain_text("not a picture in one of the formats that work")
+    expect(page.locator("#status [role=alert]")).to_contain_text("The file is not a picture in PNG")
     before = page.locator("#compare .frame img").first
     np.testing.assert_array_equal(pixels(before), gray(report.original))  # the result before stays
 

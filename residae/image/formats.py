@@ -189,4 +189,4 @@ def _kind(data: bytes) -> str:
         if re.match(format.start, data, re.DOTALL):
             return kind
     *names, last = (format.name for format in FORMATS.values())
-    raise ImageError(f"The file is not a picture in one of the formats that work: {', '.join(names)} and {last}.")
+    raise ImageError(f"The file is not a picture in {', '.join(names)} or {last} format.")
