@@ -39,7 +39,7 @@ async function draw() {
   await image.decode();
   if (current !== round) return; // newer channels are loading
   heading.textContent = `${count} ${count === 1 ? "channel" : "channels"}`;
-  caption.textContent = `${count} × ${height} × ${width} · press to play`;
+  caption.textContent = `${count} × ${height} × ${width} · press to edit`;
   const rows = image.naturalHeight / count;
   [...tiles.children].forEach((button, i) => {
     const canvas = Object.assign(button.firstChild, { width: image.naturalWidth, height: rows });
