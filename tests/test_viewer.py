@@ -387,6 +387,7 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     message = again.locator("#edited .message")
     for sentence in ("which it does not contain", "choose one with Crop", "edits of the latent", "checkpoint other-"):
         expect(message).to_contain_text(sentence)
+    assert message.evaluate("(node) => node.scrollWidth <= node.clientWidth"), "a long message takes several lines"
     expect(again.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
     again.close()
     again = visit(context, f"{address}?picture=own&rate=unquantized&tab=equal")  # where nothing will be compared
