@@ -70,8 +70,10 @@ class Encoding:
             decodes: How often it is decoded.
             refine: Steps of refinement.
         """
-        times: dict[str, Any] = {"encodes": encodes, "decodes": decodes, "refine": refine}
-        return network_pixels(self.height, self.width, len(self.latents) == 3, self.scale, **times)
+        color = len(self.latents) == 3
+        return network_pixels(
+            self.height, self.width, color, self.scale, encodes=encodes, decodes=decodes, refine=refine
+        )
 
 
 @dataclass(frozen=True, eq=False)
