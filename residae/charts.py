@@ -56,7 +56,7 @@ def color_bar(scale: float, signed: bool) -> str:
     # A CSS background needs no id. The ids of SVG gradients would clash between bars, and fail if the first is hidden.
     stops = ", ".join(_hex(color) for color in table[np.linspace(0, len(table) - 1, 17).astype(int)])
     style = f"background: linear-gradient(to right, {stops}) 0 0 / 100% 12px no-repeat"
-    return _svg(title, 44, _axis(places, labels, 12), style)
+    return _svg(title, 44, _axis(places, labels, 12) + _caption(title, 41), style)
 
 
 def error_histogram(error: Floats) -> str:
@@ -69,7 +69,7 @@ def error_histogram(error: Floats) -> str:
         error: (H, W), as `heatmaps.luma_error` returns it.
 
     Returns:
-        An SVG of full width, 184 pixels high.
+        An SVG of full width, 200 pixels high.
     """
     limit = round_scale(round(float(abs(error).max())))  # rounding in float32 may exceed 255
     width = limit // 32 | 1  # odd, so that no gray level is on the edge of a bin
@@ -86,7 +86,7 @@ def error_histogram(error: Floats) -> str:
     ):
         steps = "".join(f"V{y:.3f}h1" for y in depth[first:last])
         bars += f'<path d="M{first} {DECADES}{steps}V{DECADES}z" fill="{color}"/>'
-    top, bottom = 14, 150  # pixels; the top label is above, the axis and the title below
+    top, bottom = 30, 164  # pixels; the names of one axis and of the sides are above, the other axis below
     plot = (
         f'<svg y="{top}" width="100%" height="{bottom - top}" viewBox="0 0 {2 * half + 1} {DECADES}" '
         f'preserveAspectRatio="none">{bars}</svg>'
@@ -97,9 +97,10 @@ def error_histogram(error: Floats) -> str:
         plot += _text("0", y - 3, "start", share)
     values = np.linspace(-limit, limit, 5).round()
     places = 50 + 50 * values / ((half + 0.5) * width)
+    plot += _text("0", 11, "start", "Share of pixels")
     plot += _text("49%", top - 4, "end", "too dark") + _text("51%", top - 4, "start", "too bright")
-    title = "Share of pixels by luma error in gray levels"
-    return _svg(title, 184, plot + _axis(places, [_number(v) for v in values], bottom))
+    plot += _axis(places, [_number(v) for v in values], bottom) + _caption("Luma error in gray levels", 196)
+    return _svg("Share of pixels by luma error in gray levels", 200, plot)
 
 
 def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
@@ -114,7 +115,7 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
     """
     groups = [
         (name, np.asarray(values, np.float64), unit)
-        for name, values, unit in (("bits", bits, "%"), ("dB of luma lost when muted", losses, "dB"))
+        for name, values, unit in (("Share of the bits", bits, "%"), ("Luma PSNR lost when muted", losses, "dB"))
         if values is not None
     ]
     channels = max((len(values) for _, values, _ in groups), default=0)
@@ -124,7 +125,7 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
         base = top + row * (height + 30) + height
         heights = 100 * values / max(values.sum(), 1e-12) if unit == "%" else values
         highest = max(float(heights.max(initial=0)), 1e-9)
-        content += _text("0", base - height - 6, "start", f"{'Share of the ' if unit == '%' else ''}{name}")
+        content += _text("0", base - height - 6, "start", f"{name}, {unit}")
         content += f'<line x2="100%" y1="{base}" y2="{base}" stroke="currentColor" opacity="0.3"/>'
         for c, value in enumerate(heights):
             tall = max(0.0, float(value)) / highest * (height - 16)
@@ -139,8 +140,9 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
                 figure = "&lt;1"
             content += _text(x, base - tall - 3, "middle", figure)
             content += _text(x, base + 13, "middle", str(c + 1))
-    title = "By channel: " + " and ".join(f"{name} ({unit})" for name, _, unit in groups)
-    return _svg(title, top + len(groups) * (height + 30) + 18, content)
+    content += _caption("Channel", top + len(groups) * (height + 30) + 4)
+    title = " and ".join(f"{name}, {unit}" for name, _, unit in groups)
+    return _svg(f"By channel: {title}", top + len(groups) * (height + 30) + 8, content)
 
 
 def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], marked: float | None) -> str:
@@ -160,13 +162,14 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
         return ""
     rates, decibels = zip(*points, strict=True)
     rate_ticks, psnr_ticks = _ticks(0, max(*rates, marked or 0)), _ticks(min(decibels), max(decibels))
-    left, top, width, height = 11.0, 14, 86.0, 250  # percent and pixels; on a phone, 11 % has room for four digits
+    left, top, width, height = 11.0, 30, 86.0, 236  # percent and pixels; on a phone, 11 % has room for four digits
 
     def place(rate: float, psnr: float) -> tuple[float, float]:
         x = left + width * (rate - rate_ticks[0]) / (rate_ticks[-1] - rate_ticks[0])
         return x, top + height * (psnr_ticks[-1] - psnr) / (psnr_ticks[-1] - psnr_ticks[0])
 
-    content = ""
+    content = _text("0", 12, "start", "PSNR, dB")
+    content += _caption("Bits per pixel", top + height + 34, f"{left + width / 2:g}%")
     for tick in psnr_ticks:
         y = place(0, tick)[1]
         content += (
@@ -195,7 +198,7 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
         for (x, y), (rate, psnr) in zip(places, curve, strict=True):
             content += _mark(f"{x:.3f}%", y, color, mark, f"{psnr:.2f} dB at {rate:.3f} bits per pixel")
     for index, (color, mark, name, _) in enumerate(series):  # in rows of three, for which a phone has room
-        key_x, key_y = f"{left + 30 * (index % 3):g}%", top + height + 36 + 20 * (index // 3)
+        key_x, key_y = f"{left + 30 * (index % 3):g}%", top + height + 56 + 20 * (index // 3)
         content += _mark(key_x, key_y, color, mark, name)
         content += f'<svg x="{key_x}" overflow="visible"><text x="11" y="{key_y + 4}">{name}</text></svg>'
     rows = max(2, math.ceil(len(series) / 3))  # at least two, so that the height stays when a codec is added
@@ -210,13 +213,14 @@ def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> st
         steps: At which the axis ends.
 
     Returns:
-        An SVG of full width, 56 pixels high, with the last values in words and a dot at the last PSNR.
+        An SVG of full width, 56 pixels high, with the last values in words, each behind a piece of its line, and a dot
+        at the last PSNR.
     """
     top, bottom = 16, 54  # pixels
     content = f'<line x2="100%" y1="{bottom}" y2="{bottom}" stroke="currentColor" opacity="0.3"/>'
     _, psnr, size = points[-1]
     series = (
-        ([point[1] for point in points], 0.5, "var(--accent, currentColor)", "none"),
+        ([point[1] for point in points], 0.2, "var(--accent, currentColor)", "none"),
         ([point[2] for point in points], 0.04 * points[0][2], "currentColor", "3 3"),
     )
     for values, least_span, color, dashes in series:
@@ -233,8 +237,13 @@ def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> st
         if dashes == "none":
             x, y = places[-1]
             content += f'<circle cx="{x:.3f}%" cy="{y:.1f}" r="3" fill="{color}"/>'
-    content += f'<text x="0" y="12" fill="var(--accent, currentColor)" font-weight="600">{psnr:.2f} dB</text>'
-    content += _text("100%", 12, "end", f"{size:,} bytes")
+    for left, text, (_, _, color, dashes) in zip(
+        ("0", "50%"), (f"{psnr:.2f} dB", f"{size:,} bytes"), series, strict=True
+    ):
+        content += (
+            f'<svg x="{left}" overflow="visible"><line x2="18" y1="8" y2="8" stroke="{color}" stroke-width="2" '
+            f'stroke-dasharray="{dashes}"/><text x="24" y="12" fill="{color}">{text}</text></svg>'
+        )
     progress = f"{points[-1][0]} of {steps} {'step' if steps == 1 else 'steps'}"
     title = f"Refinement: {psnr:.2f} dB and {size:,} bytes after {progress}"
     return (
@@ -345,7 +354,7 @@ def network_diagram(stages: Sequence[DiagramStage], upright: bool = False) -> st
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="group" aria-label="The stages of the network" '
         f'class="network {"upright" if upright else "across"}" viewBox="0 0 {width:g} {height:g}" '
-        f'fill="currentColor" font-size="13">{content}</svg>'
+        f'fill="currentColor" font-size="{13 if upright else 14}">{content}</svg>'
     )
 
 
@@ -388,12 +397,16 @@ def _text(x: str, y: float, anchor: str, text: str, kind: str = "") -> str:
     return f'<text x="{x}" y="{y:g}" text-anchor="{anchor}"{style}>{text}</text>'
 
 
+def _caption(text: str, y: float, x: str = "50%") -> str:
+    """The name of a horizontal axis below it."""
+    return _text(x, y, "middle", text)
+
+
 def _svg(title: str, height: int, content: str, style: str = "") -> str:
-    """An SVG of full width in which text keeps its size. The title is its label and its last line."""
+    """An SVG of full width in which text keeps its size. The title is its label."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" width="100%" height="{height}" '
-        f'fill="currentColor" font-size="11" style="font-variant-numeric: tabular-nums; {style}">'
-        f"{content}{_text('50%', height - 3, 'middle', title)}</svg>"
+        f'fill="currentColor" font-size="12" style="font-variant-numeric: tabular-nums; {style}">{content}</svg>'
     )
 
 

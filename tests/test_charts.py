@@ -140,6 +140,29 @@ def test_the_names_of_all_series_have_room_on_a_phone() -> None:
         assert (next_x - x) / 100 * 260 > 70 or next_y - y >= 16  # pixels
 
 
+def test_the_axes_have_names_and_no_text_is_smaller_than_12_px() -> None:
+    error = heatmaps.luma_error(np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8))
+    for svg, names in (
+        (charts.rate_distortion_chart({"Residae": [(0.1, 30.0)]}, None), {"PSNR, dB", "Bits per pixel"}),
+        (charts.error_histogram(error), {"Share of pixels", "Luma error in gray levels"}),
+        (
+            charts.channel_chart(np.ones(4), np.ones(4)),
+            {"Share of the bits, %", "Luma PSNR lost when muted, dB", "Channel"},
+        ),
+        (charts.refinement_chart([(0, 30.0, 900)], 1), {"30.00 dB", "900 bytes"}),
+    ):
+        assert names <= set(texts(svg))
+        assert float(ElementTree.fromstring(svg).get("font-size", "")) >= 12
+
+
+def test_a_refinement_of_a_fifth_of_a_decibel_takes_the_height_of_its_chart() -> None:
+    svg = ElementTree.fromstring(charts.refinement_chart([(0, 30.0, 900), (1, 30.2, 900)], 1))
+    rise = next(line for line in svg.iter() if line.get("x2") == "100.000%")
+    assert float(rise.get("y1", "")) - float(rise.get("y2", "")) == 30
+    keys = [line.get("stroke-dasharray") for line in svg.iterfind("{*}svg/{*}line")]
+    assert keys == ["none", "3 3"]  # as the lines themselves
+
+
 def test_every_series_has_a_color_and_a_mark_of_its_own() -> None:
     assert len({color for color, _ in charts.SERIES}) == len({mark for _, mark in charts.SERIES}) == len(charts.SERIES)
 

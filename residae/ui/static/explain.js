@@ -24,7 +24,7 @@
     Decode: "Time that decoding took in the network, in seconds.",
     Note: "How the picture was changed when it was opened, or why there is no file.",
     Parameters: "Numbers that the network learned.",
-    "256 × 256 px": "Operations of the encoder and the decoder for a picture of this size, in billions.",
+    "Work at 256 × 256 px": "Operations of the encoder and the decoder for a picture of this size, in billions.",
     Device: "Where the network runs here, and in which precision.",
     "Fewer numbers": "Samples of a plane for each number of its latent. How many bytes these take is another matter.",
     Fingerprint: "Identifies the weights and tables. A file opens only with those that made it.",

@@ -110,7 +110,7 @@ class ModelTab:
         stages = diagram_stages(pipeline)
         rows = {
             "Parameters": f"{sum(stage.parameters for stage in stages):,}",
-            f"{SIDE} × {SIDE} px": f"{sum(stage.flops for stage in stages) / 1e9:.2f} GFLOP",
+            f"Work at {SIDE} × {SIDE} px": f"{sum(stage.flops for stage in stages) / 1e9:.2f} GFLOP",
             "Fewer numbers": f"{pipeline.ratio:.1f}×",
             "Device": pipeline.engine.description,
             "Fingerprint": pipeline.codec.fingerprint.hex(),
@@ -300,9 +300,10 @@ def results_chart(checkpoint: str) -> str:
         published = get_curves(checkpoint)
     except ResidaeError as error:
         return alert(error)
-    parts = ""
+    cards = ""
     for means in published:
         points = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in means.curves.items()}
-        parts += f'<div class="caption">Means of {counted(means.pictures, "picture")}</div>'
-        parts += charts.rate_distortion_chart(points, None)
-    return f'<div class="card"><div class="head"><h2>Measured quality</h2></div>{parts}</div>' if parts else ""
+        caption = f'<span class="caption">Means of {counted(means.pictures, "picture")}</span>'
+        chart = charts.rate_distortion_chart(points, None)
+        cards += f'<div class="card"><div class="head"><h2>Measured quality</h2>{caption}</div>{chart}</div>'
+    return cards
