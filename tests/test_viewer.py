@@ -364,7 +364,7 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     again = visit(context, f"{page.evaluate('navigator.clipboard.readText()')}&refined=7")
     expect(again.locator("#compare .differences")).to_contain_text("Quality3360")
     expect(again.locator("#compare").get_by_role("button", name="A | B")).to_have_attribute("aria-pressed", "true")
-    expect(again.locator("#compare .message")).to_contain_text("refined in 7 steps")
+    expect(again.locator("#compare .message")).to_contain_text("the refinement in 7 steps. Start Refine")
     again.locator("#compare .stage").click(position={"x": 100, "y": 100})
     expect(again.locator("#compare .message")).to_be_empty()
     again.close()
@@ -385,13 +385,17 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     link = page.evaluate("navigator.clipboard.readText()")
     again = visit(context, f"{link}&quality=1e9&side=nonsense&cropped=1".replace("checkpoint=", "checkpoint=other-"))
     message = again.locator("#edited .message")
-    for sentence in ("which it does not contain", "choose one with Crop", "edits of the latent", "checkpoint other-"):
-        expect(message).to_contain_text(sentence)
+    for words in ("sender's own picture, the part", "or the edits of the latent.", "The checkpoint other-"):
+        expect(message).to_contain_text(words)
     assert message.evaluate("(node) => node.scrollWidth <= node.clientWidth"), "a long message takes several lines"
     expect(again.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
     again.close()
     again = visit(context, f"{address}?picture=own&rate=unquantized&tab=equal")  # where nothing will be compared
-    expect(again.locator("#baselines .message")).to_contain_text("which it does not contain")
+    expect(again.locator("#baselines .message")).to_contain_text("own picture. Open yours")
+    again.close()
+    again = visit(context, f"{address}?tab=nowhere&show=Error")
+    error = again.locator("#compare").get_by_role("button", name="Error", exact=True)
+    expect(error).to_have_attribute("aria-pressed", "true", timeout=10_000)
     again.close()
     page.get_by_role("tab", name="Overview").click()
     assert "edited" not in page.evaluate("residae.address()")

@@ -20,7 +20,7 @@ from residae.ui import static
 from residae.ui.store import save_result
 
 SCRIPT = "".join(map(static.read, ("dom.js", "viewer.js", "crop.js")))
-KEYS = {  # what viewer.js does at each, as the list under "?" says it
+KEYS = {  # what viewer.js does at each, as the list under "Keys" says it
     "F": "Full screen, and back",
     "Space": "Hold: show the original. With a pointer, press the picture and hold still.",
     "0": "Fit the picture",
@@ -54,7 +54,7 @@ TEMPLATE = """
       title="100 %: one pixel of the picture for one of the page (1)">1:1</button>
     <button type="button" class="full-screen" aria-pressed="false" aria-label="Full screen"
       title="Full screen (F)">{icon}</button>
-    <button type="button" class="keys-button" aria-label="Keys" title="Keys (?)">?</button>
+    <button type="button" class="keys-button" title="Keys (?)">Keys</button>
   </div>
 </div>
 <div class="surface">

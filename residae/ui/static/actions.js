@@ -171,11 +171,13 @@ document.addEventListener("residae-shown", async () => {
 async function follow(link) {
   const tab = link.tab && `#tab-${CSS.escape(link.tab)}`;
   const isThere = () => result() && !residae.first && residae.overview.settings() !== residae.kept?.settings; // not that of A
-  if (tab) {
+  const open = async () => {
     (await residae.find(`${tab}-button`))?.click(); // the tabs may be built after this
     await residae.find(`${tab} .block`); // and so may what is in them
-  }
+  };
+  const opening = tab && open();
   while (!isThere()) await new Promise((resolve) => document.addEventListener("residae-shown", resolve, { once: true }));
+  if (tab && document.querySelector(`${tab}-button`)) await opening; // by now there are all tabs, but not one of an unknown name
   (residae.tables.find((table) => table.isVisible()) ?? residae.overview).restore(link);
 }
 if (residae.link) follow(residae.link);

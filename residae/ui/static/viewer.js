@@ -528,16 +528,23 @@ function restore(link) {
   };
   Object.assign(view, { name: show ?? null, signed: signed === "1", zoom: within("zoom", 0.05, 16) });
   for (const name of ["x", "y", "divide"]) view[name] = within(name, 0, 1) ?? 0.5;
-  const missing = [];
-  if (picture === "own") missing.push("This link was made with a picture of its sender's own, which it does not contain: open yours, and the settings of the link apply.");
-  if (cropped) missing.push("The sender worked on a part of the picture, which is not in this link: choose one with Crop.");
-  if (Number(refined)) missing.push(`The sender's file was refined in ${Number(refined)} ${Number(refined) === 1 ? "step" : "steps"}: start Refine with as many for the same file.`);
-  if (edited) missing.push("The sender's edits of the latent are not in this link.");
-  if (lost) missing.push("The result that its sender kept as A is not in this link.");
-  for (const [name, used] of [[link.checkpoint, residae.overview.settings()], [link["a.checkpoint"], residae.kept?.settings]]) {
-    if (name && used && name.toLowerCase() !== used.checkpoint.toLowerCase()) missing.push(`The checkpoint ${name} is not on this page, which uses ${used.checkpoint}.`);
+  const steps = Number(refined), missing = [ // what the link does not contain, and what to do about it
+    [picture === "own", "its sender's own picture", "Open yours, and the settings of the link apply."],
+    [cropped, "the part of the picture that its sender chose", "Choose one with Crop."],
+    [steps, `the refinement in ${steps} ${steps === 1 ? "step" : "steps"}`, "Start Refine with as many for the same file."],
+    [edited, "the edits of the latent", ""],
+    [lost, "the result that was kept as A", ""],
+  ].filter(([isMissing]) => isMissing);
+  const sentences = [];
+  if (missing.length) {
+    const list = new Intl.ListFormat("en", { type: "disjunction" }).format(missing.map(([, name]) => name));
+    sentences.push(`This link does not contain ${list}.`);
+    if (missing.length === 1) sentences.push(missing[0][2]); // more would cover the picture of a phone
   }
-  if (missing.length) say([...new Set(missing)].join(" "), 0);
+  for (const [name, used] of [[link.checkpoint, residae.overview.settings()], [link["a.checkpoint"], residae.kept?.settings]]) {
+    if (name && used && name.toLowerCase() !== used.checkpoint.toLowerCase()) sentences.push(`The checkpoint ${name} is not on this page, which uses ${used.checkpoint}.`);
+  }
+  if (sentences.length) say([...new Set(sentences)].join(" ").trim(), 0);
   build();
 }
 
