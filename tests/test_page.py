@@ -186,6 +186,7 @@ def test_a_first_visit_shows_the_result_of_an_example(page: Page) -> None:
     expect(page.get_by_alt_text("The picture rebuilt from its latent").first).to_be_visible()
     expect(page.locator("header .device")).to_contain_text("tiny")
     expect(page.locator("#examples img")).to_have_count(5)
+    expect(page.locator("#examples [aria-current=true] img")).to_have_attribute("alt", "Scene")
     assert not page.evaluate("[...document.querySelectorAll('footer img')].some((icon) => icon.checkVisibility())")
     expect(page.locator("#journey li").nth(1)).to_contain_text("128× fewer")  # in color; chroma has half the size
     expect(page.locator("#mosaic .tile")).to_have_count(4)
@@ -216,6 +217,7 @@ def test_nothing_moves(address: str, browser: Browser, page: Page, photograph: P
     expect(visit.locator("#compare .frame img").first).to_be_visible()
     assert_still("load", 0.005)
     if width == 1440:
+        expect(visit.locator("#compare .scale")).to_have_text("100 %")
         for part in ("#compare .surface", "#journey", "#figures dl", "#mosaic", "#error"):
             box = visit.locator(part).bounding_box()
             assert box
@@ -274,6 +276,7 @@ def test_the_page_shows_what_the_package_computes(page: Page, report: Reconstruc
     expect(page.locator("#journey li").nth(1)).to_contain_text("64× fewer")
     page.set_input_files("#upload input[type=file]", photograph)
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
+    expect(page.locator("#examples [aria-current=true]")).to_have_count(0)
     wait_for_number(figure(page, "SSIM"), report.ssim, 0.001)
     height, width = report.original.shape
     expect(figure(page, "Picture")).to_have_text(f"{width} × {height} px")
@@ -572,6 +575,13 @@ def test_a_file_that_is_not_a_picture_is_refused_in_a_sentence(
     (tmp_path / "holiday.png").write_text("<html>not a picture</html>")
     page.set_input_files("#upload input[type=file]", tmp_path / "holiday.png")
     expect(page.locator("#status [role=alert]")).to_contain_text("The file is not a picture in PNG")
+    page.set_viewport_size({"width": 820, "height": 1180})
+    upload, alert = (page.locator(part).bounding_box() for part in ("#upload", "#status [role=alert]"))
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    assert upload
+    assert alert
+    assert 0 < alert["y"] - upload["y"] < 200
+    assert alert["x"] + alert["width"] <= 820
     before = page.locator("#compare .frame img").first
     np.testing.assert_array_equal(pixels(before), gray(report.original))  # the result before stays
 

@@ -18,7 +18,7 @@ function sendGains() {
   const now = gains();
   strips.forEach((s, i) => {
     s.root.classList.toggle("silent", now[i] === 0);
-    s.level.textContent = `×${Number(s.gain.value).toFixed(2)}`;
+    s.showGain();
   });
   trigger("input", { gains: now });
 }
@@ -36,15 +36,20 @@ function strip(number) {
     button.onclick = () => { button.ariaPressed = String(button.ariaPressed !== "true"); sendGains(); };
     return button;
   };
-  const mute = toggle("M", "Mute"), solo = toggle("S", "Solo"), level = make("span", { className: "level", textContent: "×1.00" });
+  const mute = toggle("M", "Mute"), solo = toggle("S", "Solo"), level = make("span", { className: "level" });
   const gain = make("input", { type: "range", min: 0, max: 2, step: 0.05, value: 1, ariaLabel: `Scale channel ${number}` });
-  gain.oninput = () => { level.textContent = `×${Number(gain.value).toFixed(2)}`; };
+  const showGain = () => {
+    level.textContent = `×${Number(gain.value).toFixed(2)}`;
+    gain.style.setProperty("--range_progress", `${100 * gain.value / gain.max}%`);
+  };
+  gain.oninput = showGain;
   gain.onchange = sendGains;
   gain.ondblclick = () => { gain.value = 1; sendGains(); };
   const root = make("div", { className: "strip", role: "group", ariaLabel: `Channel ${number}` },
     look, make("div", { className: "name" }, make("b", { textContent: number }), share),
     make("div", { className: "buttons" }, mute, solo), gain, level);
-  return { root, image, share, look, mute, solo, gain, level };
+  showGain();
+  return { root, image, share, look, mute, solo, gain, showGain };
 }
 
 function draw() {
@@ -66,7 +71,7 @@ function draw() {
   if (reset && reset !== lastReset) strips.forEach((s) => {
     s.mute.ariaPressed = s.solo.ariaPressed = "false";
     s.gain.value = 1;
-    s.level.textContent = "×1.00";
+    s.showGain();
     s.root.classList.remove("silent");
   });
   lastReset = reset || lastReset;

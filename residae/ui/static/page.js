@@ -1,4 +1,4 @@
-// The page's own script: light and dark, slider releases.
+// The page's own script: light and dark, slider releases, the mark of the example that is shown.
 const THEME = "residae-theme"; // in localStorage: the one that was chosen
 const applyTheme = () => {
   const theme = residae.recall(THEME);
@@ -16,7 +16,17 @@ const release = (event) => {
 };
 document.addEventListener("change", release);
 document.addEventListener("keyup", release);
+const markExample = (isShown) => {
+  for (const example of document.querySelectorAll("#examples button")) example.ariaCurrent = String(isShown(example));
+};
+document.addEventListener("residae-shown", async () => {
+  await residae.find("#examples button"); // it may come after the first result
+  const name = residae.overview?.picture();
+  markExample((example) => example.querySelector("img").alt.toLowerCase() === name?.toLowerCase());
+});
 document.addEventListener("click", (event) => {
+  const chosen = event.target.closest("#examples button");
+  if (chosen) markExample((example) => example === chosen); // before its result is there
   if (event.target.closest("#theme")) residae.store(THEME, document.body.classList.toggle("dark") ? "dark" : "light");
   event.target.closest("[role=tab]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone some are beyond the edge
 });
