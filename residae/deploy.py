@@ -15,13 +15,13 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from residae import __version__
+from residae.checkpoint import PLACEHOLDER
 from residae.errors import ResidaeError
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = Path("checkpoints") / "residae-16x"
 FILES = ("app.py", "requirements.txt", "README.md", "LICENSE", "pyproject.toml")
 FOLDERS = ("residae", "checkpoints")
-PLACEHOLDER = "OWNER/NAME"  # in the model card, where the name of its repository belongs
 
 
 @dataclass(frozen=True)

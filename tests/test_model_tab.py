@@ -23,7 +23,7 @@ from residae.results import Measurement, ResultsFile
 from residae.ui import store
 from residae.ui.cache import Settings
 from residae.ui.tabs import model
-from residae.ui.tabs.model import ModelTab, fold, without_local_pictures
+from residae.ui.tabs.model import ModelTab, fold, with_names, without_local_pictures
 from residae.ui.work import Priority, Superseded, Work
 
 CARD = b"---\nlicense: apache-2.0\n---\n\n# Tiny\n\n![A curve](curve.jpg)\n"
@@ -155,6 +155,16 @@ def test_headings_of_a_card_are_folds() -> None:
 def test_a_card_is_shown_without_pictures_that_the_page_does_not_serve() -> None:
     served = "![A](data:image/jpeg;base64,A=) ![B](https://example.org/b.png)"
     assert without_local_pictures(f"Words.\n\n![C](results.svg)\n\n{served}\n") == f"Words.\n\n{served}\n"
+
+
+def test_a_card_names_what_a_visitor_can_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = 'A.\n\n`open("OWNER/NAME")`\n\nInstall spaces/OWNER/NAME.\n\nB.\n'
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    folder = Path("/srv/checkpoints/fine")
+    assert with_names(card, folder) == 'A.\n\n`open("checkpoints/fine")`\n\n\nB.\n'
+    monkeypatch.setenv("SPACE_ID", "somebody/demo")
+    spaces = 'A.\n\n`open("owner/model")`\n\nInstall spaces/somebody/demo.\n\nB.\n'
+    assert with_names(card, "owner/model") == spaces
 
 
 def test_measurements_beside_the_weights_are_drawn(

@@ -1,6 +1,6 @@
 // A few channels of what a stage returns. tabs/model.py describes `props.value`.
 const [heading, caption, note, tiles] = ["h2", ".caption", ".note", ".tiles"].map((part) => element.querySelector(part));
-const nothing = { title: heading.textContent, caption: "", sentence: note.textContent, tiles: [], size: [1, 1] };
+const nothing = { title: heading.textContent, caption: "", sentence: note.textContent, tiles: [], size: [3, 2] };
 let round = 0;
 async function draw() {
   const shown = props.value || nothing, current = ++round;
@@ -12,7 +12,8 @@ async function draw() {
   note.textContent = shown.sentence;
   tiles.classList.toggle("plain", images.length === 1);
   tiles.style.setProperty("--shape", shown.size.join(" / "));
-  tiles.replaceChildren(...images.map((image, i) => make("figure", {}, image, make("figcaption", { textContent: shown.tiles[i].name }))));
+  const figures = images.map((image, i) => make("figure", {}, image, make("figcaption", { textContent: shown.tiles[i].name })));
+  tiles.replaceChildren(...figures.length ? figures : Array.from({ length: 8 }, () => make("figure", { className: "empty" })));
 }
 watch("value", draw);
 draw();

@@ -2,16 +2,18 @@
 
 import functools
 import html
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from residae import charts
 from residae.activations import OBSERVED_SIDE, StageOutput, observe
-from residae.checkpoint import Checkpoint, read_card
+from residae.checkpoint import PLACEHOLDER, Checkpoint, read_card
 from residae.errors import ResidaeError
 from residae.image import fit
 from residae.pipeline import Pipeline, network_pixels
@@ -63,8 +65,9 @@ class ModelTab:
         self.current, self.observed = current, gr.State()
         names = [*Checkpoint.find()] or [default_checkpoint()]
         self.diagram = scripted_card(DIAGRAM_TEMPLATE, "network.js", "diagram")
-        self.stage = scripted_card(STAGE_TEMPLATE, "activations.js", "stage-output")
-        self.status = status_line("model-status")
+        with gr.Column(elem_id="stage-card"):
+            self.stage = scripted_card(STAGE_TEMPLATE, "activations.js", "stage-output")
+            self.status = status_line("model-status")
         self.checkpoint = gr.Dropdown(
             names,
             value=names[0],
@@ -256,7 +259,7 @@ def get_card(checkpoint: str) -> str:
     source = Checkpoint.find().get(checkpoint)
     if not source:
         return "This checkpoint has been removed, and its model card with it."
-    return without_local_pictures(read_card(source))
+    return with_names(without_local_pictures(read_card(source)), source)
 
 
 @functools.lru_cache(maxsize=16)
@@ -273,6 +276,22 @@ def get_curves(checkpoint: str) -> list[MeanCurves]:
 def without_local_pictures(card: str) -> str:
     """A model card without the pictures that are files beside it, which the page does not serve: it has the chart."""
     return re.sub(r"!\[[^]]*\]\((?!data:|https?:)[^)]*\)\n*", "", card)
+
+
+def with_names(card: str, source: str | Path) -> str:
+    """A model card that names what a visitor can use, where a card on the Hub names its repository.
+
+    Args:
+        card: Markdown.
+        source: The folder that the card is from, of which the last two names are shown, or the model on the Hub.
+
+    Returns:
+        The card without PLACEHOLDER. Lines that name a repository are left out where the page is not on a Space.
+    """
+    card = card.replace(f'"{PLACEHOLDER}"', f'"{"/".join(Path(source).parts[-2:])}"')
+    if space := os.environ.get("SPACE_ID"):
+        return card.replace(PLACEHOLDER, space)
+    return "".join(line for line in card.splitlines(keepends=True) if PLACEHOLDER not in line)
 
 
 def fold(card: str) -> str:
