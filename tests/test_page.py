@@ -267,7 +267,21 @@ def test_nothing_moves(address: str, browser: Browser, page: Page, photograph: P
         expect(visit.locator(place)).to_contain_text(text)
         if tab == "Equal bytes":
             expect(visit.locator("#curves svg").first).to_be_visible()
+        if width == 1440 and tab in ("Overview", "Files", "Batch"):
+            assert visit.evaluate("document.documentElement.scrollHeight") <= 900, tab
         assert_still(tab)
+
+    open_tab(visit, "Batch")
+    visit.set_input_files("#batch input[type=file]", [photograph] * 2)
+    expect(visit.locator("#batch tr")).to_have_count(2)
+    assert_still("pictures of a batch")
+    visit.locator("#batch-run").click()
+    expect(visit.locator("#batch-status")).to_contain_text("2 of 2 done.")
+    assert_still("batch")
+    open_tab(visit, "The model")
+    visit.locator("#diagram svg:visible .stage.latent").click()
+    expect(visit.locator("#stage-output img")).to_have_count(4)
+    assert_still("stage")
     visit.close()
 
 

@@ -44,19 +44,19 @@ class BatchTab:
     """
 
     def __init__(self) -> None:
-        self.upload = gr.File(label="Drop or choose many pictures", file_count="multiple", elem_id="batch", height=180)
-        self.refine = gr.Number(
-            0,
-            label="Refinement, steps",
-            info="Optimizes each file for its picture. 20 give most of the gain; each takes as long as a few decodes.",
-            minimum=0,
-            maximum=MAX_STEPS,
-            precision=0,
-            elem_id="batch-refine",
-        )
-        self.run = gr.Button("Compress all", variant="primary", elem_id="batch-run")
-        gr.HTML(note(NOTE))
-        self.status = status_line("batch-status")
+        self.upload = gr.File(label="Drop or choose many pictures", file_count="multiple", elem_id="batch", height=138)
+        with gr.Row(elem_id="batch-options", elem_classes=["card"]):
+            self.refine = gr.Number(
+                0,
+                label="Steps of refinement",
+                info="They optimize each file. 20 give most of the gain; each takes as long as a few decodes.",
+                minimum=0,
+                maximum=MAX_STEPS,
+                precision=0,
+                elem_id="batch-refine",
+            )
+            self.run = gr.Button("Compress all", variant="primary", elem_id="batch-run")
+        self.status = status_line("batch-status", note(NOTE))
         self.table = gr.Dataframe(
             headers=[*COLUMNS],
             datatype=TYPES,
@@ -64,9 +64,9 @@ class BatchTab:
             interactive=False,
             wrap=True,
             elem_id="batch-table",
-            max_height=560,
             label="Results",
             show_label=False,
+            buttons=[],
         )
         with gr.Row():
             self.csv = gr.DownloadButton("Table as CSV", interactive=False, elem_id="batch-csv")

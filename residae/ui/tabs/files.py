@@ -26,7 +26,7 @@ class FilesTab:
     """
 
     def __init__(self) -> None:
-        self.upload = gr.File(label="Drop or choose .rae files", file_count="multiple", elem_id="rae", height=110)
+        self.upload = gr.File(label="Drop or choose .rae files", file_count="multiple", elem_id="rae", height=138)
         self.status = status_line("files-status")
         self.table = light_table("opened", "Pictures decoded from .rae files appear here.")
         self.figures = gr.HTML(elem_id="opened-figures", apply_default_css=False)
