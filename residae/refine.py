@@ -2,11 +2,12 @@
 
 The encoder's latent, rounded, is not the best that its bytes can hold. Refinement lowers
 
-    J = 255^2 * MSE + bits per pixel / lambda
+    J = 255^2 * MSE + bits per encoded pixel / lambda
 
-where lambda is the quality's own (`residae.rate_model`), by stochastic Gumbel annealing (Yang, Bamler and Mandt 2020,
-arXiv:2006.04240): Adam moves continuous symbols, and each step rounds them at random to one of the two nearest whole
-numbers, more and more surely to the nearer one. The result is an ordinary file, which takes no longer to decode.
+where lambda is the quality's own (`residae.rate_model`) and the encoded pixels are those of the scaled picture, for
+which lambda is meant. It does so by stochastic Gumbel annealing (Yang, Bamler and Mandt 2020, arXiv:2006.04240): Adam
+moves continuous symbols, and each step rounds them at random to one of the two nearest whole numbers, more and more
+surely to the nearer one. The result is an ordinary file, which takes no longer to decode.
 """
 
 import math
@@ -102,7 +103,9 @@ def refine(
     quality = level / 100  # as the file has it
     height, width = planes[0].shape
     shapes = plane_shapes(height, width, len(planes), scale)
-    weight = lagrange_multiplier(quality, len(codec.tables.gains))
+    encoded = math.prod(shapes[0])
+    multiplier = lagrange_multiplier(quality, len(codec.tables.gains))
+    weight = multiplier * encoded / (height * width)  # of the picture's own pixels, each of which counts as several
     problems = [
         _Problem(decoder, codec.tables, index, level, plane, latent, shape, weight)
         for index, (plane, latent, shape) in enumerate(zip(planes, latents, shapes, strict=True))
@@ -112,7 +115,7 @@ def refine(
         compressed = _compress_within(lambda s: codec.write(s, height, width, quality, scale), symbols, max_bytes)
         pixels, psnr = measure(compressed)
         bits = float(codec.channel_bits(compressed.symbols, quality).sum())
-        return _Candidate(compressed, pixels, psnr, 255**2 * 10 ** (-psnr / 10) + bits / (height * width * weight))
+        return _Candidate(compressed, pixels, psnr, 255**2 * 10 ** (-psnr / 10) + bits / (encoded * multiplier))
 
     best = measured([problem.unrounded for problem in problems])
     yield best.after(0)
@@ -158,7 +161,7 @@ class _Problem:
         plane: Plane,
         latent: Latent,
         shape: tuple[int, int],
-        lagrange_multiplier: float,
+        weight: float,
     ) -> None:
         def on_device(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(array.astype(np.float32)).to(decoder.device)
@@ -167,7 +170,7 @@ class _Problem:
         self._gain = on_device(channel_gains(plane_index, level, tables))
         self._mean = on_device(tables.means[plane_index][:, None, None])
         self._weights = [on_device(weights / ONE)[None] for weights in tables.weights(plane_index, level)]
-        self._error_weight = 255**2 * PLANE_WEIGHTS[plane_index] * lagrange_multiplier
+        self._error_weight = 255**2 * PLANE_WEIGHTS[plane_index] * weight
         self.unrounded = unrounded_symbols(latent, plane_index, level, tables)
         self.symbols = on_device(self.unrounded).requires_grad_(True)
 

@@ -1,5 +1,6 @@
 """Refinement lowers what it is measured by, in files like any other, and the gradients it follows are exact."""
 
+import math
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -7,6 +8,8 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from make_golden import original as golden_picture
+from make_golden import shipped_pipeline
 
 from residae.checkpoint import Checkpoint
 from residae.codec import Compressed, Tables
@@ -15,6 +18,7 @@ from residae.engine import GradientDecoder, error_gradient
 from residae.errors import CodecError
 from residae.geometry import grid_shape, scaled_shape
 from residae.image import Picture
+from residae.metrics import psnr
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Encoding, Pipeline, reference
 from residae.rate_model import LAMBDA, estimate_bits, lagrange_multiplier
@@ -47,7 +51,8 @@ def cost(pipeline: Pipeline, picture: Picture, compressed: Compressed) -> float:
     original = reference(picture, info.color).astype(np.float64)
     bits = pipeline.codec.channel_bits(pipeline.codec.decompress(compressed.data).symbols, info.quality).sum()
     weight = lagrange_multiplier(info.quality, len(pipeline.codec.tables.gains))
-    return float(np.square(original - decoding.pixels).mean() + bits / (info.height * info.width) / weight)
+    encoded = math.prod(scaled_shape(info.height, info.width, info.scale))
+    return float(np.square(original - decoding.pixels).mean() + bits / encoded / weight)
 
 
 # Gradients
@@ -155,6 +160,19 @@ def test_a_refined_file_is_better(
     assert refined.quality == plain.quality
     assert [plane.shape for plane in refined.symbols] == [plane.shape for plane in plain.symbols]
     assert (pipeline.read(refined.data)[0].color, pipeline.decompress(refined.data).size) == (color, (75, 53))
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_a_refined_file_is_closer_at_about_the_same_bytes(scale: float) -> None:
+    """With weights that are trained: at any scale, rate and error are balanced as in their training."""
+    pipeline, picture = shipped_pipeline(), Picture(golden_picture().pixels[96:160, 96:160], (), None)
+    encoding = pipeline.encode(picture, color=False, scale=scale)
+    plain, refined = pipeline.write(encoding, 50), pipeline.refine(picture, encoding, 50, 10)
+    bits, refined_bits = (pipeline.channel_bits(compressed).sum() for compressed in (plain, refined))
+    assert refined_bits == pytest.approx(bits, rel=0.05)
+    original = reference(picture, color=False)
+    before, after = (psnr(original, pipeline.read(file.data)[1].pixels) for file in (plain, refined))
+    assert after > before + 0.2
 
 
 def test_a_refined_file_is_never_worse(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
