@@ -61,7 +61,8 @@ def predict(symbols: Tensor, weights: Tensor) -> Tensor:
         (B, C, h, w).
     """
     batch, channels, height, width = symbols.shape
-    cross = symbols.new_tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]).expand(channels, 1, 3, 3)
+    # 0 1 0 / 1 0 1 / 0 1 0. A tensor made of a list would be copied to a GPU, and every copy waits for all its work.
+    cross = (torch.arange(9, device=symbols.device) % 2).to(symbols).view(3, 3).expand(channels, 1, 3, 3)
     ring = F.conv2d(symbols, cross, padding=1, groups=channels)
     features = torch.stack((ring, symbols), 2).flatten(1, 2)
     features = F.pad(features, (0, 0, 0, 0, 1, 0), value=1.0).flatten(2)  # (B, 1 + 2C, h * w)

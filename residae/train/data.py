@@ -50,7 +50,8 @@ class Crops:
         self.plane = torch.tensor(indices)
         area = self.height.double().cpu() * self.width.cpu()
         luma, *chroma = (area * (self.plane == index) for index in range(len(PLANES)))
-        self._areas = [luma, *(areas if areas.any() else luma for areas in chroma)]
+        areas = torch.stack([luma, *(areas if areas.any() else luma for areas in chroma)])
+        self._shares = areas.cumsum(1) / areas.sum(1, keepdim=True)
 
     @classmethod
     def from_folder(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Crops":
@@ -110,24 +111,24 @@ class Crops:
             (B, 1, size, size) float32 in [0, 1].
         """
         count, device = len(planes), self.pixels.device
-        which = torch.stack(
-            [torch.multinomial(self._areas[plane], 1, generator=generator)[0] for plane in planes.tolist()]
-        )
+        share = torch.rand(count, 1, generator=generator, dtype=torch.float64)
+        which = torch.searchsorted(self._shares[planes], share, right=True)[:, 0]
         place = torch.rand(count, 2, generator=generator, dtype=torch.float64)
         flips = torch.randint(2, (count, 3, 1, 1), generator=generator, dtype=torch.bool)
         chance = torch.rand(count, 2, generator=generator, dtype=torch.float64)
         scale = torch.where(chance[:, 0] < scaled_share, max_scale ** chance[:, 1], 1.0)
         side = (size / scale).round().long()  # of the crop before it is enlarged
-        enlarging = [_enlarging_matrix(length, size) for length in side.tolist()]
 
-        which, place, flips, side = (tensor.to(device) for tensor in (which, place, flips, side))
+        # A copy that is not awaited: otherwise all work of a GPU would end before the next begins.
+        which, place, flips, side = (tensor.to(device, non_blocking=True) for tensor in (which, place, flips, side))
         height, width = self.height[which], self.width[which]
         rows = _reflected_positions(place[:, 0], height, side, size)
         columns = _reflected_positions(place[:, 1], width, side, size)
         index = self.start[which, None, None] + rows[:, :, None] * width[:, None, None] + columns[:, None, :]
         crops = self.pixels[index].float() / 255
         if scaled_share:
-            weights = torch.stack(enlarging).to(device)
+            shortest = round(size / max_scale)
+            weights = _enlarging_matrices(shortest, size, device)[side - shortest]
             enlarged = (weights @ crops @ weights.transpose(1, 2)).clamp(0, 1)
             crops = torch.where((side < size)[:, None, None], enlarged, crops)
         crops = torch.where(flips[:, 0], crops.flip(1), crops)
@@ -137,12 +138,13 @@ class Crops:
 
 
 @cache
-def _enlarging_matrix(length: int, size: int) -> Tensor:
-    """(size, size) float32 that takes the first `length` samples of an axis to `size`, by `residae.resample`."""
-    matrix = np.zeros((size, size), np.float32)
-    first, weights = taps(length, size)
-    np.put_along_axis(matrix, first[:, None] + np.arange(weights.shape[1]), weights.astype(np.float32), 1)
-    return torch.from_numpy(matrix)
+def _enlarging_matrices(shortest: int, size: int, device: torch.device) -> Tensor:
+    """(N, size, size) float32 that take the first `shortest`, .. `size` samples of an axis to `size`, by `resample`."""
+    matrices = np.zeros((size - shortest + 1, size, size), np.float32)
+    for length, matrix in enumerate(matrices, start=shortest):
+        first, weights = taps(length, size)
+        np.put_along_axis(matrix, first[:, None] + np.arange(weights.shape[1]), weights.astype(np.float32), 1)
+    return torch.from_numpy(matrices).to(device)
 
 
 def list_files(folder: str | Path) -> list[Path]:

@@ -104,8 +104,10 @@ def train(
         return validate_checkpoint(checkpoint, device, held_out, run / f"step-{training.step}.png")
 
     while True:
-        clock = torch.tensor((time.monotonic() - started) / 60, dtype=torch.float64, device=device)
-        training.minutes = broadcast(clock).item()  # of the first process, so that all end at the same step
+        training.minutes = (time.monotonic() - started) / 60
+        if accelerator.num_processes > 1:  # that of the first, so that all end at the same step
+            clock = torch.tensor(training.minutes, dtype=torch.float64, device=device)
+            training.minutes = broadcast(clock).item()
         decays = training.minutes >= recipe.stable_until and training.decay_step is None
         ends = training.minutes >= recipe.minutes
         if decays or ends or training.minutes >= saved + recipe.save_minutes:
@@ -117,10 +119,11 @@ def train(
             training.decay_step = training.step
         if ends:
             break
-        if recipe.rate_factor(training.minutes) and not training.model.rate.initialized:
+        if recipe.rate_factor(training.minutes) and not training.has_rate:
             training.initialize_rate(crops)
             broadcast([parameter.detach() for parameter in training.model.rate.parameters()])
 
+        torch.backends.cudnn.benchmark = True  # crops have one size, for which it finds the fastest convolutions
         training.prepare_step()
         batches = recipe.batches_per_step(training.minutes)
         count, side = recipe.crops_per_batch(training.minutes)
@@ -136,6 +139,7 @@ def train(
                 accelerator.backward(loss / batches)
             terms.append(torch.stack((error.detach().mean(), bits.detach().mean())))
         training.update()
+        torch.backends.cudnn.benchmark = False  # whole pictures have many
 
         if exports and training.minutes >= exported + recipe.export_minutes:
             exported = training.minutes
@@ -177,7 +181,7 @@ def _row(training: Training, error: float, bits: float) -> dict[str, str]:
         "train_psnr": f"{10 * math.log10(255**2 / error):.3f}",
         "memory_gb": f"{_peak_memory(training.model.weights.device) / 1e9:.2f}",
     }
-    return row | ({"train_bpp": f"{bits:.4f}"} if training.model.rate.initialized else {})
+    return row | ({"train_bpp": f"{bits:.4f}"} if training.has_rate else {})
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -36,6 +36,7 @@ class Training:
         minutes: Minutes of training so far, over all resumed runs.
         validated: The minute of the last validation.
         decay_step: The step at which the decay began; None in the stable phase.
+        has_rate: Whether the rate model is initialized. To ask a tensor on a GPU would wait for all its work.
     """
 
     def __init__(self, model: RateDistortion, recipe: Recipe, start_tables: Tables | None = None) -> None:
@@ -56,6 +57,7 @@ class Training:
         self.minutes = 0.0
         self.validated = 0.0
         self.decay_step: int | None = None
+        self.has_rate = False
 
     def initialize_rate(self, crops: Crops) -> None:
         """Fit the rate model to latents of the averaged network; training continues from there.
@@ -69,6 +71,7 @@ class Training:
         tables = old if old and self.step == 0 else self._fit_tables(crops, old)
         for model in (self.model, self.average):
             model.rate.load_tables(tables)
+        self.has_rate = True
 
     def _fit_tables(self, crops: Crops, old: Tables | None) -> Tables:
         """Tables fitted to crops of every plane, as `refit_tables`."""
@@ -112,9 +115,10 @@ class Training:
         count, device = len(planes), self.model.weights.device
         position = (KNOTS - 1) * torch.rand(count, generator=generator)
         exact = torch.rand(count, generator=generator) < self.recipe.exact_share
-        if not self.model.rate.initialized:
+        if not self.has_rate:
             exact[:] = True
-        return planes.to(device), position.to(device), exact.to(device)
+        planes, position, exact = (tensor.to(device, non_blocking=True) for tensor in (planes, position, exact))
+        return planes, position, exact
 
     def prepare_step(self) -> None:
         """Set learning rates, and freeze BatchNorm after `learn_statistics_minutes`.
@@ -139,9 +143,9 @@ class Training:
             optimizer.zero_grad()
         self.step += 1
         weight = 1 / self._average_span()
-        for old, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, weight)
+        states = zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True)
+        old, new = zip(*(pair for pair in states if pair[0].is_floating_point()), strict=True)
+        torch._foreach_lerp_(old, new, weight)
 
     def _average_span(self) -> float:
         """Steps that the average spans.
@@ -176,7 +180,7 @@ class Training:
         network = copy.deepcopy(self.average.network)
         if crops:
             recalibrate_batchnorm(network, self._calibration_crops(crops))
-        tables = self.average.rate.to_tables() if self.average.rate.initialized else self.start_tables
+        tables = self.average.rate.to_tables() if self.has_rate else self.start_tables
         return Checkpoint(network, tables, name)
 
     def _calibration_crops(self, crops: Crops) -> Iterator[Tensor]:
@@ -244,6 +248,7 @@ class Training:
             raise unusable(path)
         self.step, self.minutes = progress.step, progress.minutes
         self.validated, self.decay_step = progress.validated, progress.decay_step
+        self.has_rate = bool(self.model.rate.initialized)
 
     def _names(self) -> dict[nn.Parameter, str]:
         return {parameter: name for name, parameter in self.model.named_parameters()}
