@@ -48,6 +48,7 @@ from residae.train.rate import (
     EXTRA_KNOTS,
     RateDistortion,
     RateModel,
+    double,
     normalized_loss,
     run_decoder,
     run_encoder,
@@ -1316,7 +1317,14 @@ def test_the_recipe_for_a_gpu_rehearsed_with_few_libraries(start: Path, pictures
     """From start to export and tables, where neither the range coder nor anything of the page is installed."""
     blocked = ("constriction", "gradio", "gradio_client", "starlette", "spaces", "imagecodecs", "tifffile", "mcp")
     options: dict[str, Any] = {"preset": "gpu-10-minutes", "export": tmp_path / "exports", "minutes": 0.1}
-    options |= {"warmup_minutes": 0.01, "decay_minutes": 0.06, "final_minutes": 0.02, "crop": 32, "final_crop": 48}
+    options |= {
+        "warmup_minutes": 0.01,
+        "decay_minutes": 0.06,
+        "final_minutes": 0.02,
+        "crop": 32,
+        "final_crop": 48,
+        "compiled": 0,
+    }
     options |= {"batch": 4, "save_minutes": 0.03, "export_minutes": 0.0, "validate_minutes": 0.03}
     arguments = _arguments(pictures, start, tmp_path, **options)
     done = subprocess.run(
@@ -1333,7 +1341,31 @@ def test_the_recipe_for_a_gpu_rehearsed_with_few_libraries(start: Path, pictures
     assert _rows(tmp_path / "run")[-1]["psnr_60_x2"]
 
 
+def test_doubling_is_upsampling() -> None:
+    """Forward and backward, for what is compiled must learn what is used."""
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    doubled, upsampled = double(double(x, 2), 3), nn.Upsample(scale_factor=2, mode="bilinear")(x)
+    torch.testing.assert_close(doubled, upsampled)
+    weights = torch.randn_like(doubled)
+    ours, theirs = (torch.autograd.grad((y * weights).sum(), x)[0] for y in (doubled, upsampled))
+    torch.testing.assert_close(ours, theirs)
+
+
 # ---- on a GPU ----
+
+
+@pytest.mark.gpu
+def test_compiled_passes_have_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    network = initialize(ResidualAutoencoder(8, 4)).cuda().eval()
+    x, plane = torch.rand(4, 1, 64, 64, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
+    exact = plane == 0
+    gradients = []
+    for compiled in (False, True):
+        model = RateDistortion(network, compiled).cuda()
+        error, *_ = model(x, plane, plane.float(), exact)
+        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(error.sum(), network.parameters())]))
+    assert (gradients[1] - gradients[0]).norm() < 0.01 * gradients[0].norm()
 
 
 @pytest.mark.gpu

@@ -83,7 +83,7 @@ def train(
     # twice the time. In float32 nothing is gained, and oneDNN's gradients of narrow layers crash.
     layout = torch.channels_last if mixed else torch.contiguous_format
     network.to(memory_format=layout)  # type: ignore[call-overload]
-    training = Training(RateDistortion(network).to(device), recipe, tables)
+    training = Training(RateDistortion(network, bool(recipe.compiled)).to(device), recipe, tables)
     training.resume(run)
     log = Log(run / LOG)
     if accelerator.is_main_process:

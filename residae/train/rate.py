@@ -1,6 +1,7 @@
 """The rate-distortion loss: what a latent costs in the codec's own terms, made differentiable."""
 
 from contextlib import nullcontext
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -154,14 +155,37 @@ def run_decoder(decoder: PreActResidualDecoder, z: Tensor) -> Tensor:
     """
     for number, stage in enumerate(decoder.stages, start=1):
         upsampling, convolution, norm, *blocks = cast(nn.Sequential, stage)
-        z = norm(upsampling(convolution(z)))
+        z = convolution(z)
+        z = norm(double(double(z, 2), 3) if torch.compiler.is_compiling() else upsampling(z))
         for block in blocks:
             z = _recomputed(block, z) if number == len(decoder.stages) else block(z)
     return cast(Tensor, decoder.out(z).sigmoid())
 
 
+def double(x: Tensor, dim: int) -> Tensor:
+    """Linear upsampling along one dimension, as `nn.Upsample` with align_corners=False.
+
+    It is made of operations that a compiler fuses, forward and backward; the gradient of the interpolation itself would
+    be a scattered sum.
+
+    Args:
+        x: Any shape.
+        dim: The dimension whose length is doubled.
+
+    Returns:
+        Each value becomes two, a quarter of the way to its neighbors.
+    """
+    length = x.shape[dim]
+    first, last = x.narrow(dim, 0, 1), x.narrow(dim, length - 1, 1)
+    before = torch.cat((first, x.narrow(dim, 0, length - 1)), dim)
+    after = torch.cat((x.narrow(dim, 1, length - 1), last), dim)
+    return torch.stack((0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after), dim + 1).flatten(dim, dim + 1)
+
+
 def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
     """The output of a block whose activations are computed again for its gradients instead of being kept."""
+    if x.is_cuda or torch.compiler.is_compiling():  # a GPU has the memory, and a compiler decides itself what is kept
+        return cast(Tensor, block(x))
     contexts = nullcontext(), frozen_statistics(cast(PreActResidualBlock, block))
     return cast(Tensor, checkpoint(block, x, use_reentrant=False, context_fn=lambda: contexts))
 
@@ -171,14 +195,17 @@ class RateDistortion(nn.Module):
 
     Args:
         network: Becomes part of the module; the rate model is new.
+        compiled: Whether PyTorch generates kernels for the network's passes, which takes a minute at the first step.
     """
 
     weights: Tensor  # (3,) of the planes' errors
     log_lambda: Tensor  # (KNOTS,)
 
-    def __init__(self, network: ResidualAutoencoder) -> None:
+    def __init__(self, network: ResidualAutoencoder, compiled: bool = False) -> None:
         super().__init__()
         self.network = network
+        compiling = partial(torch.compile, dynamic=False, disable=not compiled)
+        self._encode, self._decode = compiling(run_encoder), compiling(run_decoder)
         self.rate = RateModel(network.latent_channels)
         self.register_buffer("weights", torch.tensor(PLANE_WEIGHTS), persistent=False)
         self.register_buffer("log_lambda", torch.tensor(LAMBDA).log(), persistent=False)
@@ -196,13 +223,13 @@ class RateDistortion(nn.Module):
             Three tensors (B,): the squared error in gray levels^2, weighted by plane; the rate in bits per pixel; and
             the rate divided by lambda, in units of the error, which is 0 where the latent is unquantized.
         """
-        z = run_encoder(self.network.encoder, x)
+        z = self._encode(self.network.encoder, x)
         with torch.autocast(x.device.type, enabled=False):
             z = z.float()
             rounded, bits = self.rate(z, plane, position)
             z = torch.where(exact[:, None, None, None], z, rounded)
             rate = bits / x[0].numel()
-        x_hat = run_decoder(self.network.decoder, z)
+        x_hat = self._decode(self.network.decoder, z)
         error = 255**2 * (x_hat.float() - x).square().mean((1, 2, 3)) * self.weights[plane]
         knot = position.long().clamp(max=KNOTS - 2)
         log_lambda = torch.lerp(self.log_lambda[knot], self.log_lambda[knot + 1], position - knot)

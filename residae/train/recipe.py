@@ -54,6 +54,7 @@ class Recipe:
     save_minutes: float = _option(5.0, "time between saves of the training state")
     validate_minutes: float = _option(30.0, "time between validations")
     export_minutes: float = _option(2.0, "time between exports of the averaged weights")
+    compiled: int = _option(0, "1: the network's passes are compiled, which takes a minute at the first step")
     seed: int = _option(0, "of the initial weights and the crops")
 
     def __post_init__(self) -> None:
