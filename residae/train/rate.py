@@ -17,7 +17,7 @@ from residae.rate_model import KNOTS, LAMBDA, PLANE_WEIGHTS, estimate_bits, know
 from residae.train.batchnorm import frozen_statistics
 
 EXTRA_KNOTS = 2  # of quality in the codec's tables, below the trained ones
-MIN_ERROR = 32.0  # gray levels^2, 33 dB: added to each crop's error, so that the easiest get no unbounded weight
+MIN_ERROR = 10.0  # gray levels^2, 38 dB: added to each crop's error, so that the easiest get no unbounded weight
 
 
 class RateModel(nn.Module):
