@@ -315,6 +315,11 @@ def test_pictures_share_one_zoom(page: Page, report: Reconstruction) -> None:
     expect(frames).to_have_count(3)
     key = page.locator("#compare").get_by_role("img", name="Absolute error in gray levels (0 to 255)")
     expect(key).to_be_visible()
+    for frame, name in zip(frames.all(), page.locator("#compare figcaption b").all(), strict=True):
+        picture, caption = frame.locator("img").bounding_box(), name.bounding_box()
+        assert picture
+        assert caption
+        assert caption["x"] == pytest.approx(picture["x"], abs=1)
     page.locator("#compare .one").click()
     expect(page.locator("#compare .scale")).to_have_text("100 %")
     page.locator("#compare .stage").press("ArrowRight")

@@ -228,6 +228,7 @@ function place() {
     const offset = (extent, inner, at) => inner <= extent ? (extent - inner) / 2 : Math.min(0, Math.max(extent - inner, extent / 2 - at * inner));
     const left = offset(wide, w, view.x), top = offset(high, h, view.y);
     Object.assign(frame, { left, top, scale });
+    if (frame.caption) frame.caption.style.paddingInline = `${Math.max(0, Math.min(left, (wide - 240) / 2))}px`; // below the picture, if that has the width
     for (const node of frame.peek ? [...pictures, frame.peek] : pictures) Object.assign(node.style, {
       width: `${w}px`, height: `${h}px`, transform: `translate(${left}px, ${top}px)`, imageRendering: scale >= 2 ? "pixelated" : "auto",
     });
