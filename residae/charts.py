@@ -141,7 +141,7 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
             content += _text(x, base - tall - 3, "middle", figure)
             content += _text(x, base + 13, "middle", str(c + 1))
     content += _caption("Channel", top + len(groups) * (height + 30) + 4)
-    title = " and ".join(f"{name}, {unit}" for name, _, unit in groups)
+    title = " and ".join(f"{name[0].lower()}{name[1:]} ({unit})" for name, _, unit in groups)
     return _svg(f"By channel: {title}", top + len(groups) * (height + 30) + 8, content)
 
 

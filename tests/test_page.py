@@ -407,7 +407,8 @@ def test_the_lab_decodes_the_edited_latent(
     expect(page.locator("#channel figcaption")).to_contain_text(re.compile("Channel 2.*mean"))
     assert values.shape == (report.encoding.height // 16, report.encoding.width // 16)
     page.get_by_role("button", name="Measure what each channel is worth").click()
-    expect(page.get_by_role("img", name="By channel: bits (%) and dB of luma lost when muted (dB)")).to_be_visible()
+    name = "By channel: share of the bits (%) and luma PSNR lost when muted (dB)"
+    expect(page.get_by_role("img", name=name)).to_be_visible()
     expect(status).to_contain_text("Measured on luma")
 
 
