@@ -50,8 +50,8 @@ class Crops:
         self.plane = torch.tensor(indices)
         area = self.height.double().cpu() * self.width.cpu()
         luma, *chroma = (area * (self.plane == index) for index in range(len(PLANES)))
-        areas = torch.stack([luma, *(areas if areas.any() else luma for areas in chroma)])
-        self._shares = areas.cumsum(1) / areas.sum(1, keepdim=True)
+        sums = torch.stack([luma, *(areas if areas.any() else luma for areas in chroma)]).cumsum(1)
+        self._shares = sums / sums[:, -1:]
 
     @classmethod
     def from_folder(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Crops":
