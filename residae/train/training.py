@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from residae.checkpoint import Checkpoint
 from residae.codec import PLANES, Tables
@@ -145,7 +146,7 @@ class Training:
         weight = 1 / self._average_span()
         states = zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True)
         old, new = zip(*(pair for pair in states if pair[0].is_floating_point()), strict=True)
-        torch._foreach_lerp_(old, new, weight)
+        get_ema_multi_avg_fn(1 - weight)(old, new, self.step)  # type: ignore[no-untyped-call]
 
     def _average_span(self) -> float:
         """Steps that the average spans.
