@@ -19,7 +19,7 @@ from residae.checkpoint import PLACEHOLDER
 from residae.errors import ResidaeError
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECKPOINT = Path("checkpoints") / "residae-16x"
+CHECKPOINT = Path("checkpoints") / "residae-16b"
 FILES = ("app.py", "requirements.txt", "README.md", "LICENSE", "pyproject.toml")
 FOLDERS = ("residae", "checkpoints")
 

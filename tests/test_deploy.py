@@ -13,7 +13,7 @@ from hub import Hub, RefusalError
 from residae import deploy
 from residae.checkpoint import Checkpoint
 from residae.cli import main
-from residae.deploy import plan_uploads, push
+from residae.deploy import CHECKPOINT, plan_uploads, push
 from residae.errors import ResidaeError
 from residae.model import ResidualAutoencoder
 
@@ -37,8 +37,8 @@ def checkout(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) 
         "residae/ui/page.py": "",
         "residae/ui/__pycache__/page.cpython-311.pyc": "",
         "residae/.mypy_cache/x.json": "",
-        "checkpoints/residae-16x/README.md": "# Weights\n`pip install git+https://huggingface.co/spaces/OWNER/NAME`\n",
-        "checkpoints/residae-16x/.saving-x/model.safetensors": "",
+        "checkpoints/residae-16b/README.md": "# Weights\n`pip install git+https://huggingface.co/spaces/OWNER/NAME`\n",
+        "checkpoints/residae-16b/.saving-x/model.safetensors": "",
         "tests/test_app.py": "",
         ".env": "HF_TOKEN=secret",
         ".git/config": "",
@@ -48,7 +48,7 @@ def checkout(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) 
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     for path in checkpoint.iterdir():
-        (root / "checkpoints" / "residae-16x" / path.name).write_bytes(path.read_bytes())
+        (root / CHECKPOINT / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(deploy, "ROOT", root)
     return root
 
@@ -58,9 +58,9 @@ SENT = {
     "LICENSE",
     "README.md",
     "app.py",
-    "checkpoints/residae-16x/README.md",
-    "checkpoints/residae-16x/config.json",
-    "checkpoints/residae-16x/model.safetensors",
+    "checkpoints/residae-16b/README.md",
+    "checkpoints/residae-16b/config.json",
+    "checkpoints/residae-16b/model.safetensors",
     "pyproject.toml",
     "requirements.txt",
     "residae/__init__.py",
@@ -79,7 +79,7 @@ def test_a_new_space_holds_the_project_and_nothing_else(checkout: Path, hub: Hub
     assert space.settings["hardware"] == "zero-a10g"
     assert len(space.commits) == 2  # the Hub's own, and ours
     assert not [path for _, path in hub.calls if path.endswith("/hardware")]  # it was created with its hardware
-    large = {space.files[path] for path in (".github/page.jpg", "checkpoints/residae-16x/model.safetensors")}
+    large = {space.files[path] for path in (".github/page.jpg", "checkpoints/residae-16b/model.safetensors")}
     assert set(hub.large.values()) == large
 
 
@@ -114,15 +114,15 @@ def test_the_model_is_usable_in_two_lines(checkout: Path, hub: Hub, capsys: pyte
 
 def test_former_weights_can_be_opened_by_their_name(checkout: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     main(["deploy", NAME, "--model"])
-    new = Path("checkpoints") / "residae-16b"
+    new = Path("checkpoints") / "residae-16c"
     Checkpoint(ResidualAutoencoder(base_channels=8)).save(checkout / new)
     (checkout / new / "README.md").write_text("# Weights")
     monkeypatch.setattr(deploy, "CHECKPOINT", new)
     for _ in range(2):  # the second time, the tag is there
         assert main(["deploy", NAME, "--model"]) == 0
-    names = NAME, f"{NAME}@residae-16x", f"{NAME}@residae-16b"
+    names = NAME, f"{NAME}@residae-16b", f"{NAME}@residae-16c"
     widths = {name: ResidualAutoencoder.from_pretrained(name).base_channels for name in names}
-    assert widths == {NAME: 8, f"{NAME}@residae-16x": 4, f"{NAME}@residae-16b": 8}
+    assert widths == {NAME: 8, f"{NAME}@residae-16b": 4, f"{NAME}@residae-16c": 8}
 
 
 @pytest.mark.parametrize("model", [[], ["--model"]])
@@ -198,7 +198,7 @@ def test_invalid_names_are_refused(name: str, checkout: Path) -> None:
 def test_an_interrupted_upload_changes_nothing(checkout: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     (upload,) = plan_uploads(NAME, model=False)
     push(upload)
-    (checkout / "checkpoints" / "residae-16x" / "model.safetensors").write_bytes(b"\0 other weights")
+    (checkout / CHECKPOINT / "model.safetensors").write_bytes(b"\0 other weights")
     monkeypatch.setattr(hub, "large", _Full(hub.large))
     with pytest.raises(ResidaeError, match="The upload of the space someone/residae was interrupted"):
         push(plan_uploads(NAME, model=False)[0])

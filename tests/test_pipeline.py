@@ -518,8 +518,8 @@ def test_open_takes_the_argument_then_the_environment_then_the_project(
     assert Pipeline.open(checkpoint, "cpu").name == "tiny"
     assert Pipeline.open(device="cpu").name == "variable"
     monkeypatch.delenv("RESIDAE_CHECKPOINT")
-    project = Path(__file__).resolve().parent.parent / "checkpoints" / "residae-16x"
-    assert Pipeline.open(device="cpu").name == "residae-16x"
+    project = Path(__file__).resolve().parent.parent / "checkpoints" / "residae-16b"
+    assert Pipeline.open(device="cpu").name == "residae-16b"
     assert opened[::2] == [checkpoint, Path("owner/variable"), project]
 
 

@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from residae.cli import main
+from residae.deploy import CHECKPOINT
 from residae.image import Pixels, open_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
-CARD = (ROOT / "checkpoints" / "residae-16x" / "README.md").read_text(encoding="utf-8")
+CARD = (ROOT / CHECKPOINT / "README.md").read_text(encoding="utf-8")
 
 
 def _blocks(text: str, language: str) -> list[str]:
@@ -50,7 +51,7 @@ def test_the_python_runs_as_it_stands(
     """With a tiny network in place of the shipped one."""
     Image.fromarray(smooth(45, 70, 0)).save(tmp_path / "photo.jpg")
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "residae-16x").symlink_to(checkpoint)
+    (tmp_path / CHECKPOINT).symlink_to(checkpoint)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
     names: dict[str, object] = {}
@@ -70,7 +71,7 @@ def test_figures_agree_with_the_model_card() -> None:
 
 
 def test_links_within_the_repository_exist() -> None:
-    for text, folder in ((README, ROOT), (CARD, ROOT / "checkpoints" / "residae-16x")):
+    for text, folder in ((README, ROOT), (CARD, ROOT / CHECKPOINT)):
         for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
             assert (folder / link).exists(), link
 
