@@ -16,7 +16,7 @@ def draw(folder: Path) -> str:
     for index, means in enumerate(published_curves(folder)):
         points = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in means.curves.items()}
         chart = rate_distortion_chart(points, None)
-        title = f'<text x="16" y="22" font-size="13">Kodak, luma, mean of {means.pictures} pictures</text>'
+        title = f'<text y="22" font-size="13">Kodak, luma, mean of {means.pictures} pictures</text>'
         parts.append(
             f'<svg y="{index * HEIGHT}" width="{WIDTH}" height="{HEIGHT}">{title}'
             f'<svg y="{TITLE}" width="{WIDTH}" height="{HEIGHT - TITLE}">{chart}</svg></svg>'
