@@ -43,6 +43,18 @@ MOTIONS = """() => [...document.querySelectorAll("body, .gradio-container *")].f
   const seconds = Math.max(transition, animation);
   return seconds ? [[seconds, node.outerHTML.slice(0, 120)]] : [];
 })"""
+START_WHILE_REFINING = """async () => {
+  const has = (selector) => document.querySelector("#refine").querySelector(selector);
+  const frame = () => new Promise(requestAnimationFrame);
+  while (!has(".progress-level")) await frame();
+  let frames = 0;
+  for (; !has("#refine-status").innerText.includes("after"); await frame()) {
+    if (getComputedStyle(has("#refine-start")).visibility === "visible") frames++;
+    if (getComputedStyle(has(".stop")).visibility !== "visible") frames++;
+  }
+  return frames;
+}"""
+TAB_PLACES = "tabs => tabs.map((tab) => tab.getBoundingClientRect().x - tabs[0].getBoundingClientRect().x)"
 LABELS = (
     "button:not(.upload-container), [role=tab], label span, dt, dd, h2, thead th, "
     "[data-testid=block-info], [data-testid=block-label]"
@@ -546,7 +558,9 @@ def test_every_tab_works_at_another_scale_with_a_refined_file(
     page.locator("#refine-start").click()
     expect(page.locator("#refine-status")).to_contain_text("after 5 steps")
     expect(page.get_by_role("img", name=re.compile("^Refinement: .* after 5 of 5 steps"))).to_be_visible()
+    assert page.evaluate(START_WHILE_REFINING) == 0, "Stop stays in the place of Start, also between two steps"
     refined = float(figure(page, "PSNR").inner_text().split()[0])
+    expect(page.locator("#refine-start")).to_be_visible()
     size = int(page.locator("#journey b").nth(2).inner_text().replace(",", ""))
     assert refined > larger.psnr
 

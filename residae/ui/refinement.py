@@ -8,7 +8,7 @@ from residae import charts
 from residae.pipeline import STEP_WORK
 from residae.ui.components import QUICK_EVENT, slider, status_line
 from residae.ui.state import CurrentResult
-from residae.ui.text import duration, refinement_sentence
+from residae.ui.text import counted, duration, refinement_sentence
 from residae.ui.work import Updates
 
 GPU_STEPS, CPU_STEPS = 20, 10  # that are proposed
@@ -52,13 +52,14 @@ class RefineCard:
         }
 
     def draw(self, points: Sequence[Point], steps: int) -> Updates:
-        """Draw the steps that are done so far.
+        """Draw the steps that are done so far, and say how many they are until progress is reported.
 
         Args:
             points: From step 0, the file without refinement, to the latest.
             steps: How many are to be done, at which the axis ends.
         """
-        return {self.curve: charts.refinement_chart(points, steps)}
+        sentence = f"<p>Refining: {points[-1][0]} of {counted(steps, 'step')} done.</p>"
+        return {self.status: sentence, self.curve: charts.refinement_chart(points, steps)}
 
     def conclude(self, points: Sequence[Point], steps: int) -> Updates:
         """Say what was gained.
@@ -69,7 +70,7 @@ class RefineCard:
         """
         (_, psnr, size), (done, refined_psnr, refined_size) = points[0], points[-1]
         sentence = refinement_sentence(done, refined_psnr - psnr, refined_size / size - 1)
-        return {self.status: sentence, **self.draw(points, steps)}
+        return {self.status: sentence, self.curve: charts.refinement_chart(points, steps)}
 
 
 def seconds_left(times: Sequence[float], steps: int) -> float | None:
