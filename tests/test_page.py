@@ -267,6 +267,7 @@ def test_nothing_moves(address: str, browser: Browser, page: Page, photograph: P
         visit.locator("#compare").get_by_role("button", name=view, exact=True).click()
         assert_still(view)
 
+    tab_places = visit.get_by_role("tab").evaluate_all(TAB_PLACES)
     for tab, place, text in (
         ("Latent lab", "#lab-status", "the same as unedited"),
         ("Equal bytes", "#baselines-status", "this network reaches"),
@@ -282,6 +283,7 @@ def test_nothing_moves(address: str, browser: Browser, page: Page, photograph: P
         if width == 1440 and tab in ("Overview", "Files", "Batch"):
             assert visit.evaluate("document.documentElement.scrollHeight") <= 900, tab
         assert_still(tab)
+        assert visit.get_by_role("tab").evaluate_all(TAB_PLACES) == tab_places, f"{tab} moved the tabs beside it"
 
     open_tab(visit, "Batch")
     visit.set_input_files("#batch input[type=file]", [photograph] * 2)
@@ -556,11 +558,11 @@ def test_every_tab_works_at_another_scale_with_a_refined_file(
     }""")
     assert height == "28px", "it takes two lines, and is not cut"
     page.locator("#refine-start").click()
-    expect(page.locator("#refine-status")).to_contain_text("after 5 steps")
-    expect(page.get_by_role("img", name=re.compile("^Refinement: .* after 5 of 5 steps"))).to_be_visible()
     assert page.evaluate(START_WHILE_REFINING) == 0, "Stop stays in the place of Start, also between two steps"
-    refined = float(figure(page, "PSNR").inner_text().split()[0])
+    expect(page.locator("#refine-status")).to_contain_text("after 5 steps")
     expect(page.locator("#refine-start")).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Refinement: .* after 5 of 5 steps"))).to_be_visible()
+    refined = float(figure(page, "PSNR").inner_text().split()[0])
     size = int(page.locator("#journey b").nth(2).inner_text().replace(",", ""))
     assert refined > larger.psnr
 
