@@ -31,7 +31,7 @@ MAX_PICTURES = 200
 FORMULA_MARKS = tuple("=+-@＝＋－＠")  # a spreadsheet takes text that starts with one for a formula
 ADVICE = "fewer pictures, a smaller working size, or fewer steps"
 NOTE = (
-    f"Uses the settings of this page. Up to {MAX_PICTURES} pictures at a time. When you stop, the finished ones are "
+    f"Uses the settings on this page. Up to {MAX_PICTURES} pictures at a time. When you stop, the finished ones are "
     "kept."
 )
 
@@ -49,7 +49,7 @@ class BatchTab:
             self.refine = gr.Number(
                 0,
                 label="Steps of refinement",
-                info="They optimize each file. 20 give most of the gain; each takes as long as a few decodes.",
+                info="Each step improves every file and takes as long as a few decodes. 20 give most of the gain.",
                 minimum=0,
                 maximum=MAX_STEPS,
                 precision=0,
