@@ -131,7 +131,7 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
             tall = max(0.0, float(value)) / highest * (height - 16)
             content += (
                 f'<rect x="{100 * (c + 0.14) / channels:g}%" width="{72 / channels:g}%" y="{base - tall:.1f}" '
-                f'height="{tall:.1f}" fill="{SERIES[1 + row][0]}">'
+                f'height="{tall:.1f}" fill="{SERIES[2 if unit == "%" else 1][0]}">'
                 f"<title>Channel {c + 1}: {value:.3g} {unit}</title></rect>"
             )
             x = f"{100 * (c + 0.5) / channels:g}%"

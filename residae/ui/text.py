@@ -172,8 +172,8 @@ def channel_figures(values: Any) -> str:
     """Statistics of the (h, w) values of a channel."""
     statistics = heatmaps.channel_statistics(values)
     figures = (
-        f"mean {statistics.mean:.4g}, standard deviation {statistics.standard_deviation:.4g}, "
-        f"range {statistics.minimum:.4g} to {statistics.maximum:.4g}"
+        f"mean {statistics.mean:,.4g}, standard deviation {statistics.standard_deviation:,.4g}, "
+        f"range {statistics.minimum:,.4g} to {statistics.maximum:,.4g}"
     )
     return figures.replace("-", MINUS)
 
