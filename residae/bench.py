@@ -26,7 +26,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from residae.engine import Engine, GradientDecoder, error_gradient, preferred_float
 from residae.engine.onednn import INT8_PRODUCT
 from residae.engine.precision import activation_dtype, has_fast_int8
-from residae.errors import ResidaeError
 from residae.geometry import grid_shape
 from residae.metrics import psnr
 from residae.model import ResidualAutoencoder
@@ -176,8 +175,6 @@ def measure(
     Raises:
         ResidaeError: There is no such device, or it cannot compute in this precision.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ResidaeError("There is no GPU here that PyTorch can use.")
     engine = Engine(network, device, dtype)
     gradient = GradientDecoder(network.decoder, engine.device, activation_dtype(engine.dtype))
     plain = copy.deepcopy(network).eval().to(engine.device)

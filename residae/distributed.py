@@ -32,10 +32,9 @@ def join_processes(cpu: bool = False) -> "PartialState":
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    # PartialState has to be told that there is no GPU, or each process would take itself to be alone. The GPU of a Mac
-    # has no float64, which clocks and sums need.
-    has_gpu = torch.accelerator.is_available() and not torch.backends.mps.is_available()
-    on_cpu = cpu or parse_flag_from_env("ACCELERATE_USE_CPU") or not has_gpu
+    # PartialState has to be told that there is no GPU, or each process would take itself to be alone. The engine knows
+    # no GPU but those with CUDA.
+    on_cpu = cpu or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu, timeout=TIMEOUT)
     if on_cpu:  # a thread of Gloo that frees a tensor while Python ends would abort the process
         atexit.register(state.destroy_process_group)
@@ -64,12 +63,14 @@ class Processes:
             device: The device that was asked for, such as `cpu` or `cuda`; None for the default.
 
         Returns:
-            This process among the others, on a GPU of its own unless `device` is `cpu` or there is none.
+            This process among the others, on a GPU of its own unless `device` is `cpu` or there is none. Where `device`
+            is `cuda` and there is none, it stays `cuda`, which an engine refuses.
         """
         if max(int(os.environ.get(name, 1)) for name in SIZES) == 1:
             return cls(device=device)
         state = join_processes(cpu=device == "cpu")
-        return cls(state.process_index, state.num_processes, device if device == "cpu" else str(state.device))
+        chosen = str(state.device) if device in (None, state.device.type) else device
+        return cls(state.process_index, state.num_processes, chosen)
 
     @property
     def is_first(self) -> bool:

@@ -255,12 +255,6 @@ def test_the_tests_of_a_gpu_need_little_more() -> None:
     assert re.search(r"[678] (passed|skipped)", done.stdout)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_missing_gpu(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--device", "cuda"]) == 1
-    assert capsys.readouterr().err == "residae: There is no GPU here that PyTorch can use.\n"
-
-
 @pytest.mark.parametrize("size", ["256", "20x32", "0x16", "16x-16", "axb"])
 def test_sizes_are_multiples_of_16(size: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:

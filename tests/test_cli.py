@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from residae.cli import main
 from residae.errors import CheckpointError, OutOfMemoryError, ResidaeError, TrainingError
@@ -93,6 +94,23 @@ def test_evaluation_of_a_file_that_is_no_picture(
 def test_missing_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(folder), "--checkpoint", "nowhere"]) == 3
     assert capsys.readouterr().err == "residae: There is no checkpoint folder nowhere.\n"
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress", "reconstruct", "compare", "evaluate", "bench"])
+def test_a_missing_gpu(
+    command: str,
+    checkpoint: Path,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("RESIDAE_CHECKPOINT", str(checkpoint))
+    output = ["-o", str(tmp_path / "result")] if command in ("compress", "decompress") else []
+    inputs = [] if command == "bench" else [str(folder / "a.png")]
+    assert main([command, *inputs, *output, "--device", "cuda"]) == 1
+    assert capsys.readouterr().err == "residae: There is no GPU here that PyTorch can use.\n"
 
 
 @pytest.mark.parametrize(

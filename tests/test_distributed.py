@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -147,6 +148,23 @@ def test_a_process_that_is_alone() -> None:
     assert alone.share([1, 2, 3]) == [1, 2, 3]
     assert alone.gather("x") == ["x"]
     assert alone.first_alone(lambda: "x") == alone.from_first(lambda: "x") == "x"
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "chosen"),
+    [
+        (None, "cpu", "cpu"),
+        (None, "cuda:1", "cuda:1"),
+        ("cuda", "cuda:1", "cuda:1"),
+        ("cpu", "cpu", "cpu"),
+        ("cuda", "cpu", "cuda"),  # for the engine to refuse
+    ],
+)
+def test_the_device_of_a_process(asked: str | None, found: str, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = SimpleNamespace(process_index=1, num_processes=2, device=torch.device(found))
+    monkeypatch.setattr("residae.distributed.join_processes", lambda cpu: state)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert Processes.join(asked) == Processes(1, 2, chosen)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

@@ -782,6 +782,25 @@ def test_an_unknown_device(network: ResidualAutoencoder) -> None:
         Engine(network, "foo")
 
 
+@pytest.mark.parametrize("device", ["mps", "xpu:0", "meta", torch.device("meta")])
+def test_a_device_that_is_neither_a_cpu_nor_a_gpu_with_cuda(
+    network: ResidualAutoencoder, device: torch.device | str
+) -> None:
+    with pytest.raises(ResidaeError, match=rf"^Residae does not compute on '{device}': choose cpu or cuda\.$"):
+        Engine(network, device)
+
+
+def test_a_gpu_that_is_not_there(network: ResidualAutoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ResidaeError, match=r"^There is no GPU 2 here: they are numbered from 0\.$"):
+        Engine(network, "cuda:2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("cuda", "cuda:0", torch.device("cuda")):
+        with pytest.raises(ResidaeError, match=r"^There is no GPU here that PyTorch can use\.$"):
+            Engine(network, device)
+
+
 class ElsewhereNetwork(ResidualAutoencoder):
     """A network on a device that takes no tensors of the CPU, until it is moved."""
 

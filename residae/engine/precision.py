@@ -15,14 +15,21 @@ def parse_device(device: torch.device | str | None) -> torch.device:
         device: Such as `cpu`, `cuda` or `cuda:1`; None for the default.
 
     Raises:
-        ResidaeError: PyTorch knows no such device.
+        ResidaeError: It is another kind of device, or a GPU that is not there.
     """
     if device is None:
         return default_device()
     try:
-        return torch.device(device)
+        parsed = torch.device(device)
     except RuntimeError as error:
         raise ResidaeError(f"There is no device {device!r}: choose cpu or cuda.") from error
+    if parsed.type not in ("cpu", "cuda"):
+        raise ResidaeError(f"Residae does not compute on {str(device)!r}: choose cpu or cuda.")
+    if parsed.type == "cuda" and not torch.cuda.is_available():
+        raise ResidaeError("There is no GPU here that PyTorch can use.")
+    if parsed.type == "cuda" and (parsed.index or 0) >= torch.cuda.device_count():
+        raise ResidaeError(f"There is no GPU {parsed.index} here: they are numbered from 0.")
+    return parsed
 
 
 def parse_dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:

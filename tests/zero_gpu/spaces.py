@@ -148,6 +148,7 @@ gr.Blocks.block_thread = lambda blocks: None
 torch.Tensor.to = _to_emulated
 torch._C._cuda_init = _no_cuda
 torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
 torch.cuda.is_bf16_supported = lambda including_emulation=True: False
 torch.cuda.memory_allocated = torch.cuda.memory_reserved = _memory(0)
 torch.cuda.mem_get_info = _memory((2**30, 2**30))  # bytes free, and in all
