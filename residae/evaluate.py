@@ -108,7 +108,7 @@ def evaluate(
         for setting in settings:
             asked = task.ask(setting)
             try:
-                ours = (results and results.find(asked)) or task.measure(asked, setting)
+                ours = (results and results.find(asked, ssimulacra2)) or task.measure(asked, setting)
             except OutOfMemoryError as error:  # there may be more the next time, so `results` does not get this row
                 if on_skip and not reported:
                     on_skip(file.path, error)
@@ -118,7 +118,8 @@ def evaluate(
             row = [ours]
             for baseline in baselines:
                 asked = task.ask_baseline(setting, baseline, ours.bytes)
-                row.append((results and results.find(asked)) or task.measure_baseline(asked, baseline))
+                found = results and results.find(asked, ssimulacra2)
+                row.append(found or task.measure_baseline(asked, baseline))
             if results:
                 results.append(row)
             yield tuple(row)

@@ -80,8 +80,13 @@ class Measurement:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What was measured. Two measurements of one key differ only in their seconds."""
+        """What was measured. Two measurements of one key differ only in their seconds, and by SSIMULACRA 2 or none."""
         return self.sha256, self.setting, self.codec, self.options, self.max_bytes
+
+    @property
+    def lacks_ssimulacra2(self) -> bool:
+        """Whether there is a picture without its SSIMULACRA 2."""
+        return math.isnan(self.ssimulacra2) and not math.isnan(self.psnr)
 
 
 @dataclass(frozen=True)
@@ -126,28 +131,31 @@ class ResultsFile:
         write_file(path, _as_tsv(kept, header=True))  # without the line that an interrupted run left incomplete
         self._measurements = {measurement.key: measurement for measurement in kept}
 
-    def find(self, wanted: Measurement) -> Measurement | None:
+    def find(self, wanted: Measurement, ssimulacra2: bool = False) -> Measurement | None:
         """The measurement of the same key, if the file has it.
 
         Args:
             wanted: Only its `key` and the name of its picture count.
+            ssimulacra2: Whether it must not lack SSIMULACRA 2.
 
         Returns:
             The measurement, under that name; None if the file does not have it.
         """
         found = self._measurements.get(wanted.key)
-        return found and replace(found, picture=wanted.picture)  # which may have been renamed
+        if found is None or (ssimulacra2 and found.lacks_ssimulacra2):
+            return None
+        return replace(found, picture=wanted.picture)  # which may have been renamed
 
     def append(self, measurements: Iterable[Measurement]) -> None:
         """Write those that the file does not have.
 
         Args:
-            measurements: Those whose `key` the file has already are skipped.
+            measurements: Those whose `key` the file has already are skipped, unless they add SSIMULACRA 2.
 
         Raises:
             ResidaeError: The file cannot be written.
         """
-        new = {m.key: m for m in measurements if m.key not in self._measurements}
+        new = {m.key: m for m in measurements if not self.find(m, ssimulacra2=not m.lacks_ssimulacra2)}
         if not new:
             return
         self._measurements |= new
@@ -176,10 +184,11 @@ def _read_measurements(path: Path) -> list[Measurement]:
         header, *lines = csv.reader(io.StringIO(complete), "excel-tab") if complete else [list(COLUMNS)]
         if header != list(COLUMNS):
             raise ValueError("other columns")
-        return [
+        measurements = (
             Measurement(*(_parse(value, FIELDS[name]) for name, value in zip(FIELDS, line, strict=False)))
             for line in lines
-        ]
+        )
+        return [*{measurement.key: measurement for measurement in measurements}.values()]  # the last of a key counts
     except OSError as error:
         raise ResidaeError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, TypeError, csv.Error) as error:

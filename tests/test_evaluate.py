@@ -264,6 +264,27 @@ def test_a_stopped_evaluation_resumes_where_it_was(
     assert len(lines) == 2 * len(SETTINGS) * (1 + len(baselines))
 
 
+def test_a_resumed_evaluation_adds_ssimulacra2(large_files: Checkpoint, photographs: Path, tmp_path: Path) -> None:
+    pipeline, tsv = Pipeline(large_files, "cpu"), tmp_path / "results.tsv"
+    settings, baselines = [Setting(quality=90)], [CODECS["WebP"], CODECS["JPEG"]]
+
+    def resume(ssimulacra2: bool) -> list[str]:
+        results = ResultsFile(tsv, resume=True, force=False)
+        found = evaluate(pipeline, photographs, settings, baselines, ssimulacra2=ssimulacra2, results=results)
+        return [repr(_without_seconds(row)) for row in found]
+
+    before = resume(False)
+    expected = [
+        repr(_without_seconds(row)) for row in evaluate(pipeline, photographs, settings, baselines, ssimulacra2=True)
+    ]
+    assert before != resume(True) == expected
+    once = tsv.read_bytes()
+    assert resume(False) == resume(True) == expected
+    lines = tsv.read_text().splitlines()
+    assert len(lines) == 1 + 2 * 3  # the new measurements in place of the old
+    assert len(once.splitlines()) > len(lines)
+
+
 def test_a_picture_that_memory_did_not_suffice_for_is_measured_when_resumed(
     pipeline: Pipeline, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
