@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from residae import metrics
 from residae.baselines import CODECS, Baseline, CodedPicture, compress_within
 from residae.checkpoint import Checkpoint
 from residae.cli import main
-from residae.codec import Tables
+from residae.codec import Codec, Compressed, Tables
 from residae.compare import OURS, RatePoint, bd_rate
 from residae.errors import ImageError, OutOfMemoryError, ResidaeError
 from residae.evaluate import Setting, evaluate, open_pictures, picture_files, print_evaluation
@@ -90,6 +91,24 @@ def test_files(large_files: Checkpoint, folder: Path) -> None:
         assert math.isnan(jpeg.psnr)
     assert [row[0].quality for row in rows[:2]] == [100, 10]
     assert sizes[1] <= sizes[2] <= int(0.3 * 52 * 40 / 8) < sizes[0]
+
+
+@pytest.mark.parametrize(
+    "setting", [Setting(quality=50), Setting(bits_per_pixel=0.5, scale=1), Setting(bits_per_pixel=0.5)], ids=str
+)
+def test_entropy_encoding_is_timed_once_however_often_a_search_does_it(
+    pipeline: Pipeline, folder: Path, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, compress = SimpleNamespace(seconds=0), Codec.compress
+
+    def work_for_a_second(*arguments: Any) -> Compressed:
+        clock.seconds += 1
+        return compress(*arguments)
+
+    monkeypatch.setattr(Codec, "compress", work_for_a_second)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.seconds))
+    (measured,) = next(evaluate(pipeline, folder, [setting]))
+    assert measured.coding_seconds == 1
 
 
 @pytest.mark.parametrize("color", [False, True])
