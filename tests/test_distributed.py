@@ -139,7 +139,8 @@ def test_a_run_of_two_processes_goes_on_after_a_kill(
 
 def _lasting(row: dict[str, object]) -> dict[str, object]:
     """A row without its times."""
-    return {name: value for name, value in row.items() if name not in ("encode", "decode", "entropy enc", "entropy dec")}
+    times = ("encode", "decode", "entropy enc", "entropy dec")
+    return {name: value for name, value in row.items() if name not in times}
 
 
 def test_a_process_that_is_alone() -> None:
