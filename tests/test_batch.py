@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import math
 import re
 import sys
 import zipfile
@@ -19,7 +20,7 @@ from residae.codec import read_info
 from residae.image import Pixels, open_picture, write_png
 from residae.ui import cache
 from residae.ui.cache import Settings
-from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv, compress_one
+from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv, compress_one, draw_table
 from residae.ui.text import MAX_NAME, short_name
 from residae.ui.work import Cancelled, Left, Stopped, Work
 
@@ -62,7 +63,7 @@ def compressed(
     with gr.Blocks():
         batch = BatchTab()
     first, *_, last = batch.compress_each([Settings(str(path), "tiny") for path in paths], 0, Work(VISIT))
-    assert first[batch.table] == []  # the results of an earlier batch are cleared at once
+    assert first[batch.table] == draw_table([])  # the results of an earlier batch are cleared at once
     assert not first[batch.csv].interactive
     assert not first[batch.zip].interactive
     return Path(last[batch.csv].value["path"]).read_bytes(), zipfile.ZipFile(last[batch.zip].value["path"])
@@ -122,10 +123,20 @@ def test_the_finished_files_are_offered_unless_the_visitor_left(
     work = Work(VISIT)
     updates = batch.compress_each([Settings(str(picture_file), "tiny")] * 2, 0, work)
     next(updates)
-    assert len(next(updates)[batch.table]) == 1
+    assert next(updates)[batch.table].count('<th scope="row">') == 1
     work.cancel(end)
     assert [batch.zip in update for update in updates] == ([False, True] if offers else [])
     assert (tmp_path / "files").exists() == offers
+
+
+def test_the_table_has_a_line_for_each_note_and_escapes_what_others_wrote() -> None:
+    figures = [1024, 683, 12345, 0.1412, math.inf, math.nan, 0.5, 1.25]
+    table = draw_table([["<b>.png", *figures, "Changed & shrunk."], ["c.png", *[None] * 8, "No picture."]])
+    assert re.findall('<th scope="row">(.*?)</th>', table) == ["&lt;b&gt;.png", "c.png"]
+    cells = re.findall("<td>(.*?)</td>", table)
+    assert cells == ["1,024", "683", "12,345", "0.141", "∞", "–", "0.5", "1.2", *["–"] * 8]
+    assert len(re.findall('<th scope="col">', table)) == 9
+    assert re.findall('<td colspan="9"><p class="note">(.*?)</p>', table) == ["Changed &amp; shrunk.", "No picture."]
 
 
 def test_negative_numbers_stay_numbers() -> None:

@@ -12,7 +12,7 @@ from residae.ui import static
 from residae.ui.components import slider
 from residae.ui.endpoints import PARAMETERS
 from residae.ui.refinement import RefineCard, seconds_left
-from residae.ui.tabs.batch import COLUMNS, BatchTab
+from residae.ui.tabs.batch import BatchTab, draw_table
 from residae.ui.text import comparison_table, file_figures, report_figures
 
 
@@ -37,9 +37,10 @@ def test_every_figure_has_an_explanation(pipeline: Pipeline, picture: Picture) -
     report = pipeline.reconstruct(picture, quality=80)
     assert report.compressed
     info, _ = pipeline.read(report.compressed.data)
-    figures = report_figures(report) + file_figures(info) + comparison_table(Comparison(report.original, ()))
-    names = set(re.findall(r'<(?:dt|th scope="col")>([^<]+)<', figures)) | {column.split(", ")[0] for column in COLUMNS}
-    assert {"PSNR", "Fingerprint", "Codec", "Note"} <= names <= explained()
+    tables = comparison_table(Comparison(report.original, ())) + draw_table([])
+    figures = report_figures(report) + file_figures(info) + tables
+    names = {name.split(", ")[0] for name in re.findall(r'<(?:dt|th scope="col")>([^<]+)<', figures)}
+    assert {"PSNR", "Fingerprint", "Codec", "Encode"} <= names <= explained()
 
 
 @pytest.mark.parametrize(("times", "left"), [([0], None), ([0, 9], None), ([0, 9, 11], 6), ([0, 9, 10, 13], 4)])

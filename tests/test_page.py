@@ -506,8 +506,16 @@ def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path
     page.get_by_role("button", name="Compress all").click()
     expect(page.locator("#batch-status")).to_contain_text("3 of 3 done.")
     expect(page.locator("#batch-table")).to_contain_text("not a picture")
-    page.locator("#batch-table thead th[title='PSNR, dB']").hover()
+    page.locator("#batch-table thead").get_by_text("PSNR, dB").hover()
     expect(page.get_by_role("tooltip")).to_contain_text("signal-to-noise")
+    for width in (390, 820, 900, 1440):
+        page.set_viewport_size({"width": width, "height": 1000})
+        table = page.locator("#batch-table table").bounding_box()
+        sentence = page.locator("#batch-table").get_by_text("not a picture").bounding_box()
+        assert table
+        assert sentence
+        assert sentence["width"] > min(0.9 * table["width"], 500), f"at {width} px the sentence has a narrow column"
+        assert page.locator("#batch-table").evaluate("table => table.scrollWidth - table.clientWidth") == 0
     taken = {}
     for name in ("csv", "zip"):
         with page.expect_download() as download:

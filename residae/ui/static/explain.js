@@ -22,7 +22,6 @@
     Height: "Height of the picture in the file, in pixels.",
     Encode: "Time that encoding took in the network, in seconds.",
     Decode: "Time that decoding took in the network, in seconds.",
-    Note: "How the picture was changed when it was opened, or why there is no file.",
     Parameters: "Numbers that the network learned.",
     "Work at 256 × 256 px": "Operations of the encoder and the decoder for a picture of this size, in billions.",
     Device: "Where the network runs here, and in which precision.",
@@ -30,9 +29,9 @@
     Fingerprint: "Identifies the weights and tables. A file opens only with those that made it.",
   };
   let tip, shown = null;
-  const NAMES = ".numbers dt, table.figures thead th, #batch-table thead th";
+  const NAMES = ".numbers dt, table.figures thead th";
   const named = (node) => node.closest?.(NAMES);
-  const textOf = (name) => TEXTS[(name.title || name.textContent).trim().replace(/, (s|dB|bpp)$/, "")]; // Gradio's headings have more than their title in them
+  const textOf = (name) => TEXTS[name.textContent.trim().replace(/, (s|dB|bpp)$/, "")];
 
   function show(name) {
     const text = textOf(name);

@@ -1,7 +1,9 @@
 """The tab Batch: many pictures, one table, and all files in one archive."""
 
 import csv
+import html
 import io
+import math
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -25,8 +27,7 @@ from residae.ui.text import alert, note, short_name
 from residae.ui.work import Left, Stopped, Updates, Work, report_errors, supersede_background
 
 COLUMNS = ("Name", "Width", "Height", "Bytes", "Rate, bpp", "PSNR, dB", "SSIM", "Encode, s", "Decode, s", "Note")
-WIDTHS: list[str | int] = [140, 76, 78, 76, 98, 96, 78, 98, 100, 260]  # px
-TYPES: Any = ["str", *["number"] * 8, "str"]
+FORMATS = (",", ",", ",", ".3f", ".2f", ".4f", ".1f", ".1f")  # of the figures, which are between name and note
 MAX_PICTURES = 200
 FORMULA_MARKS = tuple("=+-@＝＋－＠")  # a spreadsheet takes text that starts with one for a formula
 ADVICE = "fewer pictures, a smaller working size, or fewer steps"
@@ -57,17 +58,7 @@ class BatchTab:
             )
             self.run = gr.Button("Compress all", variant="primary", elem_id="batch-run")
         self.status = status_line("batch-status", note(NOTE))
-        self.table = gr.Dataframe(
-            headers=[*COLUMNS],
-            datatype=TYPES,
-            column_widths=WIDTHS,
-            interactive=False,
-            wrap=True,
-            elem_id="batch-table",
-            label="Results",
-            show_label=False,
-            buttons=[],
-        )
+        self.table = gr.HTML(draw_table([]), elem_id="batch-table", apply_default_css=False)
         with gr.Row():
             self.csv = gr.DownloadButton("Table as CSV", interactive=False, elem_id="batch-csv")
             self.zip = gr.DownloadButton("Files as ZIP", interactive=False, elem_id="batch-zip")
@@ -152,7 +143,7 @@ class BatchTab:
         """
         rows: list[list[Any]] = []
         no_downloads = {button: gr.DownloadButton(interactive=False) for button in (self.csv, self.zip)}
-        yield {self.table: [], self.status: "", **no_downloads}
+        yield {self.table: draw_table(rows), self.status: "", **no_downloads}
         with tempfile.TemporaryFile() as file:
             with zipfile.ZipFile(file, "w") as archive:
                 try:
@@ -166,7 +157,8 @@ class BatchTab:
                             rows.append(row)
                             if data:
                                 archive.writestr(f"{number + 1:03}-{short_name(Path(settings.path).stem)}.rae", data)
-                            yield {self.table: rows, self.status: f"<p>{number + 1} of {len(pictures)} done.</p>"}
+                            done = f"<p>{number + 1} of {len(pictures)} done.</p>"
+                            yield {self.table: draw_table(rows), self.status: done}
                             work.give_way()
                 except Left:
                     return  # nobody takes the finished ones
@@ -182,6 +174,36 @@ class BatchTab:
                     (self.zip, file.read(), "residae.zip"),
                 )
             }
+
+
+def draw_table(rows: list[list[Any]]) -> str:
+    """The table as HTML, in which the note is a line of its own below the name and the figures.
+
+    Args:
+        rows: Their cells, as COLUMNS.
+    """
+    name, *figures, _ = COLUMNS
+    head = "".join(f'<th scope="col">{column}</th>' for column in (name, *figures))
+    body = ""
+    for name, *values, note_text in rows:
+        cells = "".join(f"<td>{figure(value, spec)}</td>" for value, spec in zip(values, FORMATS, strict=True))
+        body += f'<tbody><tr><th scope="row">{html.escape(name)}</th>{cells}</tr>'
+        if note_text:
+            body += f'<tr><td colspan="{1 + len(figures)}">{note(note_text)}</td></tr>'
+        body += "</tbody>"
+    return f'<table class="figures"><thead><tr>{head}</tr></thead>{body}</table>'
+
+
+def figure(value: float | None, spec: str) -> str:
+    """A figure of the table.
+
+    Args:
+        value: None where there is no file, and not a number where it cannot be measured.
+        spec: How it is formatted.
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    return "∞" if math.isinf(value) else format(value, spec)
 
 
 def as_csv(rows: list[list[Any]]) -> str:
