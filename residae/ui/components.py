@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -10,22 +10,45 @@ from residae.ui import static
 from residae.ui.cache import EXAMPLES
 from residae.ui.work import cancel
 
+NumberT = TypeVar("NumberT", gr.Slider, gr.Number)
+
 # Gradio lets these start at once, and each waits for its turn in `Work`: Gradio's own queue is not fair.
 NETWORK_EVENT: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private"}
 QUICK_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def slider(minimum: float, maximum: float, **options: Any) -> gr.Slider:
-    """A slider that takes a number typed beyond its ends as the nearer end, where Gradio would raise an error.
+    """A slider whose number can be typed over, as that of `number_field`.
 
     Args:
         minimum: The value at the left end.
         maximum: The value at the right end.
         **options: Further arguments of `gr.Slider`, such as `step` and `label`.
     """
-    component = gr.Slider(minimum, maximum, **options)  # not a subclass, for which Gradio would write a .pyi file
-    within = component.preprocess
-    component.preprocess = lambda payload: within(min(max(payload, minimum), maximum))  # type: ignore[method-assign]
+    return _clipped(gr.Slider(minimum, maximum, **options), minimum, maximum)
+
+
+def number_field(minimum: float, maximum: float, **options: Any) -> gr.Number:
+    """A field in which a number out of bounds counts as the nearer bound, and none as the lower.
+
+    Gradio would raise an error, in each event that sends the field along.
+
+    Args:
+        minimum: The lower bound.
+        maximum: The upper bound.
+        **options: Further arguments of `gr.Number`, such as `step` and `label`.
+    """
+    return _clipped(gr.Number(minimum=minimum, maximum=maximum, **options), minimum, maximum)
+
+
+def _clipped(component: NumberT, minimum: float, maximum: float) -> NumberT:
+    """The component, whose value is within these bounds. For a subclass, Gradio would write a .pyi file."""
+    preprocess = component.preprocess
+
+    def clip(payload: float | None) -> float | None:
+        return preprocess(minimum if payload is None else min(max(payload, minimum), maximum))
+
+    component.preprocess = clip  # type: ignore[method-assign, assignment]
     return component
 
 

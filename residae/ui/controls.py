@@ -12,7 +12,7 @@ from residae.image import CropBox
 from residae.quality import DEFAULT_QUALITY, MAX_QUALITY
 from residae.ui.actions import Actions
 from residae.ui.cache import CPU_SIDE, EXAMPLES, FULL_SIZE, Settings
-from residae.ui.components import example_gallery, segments, slider
+from residae.ui.components import example_gallery, number_field, segments, slider
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS, RefineCard
 from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline
@@ -44,7 +44,7 @@ class Controls:
             with gr.Column(elem_classes=["card"], elem_id="rate-card"):
                 self.rate = segments(RATES, QUALITY, "Rate", "rate")
                 self.quality = slider(0, MAX_QUALITY, value=DEFAULT_QUALITY, step=1, label="Quality", elem_id="quality")
-                self.size = gr.Number(10, label="At most, kB", minimum=0, maximum=10**6, step=0.1, elem_id="size")
+                self.size = number_field(0, 10**6, value=10, step=0.1, label="At most, kB", elem_id="size")
                 gr.HTML(note(UNQUANTIZED_NOTE), elem_id="unquantized")
                 self.scale = segments(scale_choices(16), 1, "Numbers kept", "scale")
             self.refine = RefineCard()
@@ -103,7 +103,7 @@ def read_settings(
     scale: Scale,
     rate: str,
     quality: float,
-    size: float | None,
+    size: float,
 ) -> Settings:
     """The settings that the controls stand for.
 
@@ -116,7 +116,7 @@ def read_settings(
         scale: The factor to encode at; "auto" to choose it by `size`, which counts as 1 at another rate than SIZE.
         rate: QUALITY, SIZE or UNQUANTIZED.
         quality: 0 to 100, which counts at QUALITY.
-        size: Limit in kB, which counts at SIZE; None if the field is empty, which stands for one byte.
+        size: Limit in kB, which counts at SIZE; less than a byte counts as one byte.
     """
     return Settings(
         path,
@@ -125,7 +125,7 @@ def read_settings(
         side,
         1.0 if scale == "auto" and rate != SIZE else scale,  # a link may ask for both
         quality if rate == QUALITY else None,
-        max(1, round(1000 * (size or 0))) if rate == SIZE else None,
+        max(1, round(1000 * size)) if rate == SIZE else None,
         box,
     )
 

@@ -19,7 +19,7 @@ from residae.pipeline import network_pixels
 from residae.progress import Progress, between
 from residae.ui.budget import ShareError
 from residae.ui.cache import Settings, open_at_size, read_sizes
-from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
+from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, number_field, status_line
 from residae.ui.controls import UNQUANTIZED, read_settings
 from residae.ui.refinement import MAX_STEPS
 from residae.ui.store import get_pipeline, save_result
@@ -47,12 +47,12 @@ class BatchTab:
     def __init__(self) -> None:
         self.upload = gr.File(label="Drop or choose many pictures", file_count="multiple", elem_id="batch", height=138)
         with gr.Row(elem_id="batch-options", elem_classes=["card"]):
-            self.refine = gr.Number(
+            self.refine = number_field(
                 0,
+                MAX_STEPS,
+                value=0,
                 label="Steps of refinement",
                 info="Each step improves every file and takes as long as a few decodes. 20 give most of the gain.",
-                minimum=0,
-                maximum=MAX_STEPS,
                 precision=0,
                 elem_id="batch-refine",
             )
@@ -87,7 +87,7 @@ class BatchTab:
         scale: Scale,
         rate: str,
         quality: float,
-        size: float | None,
+        size: float,
         refine: int,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008

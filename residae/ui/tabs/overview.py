@@ -75,7 +75,7 @@ class OverviewTab:
         scale: Scale,
         rate: str,
         quality: float,
-        size: float | None,
+        size: float,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
@@ -138,7 +138,7 @@ class OverviewTab:
         scale: Scale,
         rate: str,
         quality: float,
-        size: float | None,
+        size: float,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
@@ -176,7 +176,7 @@ class OverviewTab:
         scale: Scale,
         rate: str,
         quality: float,
-        size: float | None,
+        size: float,
         request: gr.Request,
     ) -> Updates:
         """Show what a quality gives while it is being chosen: a preview of the picture, and the size of the file.
@@ -330,7 +330,7 @@ class OverviewTab:
         }
 
 
-def at_rate(settings: Settings, scale: Scale, rate: str, quality: float, size: float | None) -> Settings:
+def at_rate(settings: Settings, scale: Scale, rate: str, quality: float, size: float) -> Settings:
     """The same settings but for the rate.
 
     Args:
