@@ -293,7 +293,7 @@ def print_evaluation(
     ssimulacra2: bool = False,
     results: ResultsFile | None = None,
     processes: Processes = Processes(),  # noqa: B008
-) -> tuple[list[Row], int]:
+) -> tuple[list[Row], list[ResidaeError]]:
     """Evaluate, and print a table: a line for each picture and setting, then the means and the BD-rates.
 
     Args:
@@ -307,7 +307,7 @@ def print_evaluation(
         processes: Share the files. The first prints the table, with several processes at the end.
 
     Returns:
-        The rows of all processes in the order of the table, and the number of files that could not be measured.
+        The rows of all processes in the order of the table, and why files could not be measured: an error for each.
 
     Raises:
         ResidaeError: `results` cannot be written.
@@ -330,7 +330,8 @@ def print_evaluation(
         print(f"{'picture':<{widths[0]}}{'setting':<{widths[1]}}" + heads)
     share = processes.share(files)
     places = {file.name: index for index, file in enumerate(share)}
-    failed, rows = 0, []
+    failures: list[ResidaeError] = []
+    rows: list[Row] = []
     with tqdm(
         total=len(settings) * len(share),
         disable=None if processes.is_first else True,
@@ -338,8 +339,7 @@ def print_evaluation(
     ) as bar:
 
         def on_skip(path: Path, error: ResidaeError) -> None:
-            nonlocal failed
-            failed += 1
+            failures.append(error)
             tqdm.write(f"residae: {path} is skipped: {error}", file=sys.stderr)
 
         for row in evaluate(
@@ -358,7 +358,7 @@ def print_evaluation(
             done = places[row[0].picture] * len(settings) + (len(rows) - 1) % len(settings) + 1  # with skipped files
             bar.update(done - bar.n)
         bar.update(bar.total - bar.n)
-    gathered = processes.gather((rows, failed))
+    gathered = processes.gather((rows, failures))
     order = {file.name: index for index, file in enumerate(files)}
     rows = sorted((row for part, _ in gathered for row in part), key=lambda row: order[row[0].picture])
     if processes.is_first:
@@ -373,7 +373,7 @@ def print_evaluation(
         for codec, (percent, pictures) in bd_rates(rows).items():
             mean = f"mean of {pictures} {'picture' if pictures == 1 else 'pictures'}"
             print(f"BD-rate of {codec} against {OURS}: {percent:+.1f} %, {mean}")
-    return rows, sum(count for _, count in gathered)
+    return rows, [error for _, part in gathered for error in part]
 
 
 def _cells(columns: Iterable[str], values: Mapping[str, float]) -> str:

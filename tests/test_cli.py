@@ -69,9 +69,7 @@ def test_evaluate_reads_standard_input(
 
 def test_folder_without_pictures(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(tmp_path), "--checkpoint", str(checkpoint)]) == 1
-    reason, error = capsys.readouterr().err.splitlines()
-    assert reason == f"residae: {tmp_path}: There is no file of this kind in the folder."
-    assert error == f"residae: There is no picture in {tmp_path}."
+    assert capsys.readouterr().err == f"residae: {tmp_path}: There is no file of this kind in the folder.\n"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])  # one of them is not the default
@@ -86,9 +84,19 @@ def test_evaluation_of_a_file_that_is_no_picture(
     checkpoint: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(folder / "README.md"), "--checkpoint", str(checkpoint)]) == 1
-    first, last = capsys.readouterr().err.splitlines()
-    assert first.startswith(f"residae: {folder / 'README.md'} is skipped: The file is not a picture")
-    assert last == f"residae: There is no picture in {folder / 'README.md'}."
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"residae: {folder / 'README.md'} is skipped: The file is not a picture")
+
+
+def test_evaluation_of_more_than_fits_the_memory(
+    checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def encode(*_: object, scale: float) -> None:
+        raise OutOfMemoryError("Memory is full.")
+
+    monkeypatch.setattr(Pipeline, "encode", encode)
+    assert main(["evaluate", str(folder / "a.png"), "--checkpoint", str(checkpoint)]) == 4
+    assert capsys.readouterr().err == f"residae: {folder / 'a.png'} is skipped: Memory is full.\n"
 
 
 def test_missing_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

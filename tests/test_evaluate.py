@@ -318,11 +318,11 @@ def test_a_picture_that_memory_did_not_suffice_for_is_measured_when_resumed(
 
     monkeypatch.setattr(Pipeline, "encode", encode_one)
     tsv, files = tmp_path / "results.tsv", picture_files([photographs])
-    rows, failed = print_evaluation(pipeline, files, results=ResultsFile(tsv, resume=False, force=False))
-    assert (len(rows), failed, len(encoded)) == (2, 1, 2)
+    rows, failures = print_evaluation(pipeline, files, results=ResultsFile(tsv, resume=False, force=False))
+    assert (len(rows), failures, len(encoded)) == (2, [full], 2)
     assert "0.png is skipped: Memory is full." in capsys.readouterr().err
-    rows, failed = print_evaluation(pipeline, files, results=ResultsFile(tsv, resume=True, force=False))
-    assert (len(rows), failed, len(encoded)) == (2, 0, 3)
+    rows, failures = print_evaluation(pipeline, files, results=ResultsFile(tsv, resume=True, force=False))
+    assert (len(rows), failures, len(encoded)) == (2, [], 3)
     assert all(math.isfinite(ours.psnr) for (ours,) in rows)
 
 
@@ -343,8 +343,8 @@ def test_a_file_fails_once_and_the_bar_reaches_its_end(
 
     monkeypatch.setattr(Pipeline, "encode", encode)
     monkeypatch.setattr(tqdm, "__init__", draw)
-    rows, failed = print_evaluation(pipeline, picture_files([folder]), [Setting(), Setting(quality=50)])
-    assert (len(rows), failed) == (4, 4)
+    rows, failures = print_evaluation(pipeline, picture_files([folder]), [Setting(), Setting(quality=50)])
+    assert (len(rows), len(failures)) == (4, 4)
     assert capsys.readouterr().err.count("is skipped") == 4
     assert [(bar.n, bar.total) for bar in bars] == [(8, 8)]
 

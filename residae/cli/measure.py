@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from residae import options
 from residae.cli import arguments
-from residae.cli.exit_codes import BAD_INPUT
+from residae.cli.exit_codes import exit_code
 from residae.distributed import Processes
-from residae.errors import ImageError, ResidaeError
+from residae.errors import ResidaeError
 from residae.files import InputFile, check_target, is_same_file, write_file
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     settings = [Setting(quality=quality, scale=scale, steps=parsed.refine) for quality in parsed.quality]
     settings += [Setting(bits_per_pixel=rate, scale=scale, steps=parsed.refine) for rate in parsed.target_bpp]
     absent: list[ResidaeError] = []
-    nothing = ImageError(f"There is no picture in {', '.join(map(str, parsed.inputs))}.")
 
     def prepare() -> "tuple[list[InputFile], ResultsFile | None]":
         if parsed.json:
@@ -108,10 +107,11 @@ def _evaluate(parsed: argparse.Namespace) -> int:
                 raise ResidaeError("--json and --tsv name one file: give each its own.")
             check_target(parsed.json, parsed.force)
         files = picture_files(parsed.inputs, lambda _, error: absent.append(error))
+        last = None if files else absent.pop()
         for error in absent:
             print(f"residae: {error}", file=sys.stderr)
-        if not files:
-            raise nothing
+        if last:
+            raise last
         for target in filter(None, (parsed.json, parsed.tsv)):
             if any(is_same_file(target, file.path) for file in files):
                 raise ResidaeError(f"{target} is an input: give the result another name.")
@@ -120,7 +120,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     processes = Processes.join(parsed.device)
     files, results = processes.from_first(prepare)
     with arguments.text_beside([parsed.json]):
-        rows, failed = print_evaluation(
+        rows, failures = print_evaluation(
             arguments.open_pipeline(parsed, processes),
             files,
             settings or [Setting(scale=scale)],
@@ -132,11 +132,9 @@ def _evaluate(parsed: argparse.Namespace) -> int:
         )
     if not processes.is_first:
         return 0
-    if not rows:
-        raise nothing
-    if parsed.json:
+    if parsed.json and rows:
         write_file(parsed.json, as_json(rows))
-    return BAD_INPUT if failed or absent else 0
+    return next(map(exit_code, [*absent, *failures]), 0)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
