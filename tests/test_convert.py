@@ -490,6 +490,20 @@ def test_force_replaces_neither_links_nor_fifos(photograph: Path, tmp_path: Path
     assert (tmp_path / "fifo").is_fifo()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+@pytest.mark.parametrize("name", ["fifo", "a.fifo", "fifo.JPG"])
+def test_pictures_are_written_to_fifos_of_any_name(photograph: Path, name: str) -> None:
+    fifo, file = photograph.with_name(name), photograph.with_suffix(".rae")
+    assert main(["compress", str(photograph)]) == 0
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    for command in (["decompress", str(file), "-o"], ["reconstruct", str(photograph), "--error-map"]):
+        assert main([*command, str(fifo)]) == 0
+        with Image.open(io.BytesIO(os.read(reader, 2**16))) as picture:
+            assert (picture.format, picture.size) == ("JPEG" if name == "fifo.JPG" else "PNG", (64, 48))
+    os.close(reader)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="names are shorter on Windows")
 def test_the_longest_name(photograph: Path) -> None:
     picture = photograph.rename(photograph.with_name("x" * 251 + ".png"))

@@ -141,7 +141,7 @@ def _reconstruct(parsed: argparse.Namespace) -> None:
     if parsed.channel_map:
         pictures.append(heatmaps.mosaic(heatmaps.latent_tiles(report.encoding.latents[0])))
     for path, pixels in zip(outputs, pictures, strict=True):
-        write_file(path, write_picture(pixels, path.suffix.lower() or ".png"))
+        write_file(path, write_picture(pixels, path.suffix))
 
 
 def _edits(parsed: argparse.Namespace, channels: int) -> "Edits":

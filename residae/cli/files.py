@@ -57,7 +57,7 @@ def _decompress(parsed: argparse.Namespace) -> int:
 
     def convert(pipeline: "Pipeline", job: Job, progress: "Progress") -> Result:
         info, decoding = pipeline.read(read_file(job.source), progress)
-        data = write_picture(decoding.pixels, job.output.suffix.lower() or ".png")
+        data = write_picture(decoding.pixels, job.output.suffix)
         description = f"{info.width} x {info.height}, {'color' if info.color else 'gray'}"
         return Result(data, description, info.width * info.height, info.file_bytes)
 

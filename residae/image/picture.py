@@ -175,7 +175,7 @@ def write_picture(pixels: Pixels, suffix: str) -> bytes:
 
     Args:
         pixels: (H, W) or (H, W, 3) uint8.
-        suffix: One of WRITTEN.
+        suffix: One of WRITTEN, in upper or lower case. Any other, such as that of a FIFO, stands for PNG.
 
     Returns:
         The content of the file.
@@ -183,7 +183,7 @@ def write_picture(pixels: Pixels, suffix: str) -> bytes:
     Raises:
         ImageError: The format has no pictures of this size.
     """
-    format, options = WRITTEN[suffix]
+    format, options = WRITTEN.get(suffix.lower(), WRITTEN[".png"])
     buffer = io.BytesIO()
     try:
         Image.fromarray(pixels).save(buffer, format, **options)
