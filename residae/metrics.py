@@ -6,6 +6,7 @@ megapixels. The mean over tiles is exact and needs little memory.
 
 import io
 import math
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -122,14 +123,20 @@ def byte_budget(rate: float, width: int, height: int) -> int:
     """The most bytes that a file of at most `rate` bits per pixel has.
 
     Args:
-        rate: Bits per pixel.
+        rate: Bits per pixel, above 0.
         width: Of the picture at its own size, in pixels.
         height: Of the picture at its own size, in pixels.
 
     Returns:
-        Bytes, rounded down.
+        Bytes, rounded down. The rate is the decimal number that Python prints for it: of 0.29 bits, 800 pixels take 29
+        bytes, and not the 28 of the binary fraction just below 0.29.
+
+    Raises:
+        ValueError: The rate is not above 0, or not finite.
     """
-    return int(rate * width * height / 8)
+    if not 0 < rate < math.inf:
+        raise ValueError(f"a rate is a finite number of bits per pixel above 0, not {rate}")
+    return math.floor(Fraction(str(rate)) * width * height / 8)
 
 
 def _as_pnm(picture: Pixels) -> io.BytesIO:

@@ -116,3 +116,16 @@ def test_ssimulacra2_agrees_with_its_package_on_files(tmp_path: Path) -> None:
 
 def test_bits_per_pixel_counts_the_whole_file() -> None:
     assert metrics.bits_per_pixel(9_000, 600, 400) == 0.3
+
+
+@pytest.mark.parametrize("size", [(100, 8), (768, 512), (1, 1), (333, 271)])
+def test_a_byte_budget_is_the_most_bytes_of_the_rate(size: tuple[int, int]) -> None:
+    for hundredths in range(1, 400):
+        budget = metrics.byte_budget(hundredths / 100, *size)
+        assert 800 * budget <= hundredths * math.prod(size) < 800 * (budget + 1)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, math.inf, math.nan])
+def test_what_is_no_rate(rate: float) -> None:
+    with pytest.raises(ValueError, match="a rate is a finite number"):
+        metrics.byte_budget(rate, 8, 8)
