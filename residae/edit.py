@@ -21,6 +21,7 @@ from residae.pipeline import (
     Reconstruction,
     network_pixels,
     scale_or_default,
+    size_limit,
 )
 from residae.progress import Progress, split
 
@@ -228,7 +229,8 @@ def edit_picture(
     """
     chosen = scale_or_default(scale, target_bpp is not None or max_bytes is not None)
     size, encodes = (picture.height, picture.width), 2 if other else 1
-    pixels = network_pixels(*size, color, chosen, encodes=encodes, refine=refine)
+    most = size_limit(picture, target_bpp, max_bytes)
+    pixels = network_pixels(*size, color, chosen, max_bytes=most, encodes=encodes, refine=refine)
     cut = cover(other, picture.height, picture.width) if other else None
     arguments = picture, color, edits, cut, quality, chosen, target_bpp, max_bytes, refine
     encoding, compressed, edited, decoding = pipeline.run(

@@ -24,7 +24,7 @@ from residae.image import Picture, PictureLike, Pixels, as_picture, from_planes,
 from residae.metrics import byte_budget, psnr, ssim
 from residae.progress import Progress, between, split
 from residae.quality import DEFAULT_QUALITY
-from residae.rate_control import QUALITIES, Probe, choose_scale, detail
+from residae.rate_control import QUALITIES, Probe, choose_scale, detail, usual_scale
 from residae.refine import RefinementStep, refine
 from residae.resample import resample
 
@@ -37,8 +37,10 @@ ENCODING_SHARES = (0, 0.2, 0.6, 1)  # of the work of up to three encodings at gr
 ENCODE_WORK, STEP_WORK = 0.64, 2.3
 PLANE_WORK = {1: (1,), 3: (4, 1, 1)}  # chroma planes have a quarter of the pixels
 DECODE_SHARE = 1 / (1 + ENCODE_WORK)  # of the network's operations for a pixel
-AUTO_SCALE, AUTO_ENCODES = 2.0, 7.0  # the largest for most files, and the pixels encoded at up to three scales
+AUTO_ENCODES = 1.75  # the pixels encoded to choose a scale, usually at two of them, by those at the chosen scale
 COLOR_PLANES = 1.5  # pixels of Y, Cb and Cr by those of Y
+
+NO_SIZE = "the scale is chosen by the size of the file: give target_bpp or max_bytes"
 
 T = TypeVar("T")
 OnStep = Callable[[RefinementStep], bool | None]  # False stops the refinement
@@ -316,9 +318,7 @@ class Pipeline:
             ImageError: The picture is over a limit after scaling.
             ValueError: An argument is out of range, or "auto" has no size of the file to go by.
         """
-        if target_bpp is not None:
-            most = byte_budget(target_bpp, picture.width, picture.height)
-            max_bytes = most if max_bytes is None else min(most, max_bytes)
+        max_bytes = size_limit(picture, target_bpp, max_bytes)
         encoding_progress, refinement_progress = split(progress, ENCODE_WORK, STEP_WORK * refine)
         scale = scale_or_default(scale, max_bytes is not None)
         if scale != "auto":
@@ -326,7 +326,7 @@ class Pipeline:
         elif max_bytes is not None:
             encoding = self.encode_within(picture, color, max_bytes, encoding_progress)
         else:
-            raise ValueError("the scale is chosen by the size of the file: give target_bpp or max_bytes")
+            raise ValueError(NO_SIZE)
         compressed = self.write(encoding, quality) if max_bytes is None else self.write_within(encoding, max_bytes)
         if refine:
             compressed = self.refine(
@@ -556,7 +556,7 @@ class Pipeline:
         picture = as_picture(picture)
         color = picture.color if color is None else color
         scale = scale_or_default(scale, max_bytes is not None)
-        pixels = network_pixels(picture.height, picture.width, color, scale, refine=refine)
+        pixels = network_pixels(picture.height, picture.width, color, scale, max_bytes=max_bytes, refine=refine)
         arguments = picture, color, quality, scale, refine, max_bytes
         encoding, compressed, decoding = self.run(
             Pipeline._encode_and_decode, *arguments, pixels=pixels, progress=progress
@@ -699,6 +699,7 @@ def network_pixels(
     color: bool,
     scale: Scale = 1.0,
     *,
+    max_bytes: int | None = None,
     encodes: float = 1,
     decodes: float = 1,
     refine: int = 0,
@@ -709,13 +710,19 @@ def network_pixels(
         height: Of the picture, pixels.
         width: Of the picture, pixels.
         color: Whether it has chroma.
-        scale: At which it is encoded; "auto" tries several, and may choose AUTO_SCALE.
+        scale: At which it is encoded; "auto" tries several, and its choice is estimated by `max_bytes`.
+        max_bytes: Size of the file; not used at a given scale.
         encodes: How often it is encoded.
         decodes: How often it is decoded.
         refine: Steps of refinement.
+
+    Raises:
+        ValueError: "auto" has no size of the file to go by.
     """
     if scale == "auto":
-        scale, encodes = AUTO_SCALE, AUTO_ENCODES / AUTO_SCALE**2 * encodes
+        if max_bytes is None:
+            raise ValueError(NO_SIZE)
+        scale, encodes = usual_scale(height, width, max_bytes), AUTO_ENCODES * encodes
     times = encodes * (1 - DECODE_SHARE) + (decodes + STEP_WORK * refine) * DECODE_SHARE
     return scale**2 * height * width * (COLOR_PLANES if color else 1) * times
 
@@ -730,6 +737,20 @@ def scale_or_default(scale: Scale | None, is_limited: bool) -> Scale:
     if scale is not None:
         return scale
     return "auto" if is_limited else 1.0
+
+
+def size_limit(picture: Picture, target_bpp: float | None, max_bytes: int | None) -> int | None:
+    """The most bytes that a file may have by both limits; None if there is none.
+
+    Args:
+        picture: Of the file.
+        target_bpp: Bits per pixel that the file must not exceed, or None.
+        max_bytes: Bytes that it must not exceed, or None.
+    """
+    if target_bpp is None:
+        return max_bytes
+    most = byte_budget(target_bpp, picture.width, picture.height)
+    return most if max_bytes is None else min(most, max_bytes)
 
 
 def reference(picture: Picture, color: bool) -> Pixels:

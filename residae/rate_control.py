@@ -18,7 +18,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from residae.geometry import MAX_SCALE, MIN_SCALE, STRIDE, latent_shape, scaled_shape, within_limits
+from residae.geometry import (
+    MAX_PIXELS,
+    MAX_SCALE,
+    MAX_SIDE,
+    MIN_SCALE,
+    STRIDE,
+    latent_shape,
+    scaled_shape,
+    within_limits,
+)
 from residae.resample import Plane, resample
 
 STEPS = 42  # from MIN_SCALE to MAX_SCALE; each is a factor of 1.05
@@ -33,6 +42,7 @@ GROWTH, LEAST_GROWTH, MOST_GROWTH = 0.875, 0.6, 1.2  # the power of the cells wi
 DETAIL_RESOLUTIONS = 0.28, 0.56  # the band whose detail decides the bytes at scale 1
 RATE_OF_DETAIL = 0.038, 0.3  # a first guess at the rate of a picture: a * detail^b, a third above the usual
 SLOPE = 0.02  # of the logarithm of the bytes over quality, for the same guess
+USUAL_RATE = 0.075  # bits per pixel at scale 1 and BEST_QUALITY; a test derives it from the weights' results.tsv
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,23 @@ def choose_scale(height: int, width: int, max_bytes: int, fineness: float, probe
         if abs(quality(scale, probes) - BEST_QUALITY) > TOLERANCE:
             scale = best(probes, scales)
     return best(probes, sorted(one.scale for one in probes))
+
+
+def usual_scale(height: int, width: int, max_bytes: int) -> float:
+    """The scale that `choose_scale` comes to for pictures of usual detail, to estimate work before a picture is opened.
+
+    Args:
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        max_bytes: Size of the file.
+
+    Returns:
+        MIN_SCALE to MAX_SCALE, and no more than the limits on the size of a picture allow.
+    """
+    pixels = max(height * width, 1)
+    usual = math.pow(8 * max_bytes / pixels / USUAL_RATE, 1 / (2 * GROWTH))
+    largest = min(MAX_SCALE, math.sqrt(MAX_PIXELS / pixels), MAX_SIDE / max(height, width, 1))
+    return min(max(usual, MIN_SCALE), largest)
 
 
 def _guess(height: int, width: int, fineness: float) -> Probe:

@@ -267,7 +267,7 @@ RATES = len(CURVE_QUALITIES)
     [
         (endpoint(endpoints.reconstruct), {}),
         (endpoint(endpoints.reconstruct, scale="2", refine=7), {"scale": 2, "refine": 7}),
-        (endpoint(endpoints.reconstruct, scale="auto", max_bytes=600), {"scale": "auto"}),
+        (endpoint(endpoints.reconstruct, scale="auto", max_bytes=60), {"scale": "auto", "max_bytes": 60}),
         (endpoint(endpoints.map_error), {}),
         (endpoint(endpoints.compress, refine=7), {"decodes": 0, "refine": 7}),
         (endpoint(endpoints.decompress), {"encodes": 0}),

@@ -1,21 +1,24 @@
 """Rate control finds the scale of a picture from few encodings, whatever the picture."""
 
+import csv
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residae.checkpoint import Checkpoint
+from residae.checkpoint import DEFAULT, Checkpoint
 from residae.codec import Tables
 from residae.errors import CodecError
 from residae.geometry import MAX_PIXELS, MAX_SIDE, latent_shape, scaled_shape
 from residae.image import Picture, Pixels
 from residae.model import ResidualAutoencoder
-from residae.pipeline import Pipeline
+from residae.pipeline import AUTO_ENCODES, Pipeline, network_pixels
 from residae.rate_control import (
     BEST_QUALITY,
     DETAIL_RESOLUTIONS,
@@ -26,6 +29,7 @@ from residae.rate_control import (
     choose_scale,
     detail,
     usable_scales,
+    usual_scale,
 )
 
 HEIGHT, WIDTH = 512, 768
@@ -87,6 +91,35 @@ def test_scales_stay_within_the_limits_and_waste_little(size: tuple[int, int]) -
     if size == (853, 1280):
         wastes = [256 * math.prod(latent_shape(*size, s)) / math.prod(scaled_shape(*size, s)) for s in scales]
         assert max(wastes) < 1.05
+
+
+def test_the_work_of_a_scale_that_is_not_chosen_yet_is_that_of_the_usual_one() -> None:
+    """Of the published table at each rate. Where the mean is off for new weights, USUAL_RATE must change."""
+    shares: dict[str, list[float]] = {}
+    with (Path(__file__).parents[1] / "checkpoints" / DEFAULT / "results.tsv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            if row["codec"] == "Residae" and row["max_bytes"]:
+                size, limit = (int(row["height"]), int(row["width"])), int(row["max_bytes"])
+                work = network_pixels(*size, False, float(row["scale"]), encodes=AUTO_ENCODES)
+                expected = network_pixels(*size, False, "auto", max_bytes=limit)
+                shares.setdefault(row["setting"], []).append(work / expected)
+    assert len(shares) == 6
+    for setting, values in shares.items():
+        assert fmean(values) == pytest.approx(1, abs=0.1), setting
+        assert max(values) < 2, setting
+    assert fmean(itertools.chain(*shares.values())) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (1, 1), (512, 768), (8000, 8000), (1, 65_500), (100_000, 100_000)])
+def test_the_usual_scale_is_within_the_limits(size: tuple[int, int]) -> None:
+    for limit in (0, 1, 10**4, 10**9):
+        scale = usual_scale(*size, limit)
+        assert 0 < scale <= 4
+        assert scale**2 * math.prod(size) <= MAX_PIXELS * 1.000001
+        assert scale * max(size) <= MAX_SIDE * 1.000001
+    assert usual_scale(512, 768, 0) == 0.5
+    with pytest.raises(ValueError, match="give target_bpp or max_bytes"):
+        network_pixels(*size, False, "auto")
 
 
 def test_detail_is_the_energy_of_the_band_that_counts() -> None:

@@ -187,7 +187,8 @@ def _reconstruct(settings: Settings, work: Work | None) -> Reconstruction:
     encoding = ENCODINGS.get(settings.of_encoding)
     if work:
         scale = settings.scale if encoding is None else encoding.scale
-        pixels = network_pixels(picture.height, picture.width, settings.color, scale, encodes=encoding is None)
+        size, encodes = (picture.height, picture.width), encoding is None
+        pixels = network_pixels(*size, settings.color, scale, max_bytes=max_bytes, encodes=encodes)
         work.charge(pixels, pipeline.engine.on_gpu)
     if encoding is None:
         report = pipeline.reconstruct(picture, settings.color, quality, work, settings.scale, max_bytes=max_bytes)

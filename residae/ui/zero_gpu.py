@@ -18,7 +18,7 @@ from residae.codec import Compressed
 from residae.errors import ResidaeError
 from residae.geometry import Scale
 from residae.image import Picture
-from residae.pipeline import Decoding, Encoding, Pipeline, network_pixels, scale_or_default
+from residae.pipeline import Decoding, Encoding, Pipeline, network_pixels, scale_or_default, size_limit
 from residae.progress import CANCELLATION, Progress, raise_if_cancelled
 from residae.quality import DEFAULT_QUALITY
 from residae.refine import RefinementStep
@@ -117,14 +117,15 @@ class ZeroGpuPipeline(Pipeline):
         arguments = picture, color, quality, scale, target_bpp, max_bytes
         if not refine:  # it encodes once, and borrows the GPU for that
             return super().encode_and_write(*arguments, progress)
-        chosen = scale_or_default(scale, target_bpp is not None or max_bytes is not None)
-        pixels = network_pixels(picture.height, picture.width, color, chosen, decodes=0, refine=refine)
+        most, size = size_limit(picture, target_bpp, max_bytes), (picture.height, picture.width)
+        chosen = scale_or_default(scale, most is not None)
+        pixels = network_pixels(*size, color, chosen, max_bytes=most, decodes=0, refine=refine)
         return self.run(Pipeline.encode_and_write, *arguments, pixels=pixels, progress=progress, refine=refine)
 
     def encode_within(
         self, picture: Picture, color: bool, max_bytes: int, progress: Progress | None = None
     ) -> Encoding:
-        pixels = network_pixels(picture.height, picture.width, color, "auto", decodes=0)
+        pixels = network_pixels(picture.height, picture.width, color, "auto", max_bytes=max_bytes, decodes=0)
         return self.run(Pipeline.encode_within, picture, color, max_bytes, pixels=pixels, progress=progress)
 
     def decode(self, encoding: Encoding, progress: Progress | None = None) -> Decoding:

@@ -228,7 +228,7 @@ def expected_work(pictures: Sequence[Settings], refine: int) -> list[float]:
     """
     sizes = read_sizes([settings.path for settings in pictures], pictures[0].side)
     return [
-        network_pixels(*size, settings.color, settings.scale, refine=refine)
+        network_pixels(*size, settings.color, settings.scale, max_bytes=settings.max_bytes, refine=refine)
         for size, settings in zip(sizes, pictures, strict=True)
     ]
 
@@ -256,7 +256,8 @@ def compress_one(
     name, pipeline = short_name(Path(settings.path).name), get_pipeline(settings.checkpoint)
     try:
         picture, color = open_at_size(settings.path, settings.side), settings.color
-        pixels = network_pixels(picture.height, picture.width, color, settings.scale, refine=refine)
+        shape, most = (picture.height, picture.width), settings.max_bytes
+        pixels = network_pixels(*shape, color, settings.scale, max_bytes=most, refine=refine)
         if pixels > 1.1 * expected:  # its header did not say so
             work.charge(pixels - expected, pipeline.engine.on_gpu)
         report = pipeline.reconstruct(
