@@ -38,13 +38,22 @@ class Setting:
         quality: Of the file, 0 to 100.
         bits_per_pixel: The most that the whole file may take, in place of a quality.
         scale: At which the picture is encoded; if None, 1, or chosen by `Pipeline.encode_within` if there is a limit.
-        steps: Of `Pipeline.refine`.
+        steps: Of `Pipeline.refine`; 0 where there is no file.
+
+    Raises:
+        ValueError: There are both a quality and a limit, or steps and no file.
     """
 
     quality: float | None = None
     bits_per_pixel: float | None = None
     scale: float | None = None
     steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and self.bits_per_pixel is not None:
+            raise ValueError("a file has a quality or a limit, not both")
+        if self.steps and not self.is_quantized:
+            raise ValueError("files are refined: give a quality or bits_per_pixel")
 
     @property
     def is_quantized(self) -> bool:

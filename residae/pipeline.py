@@ -602,16 +602,18 @@ class Pipeline:
             target_bpp: As in `encode_and_write`.
             max_bytes: As in `encode_and_write`.
             progress: As in `encode`.
-            refine: As in `encode_and_write`.
+            refine: As in `encode_and_write`; 0 without a quality and a limit, which make no file.
 
         Returns:
             The encoding with unquantized latents, the file or None, and the encoding with the latents of the file.
 
         Raises:
             CodecError: No file is so small.
-            ValueError: As `encode_and_write`.
+            ValueError: As `encode_and_write`, or there are steps of refinement and no file.
         """
         limited = target_bpp is not None or max_bytes is not None
+        if refine and quality is None and not limited:
+            raise ValueError("files are refined: give a quality or a limit")
         if limited or scale == "auto" or (refine and quality is not None):
             arguments = picture, color, quality or 0, scale, target_bpp, max_bytes
             encoding, compressed = self.encode_and_write(*arguments, progress, refine)

@@ -184,6 +184,8 @@ def test_compare_has_avif_at_its_best_speed_where_asked(
         ({"mute": "0"}, "they count from 1"),
         ({"gain": "1"}, "is not a number"),
         ({"solo": "5"}, "There is no channel 5"),
+        ({"unquantized": True, "refine": 5}, "leave out max_bytes and refine"),
+        ({"unquantized": True, "max_bytes": 9000}, "leave out max_bytes and refine"),
     ],
     ids=str,
 )

@@ -111,6 +111,12 @@ def test_entropy_encoding_is_timed_once_however_often_a_search_does_it(
     assert measured.coding_seconds == 1
 
 
+@pytest.mark.parametrize("options", [{"quality": 50, "bits_per_pixel": 0.2}, {"steps": 5}, {"steps": 5, "scale": 2}])
+def test_a_setting_asks_for_nothing_that_is_not_done(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="file"):
+        Setting(**options)
+
+
 @pytest.mark.parametrize("color", [False, True])
 def test_baselines_get_the_bytes_of_our_file(large_files: Checkpoint, photographs: Path, color: bool) -> None:
     names, pipeline = ("WebP", "JPEG XL"), Pipeline(large_files, "cpu")

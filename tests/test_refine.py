@@ -14,6 +14,7 @@ from make_golden import shipped_pipeline
 from residae.checkpoint import Checkpoint
 from residae.codec import Compressed, Tables
 from residae.codec.coder import ideal_bits
+from residae.edit import Edits, edit_picture
 from residae.engine import GradientDecoder, error_gradient
 from residae.errors import CodecError
 from residae.geometry import grid_shape, scaled_shape
@@ -276,3 +277,10 @@ def test_refinement_on_a_gpu(
     refined = pipeline.refine(picture, encoding, QUALITY, 10)
     assert refined.data == pipeline.refine(picture, encoding, QUALITY, 10).data
     assert cost(pipeline, picture, refined) < cost(pipeline, picture, pipeline.write(encoding, QUALITY))
+
+
+def test_without_a_file_there_is_nothing_to_refine(pipeline: Pipeline, picture: Picture) -> None:
+    with pytest.raises(ValueError, match="files are refined"):
+        pipeline.reconstruct(picture, refine=1)
+    with pytest.raises(ValueError, match="files are refined"):
+        edit_picture(pipeline, picture, False, Edits(), refine=1)

@@ -226,6 +226,8 @@ def compress(work: Work, wanted: Options) -> tuple[str, dict[str, Any]]:
     Raises:
         ResidaeError: As `reconstruct`.
     """
+    if wanted.unquantized and (wanted.max_bytes or wanted.refine):
+        raise ResidaeError("An unquantized latent makes no file: leave out max_bytes and refine.")
     opened, pipeline, scale = wanted.open(), get_pipeline(default_checkpoint()), wanted.read_scale()
     _charge(work, pipeline, opened, wanted, decodes=0)
     encoding, file = pipeline.encode_and_write(
@@ -289,6 +291,8 @@ def _reconstruct(
     work: Work, wanted: Options, progress: Progress | None = None
 ) -> tuple[Reconstruction, Compressed | None]:
     """The picture from its latent, edited if asked to, and the file without edits."""
+    if wanted.unquantized and (wanted.max_bytes or wanted.refine):
+        raise ResidaeError("An unquantized latent makes no file: leave out max_bytes and refine.")
     opened, pipeline, scale = wanted.open(), get_pipeline(default_checkpoint()), wanted.read_scale()
     edits = wanted.read_edits(pipeline.latent_channels)
     other = open_at_size(wanted.blend, max(opened.width, opened.height)) if wanted.blend else None
