@@ -1,7 +1,8 @@
 """Progress of a piece of work, as a callback that is given the share that is done, and a way to end it early."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 Progress = Callable[[float], None]  # called with the share of the work that is done, in (0, 1]
@@ -47,3 +48,13 @@ def raise_if_cancelled() -> None:
     Functions that may run for a second call it several times a second, as they would call a `Progress`.
     """
     CANCELLATION.get()()
+
+
+@contextmanager
+def uncancellable() -> Iterator[None]:
+    """Let nothing end the work while the block runs, for a short part of it without which the others are of no use."""
+    token = CANCELLATION.set(lambda: None)
+    try:
+        yield
+    finally:
+        CANCELLATION.reset(token)

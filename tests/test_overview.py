@@ -51,12 +51,24 @@ def show(
 def test_only_another_rate_is_decoded(tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
     shown = show(50.5)
     assert [*tab.change_rate(shown, 1, QUALITY, 50.5, 10, VISIT, SILENT)] == [{tab.status: gr.skip()}]
-    picture, rest = tab.change_rate(shown, 1, UNQUANTIZED, 50.5, 10, VISIT, SILENT)
-    assert tab.table in picture
-    assert rest[tab.current].quality is None
-    assert [*tab.change_rate(rest[tab.current], 1, UNQUANTIZED, 70, 10, VISIT, SILENT)] == [{tab.status: gr.skip()}]
-    _, rest = tab.change_rate(rest[tab.current], 1, QUALITY, 20, 10, VISIT, SILENT)
-    assert rest[tab.current].quality == 20
+    first, _ = tab.change_rate(shown, 1, UNQUANTIZED, 50.5, 10, VISIT, SILENT)
+    assert tab.table in first
+    assert first[tab.current].quality is None
+    assert [*tab.change_rate(first[tab.current], 1, UNQUANTIZED, 70, 10, VISIT, SILENT)] == [{tab.status: gr.skip()}]
+    first, _ = tab.change_rate(first[tab.current], 1, QUALITY, 20, 10, VISIT, SILENT)
+    assert first[tab.current].quality == 20
+
+
+@pytest.mark.parametrize("end", [cancel, supersede])
+def test_a_picture_that_is_seen_is_the_current_result_and_gets_its_figures(
+    tab: OverviewTab, show: Callable[..., CurrentResult], end: Callable[[Any], None]
+) -> None:
+    updates = tab.change_rate(show(50), 1, QUALITY, 20, 10, VISIT, SILENT)
+    first = next(updates)
+    end(VISIT)
+    (rest,) = updates
+    assert {tab.figures, tab.mosaic, tab.status} <= rest.keys()
+    assert first[tab.current].quality == 20  # what comes next starts from it
 
 
 def test_a_quality_that_is_being_chosen_is_previewed(
@@ -94,8 +106,8 @@ def test_a_rate_encodes_once_for_each_scale(
         *((1, QUALITY, 60, 10), (2, QUALITY, 60, 10), (2, QUALITY, 30, 10), (1, SIZE, 30, 0.5)),
         *((2, SIZE, 30, 0.6), (1.5, UNQUANTIZED, 30, 10), (1.5, QUALITY, 10, 10), (1, QUALITY, 60, 10)),
     ):
-        first, rest = tab.change_rate(shown, scale, rate, quality, size, VISIT, SILENT)
-        shown = rest[tab.current]
+        first, _ = tab.change_rate(shown, scale, rate, quality, size, VISIT, SILENT)
+        shown = first[tab.current]
         assert shown.encoding.scale == scale
         assert rate != QUALITY or shown.quality == quality
         assert rate != SIZE or len(shown.compressed.data) <= 1000 * size
@@ -115,8 +127,8 @@ def test_a_size_of_the_file_chooses_the_scale_and_the_controls_follow(
     assert controls.follow_rate(QUALITY, "auto", shown)[controls.scale] == 1
     assert controls.follow_scale(QUALITY, "auto", shown) == {controls.rate: SIZE, controls.size: size}
     assert controls.follow_scale(QUALITY, 2, shown) == {controls.rate: gr.skip()}
-    _, rest = tab.change_rate(shown, "auto", SIZE, 80, 0.5, VISIT, SILENT)
-    fitting = rest[tab.current]
+    first, rest = tab.change_rate(shown, "auto", SIZE, 80, 0.5, VISIT, SILENT)
+    fitting = first[tab.current]
     assert len(fitting.compressed.data) <= 500
     assert controls.restored(fitting) == {
         **{controls.color: True, controls.side: 0, controls.scale: "auto"},
@@ -141,7 +153,7 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     np.testing.assert_array_equal(unrefined, pipeline.decode(stored).pixels)
     assert [f"after {step} of 5 steps" in update[card.curve] for step, update in enumerate(steps)] == [True] * 6
     assert tab.table in picture
-    refined = last[tab.current]
+    refined = picture[tab.current]
     assert refined.settings == shown.settings
     assert refined.psnr > shown.psnr
     assert refined.compressed.data != shown.compressed.data
@@ -151,10 +163,10 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     running = tab.refine(shown, 100, VISIT, SILENT)
     next(running)
     cancel(VISIT)
-    *_, last = running
+    *_, picture, last = running
     done = int(re.findall(r"after (\d+) step", last[card.status])[0])
     assert done < 20
-    assert last[tab.current].psnr >= shown.psnr
+    assert picture[tab.current].psnr >= shown.psnr
 
     running = tab.refine(shown, 100, VISIT, SILENT)
     next(running)
@@ -175,11 +187,11 @@ def test_a_refinement_that_takes_too_long_is_refused_with_what_to_do(
 
 
 def test_a_refinement_stays_within_the_size_of_the_file(tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
-    _, rest = tab.change_rate(show(50), 1.5, SIZE, 80, 0.6, VISIT, SILENT)
-    limited = rest[tab.current]
-    *_, last = tab.refine(limited, 5, VISIT, SILENT)
-    assert len(last[tab.current].compressed.data) <= 600
-    assert last[tab.current].psnr >= limited.psnr
+    first, _ = tab.change_rate(show(50), 1.5, SIZE, 80, 0.6, VISIT, SILENT)
+    limited = first[tab.current]
+    *_, picture, _ = tab.refine(limited, 5, VISIT, SILENT)
+    assert len(picture[tab.current].compressed.data) <= 600
+    assert picture[tab.current].psnr >= limited.psnr
 
 
 def test_a_refused_picture_is_reported_on_each_tab_and_settings_stay_those_of_the_result(
@@ -192,8 +204,8 @@ def test_a_refused_picture_is_reported_on_each_tab_and_settings_stay_those_of_th
         alerts = [last.pop(status) for status in tab.statuses]
         assert all("not a picture" in alert for alert in alerts)
         assert last == {tab.discarded: str(bad), **(tab.controls.restored(shown) if before else {})}
-    *_, last = tab.reconstruct(str(bad), None, str(bad), shown, "tiny", False, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
-    assert (last[tab.current].settings.path, last[tab.current].color) == (shown.settings.path, False)
+    first, _ = tab.reconstruct(str(bad), None, str(bad), shown, "tiny", False, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
+    assert (first[tab.current].settings.path, first[tab.current].color) == (shown.settings.path, False)
     *_, last = tab.reconstruct(str(bad), None, str(bad), None, "tiny", False, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
     assert "not a picture" in last[tab.status]
 

@@ -153,7 +153,7 @@ curves.append(len([update for update in compared if comparing.chart in update]))
 facts = spaces.RECORD | operations | {
     "handlers": handlers,
     "curves": curves,
-    "shown": [refining.current in updates[-1] for updates in (live, ended)],
+    "shown": [any(refining.current in update for update in updates) for updates in (live, ended)],
     "device": pipeline.engine.description,
     "file": report.compressed.data.hex(),
     "psnr": report.psnr,

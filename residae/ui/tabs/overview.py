@@ -13,7 +13,7 @@ from residae.errors import OutOfMemoryError, ResidaeError
 from residae.geometry import Scale
 from residae.image import CropBox
 from residae.pipeline import Decoding, Reconstruction
-from residae.progress import CANCELLATION, between
+from residae.progress import CANCELLATION, between, uncancellable
 from residae.ui import cache
 from residae.ui.actions import describe, facts
 from residae.ui.cache import Settings
@@ -310,24 +310,30 @@ class OverviewTab:
     def _show(
         self, settings: Settings, report: Reconstruction, steps: int = 0, error_scale: float | None = None
     ) -> Iterator[Updates]:
-        """Show the picture, refined in so many steps, first, then what takes time to measure."""
+        """Show the picture, refined in so many steps, first, then what takes time to measure.
+
+        The picture is that of the current result as soon as it is seen, and nothing ends the measuring, after which it
+        would stay beside the figures of the picture before.
+        """
         pipeline, compressed = get_pipeline(settings.checkpoint), report.compressed
         seconds = report.decoding.seconds
         result = CurrentResult(settings, report.encoding, compressed, report.psnr, seconds, steps)
         table = report_table(report, error_scale=error_scale) | describe(result)
         table["settings"] = {"checkpoint": settings.checkpoint, **named_settings(settings)}
-        yield {self.table: table, self.journey: journey(report), self.error: error_value(table)}
-        bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
-        yield {
-            self.table: with_facts(table, facts(result, report)),
-            self.header: heading(pipeline.name, pipeline.engine.description, pipeline.ratio),
-            self.current: result,
-            self.figures: report_figures(report),
-            self.status: report_sentences(report, settings.max_bytes),
-            self.mosaic: mosaic_value(pipeline.stored(report.encoding, compressed).latents[0], bits),
-            self.histogram: charts.error_histogram(heatmaps.luma_error(report.original, report.decoding.pixels)),
-            **self.controls.refine.offer(result),
-        }
+        picture = {self.table: table, self.journey: journey(report), self.error: error_value(table)}
+        yield {self.current: result, **picture}
+        with uncancellable():
+            bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
+            measured = {
+                self.table: with_facts(table, facts(result, report)),
+                self.header: heading(pipeline.name, pipeline.engine.description, pipeline.ratio),
+                self.figures: report_figures(report),
+                self.status: report_sentences(report, settings.max_bytes),
+                self.mosaic: mosaic_value(pipeline.stored(report.encoding, compressed).latents[0], bits),
+                self.histogram: charts.error_histogram(heatmaps.luma_error(report.original, report.decoding.pixels)),
+                **self.controls.refine.offer(result),
+            }
+        yield measured
 
 
 def at_rate(settings: Settings, scale: Scale, rate: str, quality: float, size: float) -> Settings:
