@@ -361,6 +361,14 @@ def test_bits_count_late_and_by_and_by() -> None:
         {"scaled_share": 1.5},
         {"max_scale": 0.5},
         {"decay_average": -0.1},
+        {"minutes": math.nan},
+        {"minutes": math.inf},
+        {"minutes": 0.0, "warmup_minutes": 0.0, "decay_minutes": 0.0},
+        {"minutes": -5.0, "warmup_minutes": -10.0, "decay_minutes": 0.0},
+        {"save_minutes": math.nan},
+        {"kernel_lr": -0.1},
+        {"branch_scale": math.inf},
+        {"seed": 10**20},
     ],
 )
 def test_a_recipe_that_cannot_be_followed(option: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The recipe of a training run: its lengths, batch sizes and learning rates."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from residae.errors import TrainingError
@@ -23,7 +24,7 @@ class Recipe:
     resumed runs; the metadata of each field says what it means.
 
     Raises:
-        TrainingError: The options contradict one another.
+        TrainingError: An option is out of range, or options contradict one another.
     """
 
     minutes: float = _option(60.0, "length of the run, after which the checkpoint is written and tables are fitted")
@@ -58,6 +59,11 @@ class Recipe:
     seed: int = _option(0, "of the initial weights and the crops")
 
     def __post_init__(self) -> None:
+        numbers = [getattr(self, option.name) for option in fields(self) if isinstance(option.default, float)]
+        if not all(0 <= number < math.inf for number in numbers) or not self.minutes:
+            raise TrainingError("Every number must be finite and not negative, and a run must take some time.")
+        if not -(2**63) <= self.seed < 2**63:
+            raise TrainingError("The seed must be a whole number of at most 64 bits.")
         if self.crop % STRIDE or self.final_crop % STRIDE or min(self.crop, self.batch, self.average_steps) < 1:
             raise TrainingError("Crops must be positive multiples of 16, batch and average steps at least 1.")
         if self.accumulate < 1 or self.decay_accumulate < 0 or self.final_crop < 0:
