@@ -29,6 +29,7 @@ CONFIG = "config.json"
 WEIGHTS = "model*.safetensors"
 TABLES = "codec.safetensors"
 MAX_SHARD_SIZE = "100MB"
+TYPES = {4: "F16", 0: "I64"}  # of stored convolution kernels and counters by their dimensions; F32 for the rest
 ARGUMENTS = ("base_channels", "latent_channels")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # how a pointer file of Git LFS begins
 
@@ -132,10 +133,11 @@ def read_tensors(folder: Path, framework: Literal["pt", "numpy"]) -> dict[str, A
         framework: `pt` for torch tensors on the CPU, `numpy` for arrays.
 
     Returns:
-        As stored: float16 convolution kernels, the rest in its own type.
+        As stored: float16 convolution kernels, int64 counters, the rest in float32.
 
     Raises:
-        CheckpointError: There are no weights, a file is damaged, or a tensor comes twice.
+        CheckpointError: There are no weights, a file is damaged, or a tensor comes twice or in another type. The
+            fingerprint is of the bytes as stored, so that they must be those that `write` would store.
     """
     shards = sorted(folder.glob(WEIGHTS))
     if not shards:
@@ -146,6 +148,13 @@ def read_tensors(folder: Path, framework: Literal["pt", "numpy"]) -> dict[str, A
             for name in file.keys():  # noqa: SIM118  # the file is no dictionary
                 if name in tensors:
                     raise CheckpointError(f"{folder} has the tensor {name} twice: remove files of other weights.")
+                entry = file.get_slice(name)
+                stored, expected = entry.get_dtype(), TYPES.get(len(entry.get_shape()), "F32")
+                if stored != expected:
+                    raise CheckpointError(
+                        f"{folder}: the tensor {name} is stored as {stored} instead of {expected}: load the weights "
+                        "into a ResidualAutoencoder, and save that with save_pretrained."
+                    )
                 tensors[name] = file.get_tensor(name)
     return tensors
 
@@ -269,12 +278,14 @@ def load_strictly(network: "nn.Module", tensors: Mapping[str, "Tensor"], source:
 
 
 def to_storage(tensor: "Tensor") -> "Tensor":
-    """Convert a tensor to the precision of the files: float16 for convolution kernels, unchanged for the rest.
+    """Convert a tensor to the precision of the files: float16 for convolution kernels, float32 for the rest.
 
     Args:
-        tensor: A convolution kernel if it has four dimensions.
+        tensor: A convolution kernel if it has four dimensions. One of whole numbers, a counter, stays as it is.
     """
-    return tensor.half() if tensor.ndim == 4 else tensor
+    if not tensor.is_floating_point():
+        return tensor
+    return tensor.half() if tensor.ndim == 4 else tensor.float()
 
 
 def fingerprint(

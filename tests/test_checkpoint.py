@@ -118,6 +118,22 @@ def test_loading_is_strict(copy: Path, change: Any, sentence: str) -> None:
         ResidualAutoencoder.from_pretrained(copy)
 
 
+@pytest.mark.parametrize(("dtype", "stored"), [(torch.float32, "F32"), (torch.bfloat16, "BF16")])
+def test_kernels_in_another_type_are_refused(copy: Path, dtype: torch.dtype, stored: str) -> None:
+    """Such as `save_file(network.state_dict())` leaves them: the fingerprint of a file's bytes would be another one."""
+    tensors = load_file(copy / WEIGHTS)
+    save_file({name: t.to(dtype) if t.ndim == 4 else t for name, t in tensors.items()}, copy / WEIGHTS)
+    for opened in (Checkpoint.open, open_codec):
+        with pytest.raises(CheckpointError, match=f"is stored as {stored} instead of F16: .* save_pretrained"):
+            opened(copy)
+
+
+def test_a_network_in_another_type_is_saved_as_any_other(copy: Path) -> None:
+    network = ResidualAutoencoder.from_pretrained(copy).bfloat16()
+    network.save_pretrained(copy)
+    _assert_same(ResidualAutoencoder.from_pretrained(copy), network.float())
+
+
 @pytest.mark.parametrize("name", ["model_old.safetensors", "model-00001-of-00002.safetensors"])
 def test_a_tensor_in_two_files_is_refused(copy: Path, name: str) -> None:
     """The last file in order of name would win silently."""
