@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from residae import weights
 from residae.codec import Codec, Tables
 from residae.errors import CheckpointError
+from residae.files import is_folder
 
 if TYPE_CHECKING:
     from residae.model import ResidualAutoencoder
@@ -58,7 +59,7 @@ class Checkpoint:
         source = source or default()
         folder = weights.find_folder(source)
         network = ResidualAutoencoder.from_pretrained(folder)
-        return cls(network, _read_tables(folder, network.latent_channels), Path(source).name)
+        return cls(network, _read_tables(folder, network.latent_channels), name_of(source))
 
     @staticmethod
     def find() -> dict[str, str | Path]:
@@ -68,7 +69,7 @@ class Checkpoint:
         """
         named = os.environ.get(VARIABLE)
         folders = [path.parent for root in FOLDERS for path in sorted(root.glob("*/config.json"))]
-        found: dict[str, str | Path] = {Path(named).name: named} if named else {}
+        found: dict[str, str | Path] = {name_of(named): named} if named else {}
         for folder in sorted(folders, key=lambda folder: folder.name != DEFAULT):
             found.setdefault(folder.name, folder)
         return found
@@ -127,6 +128,22 @@ class Checkpoint:
             return str(commit)
 
 
+def name_of(source: str | Path) -> str:
+    """The name of a checkpoint, for people.
+
+    Args:
+        source: As in `Checkpoint.open`.
+
+    Returns:
+        That of the folder itself, whichever path leads to it; of a model on the Hub the revision, such as the tag of a
+        release, or without one the name of the repository.
+    """
+    if is_folder(Path(source)):
+        return Path(source).resolve().name
+    repository, _, revision = str(source).partition("@")
+    return revision or Path(repository).name
+
+
 def default() -> str | Path:
     """The default checkpoint: the one in the environment variable RESIDAE_CHECKPOINT, else the project's.
 
@@ -155,7 +172,7 @@ def open_codec(source: str | Path | None = None) -> Codec:
     config = weights.read_config(folder)
     tables = _read_tables(folder, config["latent_channels"]) or Tables.default(config["latent_channels"])
     arrays = weights.read_tensors(folder, "numpy")
-    return Codec(tables, weights.fingerprint(config, arrays, tables.arrays()), Path(source).name)
+    return Codec(tables, weights.fingerprint(config, arrays, tables.arrays()), name_of(source))
 
 
 def read_card(source: str | Path) -> str:

@@ -328,6 +328,19 @@ def test_the_environment_names_a_repository(
     assert (pipeline.name, pipeline.codec.fingerprint) == ("tiny", Checkpoint(network).fingerprint)
 
 
+def test_a_checkpoint_has_the_name_of_its_folder_or_release(
+    copy: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = hub.add("model", "owner/net", _files(copy))
+    repository.tags["v1.0"] = str(repository.resolve("main"))
+    monkeypatch.chdir(copy)
+    sources = {".": "copy", str(copy): "copy", "owner/net": "net", "owner/net@v1.0": "v1.0"}
+    for source, name in sources.items():
+        assert Checkpoint.open(source).name == open_codec(source).name == name
+        monkeypatch.setenv("RESIDAE_CHECKPOINT", source)
+        assert next(iter(Checkpoint.find().items())) == (name, source)
+
+
 def test_push_to_hub(network: ResidualAutoencoder, hub: Hub) -> None:
     hub.add("model", "owner/name", {"model-00001-of-00002.safetensors": b"would be loaded too", "README.md": b"A card"})
     address = Checkpoint(network).push_to_hub("owner/name", private=True)

@@ -13,8 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residae.checkpoint import Checkpoint, open_codec
+from residae.checkpoint import DEFAULT, Checkpoint, open_codec
 from residae.codec import Codec, Latent, coder, quantizer, rae, read_info
+from residae.codec.rae import NAME_BYTES
 from residae.codec.tables import ONE, Tables
 from residae.engine import Engine
 from residae.errors import CheckpointError, CodecError
@@ -227,6 +228,12 @@ def test_a_file_of_another_checkpoint_names_both() -> None:
         match=r"checkpoint residae-16x \(0001.*cannot be opened with residae-8x \(6f74.*OWNER/NAME@residae-16x",
     ):
         other.decompress(data)
+    assert len(DEFAULT.encode()) <= NAME_BYTES  # so that the name to ask the Hub for is not cut
+    mine = replace(CODEC, name="mine").compress(latents_of(20, 20, 1), 20, 20, 50).data
+    with pytest.raises(
+        CodecError, match=r"checkpoint mine \(0001.*cannot be opened with residae-8x \(6f74[0-9a-f]*\)\.$"
+    ):
+        other.decompress(mine)  # no release: the Hub need not have it
     assert read_info(data).name == "residae-16x"  # for which no checkpoint is needed
 
 

@@ -27,6 +27,8 @@ from residae.errors import CodecError, translate_oom
 from residae.geometry import grid_shape, plane_shapes, scale_hundredths
 from residae.quality import MAX_LEVEL, quality_level
 
+RELEASED = "residae-"  # begins the names of the project's own weights, each of which is a tag of their repository
+
 
 @dataclass(frozen=True, eq=False)
 class Compressed:
@@ -208,7 +210,8 @@ class Codec:
         info, planes = parse(data)
         if info.fingerprint != self.fingerprint.hex():
             made, mine = _label(info.name, info.fingerprint), _label(self.name, self.fingerprint.hex())
-            where = f": on the Hub, the former is named as OWNER/NAME@{info.name}" if info.name else ""
+            released = info.name.startswith(RELEASED)
+            where = f": on the Hub, the former is named as OWNER/NAME@{info.name}" if released else ""
             raise CodecError(f"The file was made with the checkpoint {made}, and cannot be opened with {mine}{where}.")
         level = quality_level(info.quality)
         shapes = latent_shapes(self.tables.channels, info.height, info.width, len(planes), info.scale)
