@@ -66,6 +66,11 @@ def test_reconstruct_prints_and_writes_what_the_package_gives(
     np.testing.assert_array_equal(_pixels(tmp_path / "channels.png"), heatmaps.mosaic(tiles))
 
 
+def test_a_picture_that_is_too_small_for_a_similarity(photograph: Path, capsys: Capture) -> None:
+    assert main(["reconstruct", str(photograph), "--crop", "10x20+0+0"]) == 0
+    assert _printed(capsys)["SSIM"] == "-"
+
+
 @pytest.mark.parametrize(
     ("options", "edits"),
     [

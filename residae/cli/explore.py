@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -163,7 +164,7 @@ def _print_figures(report: "Reconstruction", compressed: "Compressed | None") ->
     if compressed:
         print(f"file        {describe(encoding, compressed)}")
     print(f"PSNR        {report.psnr:.2f} dB")
-    print(f"SSIM        {report.ssim:.4f}")
+    print(f"SSIM        {_cell(report.ssim)}")
     print(f"error       {where_error(report.original, report.decoding.pixels)}")
 
 
@@ -205,7 +206,7 @@ def _compare(parsed: argparse.Namespace) -> None:
 
 
 def _cell(value: float | None) -> str:
-    if value is None:
+    if value is None or math.isnan(value):
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
