@@ -66,7 +66,7 @@ class Processes:
             This process among the others, on a GPU of its own unless `device` is `cpu` or there is none. Where `device`
             is `cuda` and there is none, it stays `cuda`, which an engine refuses.
         """
-        if max(int(os.environ.get(name, 1)) for name in SIZES) == 1:
+        if max(int(os.environ.get(name) or 1) for name in SIZES) == 1:
             return cls(device=device)
         state = join_processes(cpu=device == "cpu")
         chosen = str(state.device) if device in (None, state.device.type) else device

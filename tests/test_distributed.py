@@ -143,7 +143,10 @@ def _lasting(row: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in row.items() if name not in times}
 
 
-def test_a_process_that_is_alone() -> None:
+@pytest.mark.parametrize("size", [None, "", "1"])
+def test_a_process_that_is_alone(size: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if size is not None:
+        monkeypatch.setenv("WORLD_SIZE", size)
     alone = Processes.join("cpu")
     assert (alone.is_first, alone.device) == (True, "cpu")
     assert alone.share([1, 2, 3]) == [1, 2, 3]
