@@ -279,6 +279,15 @@ def test_refinement_on_a_gpu(
     assert cost(pipeline, picture, refined) < cost(pipeline, picture, pipeline.write(encoding, QUALITY))
 
 
+def test_a_latent_of_nan_is_refused(pipeline: Pipeline, picture: Picture) -> None:
+    encoding = pipeline.encode(picture, color=False)
+    (latent,) = encoding.latents
+    latent[1, 0, 2] = np.nan
+    for compress in (pipeline.write, lambda *arguments: pipeline.refine(picture, *arguments, steps=1)):
+        with pytest.raises(ValueError, match="a latent must not hold NaN"):
+            compress(encoding, QUALITY)
+
+
 def test_without_a_file_there_is_nothing_to_refine(pipeline: Pipeline, picture: Picture) -> None:
     with pytest.raises(ValueError, match="files are refined"):
         pipeline.reconstruct(picture, refine=1)

@@ -26,8 +26,6 @@ def quantize(latent: Latent, plane_index: int, level: int, tables: Tables) -> Sy
         ValueError: The latent holds NaN.
     """
     symbols = unrounded_symbols(latent, plane_index, level, tables)
-    if np.isnan(symbols).any():
-        raise ValueError("a latent must not hold NaN")
     return np.asarray(np.clip(np.rint(symbols), INT32.min, INT32.max), np.int32)
 
 
@@ -42,7 +40,12 @@ def unrounded_symbols(latent: Latent, plane_index: int, level: int, tables: Tabl
 
     Returns:
         (C, h, w) float64.
+
+    Raises:
+        ValueError: The latent holds NaN.
     """
+    if np.isnan(latent).any():
+        raise ValueError("a latent must not hold NaN")
     return np.asarray(
         (latent - tables.means[plane_index][:, None, None]) * channel_gains(plane_index, level, tables), np.float64
     )
