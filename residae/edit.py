@@ -59,7 +59,7 @@ def channel_gains(
         channels: C, of the latent.
         mute: Numbers of channels, 1 to C, whose gain becomes 0; this outweighs `gains`.
         solo: Numbers of channels, 1 to C. If there are any, the gain of all others becomes 0 unless `gains` names them.
-        gains: Factor by number of the channel, 1 to C; any finite number.
+        gains: Factor by number of the channel, 1 to C.
 
     Returns:
         (C,) factors; 1 for a channel that no argument names.

@@ -31,6 +31,8 @@ CONES_TO_LINEAR_SRGB = np.array(
     ]
 )
 
+MIN_MAP_SCALE = 1e-3  # gray levels: any error of whole levels is far larger
+
 MOSAIC_COLUMNS, MOSAIC_GAP = 4, 8  # tiles in a row, and pixels between them
 STRIP_SIDE = 128  # cells of a channel in a strip of channels, at most, along each side
 
@@ -146,7 +148,7 @@ def error_map(original: Pixels, reconstruction: Pixels, signed: bool, scale: flo
         reconstruction: Of the same shape.
         signed: Whether to show the signed error of luma; otherwise it is the root mean square over channels, whose mean
             square is the MSE of PSNR.
-        scale: The error in gray levels at which the color saturates; above 0.
+        scale: The error in gray levels at which the color saturates; above 0. One below MIN_MAP_SCALE counts as that.
 
     Returns:
         (H, W, 3) uint8.
@@ -155,6 +157,7 @@ def error_map(original: Pixels, reconstruction: Pixels, signed: bool, scale: flo
         ValueError: Shapes differ.
     """
     _check(original, reconstruction)
+    scale = max(scale, MIN_MAP_SCALE)
     picture = np.empty((*original.shape[:2], 3), np.uint8)
     for rows in bands(*original.shape[:2]):
         if signed:

@@ -1,11 +1,12 @@
 """Options that are written as text, in one way on the command line and in the page's endpoints."""
 
-import math
 import re
 from collections.abc import Callable
 
 from residae.errors import ResidaeError
 from residae.geometry import MAX_SCALE, MIN_SCALE, Scale
+
+MAX_FACTOR = 1000.0  # of a channel: float32 has no number for what the network would make of much larger ones
 
 
 class OptionError(ResidaeError):
@@ -54,7 +55,8 @@ def crop(text: str) -> tuple[int, int, int, int]:
     Raises:
         OptionError: The text has another form.
     """
-    found = re.fullmatch(r"(\d+)x(\d+)\+(\d+)\+(\d+)", text, re.ASCII)
+    length = r"(\d{1,9})"  # Python reads no numbers of thousands of digits
+    found = re.fullmatch(rf"{length}x{length}\+{length}\+{length}", text, re.ASCII)
     if not found:
         raise OptionError(f"{text!r} is not WxH+X+Y, such as 640x480+100+0")
     width, height, left, top = map(int, found.groups())
@@ -77,7 +79,7 @@ def gains(text: str) -> dict[int, float]:
     """The factor of each channel that is named, such as `3=0.5,7=-1`.
 
     Args:
-        text: CHANNEL=FACTOR, separated by commas; a factor is any finite number.
+        text: CHANNEL=FACTOR, separated by commas; a factor is a number from -MAX_FACTOR to MAX_FACTOR.
 
     Raises:
         OptionError: The text has another form.
@@ -86,8 +88,8 @@ def gains(text: str) -> dict[int, float]:
     for part in text.split(","):
         channel, _, factor = part.partition("=")
         value = number(float, factor)
-        if not math.isfinite(value):
-            raise OptionError(f"{factor} is not a factor")
+        if not abs(value) <= MAX_FACTOR:
+            raise OptionError(f"a factor is -{MAX_FACTOR:g} to {MAX_FACTOR:g}, not {factor}")
         pairs[_channel(channel)] = value
     return pairs
 

@@ -15,6 +15,8 @@ from residae.compare import OURS, Comparison, compare_at_equal_bytes
 from residae.edit import Edits, channel_gains, reconstruct_edited
 from residae.errors import ResidaeError
 from residae.image import CropBox, Pixels, cover, crop, open_picture, write_png
+from residae.options import OptionError
+from residae.options import crop as read_crop
 from residae.pipeline import Pipeline
 from residae.progress import Progress
 
@@ -114,6 +116,15 @@ def test_a_signed_map_on_a_scale(photograph: Path, tmp_path: Path, capsys: Captu
     np.testing.assert_array_equal(_pixels(tmp_path / "map.png"), expected)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_map_that_saturates_at_once(signed: bool, photograph: Path) -> None:
+    original = _pixels(photograph)
+    expected, tiny = (heatmaps.error_map(original, original.clip(9), signed, scale) for scale in (1e-3, 1e-50))
+    np.testing.assert_array_equal(tiny, expected)
+    assert len(np.unique(tiny.reshape(-1, 3), axis=0)) == 2  # no error, and more than the scale
+
+
 @pytest.mark.parametrize("command", ["compress", "reconstruct", "compare"])
 def test_a_crop(command: str, photograph: Path, tmp_path: Path, capsys: Capture) -> None:
     """It gives what the same part as a picture of its own gives."""
@@ -136,6 +147,11 @@ def test_a_crop_beyond_the_picture(size: str, code: int, photograph: Path, capsy
     assert ("is not within the picture" in capsys.readouterr().err) is (code == 1)
 
 
+def test_a_crop_of_thousands_of_digits() -> None:
+    with pytest.raises(OptionError, match=r"is not WxH\+X\+Y"):
+        read_crop(f"{'1' * 4400}x1+0+0")
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -145,6 +161,7 @@ def test_a_crop_beyond_the_picture(size: str, code: int, photograph: Path, capsy
         ["--mute", "1", "--solo", "2"],
         ["--gain", "1"],
         ["--gain", "1=nan"],
+        ["--gain", "1=-1e308"],
         ["--blend-share", "1.5"],
         ["--blend-share", "0.5"],
         ["--signed"],
