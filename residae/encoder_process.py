@@ -17,13 +17,14 @@ from typing import IO, Any, Self, TypeVar
 import numpy as np
 
 from residae.baselines import CODECS, CodedPicture, compress_within
-from residae.errors import OutOfMemoryError, ResidaeError
+from residae.errors import TOO_LITTLE_MEMORY, OutOfMemoryError, ResidaeError, translate_oom
 from residae.image import Pixels
 from residae.metrics import ms_ssim, psnr, ssim, ssimulacra2
 from residae.progress import Progress, raise_if_cancelled
 
 POLL_SECONDS = 0.1  # between two calls of the progress, which may raise
 METRICS = {"psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim, "ssimulacra2": ssimulacra2}
+NO_MEMORY = 4  # exit code of the process where an allocation fails
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,7 +72,7 @@ class EncoderProcess:
             As there: None if the codec cannot make so small a file.
 
         Raises:
-            OutOfMemoryError: A signal ended the process.
+            OutOfMemoryError: Memory ran out, or a signal ended the process.
             ResidaeError: The process ended by itself.
         """
         return self._ask(
@@ -147,7 +148,10 @@ class EncoderProcess:
 
     def _ended(self) -> ResidaeError:
         """What is known of the end of the process."""
-        if self._process.wait() < 0:  # the number of the signal
+        code = self._process.wait()
+        if code == NO_MEMORY:
+            return OutOfMemoryError(TOO_LITTLE_MEMORY)
+        if code < 0:  # the number of the signal
             return OutOfMemoryError("The comparison was stopped, probably because memory ran out: try again later.")
         return ResidaeError("The comparison ended by itself before it was done: try again.")
 
@@ -202,4 +206,8 @@ def _fill(array: Pixels, pipe: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(tuple(map(int, sys.argv[1:])))
+    try:
+        with translate_oom():
+            _serve(tuple(map(int, sys.argv[1:])))
+    except OutOfMemoryError:
+        sys.exit(NO_MEMORY)

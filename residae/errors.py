@@ -36,6 +36,8 @@ NO_MEMORY = re.compile(
     "|could not create a primitive(?! descriptor)"  # oneDNN; of a descriptor, where it cannot do what is asked
 )
 
+TOO_LITTLE_MEMORY = "The work takes more memory than there is."
+
 
 @contextmanager
 def translate_oom() -> Iterator[None]:
@@ -48,7 +50,5 @@ def translate_oom() -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
-            raise OutOfMemoryError(
-                "The picture takes more memory than there is: try a smaller scale or working size."
-            ) from error
+            raise OutOfMemoryError(TOO_LITTLE_MEMORY) from error
         raise

@@ -191,7 +191,7 @@ def test_a_name_that_is_not_valid_text(photograph: Path) -> None:
 
 def test_out_of_memory_has_its_own_exit_code(photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise OutOfMemoryError("The picture takes more memory than there is.")
+        raise OutOfMemoryError("The work takes more memory than there is.")
 
     monkeypatch.setattr(Pipeline, "encode", fail)
     assert main(["compress", str(photograph)]) == 4

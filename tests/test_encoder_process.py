@@ -1,5 +1,6 @@
 """Other codecs run in a process that can be ended in the middle of an encoding."""
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -63,6 +64,20 @@ def test_a_process_that_dies_is_reported_in_a_sentence(smooth: Draw) -> None:
         process._process.kill()
         with pytest.raises(OutOfMemoryError, match="The comparison was stopped, probably because memory ran out"):
             process.compress_within("JPEG", 2500, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the memory of another process cannot be limited")
+def test_a_process_that_lacks_memory_says_so(smooth: Draw, capfd: pytest.CaptureFixture[str]) -> None:
+    """As one whose memory is limited, or where the system refuses to give more: no signal ends it."""
+    picture = np.tile(smooth(64, 64, 0), (40, 40, 1))
+    with EncoderProcess(picture) as process:
+        process.measure(picture, [], None)  # it has begun
+        running = psutil.Process(process._process.pid)
+        most = running.memory_info().vms
+        running.rlimit(psutil.RLIMIT_AS, (most, most))
+        with pytest.raises(OutOfMemoryError, match=r"^The work takes more memory than there is\.$"):
+            process.measure(picture, ["ssim"], None)
+    assert not capfd.readouterr().err
 
 
 def test_a_process_that_ends_by_itself_is_not_said_to_lack_memory(smooth: Draw) -> None:

@@ -172,7 +172,7 @@ def test_the_network_runs_out_of_memory(
     (faults / "memory").touch()
     assert (
         figures_or_error(client, photograph)
-        == "The picture takes more memory than there is: try a smaller scale or working size."
+        == "The work takes more memory than there is: choose a smaller picture, or fewer steps of refinement."
     )
     assert figures_or_error(client, photograph) == figures
 

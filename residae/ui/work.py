@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 import gradio as gr
 from gradio.context import LocalContext
 
-from residae.errors import ResidaeError
+from residae.errors import TOO_LITTLE_MEMORY, OutOfMemoryError, ResidaeError
 from residae.progress import CANCELLATION
 from residae.ui.budget import (
     REQUESTS_PER_WINDOW,
@@ -72,7 +72,7 @@ class Work:
         progress: Receives a message at most every PROGRESS_INTERVAL.
         doing: A sentence that says what is being done.
         priority: What it takes to end it early.
-        advice: What to choose so that it takes less time, for the errors that say that it takes too long.
+        advice: What to choose so that it takes less, for the errors that say that it takes too much time or memory.
     """
 
     def __init__(
@@ -115,12 +115,14 @@ class Work:
         CANCELLATION.set(self.check)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:  # it ended early, and did less than was charged
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
+        if error is not None:  # it ended early, and did less than was charged
             self._pixels = min(self._pixels, self._speed.pixels_per_second * self._seconds())
         elif self.priority > Priority.BACKGROUND:  # what tabs add runs other codecs and metrics as well
             self._speed.learn(self._pixels, self._seconds(), self._pictures)
         self._exits.close()
+        if isinstance(error, OutOfMemoryError) and str(error) == TOO_LITTLE_MEMORY:
+            raise OutOfMemoryError(f"{TOO_LITTLE_MEMORY.removesuffix('.')}: choose {self._advice}.") from error
 
     def __call__(self, share: float) -> None:
         """Report the share done, in (0, 1]."""
