@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from residae.checkpoint import Checkpoint
-from residae.codec import Compressed, FileInfo, Latent
+from residae.codec import SCALE_BYTES, Compressed, FileInfo, Latent
 from residae.engine import Engine, GradientDecoder
 from residae.engine.precision import activation_dtype
 from residae.errors import CodecError, ImageError, translate_oom
@@ -265,7 +265,8 @@ class Pipeline:
     ) -> Encoding:
         """Encode a picture at the scale at which it keeps most in a number of bytes; see `residae.rate_control`.
 
-        It is encoded up to three times, and never decoded.
+        It is encoded up to three times, and never decoded; once more at scale 1 where the limit is so low that only a
+        file without its scale may be within it.
 
         Args:
             picture: As in `encode`.
@@ -277,14 +278,22 @@ class Pipeline:
             The encoding at the chosen scale; `seconds` are those of this encoding alone.
         """
         encodings: dict[float, Encoding] = {}
+        least: dict[float, int] = {}  # bytes of the smallest file at each scale
         parts = iter(between(progress, *ends) for ends in itertools.pairwise(ENCODING_SHARES))
 
         def probe(scale: float) -> Probe:
             encodings[scale] = encoding = self.encode(picture, color, next(parts), scale)
-            return Probe(scale, tuple(len(self.write(encoding, quality).data) for quality in QUALITIES))
+            sizes = tuple(len(self.write(encoding, quality).data) for quality in QUALITIES)
+            least[scale] = sizes[0]
+            return Probe(scale, sizes)
 
         fineness = detail(to_planes(picture, color=False)[0])
-        return encodings[choose_scale(picture.height, picture.width, max_bytes, fineness, probe)]
+        scale = choose_scale(picture.height, picture.width, max_bytes, fineness, probe)
+        if 0 < least[scale] - max_bytes <= SCALE_BYTES and 1.0 not in encodings:
+            unscaled = self.encode(picture, color, between(progress, ENCODING_SHARES[-1], 1))
+            if len(self.write(unscaled, 0).data) <= max_bytes:
+                return unscaled
+        return encodings[scale]
 
     def encode_and_write(
         self,

@@ -182,6 +182,15 @@ def test_a_limit_that_no_file_meets(fine: Pipeline, photograph: Picture) -> None
             fine.encode_and_write(photograph, False, max_bytes=limit)
 
 
+@pytest.mark.parametrize("side", [1, 16, 40, 64])
+@pytest.mark.parametrize("color", [False, True])
+def test_the_smallest_file_at_scale_1_is_found(fine: Pipeline, photograph: Picture, side: int, color: bool) -> None:
+    """Without a scale in its header it may be smaller than at a smaller scale, also of the fewest cells."""
+    for pixels in (photograph.pixels[:side, :side], np.full((side, side, 3), 90, np.uint8)):
+        least = len(fine.compress(pixels, quality=0, color=color))
+        assert len(fine.compress(pixels, max_bytes=least, color=color)) <= least
+
+
 def test_the_scale_may_be_given(fine: Pipeline, photograph: Picture) -> None:
     for arguments, scale, limit in [
         ({"quality": 60}, 1.0, None),

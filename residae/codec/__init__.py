@@ -10,7 +10,18 @@ codec.py      all of it in two calls, `compress` and `decompress`
 
 from residae.codec.codec import Codec, Compressed, Decompressed
 from residae.codec.quantizer import Latent
-from residae.codec.rae import FileInfo, read_info
+from residae.codec.rae import SCALE_BYTES, FileInfo, read_info
 from residae.codec.tables import PLANES, Symbols, Tables
 
-__all__ = ["PLANES", "Codec", "Compressed", "Decompressed", "FileInfo", "Latent", "Symbols", "Tables", "read_info"]
+__all__ = [
+    "PLANES",
+    "SCALE_BYTES",
+    "Codec",
+    "Compressed",
+    "Decompressed",
+    "FileInfo",
+    "Latent",
+    "Symbols",
+    "Tables",
+    "read_info",
+]

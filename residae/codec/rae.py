@@ -54,6 +54,7 @@ MAGIC = b"RAE"
 VERSION, SCALED_VERSION = 1, 2
 HEADER = struct.Struct("<3sB8sHHHBB")
 SCALE = struct.Struct("<H")
+SCALE_BYTES = SCALE.size  # by which the header at another scale than 1 is longer
 LENGTH = struct.Struct("<I")
 CRC = struct.Struct("<I")
 FINGERPRINT_BYTES = 8
