@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from math import inf
+from math import inf, prod
 from pathlib import Path
 from statistics import median
 
@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from residae.engine import Engine, GradientDecoder, error_gradient, preferred_float
 from residae.engine.onednn import INT8_PRODUCT
 from residae.engine.precision import activation_dtype, has_fast_int8
-from residae.geometry import grid_shape
+from residae.geometry import STRIDE, grid_shape
 from residae.metrics import psnr
 from residae.model import ResidualAutoencoder
 from residae.runtimes import Reconstruct, open_runtime
@@ -103,7 +103,7 @@ def print_bench(device: str | None, sizes: Sequence[tuple[int, int]], dtype: str
 
     Args:
         device: `cpu` or `cuda`; CUDA where there is one if it is None.
-        sizes: Heights and widths, rising, multiples of 16.
+        sizes: Heights and widths, multiples of 16; they are measured by rising number of pixels.
         dtype: As in `Engine`.
 
     Returns:
@@ -113,6 +113,7 @@ def print_bench(device: str | None, sizes: Sequence[tuple[int, int]], dtype: str
         ResidaeError: There is no such device, or it cannot compute in this precision.
     """
     print("This takes about two minutes, in which nothing else should run on the machine.", flush=True)
+    sizes = sorted(sizes, key=prod)
     measured = measure(ResidualAutoencoder().eval(), device, sizes, dtype)
     has_page = APP.exists()  # it is not installed with the package
     page = startup() if has_page else None
@@ -237,8 +238,8 @@ def _affordable(size: tuple[int, int], runs: list[Run]) -> tuple[int, int]:
     """The size, halved until it should take at most MAX_SECONDS to encode and decode, judged by the last runs."""
     height, width = size
     pace = _pace(_coding(runs[-len(WAYS) :]))
-    while pace * height * width > MAX_SECONDS:
-        height, width = height // 32 * 16, width // 32 * 16
+    while pace * height * width > MAX_SECONDS and max(height, width) > STRIDE:
+        height, width = (max(STRIDE, side // (2 * STRIDE) * STRIDE) for side in (height, width))
     return height, width
 
 

@@ -136,6 +136,8 @@ def test_a_picture_that_would_take_too_long_is_halved() -> None:
     slow = [run(0.09), run(0.09)]  # 18 microseconds for each pixel
     assert module._affordable((4096, 4096), slow) == (1024, 1024)
     assert module._affordable((4096, 6000), slow) == (1024, 1488)
+    assert module._affordable((16, 2**20), [run(1), run(1)]) == (16, 2**13)
+    assert module._affordable((32, 48), [run(1e5), run(1e5)]) == (16, 16)
 
 
 def test_peak_memory_includes_what_was_freed() -> None:
@@ -174,7 +176,7 @@ def test_the_table(
     monkeypatch.setattr("residae.bench.ResidualAutoencoder", lambda: network)
     monkeypatch.setattr(module, "_affordable", lambda size, runs: (32, 32) if runs else size)
     file = tmp_path / "bench.json"
-    arguments = ["bench", "--device", "cpu", "--sizes", "48x16,64x48", "--json", str(file)]
+    arguments = ["bench", "--device", "cpu", "--sizes", "64x48,48x16", "--json", str(file)]
     assert main(arguments) == 0
     _, device, head, *rows, refinement, shrunk, overhead, last = capsys.readouterr().out.splitlines()
     figures = json.loads(file.read_text())

@@ -144,7 +144,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         "--sizes",
         type=arguments.comma_separated(arguments.size),
         metavar="WxH,...",
-        help=f"rising (default: {','.join(f'{width}x{height}' for height, width in BENCH_SIZES)})",
+        help=f"default: {','.join(f'{width}x{height}' for height, width in BENCH_SIZES)}",
     )
     parser.add_argument(
         "--against",
