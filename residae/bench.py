@@ -254,7 +254,7 @@ def _pace(runs: Sequence[Run]) -> float:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RuntimeTiming:
     """One runtime in one precision, on one picture.
 
     Attributes:
@@ -292,7 +292,7 @@ def print_comparison(against: Sequence[str], network: ResidualAutoencoder | None
     planes = [plane for plane in planes if plane.shape == planes[0].shape]  # runtimes convert for one size
     height, width = planes[0].shape
     print("This takes some minutes, in which nothing else should run on the machine.", flush=True)
-    rows = compare(network or Checkpoint.open().network, planes, against)
+    rows = compare_runtimes(network or Checkpoint.open().network, planes, against)
     print(f"{_pixels(height, width)}, encoded and decoded on {torch.get_num_threads()} threads")
     print(f"{'runtime':<14}{'precision':<12}{'s':>8}{'PSNR, dB':>12}{'change, dB':>14}")
     for row in rows:
@@ -300,7 +300,9 @@ def print_comparison(against: Sequence[str], network: ResidualAutoencoder | None
     return {"height": height, "width": width, "runs": [asdict(row) for row in rows]}
 
 
-def compare(network: ResidualAutoencoder, planes: Sequence[Array], against: Sequence[str]) -> list[Comparison]:
+def compare_runtimes(
+    network: ResidualAutoencoder, planes: Sequence[Array], against: Sequence[str]
+) -> list[RuntimeTiming]:
     """Measure the plain module, the engine in each precision that suits the CPU, and other runtimes, in turns.
 
     Args:
@@ -309,7 +311,7 @@ def compare(network: ResidualAutoencoder, planes: Sequence[Array], against: Sequ
         against: Names of `residae.runtimes.RUNTIMES`.
 
     Returns:
-        One comparison for each runtime and precision, the plain module first.
+        One timing for each runtime and precision, the plain module first.
 
     Raises:
         ResidaeError: A runtime does not exist or is not installed.
@@ -330,7 +332,7 @@ def compare(network: ResidualAutoencoder, planes: Sequence[Array], against: Sequ
             seconds[key] = min(seconds[key], _seconds(partial(function, plane)))
         if time.perf_counter() - start > COMPARISON_SECONDS:
             break
-    return [Comparison(*key, seconds[key], quality[key]) for key in functions]
+    return [RuntimeTiming(*key, seconds[key], quality[key]) for key in functions]
 
 
 def _reconstruct(engine: Engine, plane: Array) -> Array:
