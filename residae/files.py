@@ -58,7 +58,7 @@ def read_file(path: Path, most: int = -1) -> bytes:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; its folder is created if need be.
+    """Write a file whole or not at all; its folder is created if need be, also where a symbolic link leads to it.
 
     The content is written under a temporary name first. An existing file keeps its mode and its owner; where that
     takes more rights than there are, or it has other names (hard links), it is overwritten in place instead. A symbolic
@@ -76,11 +76,12 @@ def write_file(path: Path, data: bytes) -> None:
         _write_standard_output(data)
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        existing = _status(path)
+        existing, target = _status(path), Path(os.path.realpath(path))
+        if not existing:
+            target.parent.mkdir(parents=True, exist_ok=True)
         if existing and not stat.S_ISREG(existing.st_mode):
             _write_special(path, data)
-        elif not _replace(Path(os.path.realpath(path)), data, existing):
+        elif not _replace(target, data, existing):
             path.write_bytes(data)
     except OSError as error:
         unread = error.errno == errno.ENXIO and existing and stat.S_ISFIFO(existing.st_mode)

@@ -99,6 +99,15 @@ def test_a_symbolic_link_is_followed(tmp_path: Path, old: bytes | None) -> None:
 
 
 @posix
+def test_a_link_into_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("new/folder/real")
+    check_target(tmp_path / "link", force=False)
+    write_file(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "new" / "folder" / "real").read_bytes() == b"new"
+
+
+@posix
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o755])
 def test_the_mode_stays(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "file"
