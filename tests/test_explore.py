@@ -1,6 +1,8 @@
 """The commands that show what the page shows: reconstruct, with edits and maps, and compare."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -217,6 +219,15 @@ def test_targets_are_checked_before_any_work(
         assert main(["compare", str(folder / "residae.png"), *options, "--force"]) == 1
         assert "residae.png is an input" in capsys.readouterr().err
     assert mine.read_text() == "mine"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /dev/stdout")
+def test_standard_output_holds_one_result(photograph: Path) -> None:
+    options = ["-o", "-", "--error-map", "/dev/stdout"]
+    command = [sys.executable, "-m", "residae", "reconstruct", str(photograph), *options]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"Two results would have the same name" in done.stderr
 
 
 def test_compare_gives_what_the_package_gives(photograph: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -23,7 +23,7 @@ from residae.cli.encoding import (
 )
 from residae.distributed import Processes
 from residae.errors import ResidaeError
-from residae.files import check_target, is_same_file, write_file
+from residae.files import STREAM, check_target, is_same_file, is_standard_output, write_file
 from residae.progress import Progress, split
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def _check_targets(paths: Sequence[Path], inputs: Iterable[Path], force: bool) -
             raise ResidaeError(f"{path} is an input: give the result another name.")
     for path in paths:
         check_target(path, force)
-    if len({os.path.realpath(path) for path in paths}) < len(paths):
+    if len({STREAM if is_standard_output(path) else os.path.realpath(path) for path in paths}) < len(paths):
         raise ResidaeError("Two results would have the same name: give each its own.")
 
 
