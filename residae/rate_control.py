@@ -70,7 +70,7 @@ class Probe:
 
 
 def usable_scales(height: int, width: int) -> list[float]:
-    """Scales for a picture of this size, rising by factors of at most 1.1, at which it is within the limits.
+    """Scales for a picture of this size, rising by factors of about 1.1 at most, at which it is within the limits.
 
     1 is one of them. Each other one is the nearby number of hundredths at which the latent's cells reach the least
     beyond the picture.
