@@ -158,7 +158,7 @@ def find_files(
 
     Args:
         arguments: Each is a file; a folder, which stands for the files below it that have one of the suffixes, without
-            hidden ones; or a pattern such as `pictures/**/*.png`.
+            hidden ones and those of linked folders; or a pattern such as `pictures/**/*.png`.
         suffixes: In lower case, such as `.png`.
         on_error: Called with the reason for a folder that cannot be read, an argument that stands for no file, and a
             FIFO, a socket or a device that was not named itself: reading it might never end.

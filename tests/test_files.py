@@ -329,6 +329,16 @@ def test_each_file_comes_once(tree: Path) -> None:
     assert len(_found(tree, tree / "c")[0]) == 5
 
 
+@posix
+def test_linked_folders_are_left_out_unless_they_are_named(tree: Path) -> None:
+    before = _found(tree)
+    (tree / "link").symlink_to("c")
+    (tree / "c" / "loop").symlink_to("..")
+    assert _found(tree) == before
+    assert _found(tree / "**" / "z.png") == (["c/d/z.png"], [])
+    assert _found(tree / "link") == (["[1].png", "a.jpg", "d/z.png"], [])
+
+
 def test_a_folder_without_such_files(tree: Path) -> None:
     (tree / "empty").mkdir()
     assert _found(tree / "empty") == ([], ["empty: There is no file of this kind in the folder."])

@@ -118,8 +118,8 @@ def add_conversion(parser: argparse.ArgumentParser, output: str) -> None:
         type=Path,
         nargs="+",
         metavar="IN",
-        help="files, folders with all that is below them, patterns in quotes such as 'pictures/**/*.png', or - for "
-        "standard input",
+        help="files, folders with all that is below them except linked folders, patterns in quotes such as "
+        "'pictures/**/*.png', or - for standard input",
     )
     parser.add_argument(
         "-o",

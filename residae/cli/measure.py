@@ -33,8 +33,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="IN",
-        help="pictures, folders with all that is below them, patterns in quotes such as 'pictures/**/*.png', or - for "
-        "standard input",
+        help="pictures, folders with all that is below them except linked folders, patterns in quotes such as "
+        "'pictures/**/*.png', or - for standard input",
     )
     parser.add_argument(
         "--quality",
