@@ -6,7 +6,9 @@ pipeline = residae.load()                         # the checkpoint in memory, fo
 """
 
 import functools
+import threading
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residae.quality import DEFAULT_QUALITY
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["ResidualAutoencoder", "compress", "decompress", "load"]
 __version__ = "0.2.0"
 
+_loading = threading.Lock()
+
 
 def load(checkpoint: str | PathLike[str] | None = None) -> "Pipeline":
-    """Load a checkpoint once; further calls return the same pipeline.
+    """Load a checkpoint once; further calls return the same pipeline, in any thread.
 
     Args:
         checkpoint: A folder, or a model on the Hugging Face Hub as `owner/name` or `owner/name@revision`; if it is
@@ -38,8 +42,13 @@ def load(checkpoint: str | PathLike[str] | None = None) -> "Pipeline":
         CheckpointError: Nothing is there, or it is not a checkpoint of this network.
     """
     from residae.checkpoint import default
+    from residae.files import is_folder
 
-    return _load(str(checkpoint or default()))
+    source = str(checkpoint or default())
+    if is_folder(Path(source)):
+        source = str(Path(source).resolve())  # which stays what it is in another working directory
+    with _loading:  # or two threads would load it twice
+        return _load(source)
 
 
 @functools.lru_cache(maxsize=4)

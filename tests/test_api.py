@@ -1,6 +1,10 @@
 """The three functions of the package: compress, decompress and load."""
 
+import shutil
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +149,32 @@ def test_another_checkpoint_is_another_pipeline(other: Path, color: Pixels, monk
     assert residae.load().latent_channels == 2
     with pytest.raises(CodecError, match=r"made with the checkpoint tiny .* cannot be opened with other"):
         residae.decompress(data)
+
+
+def test_threads_that_load_at_once_share_a_pipeline(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
+    opened, both = Pipeline.open, threading.Barrier(2)
+    monkeypatch.setattr(Pipeline, "open", lambda *arguments: time.sleep(0.2) or opened(*arguments))
+
+    def load(_: int) -> Pipeline:
+        both.wait()
+        return residae.load(checkpoint)
+
+    residae._load.cache_clear()
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(load, range(2))
+    assert one is other is residae.load(checkpoint)
+
+
+def test_a_folder_is_another_one_in_another_working_directory(
+    checkpoint: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, source in (("here", checkpoint), ("there", other)):
+        shutil.copytree(source, tmp_path / folder / "weights")
+    monkeypatch.chdir(tmp_path / "here")
+    here = residae.load("weights")
+    assert residae.load(tmp_path / "here" / "weights") is here
+    monkeypatch.chdir(tmp_path / "there")
+    assert residae.load("weights").latent_channels == 2
 
 
 def test_a_checkpoint_that_does_not_exist(tmp_path: Path) -> None:
