@@ -8,7 +8,7 @@ from pathlib import Path
 
 from residae.errors import TrainingError
 from residae.train.recipe import Recipe
-from residae.train.validation import COLUMNS as VALIDATION_COLUMNS
+from residae.train.validation import VALIDATION_COLUMNS
 from residae.weights import CONFIG
 
 COLUMNS = ("step", "minutes", "memory_gb", "train_psnr", "train_bpp", *VALIDATION_COLUMNS)

@@ -15,21 +15,21 @@ from residae.metrics import psnr
 from residae.pipeline import Pipeline
 from residae.train.data import choose_pictures
 
-QUALITIES = (20, 40, 60, 80)  # at the picture's own scale
+VALIDATION_QUALITIES = (20, 40, 60, 80)  # at the picture's own scale
 SCALED = ((1.5, 60), (2.0, 60))  # scales by which the picture is enlarged, and the quality at each
 POINTS: dict[str, tuple[float, int]] = {  # endings of columns of the log -> scale and quality
-    **{f"{quality}": (1.0, quality) for quality in QUALITIES},
+    **{f"{quality}": (1.0, quality) for quality in VALIDATION_QUALITIES},
     **{f"{quality}_x{scale:g}": (scale, quality) for scale, quality in SCALED},
 }
-COLUMNS = ("validation_psnr", *(f"{name}_{point}" for point in POINTS for name in ("bpp", "psnr")))
+VALIDATION_COLUMNS = ("validation_psnr", *(f"{name}_{point}" for point in POINTS for name in ("bpp", "psnr")))
 STRIP_SIDE, STRIP_ROWS = 256, 6  # pixels and pictures of the strip that shows them
 
 
 def validate_checkpoint(checkpoint: Checkpoint, device: torch.device, folder: Path, strip: Path) -> dict[str, str]:
     """Measure a checkpoint on the luma of the pictures in a folder.
 
-    Each is decoded from its unquantized latent, at QUALITIES, and enlarged as in SCALED. Rates are code lengths by the
-    checkpoint's own tables, without a file's header.
+    Each is decoded from its unquantized latent, at VALIDATION_QUALITIES, and enlarged as in SCALED. Rates are code
+    lengths by the checkpoint's own tables, without a file's header.
 
     Args:
         checkpoint: With tables, or the default ones are used.
@@ -38,7 +38,7 @@ def validate_checkpoint(checkpoint: Checkpoint, device: torch.device, folder: Pa
         strip: PNG file to write, with the middle of each picture and of its reconstructions.
 
     Returns:
-        Means over the pictures as text, by the names in COLUMNS.
+        Means over the pictures as text, by the names in VALIDATION_COLUMNS.
 
     Raises:
         ImageError: There is no picture.
