@@ -169,7 +169,10 @@ def upsample(x: Tensor) -> Tensor:
 
 
 def _double(x: Tensor, axis: int) -> Tensor:
-    """Linear upsampling along one axis: each value becomes two, each a quarter of the way to its neighbor."""
+    """Linear upsampling along one axis: each value becomes two, each a quarter of the way to its neighbor.
+
+    It writes in place for speed, which gradients do not allow: `residae.train.rate.double` is made for these.
+    """
     shape = list(x.shape)
     shape[axis] *= 2
     result = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
