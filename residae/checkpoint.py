@@ -8,7 +8,6 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
 
 from residae import weights
@@ -101,31 +100,6 @@ class Checkpoint:
         """
         tables = self.tables.arrays() if self.tables else None
         weights.write(folder, self.network.config, self.network.state_dict(), tables, max_shard_size)
-
-    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
-        """Create or update a model repository on the Hub.
-
-        Args:
-            repo_id: `owner/name`.
-            private: Whether a new repository is private.
-            token: Access token; the one of `hf auth login` if it is None.
-
-        Returns:
-            The address of the commit.
-        """
-        from huggingface_hub import HfApi
-
-        hub = HfApi(token=token)
-        hub.create_repo(repo_id, private=private, exist_ok=True)
-        with TemporaryDirectory() as folder:
-            self.save(folder)
-            commit = hub.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                commit_message="Upload weights",
-                delete_patterns=[f"{weights.WEIGHTS}*", weights.TABLES],  # old shards would be loaded with the new ones
-            )
-            return str(commit)
 
 
 def name_of(source: str | Path) -> str:

@@ -341,15 +341,6 @@ def test_a_checkpoint_has_the_name_of_its_folder_or_release(
         assert next(iter(Checkpoint.find().items())) == (name, source)
 
 
-def test_push_to_hub(network: ResidualAutoencoder, hub: Hub) -> None:
-    hub.add("model", "owner/name", {"model-00001-of-00002.safetensors": b"would be loaded too", "README.md": b"A card"})
-    address = Checkpoint(network).push_to_hub("owner/name", private=True)
-    repository = hub.repositories["model", "owner/name"]
-    assert address == f"{hub.address}/owner/name/commit/{repository.resolve('main')}"
-    assert set(repository.files) == {"config.json", WEIGHTS, "README.md"}
-    _assert_same(ResidualAutoencoder.from_pretrained("owner/name"), network)
-
-
 def test_tensors_have_the_shapes_of_the_first_weights(shared: Path) -> None:
     """Which another implementation of the specification made, under names of its own."""
     theirs = load_file(shared / "warmstart" / "weights.safetensors").values()
