@@ -15,11 +15,11 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from residae import __version__
-from residae.checkpoint import PLACEHOLDER
+from residae.checkpoint import DEFAULT, PLACEHOLDER
 from residae.errors import ResidaeError
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECKPOINT = Path("checkpoints") / "residae-16b"
+CHECKPOINT = Path("checkpoints") / DEFAULT
 FILES = ("app.py", "requirements.txt", "README.md", "LICENSE", "pyproject.toml")
 FOLDERS = ("residae", "checkpoints")
 
