@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from residae import bench as module
 from residae import runtimes
 from residae.bench import Run, measure, startup
-from residae.cli import arguments, main
+from residae.cli import main
 from residae.engine.precision import has_fast_int8
 from residae.errors import ResidaeError
 from residae.model import ResidualAutoencoder
@@ -322,7 +322,3 @@ def test_wrong_arguments_of_a_comparison(options: list[str], capsys: pytest.Capt
         main(["bench", *options])
     assert left.value.code == 2
     assert "--against" in capsys.readouterr().err
-
-
-def test_the_command_line_knows_the_runtimes() -> None:
-    assert set(arguments.RUNTIMES) == runtimes.RUNTIMES.keys()

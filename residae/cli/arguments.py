@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SCALES = f"{MIN_SCALE:g} to {MAX_SCALE:g}"
-RUNTIMES = ("openvino", "onnxruntime")  # of `residae.runtimes`, which imports torch
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -190,11 +189,13 @@ def comma_separated(kind: Callable[[str], object]) -> Callable[[str], list[objec
 
 
 def runtime(text: str) -> str:
-    """The name of an inference runtime, one of RUNTIMES.
+    """The name of an inference runtime, one of `residae.runtimes.RUNTIMES`.
 
     Raises:
         ArgumentTypeError: There is no such runtime.
     """
+    from residae.runtimes import RUNTIMES  # imports torch, which other commands may not need
+
     if text not in RUNTIMES:
         raise argparse.ArgumentTypeError(f"{text!r} is not a runtime: choose {' or '.join(RUNTIMES)}")
     return text
