@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residae.image.picture import Pixels, bands
+from residae.image.planes import KB, KG, KR
 from residae.progress import raise_if_cancelled
 
 ROUND_SCALES = (4, 8, 16, 32, 64, 128, 255)  # gray levels
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, full range
+LUMA = np.array([KR, KG, KB])
 
 # Björn Ottosson, "A perceptual color space for image processing", 2020.
 OKLAB_TO_CONE_ROOTS = np.array(

@@ -19,10 +19,11 @@ from residae.engine import GradientDecoder, error_gradient
 from residae.errors import CodecError
 from residae.geometry import grid_shape, scaled_shape
 from residae.image import Picture
+from residae.image.planes import CB_RANGE, CR_RANGE, KB, KG, KR
 from residae.metrics import psnr
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Encoding, Pipeline, reference
-from residae.rate_model import LAMBDA, estimate_bits, lagrange_multiplier
+from residae.rate_model import LAMBDA, PLANE_WEIGHTS, estimate_bits, lagrange_multiplier
 from residae.refine import RefinementStep, round_stochastically
 from residae.resample import resample
 
@@ -54,6 +55,13 @@ def cost(pipeline: Pipeline, picture: Picture, compressed: Compressed) -> float:
     weight = lagrange_multiplier(info.quality, len(pipeline.codec.tables.gains))
     encoded = math.prod(scaled_shape(info.height, info.width, info.scale))
     return float(np.square(original - decoding.pixels).mean() + bits / encoded / weight)
+
+
+def test_the_error_of_a_plane_counts_as_in_the_colors_that_it_makes() -> None:
+    """A pixel of chroma covers four of the picture. An error of Cb is in blue and green, one of Cr in red and green."""
+    cb = 4 * (CB_RANGE**2 + (KB * CB_RANGE / KG) ** 2) / 3
+    cr = 4 * (CR_RANGE**2 + (KR * CR_RANGE / KG) ** 2) / 3
+    assert pytest.approx((1, cb, cr), rel=2e-3) == PLANE_WEIGHTS
 
 
 # Gradients
