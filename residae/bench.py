@@ -19,10 +19,10 @@ from statistics import median
 import numpy as np
 import psutil
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from residae.arrays import Floats, Latent, Pixels, Plane
 from residae.engine import Engine, GradientDecoder, error_gradient, preferred_float
 from residae.engine.onednn import INT8_PRODUCT
 from residae.engine.precision import activation_dtype, has_fast_int8
@@ -40,8 +40,6 @@ MATRIX_SIDES = (1024, 2048, 4096)  # of the matrix products
 WAYS = "encode", "decode", "refine"
 APP = Path(__file__).resolve().parent.parent / "app.py"
 STARTUP_LIMIT = 120.0  # seconds
-
-Array = NDArray[np.float32]
 
 
 @dataclass
@@ -301,7 +299,7 @@ def print_comparison(against: Sequence[str], network: ResidualAutoencoder | None
 
 
 def compare_runtimes(
-    network: ResidualAutoencoder, planes: Sequence[Array], against: Sequence[str]
+    network: ResidualAutoencoder, planes: Sequence[Plane], against: Sequence[str]
 ) -> list[RuntimeTiming]:
     """Measure the plain module, the engine in each precision that suits the CPU, and other runtimes, in turns.
 
@@ -335,17 +333,17 @@ def compare_runtimes(
     return [RuntimeTiming(*key, seconds[key], quality[key]) for key in functions]
 
 
-def _reconstruct(engine: Engine, plane: Array) -> Array:
+def _reconstruct(engine: Engine, plane: Plane) -> Plane:
     return engine.decode(engine.encode(plane), *plane.shape)
 
 
 @torch.inference_mode()
-def _reconstruct_plainly(network: ResidualAutoencoder, plane: Array) -> Array:
+def _reconstruct_plainly(network: ResidualAutoencoder, plane: Plane) -> Plane:
     return np.asarray(network(torch.from_numpy(plane)[None, None])[0][0, 0])
 
 
-def _to_pixels(plane: Array) -> NDArray[np.uint8]:
-    pixels: NDArray[np.uint8] = np.rint(255 * plane.clip(0, 1)).astype(np.uint8)
+def _to_pixels(plane: Plane) -> Pixels:
+    pixels: Pixels = np.rint(255 * plane.clip(0, 1)).astype(np.uint8)
     return pixels
 
 
@@ -359,13 +357,13 @@ def _work(network: ResidualAutoencoder) -> tuple[float, float]:
     return encoding / 64**2, (counter.get_total_flops() - encoding) / 64**2
 
 
-def _step(decoder: GradientDecoder, latent: Array, plane: Array) -> None:
+def _step(decoder: GradientDecoder, latent: Latent, plane: Plane) -> None:
     """The part of a step of refinement that takes time."""
     error_gradient(decoder, torch.from_numpy(latent).to(decoder.device), plane.shape, plane).cpu()
 
 
 @torch.inference_mode()
-def _plain(network: ResidualAutoencoder, way: str, array: Array) -> None:
+def _plain(network: ResidualAutoencoder, way: str, array: Floats) -> None:
     device = next(network.parameters()).device
     getattr(network, way)(torch.from_numpy(array)[None].to(device)).cpu()
 

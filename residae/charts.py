@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from residae.arrays import Floats
 from residae.heatmaps import diverging, round_scale, sequential
 
 # From Okabe and Ito, "Color universal design", 2008, darkened for contrast on white as well as on black. Each kind of
@@ -24,8 +25,6 @@ SERIES: tuple[tuple[str, str], ...] = (  # color, path of the mark about (0, 0)
 )
 
 DECADES = 5  # of the histogram's axis: from 100 % of the pixels down to 10^-5 of them, 0.001 %
-
-Floats = NDArray[np.floating]
 
 
 def color_bar(scale: float, signed: bool) -> str:

@@ -9,7 +9,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from residae.image.picture import Pixels, bands
+from residae.arrays import Floats, Pixels
+from residae.image.picture import bands
 from residae.image.planes import KB, KG, KR
 from residae.progress import raise_if_cancelled
 
@@ -57,8 +58,6 @@ REGIONS: dict[str, tuple[int | slice, int | slice]] = {  # row and column of a 3
     "down the middle": (slice(None), 1),
     "in the right third": (slice(None), 2),
 }
-
-Floats = NDArray[np.floating]
 
 
 @cache

@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from residae.arrays import Floats, Pixels
 from residae.progress import raise_if_cancelled
 
 PEAK = 255
@@ -21,9 +22,6 @@ C1 = (0.01 * PEAK) ** 2
 C2 = (0.03 * PEAK) ** 2
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest scale first (Wang et al. 2003)
 TILE = 128  # window positions per tile side: small enough for the cache, large beside the overlap of WINDOW - 1
-
-Pixels = NDArray[np.uint8]  # as in `residae.image`, which would bring Pillow to `residae info`
-Floats = NDArray[np.floating]
 
 
 def psnr(a: Pixels, b: Pixels) -> float:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from residae.arrays import Plane
 from residae.geometry import (
     MAX_PIXELS,
     MAX_SCALE,
@@ -28,7 +29,7 @@ from residae.geometry import (
     scaled_shape,
     within_limits,
 )
-from residae.resample import Plane, resample
+from residae.resample import resample
 
 STEPS = 42  # from MIN_SCALE to MAX_SCALE; each is a factor of 1.05
 ALIGNMENT = 1.024  # the factor by which a scale may differ from its step to waste fewer bytes

@@ -20,11 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from residae.arrays import Floats, Plane
 from residae.codec import Codec, Compressed, Latent, Symbols
 from residae.codec.codec import too_large
 from residae.codec.quantizer import INT32, channel_gains, unrounded_symbols
 from residae.codec.tables import ONE, Tables
-from residae.engine import GradientDecoder, Plane, error_gradient
+from residae.engine import GradientDecoder, error_gradient
 from residae.geometry import plane_shapes
 from residae.image import Pixels
 from residae.progress import Progress, between
@@ -55,9 +56,6 @@ class RefinementStep:
     psnr: float
     best: Compressed = field(repr=False, compare=False)
     pixels: Pixels = field(repr=False, compare=False)
-
-
-Floats = NDArray[np.floating[Any]]
 
 
 def refine(

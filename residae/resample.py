@@ -21,11 +21,10 @@ This is what Pillow's `Image.resize` computes with `LANCZOS` on float32, which d
 import numpy as np
 from numpy.typing import NDArray
 
+from residae.arrays import Plane
 from residae.progress import raise_if_cancelled
 
 LOBES = 3
-
-Plane = NDArray[np.float32]  # (H, W) in [0, 1]
 
 
 def resample(plane: Plane, height: int, width: int) -> Plane:

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from residae.arrays import Plane
 from residae.errors import ResidaeError
 from residae.model import ResidualAutoencoder
 
-Plane = NDArray[np.float32]  # (H, W) in [0, 1]
 Reconstruct = Callable[[Plane], Plane]
 
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (  # lowest first; a module may import what is in the layers below its own
     {
+        "residae.arrays",
         "residae.errors",
         "residae.geometry",
         "residae.quality",
@@ -103,7 +104,7 @@ PLACES = {  # the modules or packages of ours that may import a library; Gradio 
     "numpy": ("residae",),  # but the page: see below
     "constriction": ("residae.codec.coder",),
     "ssimulacra2": ("residae.metrics",),
-    "huggingface_hub": ("residae.weights", "residae.checkpoint", "residae.deploy"),
+    "huggingface_hub": ("residae.weights", "residae.deploy"),
     "safetensors": ("residae.weights", "residae.train.state"),
     "accelerate": ("residae.distributed", "residae.train"),
     "argparse": ("residae.cli", "residae.train.__main__"),
@@ -158,6 +159,18 @@ def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
     assert {
         user for user in users if not f"{user}.".startswith(tuple(f"{place}." for place in PLACES[library]))
     } == set()
+
+
+def test_a_type_of_arrays_is_defined_once() -> None:
+    names = [
+        ast.unparse(target)
+        for path in MODULES.values()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("NDArray[")
+        for target in node.targets
+    ]
+    assert {"Pixels", "Plane", "Latent", "Floats"} <= set(names)
+    assert sorted(names) == sorted(set(names))
 
 
 def test_the_page_computes_nothing() -> None:

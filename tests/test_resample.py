@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residae.resample import Plane, resample, taps
+from residae.arrays import Plane
+from residae.resample import resample, taps
 
 LENGTHS = st.integers(1, 90)
 

@@ -8,8 +8,8 @@ coder.py      entropy coding of a plane with the range coder of `constriction`
 codec.py      all of it in two calls, `compress` and `decompress`
 """
 
+from residae.arrays import Latent
 from residae.codec.codec import Codec, Compressed, Decompressed
-from residae.codec.quantizer import Latent
 from residae.codec.rae import SCALE_BYTES, FileInfo, read_info
 from residae.codec.tables import PLANES, Symbols, Tables
 

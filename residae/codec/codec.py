@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from residae.arrays import Latent
 from residae.codec import coder
-from residae.codec.quantizer import Latent, dequantize, quantize
+from residae.codec.quantizer import dequantize, quantize
 from residae.codec.rae import (
     CRC,
     FINGERPRINT_BYTES,

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from residae.arrays import Latent
 from residae.codec.tables import Symbols, Tables
 from residae.quality import MAX_LEVEL
 
-Latent = NDArray[np.float32]  # (C, h, w)
 INT32 = np.iinfo(np.int32)
 
 

@@ -9,8 +9,8 @@ precision.py  the choice of device and precision
 onednn.py     private operators of torch, each behind a trial, and their public replacements
 """
 
-from residae.engine.engine import Engine, Latent, Plane
+from residae.engine.engine import Engine
 from residae.engine.gradient import GradientDecoder, error_gradient
 from residae.engine.precision import default_device, preferred_float
 
-__all__ = ["Engine", "GradientDecoder", "Latent", "Plane", "default_device", "error_gradient", "preferred_float"]
+__all__ = ["Engine", "GradientDecoder", "default_device", "error_gradient", "preferred_float"]

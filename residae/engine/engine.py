@@ -15,6 +15,7 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
+from residae.arrays import Latent, Plane
 from residae.engine.precision import activation_dtype, parse_device, parse_dtype, preferred_float
 from residae.engine.stages import PingPongBuffers, Stage, build_decoder, build_encoder, plan_stages
 from residae.engine.tiles import WHOLE, Region, Tile, covering, pixel_range
@@ -28,8 +29,6 @@ ENCODER_HALO = 112 // STRIDE  # cells; 108 pixels rounded up to whole cells
 DECODER_HALO = 5  # cells
 MAX_TILE_BYTES = 2**30  # of a tile's tensors between two stages, on a CPU
 MAX_INT8_LOSS = 0.1  # dB
-Plane = NDArray[np.float32]  # (H, W) in [0, 1]
-Latent = NDArray[np.float32]  # (C, H/16, W/16)
 
 
 class Engine:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from residae.arrays import Plane
 from residae.engine.blocks import FloatBlock, Layer, OutputLayer, as_depthwise_conv, fold_batchnorm, upsample
 from residae.engine.onednn import Convolution
 from residae.engine.stages import MAX_STAGE_COLUMNS, MAX_STAGE_TENSOR_BYTES, DecoderLayers, build_decoder, plan_stages
@@ -21,7 +22,7 @@ from residae.engine.tiles import Region, Tile
 from residae.malloc import release_free_memory
 from residae.model import PreActResidualBlock, PreActResidualDecoder
 from residae.progress import Progress
-from residae.resample import Plane, taps
+from residae.resample import taps
 
 COARSE_STAGES = 2  # of the four; their tensors are a quarter of the others' or less, their halos the largest
 MAX_GPU_TENSOR_BYTES = 2**27  # of one of the widest tensors; both passes take about seven

@@ -1,11 +1,11 @@
 """Pictures: untrusted bytes to pixels, pixels to planes and back; `process` decodes in a process of its own."""
 
+from residae.arrays import Pixels
 from residae.image.formats import FORMATS, MAX_FILE_BYTES, SUFFIXES, PictureLike, as_picture, open_picture, read_picture
 from residae.image.picture import (
     WRITTEN,
     CropBox,
     Picture,
-    Pixels,
     cover,
     crop,
     fit,
@@ -13,7 +13,7 @@ from residae.image.picture import (
     write_picture,
     write_png,
 )
-from residae.image.planes import Plane, from_planes, to_gray, to_planes
+from residae.image.planes import from_planes, to_gray, to_planes
 
 __all__ = [
     "FORMATS",
@@ -24,7 +24,6 @@ __all__ = [
     "Picture",
     "PictureLike",
     "Pixels",
-    "Plane",
     "as_picture",
     "cover",
     "crop",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from residae.image.picture import Pixels
+from residae.arrays import Pixels
 from residae.image.refusals import hdr
 
 MAX_PROFILE_BYTES = 4 * 2**20  # the tables of a printing profile take up to 3 MB

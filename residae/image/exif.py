@@ -1,6 +1,6 @@
 """The one fact that is read from EXIF: which way up the picture is."""
 
-from residae.image.picture import Pixels
+from residae.arrays import Pixels
 
 UPRIGHT = 1
 ORIENTATION = 0x0112

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from residae.arrays import Pixels
 from residae.errors import ImageError, OutOfMemoryError
 from residae.image import avif, bmp, gif, jp2, jpeg, png, tiff, webp
-from residae.image.picture import Picture, Pixels
+from residae.image.picture import Picture
 from residae.image.raster import Raster, raster_of
 from residae.image.refusals import check_size, damaged
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from residae.image.picture import Pixels
+from residae.arrays import Pixels
 from residae.image.raster import FIRST_FRAME, Raster
 from residae.image.refusals import check_size, incomplete
 

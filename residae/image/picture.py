@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from residae.arrays import Pixels
 from residae.errors import ImageError, translate_oom
 from residae.progress import raise_if_cancelled
-
-Pixels = NDArray[np.uint8]
 
 BAND_PIXELS = 2**20  # wide arithmetic is done on a band of rows at a time, never on a copy of the picture
 

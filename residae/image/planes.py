@@ -7,12 +7,10 @@ at half size.
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from residae.image.picture import Picture, Pixels, bands
-
-Plane = NDArray[np.float32]
+from residae.arrays import Pixels, Plane
+from residae.image.picture import Picture, bands
 
 WHITE = np.float32(255)
 NEUTRAL = np.float32(128 / 255)  # Cb and Cr of a gray

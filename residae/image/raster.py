@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from residae.arrays import Pixels
 from residae.image.color import Samples, cmyk_to_rgb, to_8_bits, to_srgb
 from residae.image.exif import UPRIGHT, turned
-from residae.image.picture import Pixels, bands
+from residae.image.picture import bands
 
 ON_WHITE = "Transparency is shown on white."
 FIRST_FRAME = "Only the first frame is used."

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from residae.arrays import Pixels
 from residae.image import jpeg, png
 from residae.image.color import D50, lab_to_srgb
-from residae.image.picture import Pixels, bands
+from residae.image.picture import bands
 from residae.image.raster import FIRST_FRAME, Raster, spread, stretch
 from residae.image.refusals import camera_raw, check_size, hdr, incomplete, unsupported
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from residae.arrays import Floats, Plane
 from residae.checkpoint import Checkpoint
 from residae.codec import PLANES, Latent, Symbols, Tables
 from residae.codec.coder import table_indices
 from residae.codec.context import Context
 from residae.codec.quantizer import quantize
 from residae.codec.tables import ALPHABET, OFFSETS, ONE, SPREADS, Integers, laplace_counts, normalized
-from residae.engine import Engine, Plane, default_device, preferred_float
+from residae.engine import Engine, default_device, preferred_float
 from residae.errors import CheckpointError
 from residae.geometry import STRIDE
 from residae.image import open_picture, to_planes
@@ -28,8 +28,6 @@ from residae.resample import resample
 from residae.train.data import choose_pictures
 from residae.train.recipe import LARGEST_SCALE, SCALED_SHARE
 from residae.weights import TABLES, write_tables
-
-Floats = NDArray[np.float64]
 
 # PSNR in dB that rounding alone would leave at each knot. Below 20 little of a picture is left; above 42 the network's
 # own error, 15 dB larger, hides what finer steps would bring.
