@@ -82,7 +82,7 @@ def test_a_quality_that_is_being_chosen_is_previewed(
     pixels = open_picture(base64.b64decode(preview["picture"].partition(",")[2])).pixels
     small = fit(shown.picture(), 32)
     np.testing.assert_array_equal(pixels, pipeline.reconstruct(small, True, 30).decoding.pixels)
-    assert preview["text"] == f"preview at 32 px, {len(pipeline.write(shown.encoding, 30).data):,} bytes"
+    assert preview["text"] == f"Preview at 32 px, {len(pipeline.write(shown.encoding, 30).data):,} bytes"
     assert tab.show_preview(shown, 1, QUALITY, 80, 10, VISIT) == {tab.preview: None}
     for current, rate in ((None, QUALITY), (shown, SIZE), (shown, UNQUANTIZED)):
         assert tab.show_preview(current, 1, rate, 30, 10, VISIT) == {tab.preview: gr.skip()}

@@ -237,6 +237,7 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
     set_quality(page, 20)
     rows = table.locator(".differences tr")
     expect(rows.filter(has_text="Quality")).to_have_text(re.compile("80.*20"))
+    expect(table.locator(".frame .tag")).to_have_text(["A · Quality 80", "B · Quality 20"])
     expect(rows.filter(has_text="Color")).to_have_count(0)  # as it is the same in both
     for folded in (True, False):
         table.locator(".differences summary").press(" ")
@@ -272,6 +273,22 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
     set_quality(page, 80)
 
 
+def test_the_names_keep_to_their_sides_of_the_divider(page: Page) -> None:
+    sides = """() => {
+      const [box, line, ...tags] = [".frame", ".divider", ".tag:nth-of-type(1)", ".tag:nth-of-type(2)"].map((name) =>
+        document.querySelector(`#compare .frame`).parentElement.querySelector(name).getBoundingClientRect());
+      return { box: [box.left, box.right], line: line.left, tags: tags.map((tag) => [tag.left, tag.right]) };
+    }"""
+    slider = page.locator("#compare .wipe")
+    for share in (3, 10, 50, 90, 97):
+        slider.fill(str(share))
+        drawn = page.evaluate(sides)
+        (left, right), line = drawn["box"], drawn["line"]
+        for (start, stop), (least, most) in zip(drawn["tags"], ((left, line), (line, right)), strict=True):
+            assert start == stop or least < start < stop < most, (share, drawn)  # of no width: it is hidden
+    slider.fill("50")
+
+
 def test_a_quality_is_previewed_while_it_is_chosen(page: Page) -> None:
     tag, slider = page.locator("#compare .frame .tag").nth(1), page.locator("#quality input[type=range]")
     before, readout = figure(page, "PSNR").inner_text(), page.locator("#compare .readout")
@@ -280,19 +297,19 @@ def test_a_quality_is_previewed_while_it_is_chosen(page: Page) -> None:
     page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.6)
     expect(readout).to_be_visible()
     slider.evaluate("(node) => { node.value = 20; node.dispatchEvent(new Event('input', { bubbles: true })); }")
-    expect(tag).to_contain_text(re.compile(r"preview at \d+ px, \d+ bytes"))
+    expect(tag).to_contain_text(re.compile(r"Preview at \d+ px, \d+ bytes"))
     expect(page.locator("#compare .frame img").nth(1)).to_have_attribute("src", re.compile("^data:"))
     expect(readout).to_be_hidden()  # no file has the pixels of a preview
     assert figure(page, "PSNR").inner_text() == before
     slider.dispatch_event("pointerup")
     page.wait_for_function("residae.overview.panes().b.facts?.Quality === '20'")
-    expect(tag).not_to_contain_text("preview")
+    expect(tag).not_to_contain_text("Preview")
     expect(readout).to_be_visible()
     expect(page.locator("#compare .frame img").nth(1)).to_have_attribute("src", re.compile("^http"))
     slider.evaluate("(node) => { node.value = 30; node.dispatchEvent(new Event('input', { bubbles: true })); }")
-    expect(tag).to_contain_text("preview")
+    expect(tag).to_contain_text("Preview")
     slider.evaluate("(node) => { node.value = 20; node.dispatchEvent(new Event('input', { bubbles: true })); }")
-    expect(tag).not_to_contain_text("preview")  # back at what is shown
+    expect(tag).not_to_contain_text("Preview")  # back at what is shown
     set_quality(page, 80)
 
 
@@ -422,6 +439,9 @@ def test_a_button_says_beside_it_what_came_of_it(phone: Page) -> None:
     phone.unroute("**/reconstruction.png")
     bar.get_by_role("button", name="Keep as A").click()
     expect(message).to_contain_text("Kept as A.")
+    set_quality(phone, 60)
+    expect(message).to_be_hidden()  # it is about the result before
+    set_quality(phone, 80)
     bar.get_by_role("button", name="Leave A | B").click()
     expect(message).to_be_hidden()
 

@@ -64,7 +64,7 @@ TEMPLATE = """
   <div class="readout" hidden></div>
   <p class="hint" aria-hidden="true"><kbd>Space</kbd> original <kbd>F</kbd> full screen <kbd>0</kbd> fit <kbd>1</kbd>
     1:1 <kbd>?</kbd> keys</p>
-  <details class="differences" open hidden><summary></summary><table></table></details>
+  <details class="differences" open hidden><summary></summary><table hidden></table></details>
   <div class="chooser" hidden>
     <div class="box" tabindex="0" role="group" aria-label="Part of the picture. Arrow keys move it, with Shift they
       resize it, Enter uses it, and Escape leaves."></div>

@@ -126,6 +126,7 @@ let explained = ""; // the obstacle to a comparison that was said last
 document.addEventListener("residae-shown", () => {
   const obstacle = residae.table?.obstacle() ?? "";
   if (obstacle !== explained) say(explained = obstacle, 10);
+  else if (!obstacle) say(""); // what was said of the result before, above the controls that made this one
 });
 
 const NOT_IN_LINKS = { own: "your picture", cropped: "the crop", refined: "the refinement", edited: "the edits of the latent", lost: "the result kept as A" };

@@ -82,7 +82,7 @@ box.addEventListener("keydown", (event) => {
 document.addEventListener("residae-shown", () => {
   const { size: whole, part: shown } = source() ?? {};
   cropButton.hidden = !whole;
-  cropButton.textContent = shown ? "Whole picture" : "Crop";
+  cropButton.replaceChildren(...(shown ? ["Whole", make("span", { textContent: "\u00a0picture" })] : ["Crop"]));
   if (part && (!whole || shown)) leavePart();
   else if (part) setPart(...part); // within a picture that may be another
 });

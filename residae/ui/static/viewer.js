@@ -76,11 +76,17 @@ document.addEventListener("residae-kept", () => {
 /** The facts of A and B, each as [name, A, B]. */
 const facts = ([a, b]) => [...new Set([a, b].flatMap(({ facts }) => Object.keys(facts || {})))]
   .map((name) => [name, a.facts?.[name] ?? "–", b.facts?.[name] ?? "–"]);
+const differing = (panes) => panes.every((pane) => pane.facts) ? facts(panes).filter(([, a, b]) => a !== b) : [];
 
+/** Show what differs between A and B; null hides it. While the figures of B are measured, what was shown last stays. */
 function showDifferences(panes) {
-  const rows = panes ? facts(panes).filter(([, a, b]) => a !== b) : [];
+  const rows = panes ? differing(panes) : [];
   const cell = (tag, textContent) => make(tag, { textContent });
   differences.hidden = !panes;
+  if (panes && !panes.every((pane) => pane.facts)) {
+    if (differences.querySelector("table").hidden) differences.querySelector("summary").textContent = "Measuring what differs";
+    return;
+  }
   differences.querySelector("summary").textContent = rows.length ? "What differs" : "A and B are the same";
   differences.querySelector("table").hidden = !rows.length;
   differences.querySelector("table").replaceChildren(
@@ -189,7 +195,11 @@ function finish(current, shown) {
   showDifferences(current.name === A_AND_B && shown);
   key.innerHTML = current.key && keys ? keys[view.signed ? "signed" : "absolute"] || "" : "";
   for (const frame of frames) {
-    frame.tags?.forEach((tag, i) => { tag.textContent = [frame.panes[i].name, frame.panes[i].caption].filter(Boolean).join(" · "); });
+    const [difference] = current.name === A_AND_B ? differing(shown) : [];
+    frame.tags?.forEach((tag, i) => {
+      const caption = difference ? `${difference[0]} ${difference[1 + i]}` : frame.panes[i].caption;
+      tag.textContent = [frame.panes[i].name, caption].filter(Boolean).join(" · ");
+    });
     frame.slide?.setAttribute("aria-label", `Divide between ${shown[0].name} on the left and ${shown.at(-1).name} on the right`);
     if (frame.caption) [frame.caption.children[0].textContent, frame.caption.children[1].textContent] = [frame.panes[0].name, frame.panes[0].caption || ""];
   }
@@ -207,7 +217,7 @@ function preview(shown) {
   for (const frame of frames) frame.panes.forEach((pane, i) => {
     if (pane.picture !== panes[result].picture) return;
     frame.pictures[i].src = shown.picture;
-    if (frame.tags) frame.tags[i].textContent = `${pane.name} · ${shown.text}`;
+    if (frame.tags) frame.tags[i].textContent = shown.text; // without the name, which would not fit on a phone
     if (frame.caption) frame.caption.children[1].textContent = shown.text;
   });
 }
@@ -240,10 +250,12 @@ function place() {
       node.style.clipPath = i && cover === null ? `inset(0 0 0 ${Math.max(0, x - left)}px)` : "";
     });
     const upper = Math.max(top, 0), lower = Math.min(top + h, high);
+    const [start, stop] = to - from < 320 ? [0, wide] : [from, to]; // names of a narrow picture begin beside it
     tags.forEach((tag, i) => {
-      tag.hidden = view.peek || (front !== null && front !== i);
-      const [side, inset] = divider && i ? ["right", wide - to] : ["left", from];
-      Object.assign(tag.style, { top: `${upper + 10}px`, [side]: `${inset + 10}px` });
+      const [side, inset] = divider && i ? ["right", wide - stop] : ["left", start];
+      const room = (front !== null ? stop - start : i ? stop - x : x - start) - 20; // on its own side of the divider
+      tag.hidden = view.peek || (front !== null && front !== i) || room < 40;
+      Object.assign(tag.style, { top: `${upper + 10}px`, [side]: `${inset + 10}px`, maxWidth: `${room}px` });
     });
     if (!divider) continue;
     divider.hidden = slide.hidden = cover !== null;

@@ -450,7 +450,7 @@ def preview_edits(state: LabState, edits: Edits) -> dict[str, Any] | None:
     if 2 * side >= max(picture.width, picture.height):
         return None
     report = reconstruct_edited(state.current.pipeline, fit(picture, side), state.preview, edits, state.blend_preview)
-    return preview_value(report.decoding.pixels, f"preview at {side} px")
+    return preview_value(report.decoding.pixels, f"Preview at {side} px")
 
 
 def channel_bits(state: LabState) -> Any:

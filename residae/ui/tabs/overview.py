@@ -202,7 +202,7 @@ class OverviewTab:
                     return {self.preview: None}
                 side = shown.preview_side
                 report = cache.reconstruct(replace(settings, side=side), running)
-                text = f"preview at {side} px"
+                text = f"Preview at {side} px"
                 if settings.of_encoding == shown.settings.of_encoding:
                     text += f", {len(shown.pipeline.write(shown.encoding, quality).data):,} bytes"
                 return {self.preview: preview_value(report.decoding.pixels, text)}
