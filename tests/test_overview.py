@@ -135,7 +135,7 @@ def test_a_size_of_the_file_chooses_the_scale_and_the_controls_follow(
         **{controls.rate: SIZE, controls.size: 0.5},
     }
     assert f"at scale {fitting.encoding.scale:g}" in rest[tab.status]
-    *_, last = tab.change_rate(fitting, "auto", SIZE, 80, None, VISIT, SILENT)
+    *_, last = tab.change_rate(fitting, "auto", SIZE, 80, 0, VISIT, SILENT)
     assert "takes at least" in last[tab.status]
 
 
