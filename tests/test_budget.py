@@ -256,7 +256,7 @@ def show(current: CurrentResult) -> Iterator[Updates]:
 
 def change_quality(current: CurrentResult) -> Iterator[Updates]:
     cache.ENCODINGS.keep(current.settings.of_encoding, current.encoding, 1)
-    return overview().change_rate(current, 1, QUALITY, 30, 10, VISIT, SILENT)
+    return overview().change_rate(None, None, current, "tiny", True, 0, 1, QUALITY, 30, 10, VISIT, SILENT)
 
 
 RATES = len(CURVE_QUALITIES)

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from residae.ui.controls import QUALITY, SIZE, UNQUANTIZED, Controls
 from residae.ui.state import CurrentResult
 from residae.ui.tabs import overview
 from residae.ui.tabs.overview import OverviewTab
-from residae.ui.work import cancel, supersede
+from residae.ui.work import Updates, cancel, supersede
 
 
 @pytest.fixture
@@ -48,14 +48,21 @@ def show(
     return show
 
 
+def change_rate(
+    tab: OverviewTab, shown: CurrentResult | None, *rate: Any, path: str | None = None
+) -> Iterator[Updates]:
+    """Choose a scale, a kind of rate, a quality and a size."""
+    return tab.change_rate(path, None, shown, "tiny", True, 0, *rate, VISIT, SILENT)
+
+
 def test_only_another_rate_is_decoded(tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
     shown = show(50.5)
-    assert [*tab.change_rate(shown, 1, QUALITY, 50.5, 10, VISIT, SILENT)] == [{tab.status: gr.skip()}]
-    first, _ = tab.change_rate(shown, 1, UNQUANTIZED, 50.5, 10, VISIT, SILENT)
+    assert [*change_rate(tab, shown, 1, QUALITY, 50.5, 10)] == [{tab.status: gr.skip()}]
+    first, _ = change_rate(tab, shown, 1, UNQUANTIZED, 50.5, 10)
     assert tab.table in first
     assert first[tab.current].quality is None
-    assert [*tab.change_rate(first[tab.current], 1, UNQUANTIZED, 70, 10, VISIT, SILENT)] == [{tab.status: gr.skip()}]
-    first, _ = tab.change_rate(first[tab.current], 1, QUALITY, 20, 10, VISIT, SILENT)
+    assert [*change_rate(tab, first[tab.current], 1, UNQUANTIZED, 70, 10)] == [{tab.status: gr.skip()}]
+    first, _ = change_rate(tab, first[tab.current], 1, QUALITY, 20, 10)
     assert first[tab.current].quality == 20
 
 
@@ -63,7 +70,7 @@ def test_only_another_rate_is_decoded(tab: OverviewTab, show: Callable[..., Curr
 def test_a_picture_that_is_seen_is_the_current_result_and_gets_its_figures(
     tab: OverviewTab, show: Callable[..., CurrentResult], end: Callable[[Any], None]
 ) -> None:
-    updates = tab.change_rate(show(50), 1, QUALITY, 20, 10, VISIT, SILENT)
+    updates = change_rate(tab, show(50), 1, QUALITY, 20, 10)
     first = next(updates)
     end(VISIT)
     (rest,) = updates
@@ -106,7 +113,7 @@ def test_a_rate_encodes_once_for_each_scale(
         *((1, QUALITY, 60, 10), (2, QUALITY, 60, 10), (2, QUALITY, 30, 10), (1, SIZE, 30, 0.5)),
         *((2, SIZE, 30, 0.6), (1.5, UNQUANTIZED, 30, 10), (1.5, QUALITY, 10, 10), (1, QUALITY, 60, 10)),
     ):
-        first, _ = tab.change_rate(shown, scale, rate, quality, size, VISIT, SILENT)
+        first, _ = change_rate(tab, shown, scale, rate, quality, size)
         shown = first[tab.current]
         assert shown.encoding.scale == scale
         assert rate != QUALITY or shown.quality == quality
@@ -127,7 +134,7 @@ def test_a_size_of_the_file_chooses_the_scale_and_the_controls_follow(
     assert controls.follow_rate(QUALITY, "auto", shown)[controls.scale] == 1
     assert controls.follow_scale(QUALITY, "auto", shown) == {controls.rate: SIZE, controls.size: size}
     assert controls.follow_scale(QUALITY, 2, shown) == {controls.rate: gr.skip()}
-    first, rest = tab.change_rate(shown, "auto", SIZE, 80, 0.5, VISIT, SILENT)
+    first, rest = change_rate(tab, shown, "auto", SIZE, 80, 0.5)
     fitting = first[tab.current]
     assert len(fitting.compressed.data) <= 500
     assert controls.restored(fitting) == {
@@ -135,7 +142,7 @@ def test_a_size_of_the_file_chooses_the_scale_and_the_controls_follow(
         **{controls.rate: SIZE, controls.size: 0.5},
     }
     assert f"at scale {fitting.encoding.scale:g}" in rest[tab.status]
-    *_, last = tab.change_rate(fitting, "auto", SIZE, 80, 0, VISIT, SILENT)
+    *_, last = change_rate(tab, fitting, "auto", SIZE, 80, 0)
     assert "takes at least" in last[tab.status]
 
 
@@ -158,7 +165,7 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     assert refined.psnr > shown.psnr
     assert refined.compressed.data != shown.compressed.data
     assert "after 5 steps" in last[card.status]
-    assert [*tab.change_rate(refined, 1, QUALITY, 80, 10, VISIT, SILENT)] == [{tab.status: gr.skip()}]  # it stays
+    assert [*change_rate(tab, refined, 1, QUALITY, 80, 10)] == [{tab.status: gr.skip()}]  # it stays
 
     running = tab.refine(shown, 100, VISIT, SILENT)
     next(running)
@@ -187,7 +194,7 @@ def test_a_refinement_that_takes_too_long_is_refused_with_what_to_do(
 
 
 def test_a_refinement_stays_within_the_size_of_the_file(tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
-    first, _ = tab.change_rate(show(50), 1.5, SIZE, 80, 0.6, VISIT, SILENT)
+    first, _ = change_rate(tab, show(50), 1.5, SIZE, 80, 0.6)
     limited = first[tab.current]
     *_, picture, _ = tab.refine(limited, 5, VISIT, SILENT)
     assert len(picture[tab.current].compressed.data) <= 600
@@ -208,6 +215,18 @@ def test_a_refused_picture_is_reported_on_each_tab_and_settings_stay_those_of_th
     assert (first[tab.current].settings.path, first[tab.current].color) == (shown.settings.path, False)
     *_, last = tab.reconstruct(str(bad), None, str(bad), None, "tiny", False, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
     assert "not a picture" in last[tab.status]
+
+
+def test_another_rate_is_tried_where_the_first_picture_failed(
+    tab: OverviewTab, show: Callable[..., CurrentResult]
+) -> None:
+    """Also where it was stopped: there is no result whose rate could be changed."""
+    path = show(50).settings.path
+    (failed,) = tab.reconstruct(path, None, None, None, "tiny", True, 0, 1, SIZE, 80, 0, VISIT, SILENT)
+    assert tab.current not in failed
+    first, _ = change_rate(tab, None, 1, QUALITY, 30, 0, path=path)
+    assert (first[tab.current].settings.path, first[tab.current].quality) == (path, 30)
+    assert [*change_rate(tab, None, 1, QUALITY, 30, 0)] == [{tab.status: gr.skip()}]  # before there is any picture
 
 
 def test_cancelled_work_restores_the_controls(
@@ -246,7 +265,7 @@ def test_a_cancelled_quality_discards_no_picture(
 
     shown = show(50)
     monkeypatch.setattr(pipeline.engine, "decode", ended)
-    assert list(tab.change_rate(shown, 1, QUALITY, 60, 10, VISIT, SILENT)) == [
+    assert list(change_rate(tab, shown, 1, QUALITY, 60, 10)) == [
         {tab.status: gr.skip(), **tab.controls.restored(shown)}
     ]
 

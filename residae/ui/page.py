@@ -89,7 +89,7 @@ class Page:
         }
         change_rate = {
             "fn": overview.change_rate,
-            "inputs": [self.current, *controls.rates],
+            "inputs": [self.source, self.part, self.current, checkpoint, *controls.settings],
             **work,
         }
         refine = {

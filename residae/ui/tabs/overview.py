@@ -134,7 +134,12 @@ class OverviewTab:
 
     def change_rate(
         self,
+        path: str | None,
+        box: CropBox | None,
         current: CurrentResult | None,
+        checkpoint: str,
+        color: bool,
+        side: int,
         scale: Scale,
         rate: str,
         quality: float,
@@ -144,10 +149,16 @@ class OverviewTab:
     ) -> Iterator[Updates]:
         """Compress and decode the picture of the current result at another rate. Only a new scale encodes it again.
 
-        Does nothing at the rate that it has: leaving the number beside the slider counts as a release.
+        Does nothing at the rate that it has: leaving the number beside the slider counts as a release. Reconstructs the
+        chosen picture where there is no result, because the first picture failed or was cancelled.
 
         Args:
+            path: As in `reconstruct`.
+            box: As in `reconstruct`.
             current: As in `reconstruct`.
+            checkpoint: As in `reconstruct`.
+            color: As in `reconstruct`.
+            side: As in `reconstruct`.
             scale: As in `reconstruct`.
             rate: As in `reconstruct`.
             quality: As in `reconstruct`.
@@ -161,11 +172,13 @@ class OverviewTab:
 
         def work() -> Iterator[Updates]:
             with Work(request, progress, "Compressing the picture.") as running:
-                shown = newest(request, self.current, current)
-                if shown is None:
+                if shown := newest(request, self.current, current):
+                    settings = at_rate(shown.settings, scale, rate, quality, size)
+                elif path:
+                    settings = read_settings(path, box, checkpoint, color, side, scale, rate, quality, size)
+                else:
                     return
-                settings = at_rate(shown.settings, scale, rate, quality, size)
-                if settings != shown.settings:
+                if not shown or settings != shown.settings:
                     yield from self._show(settings, cache.reconstruct(settings, running))
 
         yield from self._restore_on_failure(work(), None, current, request)
