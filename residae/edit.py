@@ -25,6 +25,9 @@ from residae.pipeline import (
 )
 from residae.progress import Progress, split
 
+MAX_NOISE = 1000.0  # standard deviations: float32 has no number for what the network would make of much more
+STEPS = 1e-6, 1e6  # standard deviations: less rounds nothing in float32, and more rounds to the mean as well
+
 
 @dataclass(frozen=True)
 class Edits:
@@ -37,13 +40,20 @@ class Edits:
         gains: A factor for each channel; empty for 1 throughout.
         blend: The share of the other picture's latent, 0 to 1.
         step: To multiples of which values are rounded; 0 does not round.
-        noise: Standard deviation of the Gaussian noise that is added, with a fixed seed.
+        noise: Standard deviation of the Gaussian noise that is added, with a fixed seed; 0 to MAX_NOISE.
+
+    Raises:
+        ResidaeError: There is more noise than that.
     """
 
     gains: tuple[float, ...] = ()
     blend: float = 0.0
     step: float = 0.0
     noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.noise <= MAX_NOISE:
+            raise ResidaeError(f"Noise is 0 to {MAX_NOISE:g} standard deviations, not {self.noise:g}.")
 
     def __bool__(self) -> bool:
         """Whether the edits change anything."""
@@ -307,7 +317,7 @@ def _edit(
     if edits.gains:
         values = values * np.array(edits.gains, np.float32)[:, None, None]
     if edits.step:
-        step = np.maximum(edits.step * deviation, np.finfo(np.float32).tiny)
+        step = np.maximum(min(max(edits.step, STEPS[0]), STEPS[1]) * deviation, np.finfo(np.float32).tiny)
         values = np.rint(values / step) * step
     if edits.noise:
         values = values + edits.noise * deviation * random.standard_normal(values.shape, np.float32)

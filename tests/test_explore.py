@@ -14,7 +14,7 @@ from residae import heatmaps
 from residae.baselines import CODECS
 from residae.cli import main
 from residae.compare import OURS, Comparison, compare_at_equal_bytes
-from residae.edit import Edits, channel_gains, reconstruct_edited
+from residae.edit import Edits, channel_gains, edit_latents, reconstruct_edited
 from residae.errors import ResidaeError
 from residae.image import CropBox, Pixels, cover, crop, open_picture, write_png
 from residae.options import OptionError
@@ -147,6 +147,20 @@ def test_a_crop(command: str, photograph: Path, tmp_path: Path, capsys: Capture)
 def test_a_crop_beyond_the_picture(size: str, code: int, photograph: Path, capsys: Capture) -> None:
     assert main(["reconstruct", str(photograph), "--crop", size]) == code
     assert ("is not within the picture" in capsys.readouterr().err) is (code == 1)
+
+
+def test_rounding_to_any_step_gives_numbers() -> None:
+    """A step far below float32's precision rounds nothing, and one far above the values to their mean."""
+    latent, means = np.random.default_rng(0).normal(2, 3, (4, 5, 6)).astype(np.float32), np.ones((3, 4), np.float32)
+    with np.errstate(all="raise", under="ignore"):
+        (fine,), (coarse,) = (edit_latents([latent], Edits(step=step), means) for step in (1e-300, 1e300))
+    np.testing.assert_allclose(fine, latent, atol=1e-4)
+    np.testing.assert_allclose(coarse, 1)
+
+
+def test_more_noise_than_can_be_decoded_is_refused() -> None:
+    with pytest.raises(ResidaeError, match="0 to 1000 standard deviations"):
+        Edits(noise=1e30)
 
 
 def test_a_crop_of_thousands_of_digits() -> None:
