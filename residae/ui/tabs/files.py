@@ -1,7 +1,8 @@
 """The tab Files: decode `.rae` files, and show what they contain."""
 
 import html
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -15,7 +16,7 @@ from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
 from residae.ui.store import get_pipeline, read_upload
 from residae.ui.text import alert, channel_sentence, counted, file_figures, short_name
 from residae.ui.viewer import light_table, pane, table
-from residae.ui.work import Updates, Work, report_errors, supersede_background
+from residae.ui.work import Left, Stopped, Updates, Work, report_errors, supersede_background
 
 
 class FilesTab:
@@ -59,20 +60,22 @@ class FilesTab:
             progress: From Gradio; it shows the progress in `status`.
 
         Yields:
-            The light table and the figures after each file, then `status`, an empty `upload`, and the pictures as PNG.
+            The light table and the figures after each file, then `status`, an empty `upload`, and the pictures as PNG;
+            these also where the work is ended early, unless the visitor left.
         """
         work = Work(request, progress, "Decoding.", advice="fewer or smaller files")
         yield from report_errors(self.status, self._decode_each(paths, checkpoint, work))
 
     def _decode_each(self, paths: list[str], checkpoint: str, work: Work) -> Iterator[Updates]:
         panes: list[dict[str, object]] = []
-        views, figures, files, alerts = [], "", [], ""
+        views: list[dict[str, object]] = []
+        figures, files, alerts, stopped = "", [], "", False
         try:
             with work:
                 pipeline = get_pipeline(checkpoint)
                 work.charge(sum(map(expected_work, paths)), pipeline.engine.on_gpu, len(paths))
                 for number, path in enumerate(paths):
-                    name = short_name(Path(path).name)
+                    name = distinct(short_name(Path(path).name), [view["name"] for view in views])
                     part = between(work, number / len(paths), (number + 1) / len(paths))
                     try:
                         data = read_upload(path)
@@ -88,12 +91,29 @@ class FilesTab:
                     figures += f"<h3>{html.escape(name)}</h3>" + file_figures(info) + draw_channels(data, checkpoint)
                     yield {self.table: table(panes, views, (info.height, info.width), 1), self.figures: figures}
                     work.give_way()
+        except Left:
+            return
+        except Stopped:
+            stopped = True
         except ShareError as error:
             alerts += alert(error)
         done = f"<p>{counted(len(files), 'file')} opened.</p>" if files else ""
+        if stopped:
+            done = f"<p>Stopped: {len(files)} of {counted(len(paths), 'file')} opened.</p>"
         yield {self.upload: None, self.status: done + alerts}
         if files:
             yield {self.pictures: gr.File(files, visible=True)}
+
+
+def distinct(name: str, taken: Collection[object]) -> str:
+    """The name, with a number where it is taken: files of several folders may have one name.
+
+    Args:
+        name: Of a file.
+        taken: Names of the files before it.
+    """
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in taken)
 
 
 def expected_work(path: str) -> float:

@@ -1,0 +1,53 @@
+"""The tab Files: `.rae` files of one name, and an end in the middle."""
+
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from visitor import SILENT, VISIT
+
+from residae.ui.state import CurrentResult
+from residae.ui.tabs.files import FilesTab
+from residae.ui.work import Updates, cancel, let_go
+
+
+@pytest.fixture
+def files(current: CurrentResult, tmp_path: Path) -> list[str]:
+    """Paths of two files of one name."""
+    assert current.compressed
+    paths = [tmp_path / folder / "x.rae" for folder in "ab"]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(current.compressed.data)
+    return list(map(str, paths))
+
+
+@pytest.fixture
+def tab() -> FilesTab:
+    with gr.Blocks():
+        return FilesTab()
+
+
+def views(tab: FilesTab, update: Updates) -> list[str]:
+    return [view["name"] for view in update[tab.table]["views"]]
+
+
+def test_each_of_several_files_of_one_name_can_be_chosen(tab: FilesTab, files: list[str]) -> None:
+    *_, second, _, _ = tab.decode(files, "tiny", VISIT, SILENT)
+    assert views(tab, second) == ["x.rae", "x.rae (2)"]
+
+
+def test_what_was_opened_before_a_stop_can_be_downloaded(tab: FilesTab, files: list[str]) -> None:
+    updates = tab.decode(files, "tiny", VISIT, SILENT)
+    assert views(tab, next(updates)) == ["x.rae"]
+    cancel(VISIT)
+    status, pictures = updates
+    assert status == {tab.upload: None, tab.status: "<p>Stopped: 1 of 2 files opened.</p>"}
+    assert len(pictures[tab.pictures].value) == 1
+
+
+def test_nothing_is_offered_to_a_visitor_who_left(tab: FilesTab, files: list[str]) -> None:
+    updates = tab.decode(files, "tiny", VISIT, SILENT)
+    next(updates)
+    let_go(VISIT.session_hash)
+    assert all(tab.pictures not in update for update in updates)
