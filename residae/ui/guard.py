@@ -51,6 +51,7 @@ GET_ROUTES = (
     *("app_id", "call/", "file=", "heartbeat/", "info", "login_check", "mcp", "openapi.json", "queue/"),
     *("startup-events", "theme.css", "upload_progress", "user"),
 )
+CALL_BY_NAMES = "call/v2/"
 REMOTE = ("http://", "https://")
 DISK_FULL = "The server's disk is full: try again later."
 SHARE_FULL = f"The limit of uploads is {UPLOAD_BYTES / 10**9:g} GB in an hour: try again later."
@@ -112,6 +113,11 @@ class Guard:
                 self.uploads.remove(visitor)
         except _RefusedError as refusal:
             await JSONResponse({"detail": refusal.sentence}, refusal.status)(scope, receive, send_with_headers)
+        except TypeError as error:
+            if not name.startswith(CALL_BY_NAMES):
+                raise
+            # Gradio's, where a parameter has no value, or a value no parameter
+            await JSONResponse({"detail": f"{error}"}, 400)(scope, receive, send_with_headers)
 
     def _check_uploads(self, visitor: Visitor) -> None:
         """Refuse one upload too many. An address that has none is accepted as long as anything is left."""
@@ -295,7 +301,7 @@ async def _read_json(name: str, visitor: Visitor, receive: Receive) -> Receive:
             408, f"The request takes longer to arrive than the limit of {STALL_SECONDS:g} s."
         ) from error
     try:
-        values = [json.loads(body, parse_float=_finite, parse_constant=_finite)] if body else []
+        values = [json.loads(body, parse_int=_finite, parse_float=_finite, parse_constant=_finite)] if body else []
     except (ValueError, RecursionError) as error:
         raise _RefusedError(400, "The request is not JSON.") from error
     if name == "cancel" and values and isinstance(values[0], dict) and values[0].get("event_id"):
@@ -322,7 +328,9 @@ async def _read_json(name: str, visitor: Visitor, receive: Receive) -> Receive:
 
 
 def _finite(text: str) -> float:
-    """A number. NaN, Infinity and 1e999 are refused, which Python reads and which pass Gradio's bounds on numbers."""
+    """A number that a float can hold. Python reads NaN, Infinity, 1e999 and whole numbers of any length as well, which
+    pass Gradio's bounds on numbers.
+    """
     if not math.isfinite(number := float(text)):
         raise ValueError(f"{text} is not a finite number")
     return number
