@@ -79,6 +79,17 @@ def test_the_tour_is_walked_by_keyboard_and_returns_the_focus(page: Page) -> Non
     expect(tour).to_be_hidden()
 
 
+def test_the_tour_closes_where_a_tab_is_opened_by_keyboard(page: Page) -> None:
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<button role=tab>Latent lab</button>')")
+    page.locator("#tour").click()
+    tour = page.get_by_role("dialog", name="Guided start")
+    expect(tour).to_be_visible()
+    page.get_by_role("tab").focus()
+    expect(tour).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(tour).to_be_hidden()
+
+
 def test_a_figure_is_explained_on_focus_hover_and_touch(page: Page) -> None:
     page.evaluate("localStorage.setItem('residae-tour-seen', '1')")
     page.reload()  # without the tour

@@ -86,6 +86,9 @@
   }
 
   document.addEventListener("click", (event) => { if (event.target.closest("#tour")) open(true); });
+  document.addEventListener("click", (event) => { // by keyboard as well; by a script, the tour itself opens the Overview
+    if (event.isTrusted && event.target.closest("[role=tab]")) close();
+  });
   document.addEventListener("pointerdown", (event) => { if (step >= 0 && !card.contains(event.target)) close(); }, true);
   document.addEventListener("keydown", (event) => {
     if (step < 0 || event.key !== "Escape") return;
