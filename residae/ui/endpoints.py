@@ -264,7 +264,8 @@ def decompress(work: Work, wanted: RaeFile) -> tuple[str, dict[str, Any]]:
 def compare(work: Work, wanted: Options) -> list[dict[str, Any]]:
     """Compare the network with JPEG, WebP, AVIF, JPEG 2000 and JPEG XL at equal bytes.
 
-    The figures are PSNR, SSIM, MS-SSIM and SSIMULACRA2. A codec that cannot make a file this small has none.
+    The figures are PSNR, SSIM, MS-SSIM and SSIMULACRA2. A codec that cannot make a file this small has none;
+    an exact copy has bytes, and no PSNR.
 
     Args:
         work: As in `reconstruct`.
