@@ -184,6 +184,17 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     assert [*tab.refine(show(None), 5, VISIT, SILENT)] == [{card.status: gr.skip()}]
 
 
+def test_a_refinement_goes_on_where_the_rate_stays(tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
+    """Leaving the number beside the slider, or the field of the size, counts as a release."""
+    shown = show(80)
+    for quality, steps in ((80, 5), (60, 0)):
+        running = tab.refine(shown, 5, VISIT, SILENT)
+        next(running)
+        tab.supersede_at_other_rate(shown, 1, QUALITY, quality, 10, VISIT)
+        results = [update[tab.current] for update in running if tab.current in update]
+        assert [result.steps for result in results] == [steps] * bool(steps)
+
+
 def test_a_refinement_that_takes_too_long_is_refused_with_what_to_do(
     tab: OverviewTab, show: Callable[..., CurrentResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -310,6 +310,12 @@ def test_a_quality_is_previewed_while_it_is_chosen(page: Page) -> None:
     expect(tag).to_contain_text("Preview")
     slider.evaluate("(node) => { node.value = 20; node.dispatchEvent(new Event('input', { bubbles: true })); }")
     expect(tag).not_to_contain_text("Preview")  # back at what is shown
+    slider.evaluate("(node) => { window.released = []; node.onpointerup = () => window.released.push(window.key); }")
+    for key in ("Tab", "Home"):  # only the latter moves the slider
+        page.evaluate("(key) => { window.key = key; }", key)
+        slider.dispatch_event("keyup", {"key": key, "bubbles": True})
+        page.evaluate("() => new Promise((resolve) => setTimeout(resolve))")
+    assert page.evaluate("window.released") == ["Home"]
     set_quality(page, 80)
 
 

@@ -109,11 +109,12 @@ class Page:
         setting = gr.on([controls.color.input, controls.side.input, checkpoint.input], supersede, **QUICK_EVENT)
         checkpoint.input(describe, checkpoint, controls.described, **QUICK_EVENT)
         rate = [controls.rate, controls.scale, self.current]
+        at_rate = [self.current, *controls.rates]
         rated = controls.rate.input(controls.follow_rate, rate, [controls.scale, controls.size], **QUICK_EVENT)
         scaled = controls.scale.input(controls.follow_scale, rate, [controls.rate, controls.size], **QUICK_EVENT)
         controls.quality.input(
             overview.show_preview,
-            [self.current, *controls.rates],
+            at_rate,
             overview.preview,
             trigger_mode="always_last",
             **QUICK_EVENT,
@@ -129,7 +130,7 @@ class Page:
             (controls.refine.start.click(supersede_background, **QUICK_EVENT), refine),
             (rated.then(supersede_requested, **QUICK_EVENT), change_rate),
             (scaled.then(supersede_requested, **QUICK_EVENT), change_rate),
-            (gr.on(released, supersede_requested, **QUICK_EVENT), change_rate),
+            (gr.on(released, overview.supersede_at_other_rate, at_rate, **QUICK_EVENT), change_rate),
         ):
             self._refresh_open_tab(event.then(**next_event))
         for name, tab in self.tabs.items():

@@ -7,12 +7,13 @@ const applyTheme = () => {
 applyTheme();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme); // to which Gradio listens as well
 // Gradio reports a slider's release by pointer only: let the keyboard and the number beside it count as well.
+const MOVES = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"]; // a slider; Tab leads to it
 const release = (event) => {
   const range = event.target.closest(".block")?.querySelector("input[type=range]");
   const typed = event.type === "change" && event.target.type === "number";
-  const arrow = event.type === "keyup" && event.target === range;
+  const moved = event.type === "keyup" && event.target === range && MOVES.includes(event.key);
   const pointer = new PointerEvent("pointerup", { bubbles: true });
-  if (range && (typed || arrow)) setTimeout(() => range.dispatchEvent(pointer));
+  if (range && (typed || moved)) setTimeout(() => range.dispatchEvent(pointer));
 };
 document.addEventListener("change", release);
 document.addEventListener("keyup", release);

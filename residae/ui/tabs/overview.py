@@ -26,7 +26,18 @@ from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline
 from residae.ui.text import alert, heading, journey, report_figures, report_sentences
 from residae.ui.viewer import light_table, report_table, with_facts
-from residae.ui.work import PROGRESS_INTERVAL, Cancelled, Left, Priority, Stopped, Updates, Work, newest, report_errors
+from residae.ui.work import (
+    PROGRESS_INTERVAL,
+    Cancelled,
+    Left,
+    Priority,
+    Stopped,
+    Updates,
+    Work,
+    newest,
+    report_errors,
+    supersede_requested,
+)
 from residae.ui.zero_gpu import ON_ZERO_GPU
 
 
@@ -182,6 +193,28 @@ class OverviewTab:
                     yield from self._show(settings, cache.reconstruct(settings, running))
 
         yield from self._restore_on_failure(work(), None, current, request)
+
+    def supersede_at_other_rate(
+        self,
+        current: CurrentResult | None,
+        scale: Scale,
+        rate: str,
+        quality: float,
+        size: float,
+        request: gr.Request,
+    ) -> None:
+        """Let `change_rate` follow at once, unless it will do nothing, for which a refinement or a batch goes on.
+
+        Args:
+            current: As in `reconstruct`.
+            scale: As in `reconstruct`.
+            rate: As in `reconstruct`.
+            quality: As in `reconstruct`.
+            size: As in `reconstruct`.
+            request: From Gradio; it names the session.
+        """
+        if current is None or at_rate(current.settings, scale, rate, quality, size) != current.settings:
+            supersede_requested(request)
 
     def show_preview(
         self,
