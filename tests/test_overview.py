@@ -237,7 +237,18 @@ def test_another_rate_is_tried_where_the_first_picture_failed(
     assert tab.current not in failed
     first, _ = change_rate(tab, None, 1, QUALITY, 30, 0, path=path)
     assert (first[tab.current].settings.path, first[tab.current].quality) == (path, 30)
-    assert [*change_rate(tab, None, 1, QUALITY, 30, 0)] == [{tab.status: gr.skip()}]  # before there is any picture
+
+
+def test_a_session_that_the_server_has_forgotten_is_told_to_reload(tab: OverviewTab) -> None:
+    """All of its states are empty, while the browser still shows a result."""
+    settings = ("tiny", True, 0, 1, QUALITY, 80, 10)
+    for updates in (
+        change_rate(tab, None, 1, QUALITY, 30, 10),
+        tab.reconstruct(None, None, None, None, *settings, VISIT, SILENT),
+        tab.refine(None, 5, VISIT, SILENT),
+    ):
+        (update,) = updates
+        assert any("reload the page" in str(value) for value in update.values())
 
 
 def test_cancelled_work_restores_the_controls(

@@ -40,6 +40,8 @@ from residae.ui.work import (
 )
 from residae.ui.zero_gpu import ON_ZERO_GPU
 
+FORGOTTEN = "The server no longer knows this page, since it was restarted or has had many visitors: reload the page."
+
 
 class OverviewTab:
     """The tab Overview.
@@ -121,9 +123,10 @@ class OverviewTab:
                 shown = newest(request, self.current, current)
                 again = path == newest(request, self.discarded, discarded)
                 chosen, part = (shown.settings.path, shown.settings.box) if shown and again else (path, box)
-                if chosen:
-                    settings = read_settings(chosen, part, checkpoint, color, side, scale, rate, quality, size)
-                    yield from self._show(settings, cache.reconstruct(settings, running))
+                if not chosen:
+                    raise ResidaeError(FORGOTTEN)
+                settings = read_settings(chosen, part, checkpoint, color, side, scale, rate, quality, size)
+                yield from self._show(settings, cache.reconstruct(settings, running))
 
         yield from self._restore_on_failure(work(), path, current, request)
 
@@ -188,7 +191,7 @@ class OverviewTab:
                 elif path:
                     settings = read_settings(path, box, checkpoint, color, side, scale, rate, quality, size)
                 else:
-                    return
+                    raise ResidaeError(FORGOTTEN)
                 if not shown or settings != shown.settings:
                     yield from self._show(settings, cache.reconstruct(settings, running))
 
@@ -277,7 +280,9 @@ class OverviewTab:
         def work() -> Iterator[Updates]:
             with Work(request, progress, "Refining.", advice="fewer steps, or a smaller working size") as running:
                 shown = newest(request, self.current, current)
-                if shown and shown.compressed:
+                if not shown:
+                    raise ResidaeError(FORGOTTEN)
+                if shown.compressed:
                     running.charge(shown.encoding.work(decodes=1, refine=steps), shown.pipeline.engine.on_gpu)
                     yield from refine(running, shown, shown.compressed.quality)
 
