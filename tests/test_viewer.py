@@ -538,6 +538,11 @@ def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, 
             }"""
         )
         assert (left, width) == pytest.approx((0.25, 0.5), abs=0.005)
+    for focused in (".use", ".stage"):  # from anywhere within the pictures
+        page.locator(f"#compare {focused}").focus()
+        page.keyboard.press("Escape")
+        expect(page.locator("#compare .chooser")).to_be_hidden()
+        page.locator("#compare").get_by_role("button", name="Crop").click()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Shift+ArrowUp")
     page.keyboard.press("Enter")

@@ -74,11 +74,16 @@ box.addEventListener("keydown", (event) => {
   const [dx, dy] = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key] ?? [];
   if (dx !== undefined) setPart(...(event.shiftKey ? [left, top, width + dx, height + dy] : [left + dx, top + dy, width, height]));
   else if (event.key === "Enter") usePart();
-  else if (event.key === "Escape") leavePart();
   else return;
   event.preventDefault();
   event.stopPropagation();
 });
+surface.addEventListener("keydown", (event) => { // before the keys of the viewer, one of which leaves the full screen
+  if (!part || event.key !== "Escape") return;
+  leavePart();
+  event.preventDefault();
+  event.stopPropagation();
+}, true);
 document.addEventListener("residae-shown", () => {
   const { size: whole, part: shown } = source() ?? {};
   cropButton.hidden = !whole;
