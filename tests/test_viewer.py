@@ -415,6 +415,7 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     again.close()
     again = visit(context, f"{address}?picture=own&rate=unquantized&tab=equal")  # where nothing will be compared
     expect(again.locator("#baselines .message")).to_contain_text("own picture. Open yours")
+    assert page.evaluate("JSON.parse(residae.recall('residae-settings')).rate") == "quality", "a link is not remembered"
     again.close()
     again = visit(context, f"{address}?tab=nowhere&show=Error")
     error = again.locator("#compare").get_by_role("button", name="Error", exact=True)

@@ -44,8 +44,8 @@
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
     },
-    /** Called with the values of the settings at each change of one. */
-    remember(names, values) { this.store(STORED, JSON.stringify(Object.fromEntries(names.map((name, i) => [name, values[i]])))); },
+    /** Called with the values of the settings at each change of one; those of a link are not the visitor's own. */
+    remember(names, values) { if (!names.some((name) => name in query)) this.store(STORED, JSON.stringify(Object.fromEntries(names.map((name, i) => [name, values[i]])))); },
     /** What a visit starts with, as JSON: the settings of the last one, or those of a link. */
     start() { return JSON.stringify({ ...stored(), ...query, ...this.first }); },
     /** A link to what is shown. */
