@@ -18,12 +18,6 @@ function save(content, name) {
   if (content instanceof Blob) setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-async function blobOf(url) {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`${url} is no longer there`);
-  return answer.blob();
-}
-
 /** The key to the error map as a picture of that width. */
 function keyImage(width, color = "#111") {
   const svg = residae.table.key().replace('width="100%"', `width="${width}" color="${color}" font-family="system-ui, sans-serif"`);

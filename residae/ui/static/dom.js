@@ -14,3 +14,9 @@ const sayIn = (node) => {
     if (seconds) timer = setTimeout(() => { node.textContent = ""; }, 1000 * seconds);
   };
 };
+/** What the server sends for an address. It deletes results after a while, which is an error. */
+async function blobOf(url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url} is no longer there`);
+  return answer.blob();
+}

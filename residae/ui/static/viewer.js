@@ -59,7 +59,9 @@ function update() {
 async function keep(tell = say, pane = given().panes[given().result]) {
   if (!pane?.picture) return;
   if (!pane.facts) return tell("The figures are still being measured: press again in a moment.");
-  const { subject, size, result, panes, settings, refined } = given(), blob = await (await fetch(pane.picture.url)).blob(); // so that it outlives the server's file
+  const { subject, size, result, panes, settings, refined } = given();
+  const blob = await blobOf(pane.picture.url).catch(() => null); // so that it outlives the server's file
+  if (!blob) return tell("The picture is no longer on the server. Change a setting to make it again.");
   const picture = { url: URL.createObjectURL(blob) };
   const known = pane === panes[result] && settings && !refined ? settings : null;
   residae.keep({ subject, size, pane: { ...pane, name: "A", picture, signed: null, measured: true }, settings: known });
