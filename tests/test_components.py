@@ -1,12 +1,14 @@
 """Components that several tabs use, and figures."""
 
+import html
 import re
+from collections.abc import Callable
 
 import gradio as gr
 import pytest
 
 from residae.compare import Comparison
-from residae.image import Picture
+from residae.image import Picture, Pixels
 from residae.pipeline import Pipeline
 from residae.ui import static
 from residae.ui.components import number_field, slider
@@ -14,7 +16,7 @@ from residae.ui.endpoints import PARAMETERS
 from residae.ui.page import build
 from residae.ui.refinement import RefineCard, seconds_left
 from residae.ui.tabs.batch import BatchTab, draw_table
-from residae.ui.text import comparison_table, file_figures, report_figures
+from residae.ui.text import comparison_table, fewer, file_figures, heading, journey, report_figures
 
 
 @pytest.mark.parametrize(("typed", "expected"), [(150, 100), (-3, 1), (40, 40), (None, 1)])
@@ -57,6 +59,28 @@ def test_every_figure_has_an_explanation(pipeline: Pipeline, picture: Picture) -
     figures = report_figures(report) + file_figures(info) + tables
     names = {name.split(", ")[0] for name in re.findall(r'<(?:dt|th scope="col")>([^<]+)<', figures)}
     assert {"PSNR", "Fingerprint", "Codec", "Encode"} <= names <= explained()
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 1.5, 2, 4])
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (40, 60), (17, 17)])
+def test_the_explanation_of_fewer_numbers_comes_to_what_is_counted(
+    height: int, width: int, color: bool, scale: float, pipeline: Pipeline, smooth: Callable[..., Pixels]
+) -> None:
+    """From the network's own ratio, which the heading names: the halves of chroma and the scale are the difference."""
+    report = pipeline.reconstruct(Picture(smooth(height, width), (), None), color, 80, scale=scale)
+    strip = journey(report)
+    samples, numbers, size = (int(count.replace(",", "")) for count in re.findall("<b>([^<]+)</b>", strip))
+    (explanation, term), (coding, _) = re.findall('data-explanation="([^"]+)">([^<]+)<', strip)
+    assert term == fewer(samples / numbers)
+    figures = [float(figure) for figure in re.findall(r"\d+(?:\.\d+)?", explanation)]
+    assert figures[0] == pipeline.ratio
+    assert fewer(figures[-1]) == term
+    assert ("chroma" in explanation) == color
+    assert ("enlarged" in explanation) == (scale > 1)
+    assert ("reduced" in explanation) == (scale < 1)
+    assert float(re.findall(r"leave ([\d.]+) bits", coding)[0]) == pytest.approx(8 * size / numbers, rel=0.05)
+    assert f"one number for every {pipeline.ratio:g} samples" in html.unescape(heading(ratio=pipeline.ratio))
 
 
 @pytest.mark.parametrize(("times", "left"), [([0], None), ([0, 9], None), ([0, 9, 11], 6), ([0, 9, 10, 13], 4)])

@@ -6,9 +6,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from residae.ui import static
-from residae.ui.text import definition_list, heading
+from residae.ui.text import definition_list, explained, heading
 
 ADDRESS = "http://tour.test/"
+COUNT = explained("32× fewer", "16 × 2 = 32.")
 FIGURES = definition_list({"PSNR": "33 dB", "Rate": "0.19 bpp"})
 SHOW_FIGURES = "html => { document.querySelector('#figures').innerHTML = html; }"
 STYLE = static.read("page.css") + static.read("tabs.css")
@@ -19,7 +20,7 @@ PLACES = "".join(
 )
 DOCUMENT = (
     f"<!doctype html><head><style>{STYLE}</style><script>{SCRIPT}</script></head>"
-    f'<body><div class="gradio-container">{heading()}<div id="figures"></div>{PLACES}</div></body>'
+    f'<body><div class="gradio-container">{heading(ratio=16)}<div id="figures"></div>{PLACES}</div></body>'
 )
 
 
@@ -108,3 +109,6 @@ def test_a_figure_is_explained_on_focus_hover_and_touch(page: Page) -> None:
     expect(tip).to_be_hidden()
     psnr.click()
     expect(tip).to_contain_text("signal-to-noise")
+    page.evaluate(SHOW_FIGURES, COUNT)  # an explanation of its own
+    page.get_by_text("32× fewer").click()
+    expect(tip).to_have_text("16 × 2 = 32.")

@@ -12,8 +12,9 @@ from typing import Any
 from residae import heatmaps
 from residae.codec import FileInfo
 from residae.compare import Comparison
+from residae.geometry import STRIDE
 from residae.metrics import bits_per_pixel
-from residae.pipeline import Reconstruction
+from residae.pipeline import Encoding, Reconstruction
 
 MAX_NAME = 40  # characters of a file name
 MINUS = "\N{MINUS SIGN}"
@@ -31,7 +32,11 @@ def heading(checkpoint: str = "", device: str = "", ratio: float | None = None) 
     Returns:
         HTML.
     """
-    bottleneck = f"{ratio:.0f}× bottleneck" if ratio else "bottleneck"
+    bottleneck = "bottleneck"
+    if ratio:
+        bottleneck = explained(
+            f"{ratio:.0f}× bottleneck", f"{one_number(ratio)} How many bytes these take is another matter."
+        )
     title = f"<h1>Residae</h1><p>What a {bottleneck} keeps of a picture</p>"
     names = f"<b>{html.escape(checkpoint)}</b><span>{html.escape(device)}</span>" if checkpoint else ""
     tour = '<button type="button" id="tour" aria-label="Guided start" title="Guided start">?</button>'
@@ -49,6 +54,16 @@ def note(message: str) -> str:
     return f'<p class="note">{html.escape(message)}</p>'
 
 
+def explained(term: str, explanation: str) -> str:
+    """A term with an explanation, which `explain.js` shows while the term has the focus or the pointer.
+
+    Args:
+        term: HTML.
+        explanation: Text.
+    """
+    return f'<span tabindex="0" data-explanation="{html.escape(explanation)}">{term}</span>'
+
+
 def definition_list(rows: dict[str, str]) -> str:
     """Figures by name. Names and values are HTML."""
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows.items())
@@ -61,15 +76,17 @@ def definition_list(rows: dict[str, str]) -> str:
 def journey(report: Reconstruction) -> str:
     """What is left of the picture after each step: three counts, and a bar for each, all in one scale."""
     samples, numbers = report.raw_bytes, sum(latent.size for latent in report.encoding.latents)
+    comparison = explained(fewer(samples / numbers), numbers_explanation(report.encoding, samples / numbers))
     rows = [
         (f"{samples:,}", "samples of the picture", 1.0),
-        (f"{numbers:,}", f"numbers after the encoder, {fewer(samples / numbers)}", numbers / samples),
+        (f"{numbers:,}", f"numbers after the encoder, {comparison}", numbers / samples),
     ]
     if report.compressed:
         size = len(report.compressed.data)
         comparison = fewer(samples / size)
         than = "as" if comparison == AS_MANY else "than"
-        label = f'bytes in the file, {comparison}<span class="wide"> {than} the pixels take</span>'
+        coding = f"Rounding and entropy coding leave {8 * size / numbers:.2g} bits for each number; a sample has 8."
+        label = f'bytes in the file, {explained(comparison, coding)}<span class="wide"> {than} the pixels take</span>'
         rows.append((f"{size:,}", label, size / samples))
     else:
         rows.append(("–", "no file: the latent is not quantized", 0.0))
@@ -78,6 +95,39 @@ def journey(report: Reconstruction) -> str:
         for count, label, share in rows
     )
     return f'<ol class="journey">{items}</ol>'
+
+
+def numbers_explanation(encoding: Encoding, times: float) -> str:
+    """Why the latent has so many numbers, whatever the network's own ratio is.
+
+    Args:
+        encoding: Of the picture.
+        times: How many times fewer numbers it has than the picture has samples.
+
+    Returns:
+        Text with the factors of `times`.
+    """
+    ratio, scale = STRIDE**2 / len(encoding.latents[0]), encoding.scale
+    product, factors, steps = ratio, f"{ratio:.3g}", []
+    if len(encoding.latents) == 3:
+        product *= 2
+        factors += " × 2"
+        steps.append("chroma is halved in width and height")
+    if scale != 1:
+        product /= scale**2
+        factors += f" ÷ {scale:g}²"
+        steps.append(f"the picture is {'enlarged' if scale > 1 else 'reduced'} by {scale:g}")
+    text = one_number(ratio)
+    if steps:
+        text += f" Before it, {', and '.join(steps)}: {factors} = {product:.3g}."
+    if fewer(product) != fewer(times):
+        text += f" Sides are filled up to multiples of {STRIDE} pixels, which leaves {times:.3g}."
+    return text
+
+
+def one_number(ratio: float) -> str:
+    """What the network does to the number of samples, as a sentence."""
+    return f"The network makes one number for every {ratio:.3g} samples that it gets."
 
 
 def report_figures(report: Reconstruction) -> str:

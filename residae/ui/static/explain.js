@@ -1,4 +1,5 @@
-// An explanation of each figure, while its name has the focus or the pointer, or after a touch.
+// An explanation of each figure, while its name has the focus or the pointer, or after a touch. Those that depend on the
+// result come with it, as `explained` of text.py has them.
 {
   const TEXTS = {
     PSNR: "Peak signal-to-noise ratio: the root-mean-square error on a logarithmic scale. More is better; 6 dB more means half the error.",
@@ -22,6 +23,7 @@
     Height: "Height of the picture in the file, in pixels.",
     Encode: "Time that encoding took in the network, in seconds.",
     Decode: "Time that decoding took in the network, in seconds.",
+    "Numbers kept": "Numbers of the latent for each sample of luma or chroma. For the larger shares the picture is enlarged before the encoder, which takes more bytes. Auto lets the file size decide.",
     Parameters: "Numbers that the network learned.",
     "Work at 256 × 256 px": "Operations of the encoder and the decoder for a picture of this size, in billions.",
     Device: "Where the network runs here, and in which precision.",
@@ -29,9 +31,9 @@
     Fingerprint: "Identifies the weights and tables. A file opens only with those that made it.",
   };
   let tip, shown = null;
-  const NAMES = ".numbers dt, table.figures thead th";
+  const NAMES = "[data-explanation], .numbers dt, table.figures thead th, #scale [data-testid=block-info]";
   const named = (node) => node.closest?.(NAMES);
-  const textOf = (name) => TEXTS[name.textContent.trim().replace(/, (s|dB|bpp)$/, "")];
+  const textOf = (name) => name.dataset.explanation ?? TEXTS[name.textContent.trim().replace(/, (s|dB|bpp)$/, "")];
 
   function show(name) {
     const text = textOf(name);
