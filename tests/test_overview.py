@@ -154,7 +154,7 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     assert shown.compressed
     scaled: list[Pixels] = []
     monkeypatch.setattr(heatmaps, "error_scale", lambda _, pixels: scaled.append(pixels) or 64.0)
-    *steps, picture, last = tab.refine(shown, 5, VISIT, SILENT)
+    *steps, picture, last = tab.refine(shown, 1, QUALITY, 80, 10, 5, VISIT, SILENT)
     (unrefined,) = scaled  # so that the error maps before and after can be compared
     stored = pipeline.stored(shown.encoding, shown.compressed)
     np.testing.assert_array_equal(unrefined, pipeline.decode(stored).pixels)
@@ -167,7 +167,7 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     assert "after 5 steps" in last[card.status]
     assert [*change_rate(tab, refined, 1, QUALITY, 80, 10)] == [{tab.status: gr.skip()}]  # it stays
 
-    running = tab.refine(shown, 100, VISIT, SILENT)
+    running = tab.refine(shown, 1, QUALITY, 80, 10, 100, VISIT, SILENT)
     next(running)
     cancel(VISIT)
     *_, picture, last = running
@@ -175,20 +175,47 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     assert done < 20
     assert picture[tab.current].psnr >= shown.psnr
 
-    running = tab.refine(shown, 100, VISIT, SILENT)
+    running = tab.refine(shown, 1, QUALITY, 80, 10, 100, VISIT, SILENT)
     next(running)
     supersede(VISIT)
     *_, last = running
     assert tab.table not in last
     assert "tries again, about" in last[card.status]  # in place of Starting
-    assert [*tab.refine(show(None), 5, VISIT, SILENT)] == [{card.status: gr.skip()}]
+    assert [*tab.refine(show(None), 1, UNQUANTIZED, 80, 10, 5, VISIT, SILENT)] == [{card.status: gr.skip()}]
+
+
+@pytest.mark.parametrize(
+    ("scale", "rate", "quality", "size"), [(1, QUALITY, 30, 10), (1.5, QUALITY, 80, 10), (1, SIZE, 80, 0.5)]
+)
+def test_a_refinement_applies_to_the_rate_that_the_controls_show(
+    scale: float, rate: str, quality: float, size: float, tab: OverviewTab, show: Callable[..., CurrentResult]
+) -> None:
+    """Also where that rate was chosen just before, and waits for `change_rate`, which then changes nothing."""
+    *_, picture, _ = tab.refine(show(80), scale, rate, quality, size, 2, VISIT, SILENT)
+    refined = picture[tab.current]
+    settings = refined.settings
+    assert (settings.scale, settings.quality, settings.max_bytes) == (
+        *(scale, quality if rate == QUALITY else None),
+        500 if rate == SIZE else None,
+    )
+    assert refined.encoding.scale == scale
+    assert refined.steps == 2
+    assert [*change_rate(tab, refined, scale, rate, quality, size)] == [{tab.status: gr.skip()}]
+
+
+def test_an_unquantized_latent_that_was_just_chosen_is_shown_and_not_refined(
+    tab: OverviewTab, show: Callable[..., CurrentResult]
+) -> None:
+    picture, *_, last = tab.refine(show(80), 1, UNQUANTIZED, 80, 10, 2, VISIT, SILENT)
+    assert picture[tab.current].quality is None
+    assert "There is no file to refine" in last[tab.controls.refine.status]
 
 
 def test_a_refinement_goes_on_where_the_rate_stays(tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
     """Leaving the number beside the slider, or the field of the size, counts as a release."""
     shown = show(80)
     for quality, steps in ((80, 5), (60, 0)):
-        running = tab.refine(shown, 5, VISIT, SILENT)
+        running = tab.refine(shown, 1, QUALITY, 80, 10, 5, VISIT, SILENT)
         next(running)
         tab.supersede_at_other_rate(shown, 1, QUALITY, quality, 10, VISIT)
         results = [update[tab.current] for update in running if tab.current in update]
@@ -200,14 +227,14 @@ def test_a_refinement_that_takes_too_long_is_refused_with_what_to_do(
 ) -> None:
     shown = show(50)
     monkeypatch.setenv(budget.VARIABLE, "0.001")
-    (refused,) = tab.refine(shown, 200, VISIT, SILENT)
+    (refused,) = tab.refine(shown, 1, QUALITY, 50, 10, 200, VISIT, SILENT)
     assert "choose fewer steps" in refused[tab.controls.refine.status]
 
 
 def test_a_refinement_stays_within_the_size_of_the_file(tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:
     first, _ = change_rate(tab, show(50), 1.5, SIZE, 80, 0.6)
     limited = first[tab.current]
-    *_, picture, _ = tab.refine(limited, 5, VISIT, SILENT)
+    *_, picture, _ = tab.refine(limited, 1.5, SIZE, 80, 0.6, 5, VISIT, SILENT)
     assert len(picture[tab.current].compressed.data) <= 600
     assert picture[tab.current].psnr >= limited.psnr
 
@@ -245,7 +272,7 @@ def test_a_session_that_the_server_has_forgotten_is_told_to_reload(tab: Overview
     for updates in (
         change_rate(tab, None, 1, QUALITY, 30, 10),
         tab.reconstruct(None, None, None, None, *settings, VISIT, SILENT),
-        tab.refine(None, 5, VISIT, SILENT),
+        tab.refine(None, 1, QUALITY, 80, 10, 5, VISIT, SILENT),
     ):
         (update,) = updates
         assert any("reload the page" in str(value) for value in update.values())

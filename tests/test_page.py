@@ -15,7 +15,7 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from service import HOSTILE, Service, assert_withstands, serving
 
 from residae.baselines import CODECS
@@ -597,6 +597,40 @@ def test_every_tab_works_at_another_scale_with_a_refined_file(
     expect(page.locator("#status")).to_contain_text("has quality")
     page.get_by_role("radio", name="1/64").check()
     page.get_by_role("radio", name="Quality").check()
+    wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
+
+
+def test_a_quality_that_still_waits_when_refine_is_pressed_is_the_one_that_is_refined(
+    page: Page, report: Reconstruction
+) -> None:
+    """The server hears of it after the press, as it does where the quality before it is not done yet."""
+    joined: list[Route] = []
+
+    def join(route: Route) -> None:
+        joined.append(route)
+        if len(joined) > 1:
+            route.continue_()
+
+    def wait_for(joins: int) -> None:
+        end = time.monotonic() + PATIENCE / 1000
+        while len(joined) < joins:
+            assert time.monotonic() < end
+            page.wait_for_timeout(20)
+
+    page.get_by_label("number input for Steps").fill("2")
+    page.route("**/queue/join*", join)
+    set_quality(page, 30)
+    wait_for(1)
+    page.locator("#refine-start").click()
+    wait_for(2)
+    joined[0].continue_()
+    expect(page.locator("#refine-status")).to_contain_text("after 2 steps")
+    wait_for(8)  # of three tabs, after the refinement and after the change of quality
+    page.unroute("**/queue/join*")
+    facts = page.evaluate("residae.overview.panes().b.facts")
+    assert (facts["Quality"], facts["Refined"]) == ("30", "2 steps")
+    expect(page.get_by_label("number input for Quality")).to_have_value("30")
+    set_quality(page, 80)
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
 
 

@@ -44,7 +44,7 @@ from residae.errors import OutOfMemoryError
 from residae.pipeline import Pipeline
 from residae.progress import CANCELLATION
 from residae.ui import cache, endpoints, store, zero_gpu
-from residae.ui.controls import Controls
+from residae.ui.controls import QUALITY, Controls
 from residae.ui.environment import Address
 from residae.ui.state import CurrentResult
 from residae.ui.tabs import equal_bytes, lab, overview
@@ -115,6 +115,7 @@ with gr.Blocks():
     refining = overview.OverviewTab(gr.HTML(), gr.State(), Controls())
     editing, comparing = lab.LabTab(gr.State(), gr.State()), equal_bytes.EqualBytesTab(gr.State(), gr.State())
 shown = CurrentResult(settings, report.encoding, report.compressed, report.psnr)
+RATE = 1, QUALITY, settings.quality, 10
 handlers = {}
 
 def follow(name, updates):
@@ -142,9 +143,9 @@ for endpoint in (endpoints.reconstruct, endpoints.map_error):
     with Work(VISIT) as work:
         follow(endpoint.__name__, map(endpoint, [work], [endpoints.Options(sys.argv[1], mute="1", blend=sys.argv[1])]))
 only_the_network = False
-live = follow("refinement", refining.refine(shown, 5, VISIT, SILENT))
-ended = follow("stopped refinement", end(lambda: cancel(VISIT), refining.refine(shown, 50, VISIT, SILENT)))
-follow("refinement of one who left", end(leave, refining.refine(shown, 50, VISIT, SILENT)))
+live = follow("refinement", refining.refine(shown, *RATE, 5, VISIT, SILENT))
+ended = follow("stopped refinement", end(lambda: cancel(VISIT), refining.refine(shown, *RATE, 50, VISIT, SILENT)))
+follow("refinement of one who left", end(leave, refining.refine(shown, *RATE, 50, VISIT, SILENT)))
 compared = follow("curves", comparing.refresh("equal", shown, None, VISIT, SILENT))
 follow("curves of one who left", end(leave, comparing.measure_again(shown, VISIT, SILENT)))
 curves = [len([update for update in live if refining.controls.refine.curve in update])]

@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 
 from residae.ui import budget, work
-from residae.ui.controls import Controls
+from residae.ui.controls import QUALITY, Controls
 from residae.ui.state import CurrentResult
 from residae.ui.tabs.equal_bytes import Curves, EqualBytesTab
 from residae.ui.tabs.overview import OverviewTab
@@ -48,7 +48,7 @@ def refine(current: CurrentResult) -> Iterator[Updates]:
     """Press Start in the box Refine."""
     with gr.Blocks():
         tab = OverviewTab(gr.HTML(), gr.State(), Controls())
-    return tab.refine(current, STEPS, VISIT, SILENT)
+    return tab.refine(current, 1, QUALITY, 80, 10, STEPS, VISIT, SILENT)
 
 
 def compare(current: CurrentResult) -> Iterator[Updates]:

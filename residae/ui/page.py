@@ -94,7 +94,7 @@ class Page:
         }
         refine = {
             "fn": overview.refine,
-            "inputs": [self.current, controls.refine.steps],
+            "inputs": [self.current, *controls.rates, controls.refine.steps],
             **work,
             "show_progress_on": controls.refine.status,
         }

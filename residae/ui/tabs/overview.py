@@ -1,7 +1,7 @@
 """The tab Overview: the original and its reconstruction, what lies between them, and what is lost."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
@@ -260,14 +260,25 @@ class OverviewTab:
     def refine(
         self,
         current: CurrentResult | None,
+        scale: Scale,
+        rate: str,
+        quality: float,
+        size: float,
         steps: int,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
         """Refine the file of the current result, and show each step. Stop keeps the best file so far.
 
+        A rate that was chosen just before may still wait for `change_rate`, which Gradio sends no sooner than the one
+        before it has ended. It is applied here first; `change_rate` then finds it in place.
+
         Args:
             current: As in `reconstruct`.
+            scale: As in `reconstruct`.
+            rate: As in `reconstruct`.
+            quality: As in `reconstruct`.
+            size: As in `reconstruct`.
             steps: Value of its slider, 1 to MAX_STEPS.
             request: From Gradio; it names the session.
             progress: From Gradio; it shows the progress on the box Refine.
@@ -282,6 +293,9 @@ class OverviewTab:
                 shown = newest(request, self.current, current)
                 if not shown:
                     raise ResidaeError(FORGOTTEN)
+                settings = at_rate(shown.settings, scale, rate, quality, size)
+                if settings != shown.settings:
+                    shown = yield from self._show(settings, cache.reconstruct(settings, running))
                 if shown.compressed:
                     running.charge(shown.encoding.work(decodes=1, refine=steps), shown.pipeline.engine.on_gpu)
                     yield from refine(running, shown, shown.compressed.quality)
@@ -360,11 +374,11 @@ class OverviewTab:
 
     def _show(
         self, settings: Settings, report: Reconstruction, steps: int = 0, error_scale: float | None = None
-    ) -> Iterator[Updates]:
+    ) -> Generator[Updates, None, CurrentResult]:
         """Show the picture, refined in so many steps, first, then what takes time to measure.
 
         The picture is that of the current result as soon as it is seen, and nothing ends the measuring, after which it
-        would stay beside the figures of the picture before.
+        would stay beside the figures of the picture before. Returns the result.
         """
         pipeline, compressed = get_pipeline(settings.checkpoint), report.compressed
         seconds = report.decoding.seconds
@@ -385,6 +399,7 @@ class OverviewTab:
                 **self.controls.refine.offer(result),
             }
         yield measured
+        return result
 
 
 def at_rate(settings: Settings, scale: Scale, rate: str, quality: float, size: float) -> Settings:
