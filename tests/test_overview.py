@@ -26,9 +26,7 @@ from residae.ui.work import Updates, cancel, supersede
 @pytest.fixture
 def tab() -> OverviewTab:
     with gr.Blocks():
-        tab = OverviewTab(gr.HTML(), gr.State(), Controls())
-        tab.statuses.append(gr.HTML())
-    return tab
+        return OverviewTab(gr.HTML(), gr.HTML(), gr.State(), Controls())
 
 
 @pytest.fixture
@@ -143,7 +141,7 @@ def test_a_size_of_the_file_chooses_the_scale_and_the_controls_follow(
     }
     assert f"at scale {fitting.encoding.scale:g}" in rest[tab.status]
     *_, last = change_rate(tab, fitting, "auto", SIZE, 80, 0)
-    assert "takes at least" in last[tab.status]
+    assert "takes at least" in last[tab.alert]
 
 
 def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
@@ -239,20 +237,20 @@ def test_a_refinement_stays_within_the_size_of_the_file(tab: OverviewTab, show: 
     assert picture[tab.current].psnr >= limited.psnr
 
 
-def test_a_refused_picture_is_reported_on_each_tab_and_settings_stay_those_of_the_result(
+def test_a_refused_picture_is_reported_and_settings_stay_those_of_the_result(
     tab: OverviewTab, show: Callable[..., CurrentResult], tmp_path: Path
 ) -> None:
     shown, bad = show(50), tmp_path / "bad.png"
     bad.write_text("no picture")
     for before in (shown, None):
         *_, last = tab.reconstruct(str(bad), None, None, before, "tiny", True, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
-        alerts = [last.pop(status) for status in tab.statuses]
-        assert all("not a picture" in alert for alert in alerts)
+        assert "not a picture" in last.pop(tab.alert)
         assert last == {tab.discarded: str(bad), **(tab.controls.restored(shown) if before else {})}
     first, _ = tab.reconstruct(str(bad), None, str(bad), shown, "tiny", False, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
+    assert first[tab.alert] == ""
     assert (first[tab.current].settings.path, first[tab.current].color) == (shown.settings.path, False)
     *_, last = tab.reconstruct(str(bad), None, str(bad), None, "tiny", False, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
-    assert "not a picture" in last[tab.status]
+    assert "not a picture" in last[tab.alert]
 
 
 def test_another_rate_is_tried_where_the_first_picture_failed(
@@ -328,4 +326,4 @@ def test_a_picture_that_is_too_large_may_be_tried_at_another_size(
     shown = show(50)
     monkeypatch.setattr(pipeline.engine, "encode", fail)
     *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", True, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
-    assert last.keys() == {*tab.statuses}
+    assert last.keys() == {tab.alert}

@@ -207,7 +207,7 @@ def test_a_first_visit_shows_the_result_of_an_example(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_nothing_moves(address: str, browser: Browser, page: Page, photograph: Path, width: int) -> None:
+def test_nothing_moves(address: str, browser: Browser, page: Page, photograph: Path, folder: Path, width: int) -> None:
     """While the page loads, and after anything that a visitor does. At 1,440 x 900, one look has the whole story."""
     visit = browser.new_page(viewport={"width": width, "height": 900})
     visit.set_default_timeout(PATIENCE)
@@ -243,6 +243,9 @@ def test_nothing_moves(address: str, browser: Browser, page: Page, photograph: P
     visit.set_input_files("#upload input[type=file]", photograph)
     wait_for_facts(Picture="384 × 256 px")
     assert_still("picture")
+    visit.set_input_files("#upload input[type=file]", folder / "README.md")
+    expect(visit.locator("#alert [role=alert]")).to_be_visible()
+    assert_still("refusal")
     set_quality(visit, 30)
     wait_for_facts(Quality="30")
     assert_still("quality")
@@ -650,16 +653,29 @@ def test_a_file_that_is_not_a_picture_is_refused_in_a_sentence(
     page: Page, report: Reconstruction, pipeline: Pipeline, tmp_path: Path, photograph: Path
 ) -> None:
     open_tab(page, "Overview")
+    sentence = page.locator("#status").inner_text()
     (tmp_path / "holiday.png").write_text("<html>not a picture</html>")
     page.set_input_files("#upload input[type=file]", tmp_path / "holiday.png")
-    expect(page.locator("#status [role=alert]")).to_contain_text("The file is not a picture in PNG")
-    page.set_viewport_size({"width": 820, "height": 1180})
-    upload, alert = (page.locator(part).bounding_box() for part in ("#upload", "#status [role=alert]"))
+    alert = page.locator("#alert [role=alert]")
+    expect(alert).to_contain_text("The file is not a picture in PNG")
+    assert axe_findings(page, {"include": [["#alert"]]}) == set()
+    for width, height in ((1440, 900), (820, 1180), (390, 844)):  # beside the upload, and over nothing that is needed
+        page.set_viewport_size({"width": width, "height": height})
+        bar, upload = (page.locator(part).bounding_box() for part in ("#alert .alert", "#upload"))
+        assert bar
+        assert upload
+        assert 0 <= bar["x"] < bar["x"] + bar["width"] <= width
+        assert 0 <= upload["y"] - (bar["y"] + bar["height"]) < 16
     page.set_viewport_size({"width": 1440, "height": 1000})
-    assert upload
-    assert alert
-    assert 0 < alert["y"] - upload["y"] < 200
-    assert alert["x"] + alert["width"] <= 820
+    for tab in TABS:
+        open_tab(page, tab)
+        expect(alert).to_be_visible()
+    open_tab(page, "Overview")
+    assert page.locator("#status").inner_text() == sentence
+    page.get_by_role("button", name="Dismiss").click()
+    expect(alert).to_have_count(0)
+    page.set_input_files("#upload input[type=file]", tmp_path / "holiday.png")
+    expect(alert).to_be_visible()
     before = page.locator("#compare .frame img").first
     np.testing.assert_array_equal(pixels(before), gray(report.original))  # the result before stays
 
@@ -672,7 +688,7 @@ def test_a_file_that_is_not_a_picture_is_refused_in_a_sentence(
     (tmp_path / "ramp.png").write_bytes(write_png(np.tile(np.arange(0, 240, 5, np.uint8), (32, 1))))
     page.set_input_files("#upload input[type=file]", tmp_path / "ramp.png")
     expect(figure(page, "Picture")).to_have_text("48 × 32 px")
-    expect(page.locator("#status [role=alert]")).to_have_count(0)
+    expect(alert).to_have_count(0)
 
 
 def test_files_dropped_where_they_cannot_be_taken_go_where_they_can(page: Page) -> None:

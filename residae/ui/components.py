@@ -82,6 +82,18 @@ def status_line(elem_id: str, value: str = "") -> gr.HTML:
     return status
 
 
+def alert_bar(elem_id: str) -> gr.HTML:
+    """The place for an error of what was chosen, over the heading and so beside the upload, whichever tab is open.
+
+    It is empty, or has the value of `residae.ui.text.dismissible`.
+
+    Args:
+        elem_id: The id in the page.
+    """
+    dismiss = "element.onclick = (event) => { if (event.target.closest('button')) props.value = ''; };"
+    return gr.HTML("", js_on_load=dismiss, elem_id=elem_id, apply_default_css=False)
+
+
 def example_gallery(label: str, caption: str, elem_id: str, selected: int | None = None) -> gr.Gallery:
     """The example pictures in a row, to choose one from.
 

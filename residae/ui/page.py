@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from residae.ui.components import NETWORK_EVENT, QUICK_EVENT
+from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, alert_bar
 from residae.ui.controls import Controls, choose_example, describe
 from residae.ui.endpoints import add_endpoints
 from residae.ui.guard import MAX_FILE_AGE, SWEEP_INTERVAL
@@ -31,9 +31,9 @@ def build() -> gr.Blocks:
 class Page:
     """The page.
 
-    Shows the heading, the controls and the tabs. For each session it holds the path of the chosen picture, the part of
-    it, the current result and the id of the open tab. A new picture or setting is reconstructed by the Overview, at a
-    new rate it is decoded again; then the open tab follows.
+    Shows the heading, an error of what was chosen, the controls and the tabs. For each session it holds the path of the
+    chosen picture, the part of it, the current result and the id of the open tab. A new picture or setting is
+    reconstructed by the Overview, at a new rate it is decoded again; then the open tab follows.
     """
 
     def __init__(self) -> None:
@@ -41,12 +41,13 @@ class Page:
         self.current, self.open_tab = gr.State(), gr.State("overview")
         self.tabs: dict[str, gr.Tab] = {}
         self.header = gr.HTML(heading(), apply_default_css=False)
+        self.alert = alert_bar("alert")
         with gr.Row(elem_id="bench"):
             with gr.Column(scale=0, min_width=272, elem_id="controls"):
                 self.controls = Controls()
             with gr.Column(scale=1, elem_id="stage"), gr.Tabs():
                 with self._tab("overview", "Overview"):
-                    self.overview = OverviewTab(self.header, self.current, self.controls)
+                    self.overview = OverviewTab(self.header, self.alert, self.current, self.controls)
                 with self._tab("lab", "Latent lab"):
                     self.lab = LabTab(self.open_tab, self.current)
                 with self._tab("equal", "Equal bytes"):
@@ -74,10 +75,9 @@ class Page:
         self.batch.wire(checkpoint, controls.settings)
         self.model.wire(self.tabs["model"])
 
-        overview.statuses += [self.lab.status, self.equal_bytes.status]
         work = {
             "outputs": overview.outputs,
-            "show_progress_on": overview.statuses,
+            "show_progress_on": [overview.status, self.lab.status, self.equal_bytes.status],
             "trigger_mode": "always_last",  # the last of several requests counts, and none is dropped during another
             **NETWORK_EVENT,
         }
@@ -119,6 +119,10 @@ class Page:
             trigger_mode="always_last",
             **QUICK_EVENT,
         )
+        again = [controls.upload.upload, controls.examples.select, overview.table.select, checkpoint.input]
+        again += [controls.color.input, controls.side.input, controls.rate.input, controls.scale.input]
+        again += [controls.quality.release, controls.size.submit]
+        gr.on(again, None, outputs=self.alert, js="() => ''", **QUICK_EVENT)  # the error was of the attempt before
         released = [controls.quality.release, controls.size.submit, controls.size.blur]
         for event, next_event in (
             (uploaded.then(supersede, **QUICK_EVENT), reconstruct),

@@ -49,6 +49,12 @@ def alert(message: object) -> str:
     return f'<p class="alert" role="alert">{html.escape(str(message))}</p>'
 
 
+def dismissible(message: object) -> str:
+    """The same with a button, by which the component that shows it becomes empty."""
+    button = '<button type="button" aria-label="Dismiss" title="Dismiss">×</button>'
+    return f'<div class="alert"><p role="alert">{html.escape(str(message))}</p>{button}</div>'
+
+
 def note(message: str) -> str:
     """An explanation in small print."""
     return f'<p class="note">{html.escape(message)}</p>'

@@ -24,7 +24,7 @@ from residae.ui.previews import preview_channel, preview_value
 from residae.ui.refinement import Point, seconds_left
 from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline
-from residae.ui.text import alert, heading, journey, report_figures, report_sentences
+from residae.ui.text import dismissible, heading, journey, report_figures, report_sentences
 from residae.ui.viewer import light_table, report_table, with_facts
 from residae.ui.work import (
     PROGRESS_INTERVAL,
@@ -47,12 +47,13 @@ class OverviewTab:
     """The tab Overview.
 
     Shows a picture and its reconstruction, how many samples, numbers and bytes there are, the figures, the channels of
-    the latent, and the error. It holds the path of a picture that was refused or cancelled. `Page` connects its events:
-    `reconstruct` for a new picture or setting, `change_rate` for a new rate, `show_preview` while one is being chosen.
+    the latent, and the error; what goes wrong is said in `alert`, which is seen from all tabs. It holds the path of a
+    picture that was refused or cancelled. `Page` connects its events: `reconstruct` for a new picture or setting,
+    `change_rate` for a new rate, `show_preview` while one is being chosen.
     """
 
-    def __init__(self, header: gr.HTML, current: gr.State, controls: Controls) -> None:
-        self.header, self.current, self.controls = header, current, controls
+    def __init__(self, header: gr.HTML, alert: gr.HTML, current: gr.State, controls: Controls) -> None:
+        self.header, self.alert, self.current, self.controls = header, alert, current, controls
         self.discarded = gr.State()
         with gr.Row(elem_id="overview"):
             with gr.Column(elem_id="result"):
@@ -65,14 +66,13 @@ class OverviewTab:
                 self.mosaic, self.error = channel_mosaic(), error_overview()
                 with gr.Accordion("Histogram of the error", open=False):
                     self.histogram = gr.HTML(elem_id="histogram", apply_default_css=False)
-        self.statuses = [self.status]  # and those of the other tabs that show the current result
 
     @property
     def outputs(self) -> list[Any]:
         """Every component that the handlers may update."""
         return [
-            *(self.header, self.current, self.discarded, self.table, self.journey, self.figures, *self.statuses),
-            *(self.mosaic, self.error, self.histogram),
+            *(self.header, self.alert, self.current, self.discarded, self.table, self.journey, self.figures),
+            *(self.status, self.mosaic, self.error, self.histogram),
             *(*self.controls.settings, *self.controls.refine.outputs),
         ]
 
@@ -351,7 +351,7 @@ class OverviewTab:
     def _restore_on_failure(
         self, work: Iterator[Updates], path: str | None, current: CurrentResult | None, request: gr.Request
     ) -> Iterator[Updates]:
-        """Forward the updates of work. Show an error on each tab that shows the current result.
+        """Forward the updates of work. Show an error in `alert`.
 
         After an error, as after Stop, discard `path` and return the controls to the current result. Only where memory
         ran out they stay, because another size may do.
@@ -365,8 +365,8 @@ class OverviewTab:
             try:
                 yield from work
             except ResidaeError as error:
-                alerts = {status: alert(error) for status in self.statuses}
-                yield alerts if isinstance(error, OutOfMemoryError) else alerts | restored()
+                stays = isinstance(error, OutOfMemoryError)
+                yield {self.alert: dismissible(error), **({} if stays else restored())}
             except Cancelled:
                 yield {self.status: gr.skip(), **restored()}
 
@@ -386,7 +386,7 @@ class OverviewTab:
         table = report_table(report, error_scale=error_scale) | describe(result)
         table["settings"] = {"checkpoint": settings.checkpoint, **named_settings(settings)}
         picture = {self.table: table, self.journey: journey(report), self.error: error_value(table)}
-        yield {self.current: result, **picture}
+        yield {self.alert: "", self.current: result, **picture}
         with uncancellable():
             bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
             measured = {
