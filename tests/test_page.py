@@ -43,9 +43,14 @@ MOTIONS = """() => [...document.querySelectorAll("body, .gradio-container *")].f
   const seconds = Math.max(transition, animation);
   return seconds ? [[seconds, node.outerHTML.slice(0, 120)]] : [];
 })"""
-START_WHILE_REFINING = """async () => {
+START_WHILE_REFINING = """async (patience) => { // presses Start, and counts the frames in which it or no Stop is seen
   const has = (selector) => document.querySelector("#refine").querySelector(selector);
-  const frame = () => new Promise(requestAnimationFrame);
+  const end = performance.now() + patience;
+  const frame = () => new Promise((resolve, reject) => {
+    if (performance.now() < end) requestAnimationFrame(resolve);
+    else reject(new Error(`Refine still says ${has("#refine-status").innerText}`));
+  });
+  has("#refine-start").click();
   while (!has(".progress-level")) await frame();
   let frames = 0;
   for (; !has("#refine-status").innerText.includes("after"); await frame()) {
@@ -568,8 +573,7 @@ def test_every_tab_works_at_another_scale_with_a_refined_file(
         return height;
     }""")
     assert height == "28px", "it takes two lines, and is not cut"
-    page.locator("#refine-start").click()
-    assert page.evaluate(START_WHILE_REFINING) == 0, "Stop stays in the place of Start, also between two steps"
+    assert page.evaluate(START_WHILE_REFINING, PATIENCE) == 0, "Stop takes the place of Start, also between two steps"
     expect(page.locator("#refine-status")).to_contain_text("after 5 steps")
     expect(page.locator("#refine-start")).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("^Refinement: .* after 5 of 5 steps"))).to_be_visible()
