@@ -23,7 +23,7 @@ from residae.results import Measurement, ResultsFile
 from residae.ui import store
 from residae.ui.cache import Settings
 from residae.ui.tabs import model
-from residae.ui.tabs.model import ModelTab, fold, with_names, without_local_pictures
+from residae.ui.tabs.model import ModelTab, Observed, fold, with_names, without_local_pictures
 from residae.ui.work import Priority, Superseded, Work
 
 CARD = b"---\nlicense: apache-2.0\n---\n\n# Tiny\n\n![A curve](curve.jpg)\n"
@@ -117,7 +117,6 @@ def test_a_stage_follows_the_picture_that_is_shown(
         current = Current(pipeline, picture, path, quality)
         assert [*shown.refresh(open_tab, current, observed, VISIT, SILENT)] == [no_change]
     other = Current(pipeline, fit(picture, 32), "b")
-    assert [*shown.refresh("model", other, None, VISIT, SILENT)] == [no_change]
     (followed,) = shown.refresh("model", other, observed, VISIT, SILENT)
     assert (first[shown.stage]["caption"], followed[shown.stage]["caption"]) == (
         "4 × 4 × 5 · the 4 that vary most",
@@ -126,8 +125,21 @@ def test_a_stage_follows_the_picture_that_is_shown(
     assert (followed[shown.observed].index, followed[shown.observed].settings.path) == (4, "b")
     use_up(VISIT, monkeypatch)
     cleared, refused = shown.refresh("model", other, observed, VISIT, SILENT)
-    assert cleared == {shown.stage: None, shown.observed: None}
+    assert cleared == {shown.stage: None, shown.observed: Observed(4, None)}
     assert "allows a visitor in an hour" in refused[shown.status]
+
+
+def test_the_latent_is_shown_when_the_tab_is_opened(pipeline: Pipeline, picture: Picture) -> None:
+    """Until another stage is pressed, and not before there is a picture."""
+    shown, current, no_change = tab(), Current(pipeline, picture), gr.skip()
+    for open_tab, result in (("overview", current), ("model", None)):
+        assert [*shown.refresh(open_tab, result, None, VISIT, SILENT)] == [{shown.status: no_change}]
+    (first,) = shown.refresh("model", current, None, VISIT, SILENT)
+    assert first[shown.stage]["title"] == "Latent"
+    (pressed,) = shown.show_stage(current, SimpleNamespace(index=1), VISIT, SILENT)
+    other = Current(pipeline, fit(picture, 32), "b")
+    (followed,) = shown.refresh("model", other, pressed[shown.observed], VISIT, SILENT)
+    assert followed[shown.observed].index == 1
 
 
 def test_a_stage_does_not_wait_for_what_another_tab_measures(pipeline: Pipeline, picture: Picture) -> None:

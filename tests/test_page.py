@@ -644,6 +644,9 @@ def test_a_quality_that_still_waits_when_refine_is_pressed_is_the_one_that_is_re
 def test_the_model_is_drawn_from_its_configuration(page: Page) -> None:
     open_tab(page, "The model")
     expect(page.locator("#diagram")).to_contain_text("latent")
+    expect(page.locator("#stage-output h2")).to_have_text("Latent")  # before a stage is pressed
+    expect(page.locator("#stage-output img")).to_have_count(4)
+    expect(page.locator("#diagram svg:visible .stage.latent")).to_have_attribute("aria-pressed", "true")
     stem = page.get_by_role("button", name="Encoder, stem: 4 channels of 256 × 256")
     stem.focus()
     stem.press("Enter")

@@ -1,5 +1,5 @@
 // The diagram of the network, whose stages are buttons. tabs/model.py describes `props.value`.
-let pressed = null;
+let pressed;
 const mark = () => element.querySelectorAll(".stage").forEach((stage) => stage.setAttribute("aria-pressed", String(stage.dataset.stage === pressed)));
 function press(event) {
   const stage = event.target.closest(".stage");
@@ -16,6 +16,7 @@ element.addEventListener("keydown", (event) => {
 });
 const draw = () => {
   element.querySelector(".drawings").innerHTML = props.value || "";
+  pressed ??= element.querySelector(".stage.latent")?.dataset.stage; // which the tab shows at first
   mark(); // the same stage of another network
 };
 watch("value", draw);

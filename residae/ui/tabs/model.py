@@ -45,11 +45,11 @@ class Observed:
 
     Attributes:
         index: Of the stage, as in `diagram_stages`.
-        settings: Of the result whose picture and network it is, as by `of_input`.
+        settings: Of the result whose picture and network it is, as by `of_input`; None after an error.
     """
 
     index: int
-    settings: Settings
+    settings: Settings | None
 
 
 class ModelTab:
@@ -57,8 +57,8 @@ class ModelTab:
 
     Shows a diagram of the network, channels of the stage that is pressed, the choice of checkpoint and the size of its
     network, how the weights compare with other codecs, and the model card. It holds the checkpoint, which every tab
-    uses, and which stage is shown. Opening the tab or choosing a checkpoint describes it. When the tab is open, the
-    stage follows the picture and the network of the current result.
+    uses, and which stage is shown: the latent until another is pressed. Opening the tab or choosing a checkpoint
+    describes it. When the tab is open, the stage follows the picture and the network of the current result.
     """
 
     def __init__(self, open_tab: gr.State, current: gr.State) -> None:
@@ -159,12 +159,12 @@ class ModelTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Show the same stage for the current result, if the tab is open and shows it for another picture or network.
+        """Show the latent or the stage that was pressed, if the tab is open and does not show it for this result yet.
 
         Args:
             open_tab: Id of the open tab; "model" is this one.
             current: As in `show_stage`.
-            observed: What the tab shows; None before a stage is pressed.
+            observed: What the tab shows; None before it was opened with a picture.
             request: From Gradio; it names the session.
             progress: From Gradio; it shows the progress in `status`.
 
@@ -173,13 +173,14 @@ class ModelTab:
         """
 
         def work() -> Iterator[Updates]:
-            if open_tab != "model" or current is None or observed is None or observed.settings == of_input(current):
+            if open_tab != "model" or current is None or (observed and observed.settings == of_input(current)):
                 return
+            index = observed.index if observed else latent_index(diagram_stages(current.pipeline))
             try:
                 working = Work(request, progress, DOING, Priority.BACKGROUND)
-                yield from self._observe(observed.index, current, working, request)
+                yield from self._observe(index, current, working, request)
             except ResidaeError:
-                yield {self.stage: None, self.observed: None}
+                yield {self.stage: None, self.observed: Observed(index, None)}
                 raise
 
         yield from report_errors(self.status, work())
@@ -212,6 +213,11 @@ def diagram_stages(pipeline: Pipeline) -> list[charts.DiagramStage]:
     ]
 
 
+def latent_index(stages: Sequence[charts.DiagramStage]) -> int:
+    """Index of the last stage of the encoder, which returns the latent."""
+    return sum(stage.part == "encoder" for stage in stages) - 1
+
+
 def stage_value(stages: Sequence[charts.DiagramStage], index: int, output: StageOutput) -> dict[str, Any]:
     """What `activations.js` shows: the title and pictures of a stage and a sentence about it.
 
@@ -225,8 +231,8 @@ def stage_value(stages: Sequence[charts.DiagramStage], index: int, output: Stage
         [width, height] of a channel.
     """
     stage, (channels, height, width) = stages[index], output.shape
-    last_of_encoder = index + 1 < len(stages) and stage.part != stages[index + 1].part
-    name = "latent" if last_of_encoder else stage.name
+    is_latent = index == latent_index(stages)
+    name = "latent" if is_latent else stage.name
     if stage.name == "stem":
         sentence = "A 7 × 7 convolution, normalized and rectified: edges and spots, at the size of the picture."
     elif index == len(stages) - 1:
@@ -235,7 +241,7 @@ def stage_value(stages: Sequence[charts.DiagramStage], index: int, output: Stage
         sentence = "Two residual blocks, the first of which halves height and width."
     else:
         sentence = "Height and width are doubled, a 1 × 1 convolution mixes the channels, two residual blocks follow."
-    if last_of_encoder:
+    if is_latent:
         sentence += f" What is left is {counted(channels, 'number')} for every 16 × 16 pixels."
     shown, caption = len(output.channels), f"{channels} × {height} × {width}"
     if shown > 1:
