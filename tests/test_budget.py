@@ -195,10 +195,10 @@ def test_a_batch_is_refused_as_a_whole_before_any_work(tmp_path: Path, monkeypat
     with gr.Blocks():
         tab = BatchTab()
     monkeypatch.setattr(batch, "compress_one", None)
-    _, refused, _ = tab.compress_all([*map(str, paths)], "tiny", True, 0, 1, QUALITY, 80, None, 0, VISIT, SILENT)
+    _, refused, _ = tab.compress_all([*map(str, paths)], "tiny", True, 0, 1, QUALITY, 80, 10, 0, VISIT, SILENT)
     assert "takes about 4 minutes; this page allows 2 minutes" in refused[tab.status]
     small = [Settings(str(path), "tiny", side=1000) for path in paths]
-    monkeypatch.setattr(batch, "compress_one", lambda *_: ([path.name], None))
+    monkeypatch.setattr(batch, "compress_one", lambda *_: ([path.name, *[None] * 8, ""], None))
     _, *rows, _ = tab.compress_each(small, 0, Work(VISIT))
     assert len(rows) == 3
 

@@ -65,6 +65,7 @@ def noted(listener):
         print("noticed", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), flush=True)
 
 Engine.encode, server.notice_lost = slow, noted
+Engine._is_as_good_as = lambda engine, network: True  # which would encode before there is any work
 cache.warm_up = lambda: None
 import app
 app.main()

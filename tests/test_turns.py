@@ -207,6 +207,7 @@ def noted(turns, ticket, check):
     take(turns, ticket, check)
 
 Engine.encode, Turns._take = held, noted
+Engine._is_as_good_as = lambda engine, network: True  # which would encode as well
 cache.warm_up = lambda: None
 import app
 app.main()

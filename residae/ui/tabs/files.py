@@ -92,7 +92,7 @@ class FilesTab:
                     yield {self.table: table(panes, views, (info.height, info.width), 1), self.figures: figures}
                     work.give_way()
         except Left:
-            return
+            raise  # nobody takes the opened ones
         except Stopped:
             stopped = True
         except ShareError as error:
