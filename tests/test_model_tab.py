@@ -193,7 +193,7 @@ def test_measurements_beside_the_weights_are_drawn(
     ]
     ResultsFile(folder / "results.tsv", resume=False, force=False).append(rows)
     chart = model.results_chart("measured")
-    assert "Means of 2 pictures" in chart
+    assert "Luma, mean of 2 pictures" in chart
     assert "30.00 dB at 1.125 bits per pixel" in chart
     model.get_curves.cache_clear()
     (folder / "results.tsv").write_text("something else\n")

@@ -512,7 +512,7 @@ def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path
     drop(page, folder / "a.png", folder / "b.png", tmp_path / "c.png")  # while Batch is open
     expect(page.locator("#batch tr")).to_have_count(3)
     page.get_by_role("button", name="Compress all").click()
-    expect(page.locator("#batch-status")).to_contain_text("3 of 3 done.")
+    expect(page.locator("#batch-status")).to_contain_text("3 of 3 done, 1 of them without a file.")
     expect(page.locator("#batch-table")).to_contain_text("not a picture")
     page.locator("#batch-table thead").get_by_text("PSNR, dB").hover()
     expect(page.get_by_role("tooltip")).to_contain_text("signal-to-noise")

@@ -157,15 +157,14 @@ class BatchTab:
                             rows.append(row)
                             if data:
                                 archive.writestr(f"{number + 1:03}-{short_name(Path(settings.path).stem)}.rae", data)
-                            done = f"<p>{number + 1} of {len(pictures)} done.</p>"
-                            yield {self.table: draw_table(rows), self.status: done}
+                            yield {self.table: draw_table(rows), self.status: progress_note(rows, len(pictures))}
                             work.give_way()
                 except Left:
                     return  # nobody takes the finished ones
                 except Stopped:
                     yield {self.status: f"<p>Stopped after {len(rows)} of {len(pictures)}.</p>"}
                 except ShareError as error:
-                    yield {self.status: f"<p>{len(rows)} of {len(pictures)} done.</p>{alert(error)}"}
+                    yield {self.status: progress_note(rows, len(pictures)) + alert(error)}
             file.seek(0)
             yield {
                 button: gr.DownloadButton(value=save_result(data, name), interactive=bool(rows))
@@ -174,6 +173,17 @@ class BatchTab:
                     (self.zip, file.read(), "residae.zip"),
                 )
             }
+
+
+def progress_note(rows: list[list[Any]], pictures: int) -> str:
+    """How many pictures are done, and how many of these have no file, as HTML.
+
+    Args:
+        rows: Of the pictures that are done, their cells as COLUMNS.
+        pictures: How many there are.
+    """
+    failed = sum(row[COLUMNS.index("Bytes")] is None for row in rows)
+    return f"<p>{len(rows)} of {pictures} done{f', {failed} of them without a file' if failed else ''}.</p>"
 
 
 def draw_table(rows: list[list[Any]]) -> str:

@@ -249,7 +249,7 @@ def stage_value(stages: Sequence[charts.DiagramStage], index: int, output: Stage
         sentence += " Blue is below the mean of a channel, orange above, on one scale."
     tiles = [
         {
-            "name": f"{channel + 1}" if shown > 1 else "Reconstruction",
+            "name": f"Channel {channel + 1}" if shown > 1 else "Reconstruction",
             "alt": f"Channel {channel + 1} of {stage.label}",
             "picture": png_file(picture, f"stage-{index}-channel-{channel + 1}.png"),
         }
@@ -328,7 +328,7 @@ def results_chart(checkpoint: str) -> str:
     cards = ""
     for means in published:
         points = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in means.curves.items()}
-        caption = f'<span class="caption">Means of {counted(means.pictures, "picture")}</span>'
+        caption = f'<span class="caption">Luma, mean of {counted(means.pictures, "picture")}</span>'
         chart = charts.rate_distortion_chart(points, None)
         cards += f'<div class="card"><div class="head"><h2>Measured quality</h2>{caption}</div>{chart}</div>'
     return cards
