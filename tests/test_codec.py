@@ -258,7 +258,7 @@ def test_compress_within_finds_the_highest_quality_that_fits() -> None:
     assert CODEC.compress_within(latents, 200, 300, 10**9).quality == 100
     least = len(CODEC.compress(latents, 200, 300, 0).data)
     assert CODEC.compress_within(latents, 200, 300, least).data
-    with pytest.raises(CodecError, match=f"at least {least} bytes, more than the limit of {least - 1}: choose"):
+    with pytest.raises(CodecError, match=f"at least {least} bytes, more than the {least - 1} that are allowed: choose"):
         CODEC.compress_within(latents, 200, 300, least - 1)
 
 

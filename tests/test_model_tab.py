@@ -23,7 +23,7 @@ from residae.results import Measurement, ResultsFile
 from residae.ui import store
 from residae.ui.cache import Settings
 from residae.ui.tabs import model
-from residae.ui.tabs.model import ModelTab, Observed, fold, with_names, without_local_pictures
+from residae.ui.tabs.model import ModelTab, Observed, fold, with_names, without_local_files
 from residae.ui.work import Priority, Superseded, Work
 
 CARD = b"---\nlicense: apache-2.0\n---\n\n# Tiny\n\n![A curve](curve.jpg)\n"
@@ -166,7 +166,9 @@ def test_headings_of_a_card_are_folds() -> None:
 
 def test_a_card_is_shown_without_pictures_that_the_page_does_not_serve() -> None:
     served = "![A](data:image/jpeg;base64,A=) ![B](https://example.org/b.png)"
-    assert without_local_pictures(f"Words.\n\n![C](results.svg)\n\n{served}\n") == f"Words.\n\n{served}\n"
+    assert without_local_files(f"Words.\n\n![C](results.svg)\n\n{served}\n") == f"Words.\n\n{served}\n"
+    links = "[Notes](NOTEBOOK.md) of [one](https://example.org/one), [part](#limits)."
+    assert without_local_files(links) == links.replace("[Notes](NOTEBOOK.md)", "Notes")
 
 
 def test_a_card_names_what_a_visitor_can_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,7 +216,7 @@ def test_a_limit_of_bytes_is_kept(pipeline: Pipeline, picture: Picture, encoding
     plain, refined = (pipeline.refine(picture, encoding, QUALITY, steps, max_bytes=limit) for steps in (0, 10))
     assert max(len(plain.data), len(refined.data)) <= limit < len(pipeline.write(encoding, QUALITY).data)
     assert cost(pipeline, picture, refined) < cost(pipeline, picture, plain)
-    with pytest.raises(CodecError, match="more than the limit of 10: choose a larger file size"):
+    with pytest.raises(CodecError, match="more than the 10 that are allowed: choose a larger file size"):
         pipeline.refine(picture, encoding, QUALITY, 5, max_bytes=10)
 
 

@@ -73,6 +73,7 @@ def test_the_tour_is_walked_by_keyboard_and_returns_the_focus(page: Page) -> Non
     assert len(set(titles)) == 5
     expect(tour).to_be_hidden()
     expect(button).to_be_focused()
+    assert page.evaluate("scrollY") == 0  # where it began
     assert page.evaluate("document.documentElement.scrollHeight") == height
     page.keyboard.press("Enter")
     expect(tour).to_be_visible()

@@ -249,7 +249,7 @@ def too_large(smallest: Compressed, max_bytes: int) -> CodecError:
         The error, to be raised by the caller.
     """
     return CodecError(
-        f"This picture takes at least {len(smallest.data):,} bytes, more than the limit of {max_bytes:,}: "
+        f"This picture takes at least {len(smallest.data):,} bytes, more than the {max_bytes:,} that are allowed: "
         "choose a larger file size."
     )
 

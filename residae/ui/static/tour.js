@@ -9,7 +9,7 @@
     ["#error", "What is lost", "The error of each pixel, in gray levels. Press the map to see it large."],
   ];
   const GAP = 12; // CSS pixels
-  let step = -1, card, ring, before = null;
+  let step = -1, card, ring, before = null, begun = 0; // where the page was scrolled to
 
   const target = () => document.querySelector(STEPS[step][0]);
   const element = (tag, className, ...children) => {
@@ -22,7 +22,7 @@
   function make() {
     ring = element("div", "tour-ring");
     card = element("div", "tour", element("h2", ""), element("p", ""),
-      element("div", "tour-foot", element("span", "tour-count"), button("skip", "Skip", close), button("back", "Back", () => show(step - 1)), button("next", "Next", next)));
+      element("div", "tour-foot", element("span", "tour-count"), button("skip", "Skip", finish), button("back", "Back", () => show(step - 1)), button("next", "Next", next)));
     card.setAttribute("role", "dialog");
     card.setAttribute("aria-label", "Guided start");
     card.setAttribute("aria-live", "polite");
@@ -62,14 +62,21 @@
   }
 
   function next() {
-    if (step === STEPS.length - 1) close();
+    if (step === STEPS.length - 1) finish();
     else show(step + 1);
+  }
+
+  /** Close, and go back to where the steps began, which on a phone is far above. */
+  function finish() {
+    close();
+    scrollTo({ top: begun });
   }
 
   function open(byHand) {
     if (!card) make();
     if (!residae.store(SEEN, "1") && !byHand) return; // without storage it would come each time
     before = byHand ? document.activeElement : null;
+    begun = scrollY;
     if (byHand) document.querySelector("#tab-overview-button")?.click();
     requestAnimationFrame(() => {
       show(0, true);

@@ -265,7 +265,7 @@ def get_card(checkpoint: str) -> str:
     source = Checkpoint.find().get(checkpoint)
     if not source:
         return "This checkpoint has been removed, and its model card with it."
-    return with_names(without_local_pictures(read_card(source)), source)
+    return with_names(without_local_files(read_card(source)), source)
 
 
 @functools.lru_cache(maxsize=16)
@@ -279,9 +279,13 @@ def get_curves(checkpoint: str) -> list[MeanCurves]:
     return published_curves(source) if source else []
 
 
-def without_local_pictures(card: str) -> str:
-    """A model card without the pictures that are files beside it, which the page does not serve: it has the chart."""
-    return re.sub(r"!\[[^]]*\]\((?!data:|https?:)[^)]*\)\n*", "", card)
+def without_local_files(card: str) -> str:
+    """A model card without the files beside it, which the page does not serve: links to them are only their text.
+
+    Their pictures are left out. The page draws the chart itself.
+    """
+    card = re.sub(r"!\[[^]]*\]\((?!data:|https?:)[^)]*\)\n*", "", card)
+    return re.sub(r"(?<!!)\[([^]]*)\]\((?!https?:|#)[^)]*\)", r"\1", card)
 
 
 def with_names(card: str, source: str | Path) -> str:
