@@ -564,7 +564,13 @@ def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, 
     np.testing.assert_array_equal(shown, pixels[:868, 512 - 32 :][:, :1024])
     expect(page.locator("#status")).to_contain_text("This is a part")
     assert "cropped=1" in page.evaluate("residae.address()")
-    page.locator("#compare").get_by_role("button", name="Whole picture").click()
+    whole = page.locator("#compare").get_by_role("button", name="Whole picture")
+    button, word = whole.bounding_box(), whole.locator("span").bounding_box()
+    assert button
+    assert word
+    middles = [box["y"] + box["height"] / 2 for box in (button, word)]
+    assert middles[0] == pytest.approx(middles[1], abs=2), "the words are in one line"
+    whole.click()
     expect(figure(page, "Picture")).to_have_text("1,024 × 450 px")
 
     box = page.locator("#compare .frame").bounding_box()

@@ -226,8 +226,6 @@ def compress(work: Work, wanted: Options) -> tuple[str, dict[str, Any]]:
     Raises:
         ResidaeError: As `reconstruct`.
     """
-    if wanted.unquantized and (wanted.max_bytes or wanted.refine):
-        raise ResidaeError("An unquantized latent makes no file: leave out max_bytes and refine.")
     opened, pipeline, scale = wanted.open(), get_pipeline(default_checkpoint()), wanted.read_scale()
     _charge(work, pipeline, opened, wanted, decodes=0)
     encoding, file = pipeline.encode_and_write(
