@@ -1349,6 +1349,25 @@ def test_the_recipe_for_a_gpu_rehearsed_with_few_libraries(start: Path, pictures
     assert _rows(tmp_path / "run")[-1]["psnr_60_x2"]
 
 
+def test_compiling_learns_nothing() -> None:
+    """Batches of each size pass through the network before the first step, and leave no trace in it."""
+    training = _training_in(torch.contiguous_format)
+    training.recipe = replace(training.recipe, batch=4, crop=32, final_crop=64, final_minutes=1.0)
+    before = copy.deepcopy(training.model.state_dict())
+    shapes = []
+
+    def run(x: torch.Tensor, *arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        shapes.append(x.shape)
+        return training.model(x, *arguments)
+
+    training.compile(run, torch.Tensor.backward, torch.contiguous_format)
+    assert shapes == [(4, 1, 32, 32), (1, 1, 64, 64)]
+    assert training.model.training
+    for name, tensor in training.model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(parameter.grad is None for parameter in training.model.parameters())
+
+
 def test_doubling_is_upsampling() -> None:
     """Forward and backward, for what is compiled must learn what is used."""
     x = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)

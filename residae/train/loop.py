@@ -93,6 +93,8 @@ def train(
     wrapped = accelerator.prepare(training.model)
     generator = torch.Generator()
     terms: list[Tensor] = []
+    if recipe.compiled:
+        training.compile(wrapped, accelerator.backward, layout)
     saved = exported = training.minutes
     started = time.monotonic() - 60 * training.minutes
     precision = "bfloat16" if mixed else "float32"

@@ -1,7 +1,7 @@
 """What a run changes: weights, their moving average, both optimizers, and how far it has come."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from residae.rate_model import KNOTS
 from residae.train.batchnorm import recalibrate_batchnorm
 from residae.train.data import Crops
 from residae.train.optimizer import build_optimizers, load_moments, read_moments
-from residae.train.rate import RateDistortion
+from residae.train.rate import RateDistortion, normalized_loss
 from residae.train.recipe import Recipe
 from residae.train.state import Progress, read_progress, read_state, unusable, write_state
 from residae.train.tables import refit_tables
@@ -135,6 +135,35 @@ class Training:
             for module in self.model.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+
+    def compile(
+        self,
+        model: Callable[..., tuple[Tensor, Tensor, Tensor]],
+        backward: Callable[[Tensor], None],
+        layout: torch.memory_format,
+    ) -> None:
+        """Pass a batch of each size through the network before the clock starts: no schedule should wait for kernels.
+
+        Nothing is learned from them.
+
+        Args:
+            model: The model as it is called during training.
+            backward: Computes gradients of a loss.
+            layout: Memory format of crops.
+        """
+        torch.backends.cudnn.benchmark = True  # as in every step
+        self.prepare_step()
+        before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        generator = torch.Generator()
+        for count, side in dict.fromkeys(map(self.recipe.crops_per_batch, (self.minutes, self.recipe.minutes))):
+            planes = torch.zeros(count, dtype=torch.int64)
+            x = torch.rand(count, 1, side, side, generator=generator).to(self.model.weights.device)
+            error, _, cost = model(x.contiguous(memory_format=layout), *self.draw_qualities(planes, generator))
+            backward(normalized_loss(error, cost))
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(before[name])
 
     @torch.no_grad()
     def update(self) -> None:
