@@ -745,12 +745,23 @@ def test_stop_keeps_the_result_and_the_next_work_runs(
     page.set_input_files("#upload input[type=file]", photograph)
     set_quality(page, 80)
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
+    sentence = page.locator("#status").inner_text()
+    page.set_viewport_size({"width": 390, "height": 664})  # of a phone, where the browser takes its part
+    page.evaluate("scrollTo(0, 0)")
     page.set_input_files("#upload input[type=file]", large)
-    button = page.locator(".work:has(#status) .stop")
-    expect(page.locator("#status")).to_contain_text(re.compile(r"\d+\.\d%"))
-    expect(button).to_be_visible()
+    progress, button = page.locator("#compare [role=progressbar]"), page.locator("#picture .stop")
+    expect(progress).to_have_attribute("aria-valuetext", re.compile(r"^Reconstructing the picture\..*\d%$"))
+    for answer in (progress, button):  # on the picture
+        expect(answer).to_be_in_viewport(ratio=1)
+        inner, outer = answer.bounding_box(), page.locator("#compare .surface").bounding_box()
+        assert inner
+        assert outer
+        assert outer["y"] <= inner["y"] < inner["y"] + inner["height"] <= outer["y"] + outer["height"] + 0.1
+    assert page.locator("#compare > .html-container").evaluate("(node) => getComputedStyle(node).opacity") == "1"
     button.click()
     expect(button).to_be_hidden()
+    assert page.locator("#status").inner_text() == sentence
+    page.set_viewport_size({"width": 1440, "height": 1000})
     np.testing.assert_array_equal(pixels(page.locator("#compare .frame img").first), gray(report.original))
     set_quality(page, 20)
     coarse = pipeline.decode_and_measure(open_picture(photograph), report.encoding, pipeline.write(report.encoding, 20))

@@ -77,9 +77,13 @@ def status_line(elem_id: str, value: str = "") -> gr.HTML:
     """
     with gr.Row(elem_classes=["work"], equal_height=False):
         status = gr.HTML(value, elem_id=elem_id, elem_classes=["status"], apply_default_css=False)
-        button = gr.Button("Stop", size="sm", min_width=64, scale=0, elem_classes=["stop"])
-    button.click(cancel, **QUICK_EVENT)
+        stop_button()
     return status
+
+
+def stop_button() -> None:
+    """A button that stops the work of the session. The page shows it while there is progress beside it."""
+    gr.Button("Stop", size="sm", min_width=64, scale=0, elem_classes=["stop"]).click(cancel, **QUICK_EVENT)
 
 
 def alert_bar(elem_id: str) -> gr.HTML:

@@ -77,7 +77,7 @@ class Page:
 
         work = {
             "outputs": overview.outputs,
-            "show_progress_on": [overview.status, self.lab.status, self.equal_bytes.status],
+            "show_progress_on": [overview.table, self.lab.status, self.equal_bytes.status],
             "trigger_mode": "always_last",  # the last of several requests counts, and none is dropped during another
             **NETWORK_EVENT,
         }

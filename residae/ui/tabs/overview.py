@@ -17,7 +17,7 @@ from residae.progress import CANCELLATION, between, uncancellable
 from residae.ui import cache
 from residae.ui.actions import describe, facts
 from residae.ui.cache import Settings
-from residae.ui.components import status_line
+from residae.ui.components import stop_button
 from residae.ui.controls import QUALITY, Controls, named_settings, read_settings
 from residae.ui.maps import channel_mosaic, error_overview, error_value, mosaic_value
 from residae.ui.previews import preview_channel, preview_value
@@ -57,11 +57,13 @@ class OverviewTab:
         self.discarded = gr.State()
         with gr.Row(elem_id="overview"):
             with gr.Column(elem_id="result"):
-                self.table = light_table("compare", "Drop a picture, or choose an example.")
-                self.preview = preview_channel("compare")
+                with gr.Column(elem_id="picture"):  # with the progress of the work for it
+                    self.table = light_table("compare", "Drop a picture, or choose an example.")
+                    self.preview = preview_channel("compare")
+                    stop_button()
                 self.journey = gr.HTML(elem_id="journey", apply_default_css=False)
                 self.figures = gr.HTML(elem_id="figures", apply_default_css=False)
-                self.status = status_line("status")
+                self.status = gr.HTML(elem_id="status", elem_classes=["status"], apply_default_css=False)
             with gr.Column(scale=0, min_width=300, elem_id="maps"):
                 self.mosaic, self.error = channel_mosaic(), error_overview()
                 with gr.Accordion("Histogram of the error", open=False):
@@ -111,7 +113,7 @@ class OverviewTab:
             quality: As in `read_settings`.
             size: As in `read_settings`.
             request: From Gradio; it names the session.
-            progress: From Gradio; it shows the progress in `status`.
+            progress: From Gradio; it shows the progress on `table`.
 
         Yields:
             Updates of `outputs`: the picture first, then what takes time to measure. After an error or Stop, the
@@ -178,7 +180,7 @@ class OverviewTab:
             quality: As in `reconstruct`.
             size: As in `reconstruct`.
             request: From Gradio; it names the session.
-            progress: From Gradio; it shows the progress in `status`.
+            progress: From Gradio; it shows the progress on `table`.
 
         Yields:
             As `reconstruct`.
