@@ -1,5 +1,7 @@
 """The tab Files: `.rae` files of one name, and an end in the middle."""
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import gradio as gr
@@ -39,15 +41,29 @@ def test_each_of_several_files_of_one_name_can_be_chosen(tab: FilesTab, files: l
 
 def test_what_was_opened_before_a_stop_can_be_downloaded(tab: FilesTab, files: list[str]) -> None:
     updates = tab.decode(files, "tiny", VISIT, SILENT)
+    assert next(updates) == {tab.upload: None}
     assert views(tab, next(updates)) == ["x.rae"]
     cancel(VISIT)
     status, pictures = updates
-    assert status == {tab.upload: None, tab.status: "<p>Stopped: 1 of 2 files opened.</p>"}
+    assert status == {tab.status: "<p>Stopped: 1 of 2 files opened.</p>"}
     assert len(pictures[tab.pictures].value) == 1
 
 
 def test_nothing_is_offered_to_a_visitor_who_left(tab: FilesTab, files: list[str]) -> None:
     updates = tab.decode(files, "tiny", VISIT, SILENT)
-    next(updates)
+    list(islice(updates, 2))
     let_go(VISIT.session_hash)
     assert all(tab.pictures not in update for update in updates)
+
+
+def test_the_file_of_the_overview_can_be_opened(tab: FilesTab, current: CurrentResult) -> None:
+    _, opened, status, pictures = tab.decode_current(current, VISIT, SILENT)
+    assert views(tab, opened) == ["picture.rae"]
+    assert status == {tab.status: "<p>1 file opened.</p>"}
+    assert len(pictures[tab.pictures].value) == 1
+
+
+def test_without_a_file_in_the_overview_it_is_said_where_to_get_one(tab: FilesTab, current: CurrentResult) -> None:
+    for shown in (None, replace(current, compressed=None)):
+        (update,) = tab.decode_current(shown, VISIT, SILENT)
+        assert "choose a quality or a file size" in update[tab.status]

@@ -212,7 +212,9 @@ def test_a_first_visit_shows_the_result_of_an_example(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_nothing_moves(address: str, browser: Browser, page: Page, photograph: Path, folder: Path, width: int) -> None:
+def test_nothing_moves(
+    address: str, browser: Browser, page: Page, photograph: Path, folder: Path, tmp_path: Path, width: int
+) -> None:
     """While the page loads, and after anything that a visitor does. At 1,440 x 900, one look has the whole story."""
     visit = browser.new_page(viewport={"width": width, "height": 900})
     visit.set_default_timeout(PATIENCE)
@@ -293,6 +295,16 @@ def test_nothing_moves(address: str, browser: Browser, page: Page, photograph: P
         assert_still(tab)
         assert visit.get_by_role("tab").evaluate_all(TAB_PLACES) == tab_places, f"{tab} moved the tabs beside it"
 
+    open_tab(visit, "Files")
+    visit.get_by_role("button", name="Open the Overview’s file").click()
+    expect(visit.locator("#files-status")).to_contain_text("1 file opened.")
+    assert_still("file of the Overview")
+    damaged = [tmp_path / f"{name}.rae" for name in "ab"]
+    for path in damaged:
+        path.write_bytes(b"no such file")
+    visit.set_input_files("#rae input[type=file]", damaged)
+    expect(visit.locator("#files-status [role=alert]")).to_have_count(2)
+    assert_still("damaged files", 0.005)
     open_tab(visit, "Batch")
     visit.set_input_files("#batch input[type=file]", [photograph] * 2)
     expect(visit.locator("#batch tr")).to_have_count(2)

@@ -71,7 +71,7 @@ class Page:
         controls.refine.wire()
         self.lab.wire(overview.mosaic)
         self.equal_bytes.wire()
-        self.files.wire(checkpoint)
+        self.files.wire(checkpoint, self.current)
         self.batch.wire(checkpoint, controls.settings)
         self.model.wire(self.tabs["model"])
 

@@ -4,6 +4,7 @@ import html
 import itertools
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -13,36 +14,75 @@ from residae.errors import ResidaeError
 from residae.progress import between, raise_if_cancelled
 from residae.ui.budget import ShareError, file_work
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
-from residae.ui.store import get_pipeline, read_upload
-from residae.ui.text import alert, channel_sentence, counted, file_figures, short_name
+from residae.ui.state import CurrentResult
+from residae.ui.store import get_pipeline, read_upload, save_result
+from residae.ui.text import alert, channel_sentence, counted, file_figures, note, short_name
 from residae.ui.viewer import light_table, pane, table
 from residae.ui.work import Left, Stopped, Updates, Work, report_errors, supersede_background
+
+NOTE = (
+    "Save .rae, Batch and the command line write such files. Here is what a file holds: the picture that it decodes "
+    "to, what its header says, and which channels take its bits."
+)
 
 
 class FilesTab:
     """The tab Files.
 
     Shows the pictures in `.rae` files, what their headers say, and which channels take the bits; the pictures can be
-    downloaded as PNG. It holds no state. Uploading files decodes them.
+    downloaded as PNG. It holds no state. Uploading files decodes them, and a button decodes the file of the Overview.
     """
 
     def __init__(self) -> None:
-        self.upload = gr.File(label="Drop or choose .rae files", file_count="multiple", elem_id="rae", height=138)
-        self.status = status_line("files-status")
+        with gr.Row(elem_id="files-source"):
+            self.upload = gr.File(label="Drop or choose .rae files", file_count="multiple", elem_id="rae", height=52)
+            self.open_current = gr.Button("Open the Overview’s file", elem_id="open-current")
+        self.status = status_line("files-status", note(NOTE))
         self.table = light_table("opened", "Pictures decoded from .rae files appear here.")
         self.figures = gr.HTML(elem_id="opened-figures", apply_default_css=False)
         self.pictures = gr.File(label="The pictures, as PNG", file_count="multiple", visible=False, elem_id="pictures")
 
-    def wire(self, checkpoint: gr.Dropdown) -> None:
-        """Connect the events. Uploaded files are decoded with the checkpoint that is chosen."""
-        self.upload.upload(supersede_background, **QUICK_EVENT).then(
-            self.decode,
-            [self.upload, checkpoint],
-            [self.upload, self.table, self.figures, self.pictures, self.status],
-            show_progress_on=self.status,
-            trigger_mode="multiple",  # files that come while others are decoded would otherwise be lost
+    def wire(self, checkpoint: gr.Dropdown, current: gr.State) -> None:
+        """Connect the events.
+
+        Args:
+            checkpoint: The choice of checkpoint of the tab The model, with which uploaded files are decoded.
+            current: The result that the Overview shows.
+        """
+        decoding: dict[str, Any] = {
+            "outputs": [self.upload, self.table, self.figures, self.pictures, self.status],
+            "show_progress_on": self.status,
+            "trigger_mode": "multiple",  # files that come while others are decoded would otherwise be lost
             **NETWORK_EVENT,
-        )
+        }
+        for event, decode, inputs in (
+            (self.upload.upload, self.decode, [self.upload, checkpoint]),
+            (self.open_current.click, self.decode_current, [current]),
+        ):
+            event(supersede_background, **QUICK_EVENT).then(decode, inputs, **decoding)
+
+    def decode_current(
+        self,
+        current: CurrentResult | None,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Updates]:
+        """Decode the file of the Overview.
+
+        Args:
+            current: The result that the Overview shows; None before the first.
+            request: From Gradio; it names the session.
+            progress: From Gradio; it shows the progress in `status`.
+
+        Yields:
+            As `decode`; a sentence in `status` where there is no file.
+        """
+        if current is None or current.compressed is None:
+            yield {self.status: alert("The Overview has no file: choose a quality or a file size there.")}
+            return
+        name = f"{short_name(Path(current.settings.path).stem)}.rae"
+        path = save_result(current.compressed.data, name)
+        yield from self.decode([path], current.settings.checkpoint, request, progress)
 
     def decode(
         self,
@@ -60,7 +100,7 @@ class FilesTab:
             progress: From Gradio; it shows the progress in `status`.
 
         Yields:
-            The light table and the figures after each file, then `status`, an empty `upload`, and the pictures as PNG;
+            An empty `upload`, the light table and the figures after each file, then `status` and the pictures as PNG;
             these also where the work is ended early, unless the visitor left.
         """
         work = Work(request, progress, "Decoding.", advice="fewer or smaller files")
@@ -70,6 +110,7 @@ class FilesTab:
         panes: list[dict[str, object]] = []
         views: list[dict[str, object]] = []
         figures, files, alerts, stopped = "", [], "", False
+        yield {self.upload: None}
         try:
             with work:
                 pipeline = get_pipeline(checkpoint)
@@ -100,7 +141,7 @@ class FilesTab:
         done = f"<p>{counted(len(files), 'file')} opened.</p>" if files else ""
         if stopped:
             done = f"<p>Stopped: {len(files)} of {counted(len(paths), 'file')} opened.</p>"
-        yield {self.upload: None, self.status: done + alerts}
+        yield {self.status: done + alerts}
         if files:
             yield {self.pictures: gr.File(files, visible=True)}
 
