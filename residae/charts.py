@@ -107,7 +107,8 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
 
     Args:
         bits: (C,) bits of each channel, or None.
-        losses: (C,) loss of luma PSNR in dB, or None; a negative loss has no bar.
+        losses: (C,) loss of luma PSNR in dB, or None; a negative loss has no bar, and one that is not a number, because
+            it is not measured yet, no figure either.
 
     Returns:
         An SVG of full width.
@@ -118,30 +119,33 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
         if values is not None
     ]
     channels = max((len(values) for _, values, _ in groups), default=0)
-    height, top = 92, 18
+    height, pitch, top = 92, 132, 18
     content = ""
     for row, (name, values, unit) in enumerate(groups):
-        base = top + row * (height + 30) + height
+        base = top + row * pitch + height
         heights = 100 * values / max(values.sum(), 1e-12) if unit == "%" else values
-        highest = max(float(heights.max(initial=0)), 1e-9)
+        highest = max(float(np.fmax.reduce(heights, initial=0)), 1e-9)
         content += _text("0", base - height - 6, "start", f"{name}, {unit}")
         content += f'<line x2="100%" y1="{base}" y2="{base}" stroke="currentColor" opacity="0.3"/>'
         for c, value in enumerate(heights):
+            x = f"{100 * (c + 0.5) / channels:g}%"
+            content += _text(x, base + 13, "middle", str(c + 1))
+            if math.isnan(value):
+                continue
             tall = max(0.0, float(value)) / highest * (height - 16)
             content += (
                 f'<rect x="{100 * (c + 0.14) / channels:g}%" width="{72 / channels:g}%" y="{base - tall:.1f}" '
                 f'height="{tall:.1f}" fill="{SERIES[2 if unit == "%" else 1][0]}">'
                 f"<title>Channel {c + 1}: {value:.3g} {unit}</title></rect>"
             )
-            x = f"{100 * (c + 0.5) / channels:g}%"
             figure = f"{value:.0f}" if unit == "%" else f"{value:.1f}"
             if unit == "%" and 0 < value < 0.5:
                 figure = "&lt;1"
             content += _text(x, base - tall - 3, "middle", figure)
-            content += _text(x, base + 13, "middle", str(c + 1))
-    content += _caption("Channel", top + len(groups) * (height + 30) + 4)
-    title = " and ".join(f"{name[0].lower()}{name[1:]} ({unit})" for name, _, unit in groups)
-    return _svg(f"By channel: {title}", top + len(groups) * (height + 30) + 8, content)
+    bottom = top + (len(groups) - 1) * pitch + height + 34
+    content += _caption("Channel", bottom)
+    measured = [f"{name[0].lower()}{name[1:]} ({unit})" for name, values, unit in groups if not np.isnan(values).all()]
+    return _svg(f"By channel: {' and '.join(measured)}", bottom + 4, content)
 
 
 def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], marked: float | None) -> str:

@@ -78,6 +78,10 @@ def test_channel_chart_has_a_bar_for_each_channel_and_measure() -> None:
     assert heights[2] == heights[4] == 0  # no bits; and a channel that is better muted
     assert {"25", "75", "0.5", "2.0"} <= set(texts(svg))
     assert len(rectangles(charts.channel_chart(np.ones(16), None))) == 16
+    some = charts.channel_chart(None, [0.5, math.nan, 2.0])
+    assert len(rectangles(some)) == 2
+    assert {"0.5", "2", "2.0"} <= set(texts(some))
+    assert "nan" not in some
     assert {"100", "<1"} <= set(texts(charts.channel_chart(np.array([999.0, 1.0]), None)))
 
 
@@ -161,6 +165,18 @@ def test_a_refinement_of_a_fifth_of_a_decibel_takes_the_height_of_its_chart() ->
     assert float(rise.get("y1", "")) - float(rise.get("y2", "")) == 30
     keys = [line.get("stroke-dasharray") for line in svg.iterfind("{*}svg/{*}line")]
     assert keys == ["none", "3 3"]  # as the lines themselves
+
+
+def test_the_names_of_the_channel_charts_stay_clear_of_the_numbers_above() -> None:
+    """By the height of a capital: names are drawn upwards from their baseline, and so are numbers."""
+    svg = ElementTree.fromstring(charts.channel_chart(np.ones(4), [math.nan] * 4))
+    numbers, name = (
+        min(float(e.get("y", "")) for e in svg.iter() if e.text == text)
+        for text in ("1", "Luma PSNR lost when muted, dB")
+    )
+    assert name - numbers > 20
+    caption = max(float(e.get("y", "")) for e in svg.iter() if e.text == "Channel")
+    assert float(svg.get("height", "")) >= caption + 3
 
 
 def test_every_series_has_a_color_and_a_mark_of_its_own() -> None:

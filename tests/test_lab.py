@@ -120,10 +120,12 @@ def test_channels_are_not_measured_beyond_the_visitor_s_share(
 ) -> None:
     *charts, last = lab.measure_channels(state, VISIT, SILENT)
     assert len(charts) == 4
-    assert "Measured on luma" in last[lab.status]
+    assert [update[lab.chart].count(" dB</title>") for update in charts] == [1, 2, 3, 4]  # none before it is measured
+    assert [*last] == [lab.measured]  # what an edit costs stays
+    assert "Measured on luma" in last[lab.measured]
     use_up(VISIT, monkeypatch)
     (refused,) = lab.measure_channels(state, VISIT, SILENT)
-    assert "allows a visitor in an hour" in refused[lab.status]
+    assert "allows a visitor in an hour" in refused[lab.measured]
 
 
 @pytest.mark.parametrize("trouble", ["stopped", "refused"])

@@ -1,7 +1,8 @@
 """The tab Latent lab: change the latent and see what the decoder makes of it. Nothing is encoded again."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -100,6 +101,7 @@ class LabTab:
             with gr.Column(min_width=320):
                 self.chart = gr.HTML(elem_id="channels", apply_default_css=False)
                 self.measure = gr.Button("Measure what each channel is worth", size="sm", elem_id="measure")
+                self.measured = status_line("measure-status")
             with gr.Column(min_width=320):
                 self.channel = light_table("channel", "Press a tile to enlarge its channel.")
         edits = [self.gains, self.step, self.noise, self.blend, self.blend_path]
@@ -114,6 +116,7 @@ class LabTab:
                 self.plane,
                 self.mixer,
                 self.chart,
+                self.measured,
                 self.channel,
             ],
             "show_progress_on": self.status,
@@ -148,8 +151,8 @@ class LabTab:
         self.measure.click(
             self.measure_channels,
             self.state,
-            [self.chart, self.status],
-            show_progress_on=self.status,
+            [self.chart, self.measured],
+            show_progress_on=self.measured,
             **NETWORK_EVENT,
         )
 
@@ -217,7 +220,8 @@ class LabTab:
                 yield {
                     self.state: edited,
                     **self._strips(edited, kept),
-                    self.chart: draw_channels(edited, None),
+                    self.chart: draw_channels(edited),
+                    self.measured: "",
                     **self._enlarged(edited, kept, index),
                 }
             yield from self._decode(edited, edits, blend_path, part)
@@ -280,10 +284,10 @@ class LabTab:
         Args:
             state: What the tab holds; None before its first result.
             request: From Gradio; it names the session.
-            progress: From Gradio; it shows the progress in `status`.
+            progress: From Gradio; it shows the progress below the chart.
 
         Yields:
-            The chart after each channel, then `status`.
+            The chart after each channel, then a sentence below it.
         """
 
         def work() -> Iterator[Updates]:
@@ -296,13 +300,13 @@ class LabTab:
                 decodes = 1 + pipeline.latent_channels
                 pixels = network_pixels(picture.height, picture.width, False, scale, decodes=decodes)
                 running.charge(pixels, pipeline.engine.on_gpu)
-                losses = [0.0] * pipeline.latent_channels
+                losses = [math.nan] * pipeline.latent_channels
                 for channel, loss in enumerate(channel_losses(pipeline, picture, scale, running)):
                     losses[channel] = loss
                     yield {self.chart: draw_channels(state, losses)}
-                yield {self.status: f"<p>Measured on luma at {side} px, without quantization.</p>"}
+                yield {self.measured: f"<p>Measured on luma at {side} px, without quantization.</p>"}
 
-        yield from report_errors(self.status, work())
+        yield from report_errors(self.measured, work())
 
     def read_gains(
         self,
@@ -459,20 +463,19 @@ def channel_bits(state: LabState) -> Any:
     return state.current.pipeline.channel_bits(compressed).sum(0) if compressed else None
 
 
-def draw_channels(state: LabState, losses: list[float] | None) -> str:
-    """A sentence and a chart of the bits of each channel and, where they are measured, of the losses by muting it.
+def draw_channels(state: LabState, losses: Sequence[float] = ()) -> str:
+    """A sentence and a chart of the bits of each channel, if there is a file, and of the losses by muting it.
 
     Args:
         state: The state with the result whose file takes the bits.
-        losses: (C,) loss of luma PSNR in dB; None where it is not measured.
+        losses: (C,) loss of luma PSNR in dB, not a number where it is not measured; empty where none is.
 
     Returns:
-        HTML; empty where there are neither bits nor losses.
+        HTML. The chart has room for all losses before they are measured.
     """
-    bits = channel_bits(state)
-    if bits is None and losses is None:
-        return ""
-    return (channel_sentence(bits) if bits is not None else "") + charts.channel_chart(bits, losses)
+    bits, channels = channel_bits(state), state.current.pipeline.latent_channels
+    sentence = channel_sentence(bits) if bits is not None else ""
+    return sentence + charts.channel_chart(bits, losses or [math.nan] * channels)
 
 
 def prepare(current: CurrentResult, progress: Progress | None) -> LabState:
