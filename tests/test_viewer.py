@@ -468,6 +468,35 @@ def test_what_a_map_opens_is_brought_into_view(phone: Page) -> None:
     phone.get_by_role("tab", name="Overview").click()
 
 
+@pytest.mark.parametrize("size", [(390, 664), (820, 1180)])
+def test_the_picture_stays_in_the_window_while_what_changes_it_is_used(phone: Page, size: tuple[int, int]) -> None:
+    before = phone.viewport_size
+    assert before
+    phone.set_viewport_size({"width": size[0], "height": size[1]})
+    controls = {"#compare": ["#color", "#quality", "#scale"], "#edited": ["#mixer .strip:last-child .buttons"]}
+    for tab, table in (("Overview", "#compare"), ("Latent lab", "#edited")):
+        phone.get_by_role("tab", name=tab).click()
+        expect(phone.locator(f"{table} .frame img").first).to_be_visible()
+        for control in controls[table]:
+            place = phone.locator(control)
+            expect(place).to_be_visible()
+            place.evaluate("(node) => node.scrollIntoView({ block: 'end' })")
+            expect(phone.locator(f"{table} .stage")).to_be_in_viewport(ratio=0.99)
+            expect(place).to_be_in_viewport(ratio=0.99)
+            place.evaluate("(node) => node.scrollIntoView({ block: 'nearest' })")
+            box = place.bounding_box()
+            assert box
+            seen = "([x, y, control]) => document.elementFromPoint(x, y).closest(control) !== null"
+            assert phone.evaluate(seen, [box["x"] + box["width"] / 2, box["y"] + 4, control]), control
+    phone.get_by_role("tab", name="Overview").click()
+    if size[0] == 820:  # in two columns, so that all of them are seen with the picture
+        phone.locator("#actions").scroll_into_view_if_needed()
+        for part in ("#compare .stage", "#settings", "#actions"):
+            expect(phone.locator(part)).to_be_in_viewport(ratio=0.99)
+    phone.evaluate("scrollTo(0, 0)")
+    phone.set_viewport_size(before)
+
+
 def test_every_example_can_be_chosen_on_a_phone(phone: Page) -> None:
     choose_example(phone, len(paths()) - 1)
     expect(phone.locator("#examples img").last).to_be_in_viewport(ratio=1)
