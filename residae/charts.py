@@ -212,7 +212,7 @@ def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> st
     """PSNR and bytes of the best file by step, each between its own lowest and highest value.
 
     Args:
-        points: (step, dB, bytes) from step 0 on.
+        points: (step, dB, bytes) of the steps after which it was measured, from step 0 on.
         steps: At which the axis ends.
 
     Returns:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ENCODING_SHARES = (0, 0.2, 0.6, 1)  # of the work of up to three encodings at growing scales
 # Work in units of one decoding: of a square of 256 pixels, encoding takes 51.996 GFLOP and decoding 80.958. A step of
-# refinement decodes, goes back through the decoder, and decodes once more in five steps to measure the result.
+# refinement decodes, goes back through the decoder, and decodes once more in some steps to measure the result.
 ENCODE_WORK, STEP_WORK = 0.64, 2.3
 PLANE_WORK = {1: (1,), 3: (4, 1, 1)}  # chroma planes have a quarter of the pixels
 DECODE_SHARE = 1 / (1 + ENCODE_WORK)  # of the network's operations for a pixel

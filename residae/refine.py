@@ -36,6 +36,7 @@ LEARNING_RATE = 0.18  # symbols; it falls along half a cosine
 START_TEMPERATURE, ANNEALING = 0.5, 3.0  # the temperature falls by exp(-3)
 FULL_NOISE_STEPS = 80  # from which on there is all of the paper's noise: fewer steps do not average it out
 MEASURE_INTERVAL = 5  # steps; J is measured by a decode, which takes about half a step
+FEW_STEPS, FEW_INTERVAL = 20, 2  # up to so many it is measured more often, or there would be few files to choose from
 LIMIT_TRIALS = 16  # files written, at most, to stay within a number of bytes
 
 
@@ -45,6 +46,7 @@ class RefinementStep:
 
     Attributes:
         step: Steps done; 0 is the file without refinement.
+        measured: Whether J was measured after this step; if not, the best file is that of the step before.
         bytes: Size of the best file so far.
         psnr: Its PSNR in dB.
         best: That file.
@@ -52,6 +54,7 @@ class RefinementStep:
     """
 
     step: int
+    measured: bool
     bytes: int
     psnr: float
     best: Compressed = field(repr=False, compare=False)
@@ -116,10 +119,11 @@ def refine(
         return _Candidate(compressed, pixels, psnr, 255**2 * 10 ** (-psnr / 10) + bits / (encoded * multiplier))
 
     best = measured([problem.unrounded for problem in problems])
-    yield best.after(0)
+    yield best.after(0, measured=True)
     optimizer = torch.optim.Adam([problem.symbols for problem in problems], LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)
     noise = min(1, steps / FULL_NOISE_STEPS)
+    interval = FEW_INTERVAL if steps <= FEW_STEPS else MEASURE_INTERVAL
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / steps)) / 2
         temperature = START_TEMPERATURE * math.exp(-ANNEALING * step / steps)
@@ -129,10 +133,11 @@ def refine(
             problem.backward(temperature, noise, generator, between(progress, start / steps, stop / steps))
         optimizer.step()
         done = step + 1
-        if done % MEASURE_INTERVAL == 0 or done == steps:
+        is_measured = done % interval == 0 or done == steps
+        if is_measured:
             symbols = [problem.symbols.detach().cpu().numpy() for problem in problems]
             best = min(best, measured(symbols), key=lambda candidate: candidate.cost)
-        yield best.after(done)
+        yield best.after(done, is_measured)
 
 
 @dataclass(frozen=True)
@@ -142,9 +147,9 @@ class _Candidate:
     psnr: float
     cost: float  # J
 
-    def after(self, steps: int) -> RefinementStep:
-        """As the best file after so many steps."""
-        return RefinementStep(steps, len(self.compressed.data), self.psnr, self.compressed, self.pixels)
+    def after(self, steps: int, measured: bool) -> RefinementStep:
+        """As the best file after so many steps, the last of which was measured or not."""
+        return RefinementStep(steps, measured, len(self.compressed.data), self.psnr, self.compressed, self.pixels)
 
 
 class _Problem:

@@ -156,7 +156,9 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     (unrefined,) = scaled  # so that the error maps before and after can be compared
     stored = pipeline.stored(shown.encoding, shown.compressed)
     np.testing.assert_array_equal(unrefined, pipeline.decode(stored).pixels)
-    assert [f"after {step} of 5 steps" in update[card.curve] for step, update in enumerate(steps)] == [True] * 6
+    assert [f"{step} of 5 steps done" in update[card.status] for step, update in enumerate(steps)] == [True] * 6
+    drawn = [re.findall(r"after (\d) of 5 steps", update[card.curve]) for update in steps]
+    assert drawn == [[], [], ["2"], ["2"], ["4"], ["5"]]  # only what is measured
     assert tab.table in picture
     refined = picture[tab.current]
     assert refined.settings == shown.settings

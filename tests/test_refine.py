@@ -3,7 +3,8 @@
 import math
 from contextlib import closing
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from make_golden import original as golden_picture
 from make_golden import shipped_pipeline
 
+from residae import refine
 from residae.checkpoint import Checkpoint
 from residae.codec import Compressed, Tables
 from residae.codec.coder import ideal_bits
@@ -239,6 +241,38 @@ def test_steps_are_reported_as_they_are_done(pipeline: Pipeline, picture: Pictur
     assert shares[-1] == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    ("steps", "measured"), [(5, [0, 2, 4, 5]), (20, [*range(0, 21, 2)]), (21, [0, 5, 10, 15, 20, 21])]
+)
+def test_few_steps_are_measured_more_often(
+    pipeline: Pipeline, picture: Picture, encoding: Encoding, steps: int, measured: list[int]
+) -> None:
+    done = list(pipeline.refinement(picture, encoding, QUALITY, steps))
+    assert [step.step for step in done if step.measured] == measured
+    for before, step in pairwise(done):
+        assert step.measured or step.best.data == before.best.data
+
+
+def test_measuring_does_not_change_what_is_measured(
+    pipeline: Pipeline, picture: Picture, encoding: Encoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step leads from the symbols before it, whichever of them were measured."""
+    compress, written = refine._compress_within, list[bytes]()
+
+    def recording(*arguments: Any) -> Compressed:
+        compressed = compress(*arguments)
+        written.append(compressed.data)
+        return compressed
+
+    monkeypatch.setattr(refine, "_compress_within", recording)
+    often = pipeline.refine(picture, encoding, QUALITY, 20) and list(written)
+    written.clear()
+    monkeypatch.setattr(refine, "FEW_INTERVAL", refine.MEASURE_INTERVAL)
+    rarely = pipeline.refine(picture, encoding, QUALITY, 20) and written
+    assert len(rarely) == 5
+    assert (rarely[0], rarely[2], rarely[4]) == (often[0], often[5], often[10])
+
+
 @pytest.mark.parametrize("last", [0, 3, 6])
 def test_each_step_has_the_best_file_so_far(
     pipeline: Pipeline, picture: Picture, encoding: Encoding, last: int
@@ -247,7 +281,7 @@ def test_each_step_has_the_best_file_so_far(
         *_, step = islice(refinement, last + 1)
     assert step.step == last
     assert step.psnr == pytest.approx(pipeline.decode_and_measure(picture, encoding, step.best).psnr)
-    assert (step.best.data == pipeline.write(encoding, QUALITY).data) == (last < 5)
+    assert (step.best.data == pipeline.write(encoding, QUALITY).data) == (last < 2)
 
 
 @pytest.mark.parametrize("last", [0, 3, 6])

@@ -15,7 +15,7 @@ GPU_STEPS, CPU_STEPS = 20, 10  # that are proposed
 MAX_STEPS = 200  # beyond which nothing is gained
 INTRODUCTION = "A better picture in about the same bytes: the encoder tries again."
 
-Point = tuple[int, float, int]  # of the curve: steps that are done, PSNR in dB, and bytes of the best file
+Point = tuple[int, float, int]  # of the curve: steps, PSNR in dB and bytes of the best file after them
 
 
 class RefineCard:
@@ -48,29 +48,41 @@ class RefineCard:
         return {
             self.start: gr.Button(interactive=True),
             self.status: f"<p>The encoder tries again, about {step} a step.</p>",
-            self.curve: charts.refinement_chart([(0, result.psnr, len(result.compressed.data))], 1),
+            self.curve: "",
         }
 
-    def draw(self, points: Sequence[Point], steps: int) -> Updates:
-        """Draw the steps that are done so far, and say how many they are until progress is reported.
+    def draw(self, points: Sequence[Point], done: int, steps: int) -> Updates:
+        """Draw what was measured so far, and say how many steps are done until progress is reported.
 
         Args:
-            points: From step 0, the file without refinement, to the latest.
+            points: Of the steps after which the file was measured, from step 0, the file without refinement.
+            done: Steps that are done.
             steps: How many are to be done, at which the axis ends.
         """
-        sentence = f"<p>Refining: {points[-1][0]} of {counted(steps, 'step')} done.</p>"
-        return {self.status: sentence, self.curve: charts.refinement_chart(points, steps)}
+        sentence = f"<p>Refining: {done} of {counted(steps, 'step')} done.</p>"
+        return {self.status: sentence, self.curve: draw_curve(points, steps)}
 
-    def conclude(self, points: Sequence[Point], steps: int) -> Updates:
+    def conclude(self, points: Sequence[Point], done: int, steps: int) -> Updates:
         """Say what was gained.
 
         Args:
             points: As in `draw`.
+            done: As in `draw`.
             steps: As in `draw`.
         """
-        (_, psnr, size), (done, refined_psnr, refined_size) = points[0], points[-1]
+        (_, psnr, size), (_, refined_psnr, refined_size) = points[0], points[-1]
         sentence = refinement_sentence(done, refined_psnr - psnr, refined_size / size - 1)
-        return {self.status: sentence, self.curve: charts.refinement_chart(points, steps)}
+        return {self.status: sentence, self.curve: draw_curve(points, steps)}
+
+
+def draw_curve(points: Sequence[Point], steps: int) -> str:
+    """The curve from the first measurement of a refined file on; empty before, when it would be one point.
+
+    Args:
+        points: As in `RefineCard.draw`.
+        steps: As in `RefineCard.draw`.
+    """
+    return charts.refinement_chart(points, steps) if len(points) > 1 else ""
 
 
 def seconds_left(times: Sequence[float], steps: int) -> float | None:

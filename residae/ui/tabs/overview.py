@@ -328,19 +328,20 @@ class OverviewTab:
                     if not points:
                         unrefined = step.pixels
                     times.append(time.monotonic())
-                    points.append((step.step, step.psnr, step.bytes))
+                    if step.measured:
+                        points.append((step.step, step.psnr, step.bytes))
                     if stopped:
                         break
                     if time.monotonic() - drawn > PROGRESS_INTERVAL:
                         drawn = time.monotonic()
-                        yield card.draw(points, steps)
+                        yield card.draw(points, step.step, steps)
             decoding = Decoding(step.pixels, shown.seconds)  # decoding takes as long as before
             report = shown.pipeline.measure(picture, shown.encoding, step.best, decoding)
             # On one scale, so that the map shows what was gained.
             scale = heatmaps.error_scale(report.original, unrefined)
             *first, last = self._show(shown.settings, report, step.step, scale)
             yield from first
-            yield last | card.conclude(points, steps)
+            yield last | card.conclude(points, step.step, steps)
 
         def updates() -> Iterator[Updates]:
             try:
