@@ -12,11 +12,21 @@ from residae.image import Picture, Pixels
 from residae.pipeline import Pipeline
 from residae.ui import static
 from residae.ui.components import number_field, slider
+from residae.ui.controls import scale_choices
 from residae.ui.endpoints import PARAMETERS
 from residae.ui.page import build
 from residae.ui.refinement import RefineCard, seconds_left
 from residae.ui.tabs.batch import BatchTab, draw_table
-from residae.ui.text import comparison_table, fewer, file_figures, heading, journey, report_figures
+from residae.ui.text import (
+    comparison_table,
+    fewer,
+    file_figures,
+    heading,
+    journey,
+    report_figures,
+    report_sentences,
+    share_kept,
+)
 
 
 @pytest.mark.parametrize(("typed", "expected"), [(150, 100), (-3, 1), (40, 40), (None, 1)])
@@ -56,9 +66,18 @@ def test_every_figure_has_an_explanation(pipeline: Pipeline, picture: Picture) -
     assert report.compressed
     info, _ = pipeline.read(report.compressed.data)
     tables = comparison_table(Comparison(report.original, ())) + draw_table([])
-    figures = report_figures(report) + file_figures(info) + tables
+    figures = report_figures(report) + file_figures(info, pipeline.ratio) + tables
     names = {name.split(", ")[0] for name in re.findall(r'<(?:dt|th scope="col")>([^<]+)<', figures)}
-    assert {"PSNR", "Fingerprint", "Codec", "Encode"} <= names <= explained()
+    assert {"PSNR", "Fingerprint", "Codec", "Encode", "Numbers kept"} <= names <= explained()
+
+
+@pytest.mark.parametrize(
+    ("scale", "kept"), [(1, "1/16"), (1.5, "1/7"), (2, "1/4"), (3, "1/1.8"), (4, "1/1"), (0.5, "1/64")]
+)
+def test_a_scale_is_named_by_the_share_that_it_keeps(scale: float, kept: str) -> None:
+    """As the control names it, which has no word for the factor."""
+    assert share_kept(16, scale) == kept
+    assert {kept for kept, value in scale_choices(16) if value == scale} <= {kept}
 
 
 @pytest.mark.parametrize("scale", [0.5, 1, 1.5, 2, 4])
@@ -81,6 +100,14 @@ def test_the_explanation_of_fewer_numbers_comes_to_what_is_counted(
     assert ("reduced" in explanation) == (scale < 1)
     assert float(re.findall(r"leave ([\d.]+) bits", coding)[0]) == pytest.approx(8 * size / numbers, rel=0.05)
     assert f"one number for every {pipeline.ratio:g} samples" in html.unescape(heading(ratio=pipeline.ratio))
+
+
+def test_how_a_limit_was_used_is_said_in_the_words_and_digits_of_the_controls(
+    pipeline: Pipeline, picture: Picture
+) -> None:
+    report = pipeline.reconstruct(picture, quality=41.87, scale=3)
+    sentence = "The best file of at most 20.0 kB keeps 1/7 of the numbers, at quality 41.9."
+    assert sentence in report_sentences(report, 20_000)
 
 
 @pytest.mark.parametrize(("times", "left"), [([0], None), ([0, 9], None), ([0, 9, 11], 6), ([0, 9, 10, 13], 4)])

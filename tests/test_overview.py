@@ -20,6 +20,7 @@ from residae.ui.controls import QUALITY, SIZE, UNQUANTIZED, Controls
 from residae.ui.state import CurrentResult
 from residae.ui.tabs import overview
 from residae.ui.tabs.overview import OverviewTab
+from residae.ui.text import share_kept
 from residae.ui.work import Updates, cancel, supersede
 
 
@@ -139,7 +140,8 @@ def test_a_size_of_the_file_chooses_the_scale_and_the_controls_follow(
         **{controls.color: True, controls.side: 0, controls.scale: "auto"},
         **{controls.rate: SIZE, controls.size: 0.5},
     }
-    assert f"at scale {fitting.encoding.scale:g}" in rest[tab.status]
+    kept = share_kept(64, fitting.encoding.scale)  # of the tiny network, which keeps 1/64 at scale 1
+    assert f"{kept} of the numbers" in rest[tab.status]
     *_, last = change_rate(tab, fitting, "auto", SIZE, 80, 0)
     assert "takes at least" in last[tab.alert]
 

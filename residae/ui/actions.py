@@ -21,7 +21,7 @@ from residae.ui import static
 from residae.ui.cache import EXAMPLES, default_side
 from residae.ui.components import QUICK_EVENT
 from residae.ui.state import CurrentResult
-from residae.ui.text import counted, decibels, short_name, similarity
+from residae.ui.text import counted, decibels, network_ratio, share_kept, short_name, similarity
 from residae.ui.viewer import served_file
 
 SCRIPT = static.read("dom.js") + static.read("actions.js")
@@ -197,7 +197,7 @@ def setting_facts(current: CurrentResult) -> dict[str, str]:
         "Color": "Color" if current.color else "Gray",
         "Quality": _quality(current.quality),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
-        "Scale": f"{encoding.scale:g}",
+        "Numbers kept": share_kept(network_ratio(encoding), encoding.scale),
         "Refined": counted(current.steps, "step") if current.steps else "no",
     }
 

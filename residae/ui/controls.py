@@ -16,7 +16,7 @@ from residae.ui.components import example_gallery, number_field, segments, slide
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS, RefineCard
 from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline
-from residae.ui.text import note
+from residae.ui.text import note, share_kept
 from residae.ui.work import Updates
 
 SIDES = [(f"Up to {CPU_SIDE:,} px", CPU_SIDE), ("Full size", FULL_SIZE)]
@@ -147,7 +147,7 @@ def size_of(current: CurrentResult | None) -> Any:
 
 def scale_choices(ratio: float) -> list[tuple[str, Scale]]:
     """The scales, by the share of numbers that is kept, of a network that keeps one of `ratio` at scale 1."""
-    return [*((f"1/{ratio / scale**2:.0f}", scale) for scale in SCALES), ("Auto", "auto")]
+    return [*((share_kept(ratio, scale), scale) for scale in SCALES), ("Auto", "auto")]
 
 
 def describe(checkpoint: str) -> tuple[Any, Any]:

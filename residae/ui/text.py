@@ -1,7 +1,7 @@
 """Figures as HTML text that can be selected and copied, and sentences about them.
 
 Functions return HTML, in which they escape the names and messages that they are given. Plain text, which the caller
-escapes, is returned by `error_sentence`, `channel_figures`, `short_name`, and those for numbers.
+escapes, is returned by `error_sentence`, `channel_figures`, `share_kept`, `short_name`, and those for numbers.
 """
 
 import html
@@ -113,7 +113,7 @@ def numbers_explanation(encoding: Encoding, times: float) -> str:
     Returns:
         Text with the factors of `times`.
     """
-    ratio, scale = STRIDE**2 / len(encoding.latents[0]), encoding.scale
+    ratio, scale = network_ratio(encoding), encoding.scale
     product, factors, steps = ratio, f"{ratio:.3g}", []
     if len(encoding.latents) == 3:
         product *= 2
@@ -129,6 +129,22 @@ def numbers_explanation(encoding: Encoding, times: float) -> str:
     if fewer(product) != fewer(times):
         text += f" Sides are filled up to multiples of {STRIDE} pixels, which leaves {times:.3g}."
     return text
+
+
+def network_ratio(encoding: Encoding) -> float:
+    """How many samples of a plane there are for each number of its latent, at scale 1."""
+    return STRIDE**2 / len(encoding.latents[0])
+
+
+def share_kept(ratio: float, scale: float) -> str:
+    """The share of numbers that is kept at a scale, as the control has it, such as `1/16` or `1/1.8`.
+
+    Args:
+        ratio: As `network_ratio` returns it.
+        scale: By which the picture is enlarged before the encoder.
+    """
+    times = ratio / scale**2
+    return f"1/{times:.0f}" if times > 5 else f"1/{times:.2g}"
 
 
 def one_number(ratio: float) -> str:
@@ -167,11 +183,12 @@ def report_sentences(report: Reconstruction, max_bytes: int | None = None) -> st
     """
     sentences = [error_sentence(report), *report.notices]
     if report.compressed and max_bytes is not None:
-        quality, scale = report.compressed.quality, report.encoding.scale
+        quality, kept = report.compressed.quality, share_kept(network_ratio(report.encoding), report.encoding.scale)
         if quality == 100 and len(report.compressed.data) < 0.9 * max_bytes:
-            limit = f"Quality 100 at scale {scale:g} takes only {kilobytes(len(report.compressed.data))}."
+            limit = f"Quality 100 with {kept} of the numbers takes only {kilobytes(len(report.compressed.data))}."
         else:
-            limit = f"The best file of at most {kilobytes(max_bytes)} has quality {quality:g} at scale {scale:g}."
+            limit = f"The best file of at most {kilobytes(max_bytes)} keeps {kept} of the numbers, "
+            limit += f"at quality {round(quality, 1):g}."
         sentences.insert(1, limit)
     return f"<p>{html.escape(' '.join(sentences))}</p>"
 
@@ -237,15 +254,20 @@ def channel_figures(values: Any) -> str:
 # Files
 
 
-def file_figures(info: FileInfo) -> str:
-    """What the header of a `.rae` file says."""
+def file_figures(info: FileInfo, ratio: float) -> str:
+    """What the header of a `.rae` file says.
+
+    Args:
+        info: The header.
+        ratio: As `network_ratio` returns it, of the checkpoint that wrote the file.
+    """
     return definition_list(
         {
             "Picture": f"{info.width:,} × {info.height:,} px, {'color' if info.color else 'gray'}",
             "File": kilobytes(info.file_bytes),
             "Rate": f"{info.bits_per_pixel:.3f} bpp",
             "Quality": f"{info.quality:g}",
-            "Scale": f"{info.scale:g}",
+            "Numbers kept": share_kept(ratio, info.scale),
             "Planes": " + ".join(f"{size:,}" for size in info.plane_bytes) + " bytes",
             "Checkpoint": html.escape(info.name),
             "Fingerprint": info.fingerprint,

@@ -40,7 +40,7 @@ from residae.ui.work import Priority, Updates, Work, newest, report_errors
 
 NOTE = (
     "Each codec uses its highest quality that fits into the bytes of our file. All error maps share one scale. The "
-    "chart compares the codecs at the bytes of our file at several qualities, then at larger scales up to "
+    "chart compares the codecs at the bytes of our file at several qualities, then with more numbers kept up to "
     f"{CURVE_RATE:g} bit per pixel; it leaves out points that cost more bytes without a higher PSNR. Finally, pictures "
     f"of up to one megapixel are encoded again by {AVIF} at {CODECS[AVIF].at_effort(BEST_SPEED).description}, its "
     f"best; the table shows the better result, and the chart keeps {CODECS[AVIF].description}."

@@ -129,7 +129,8 @@ class FilesTab:
                     views.append({"name": name, "panes": [len(panes)], "size": [info.width, info.height]})
                     panes.append(opened := pane(short_name(Path(path).stem), f"The picture in {name}", decoding.pixels))
                     files.append(opened["picture"]["path"])
-                    figures += f"<h3>{html.escape(name)}</h3>" + file_figures(info) + draw_channels(data, checkpoint)
+                    figures += f"<h3>{html.escape(name)}</h3>" + file_figures(info, pipeline.ratio)
+                    figures += draw_channels(data, checkpoint)
                     yield {self.table: table(panes, views, (info.height, info.width), 1), self.figures: figures}
                     work.give_way()
         except Left:
