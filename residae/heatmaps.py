@@ -168,6 +168,23 @@ def error_map(original: Pixels, reconstruction: Pixels, signed: bool, scale: flo
     return picture
 
 
+def change(before: Pixels, after: Pixels) -> Pixels:
+    """The change from one picture to another, as a picture that can be enlarged and added to a third.
+
+    Args:
+        before: (H, W) or (H, W, 3).
+        after: Of the same shape.
+
+    Returns:
+        uint8 of that shape: 128 plus half of the change at each sample, rounded down.
+
+    Raises:
+        ValueError: Shapes differ.
+    """
+    _check(before, after)
+    return ((after.astype(np.int16) - before + 256) // 2).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class ChannelStatistics:
     """Statistics of one latent channel, in the units of the latent.

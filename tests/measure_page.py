@@ -22,10 +22,11 @@ from tests.service import serving
 
 ANSWER = """([table, act, kind]) => new Promise((resolve) => {
   const result = () => document.querySelectorAll(`#${table} .frame img`)[1];
-  const before = result().src, begun = performance.now();
+  const preview = () => document.querySelector(`#${table} .frame canvas`);
+  const source = result().src, drawn = preview(), begun = performance.now();
   const look = () => {
-    const { src, complete } = result(), changed = src !== before && complete;
-    if (changed && src.startsWith("data:") === (kind === "preview")) resolve(performance.now() - begun);
+    const { src, complete } = result(), whole = src !== source && complete && !preview();
+    if (kind === "preview" ? preview() && preview() !== drawn : whole) resolve(performance.now() - begun);
     else requestAnimationFrame(look);
   };
   Function(act)();

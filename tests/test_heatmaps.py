@@ -225,3 +225,15 @@ def test_where_bits_names_the_busy_and_the_empty() -> None:
         heatmaps.where_bits(some) == "Half of the bits are in channels 1 and 4. Channels 2, 3 and 6 are nearly empty."
     )
     assert "nan" not in heatmaps.where_bits(np.zeros(4))
+
+
+def test_a_change_can_be_added_again() -> None:
+    before, after = (
+        np.arange(256, dtype=np.uint8)[:, None].repeat(256, 1),
+        np.arange(256, dtype=np.uint8)[None].repeat(256, 0),
+    )
+    restored = before + 2 * (heatmaps.change(before, after) - 128.0)
+    np.testing.assert_allclose(restored, after, atol=1)
+    assert (heatmaps.change(before, before) == 128).all()
+    with pytest.raises(ValueError, match="shape"):
+        heatmaps.change(before, after[1:])

@@ -11,7 +11,7 @@ import pytest
 from visitor import SILENT, VISIT, use_up
 
 from residae import heatmaps
-from residae.edit import Edits, reconstruct_edited
+from residae.edit import Edits, decode_edited, reconstruct_edited
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
 from residae.ui import previews, store
@@ -46,10 +46,16 @@ def lab() -> LabTab:
 
 def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:
     asked = gr.EventData(None, {"gains": GAINS})
-    small = lab.read_gains(state, 0, 0, 0, EXAMPLES[1], asked, VISIT)
+    assert lab.read_gains(state, 0, 0, 0, EXAMPLES[1], asked, VISIT)[lab.preview] is None  # there is no picture yet
+    before = (0.5,) * len(GAINS)
+    *_, first = lab.refresh("lab", state.current, state, PLANES[0], 0, before, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    small = lab.read_gains(first[lab.state], 0, 0, 0, EXAMPLES[1], asked, VISIT)
     assert small[lab.gains] == GAINS
-    preview = open_picture(base64.b64decode(small[lab.preview]["picture"].partition(",")[2])).pixels
-    assert preview.shape == (80, PREVIEW_SIDE, 3)
+    change = open_picture(base64.b64decode(small[lab.preview]["change"].partition(",")[2])).pixels
+    assert state.preview
+    was, now = (decode_edited(pipeline, state.preview, Edits(gains))[1].pixels for gains in (before, GAINS))
+    assert (was != now).any()
+    np.testing.assert_allclose(was + 2 * (change - 128.0), now, atol=1)  # from the edits that are shown
     _, whole = lab.refresh("lab", state.current, state, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert whole[lab.table]["size"] == [2 * PREVIEW_SIDE + 1, 160]
     exact = open_picture(Path(whole[lab.table]["panes"][1]["picture"]["path"])).pixels
@@ -66,8 +72,7 @@ def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> N
     assert list(older) == [{lab.status: gr.skip()}]
 
 
-def test_without_edits_there_is_no_preview(lab: LabTab, state: LabState) -> None:
-    assert lab.show_preview(state, (), 0, 0, 0, EXAMPLES[1], VISIT) == {lab.preview: None}
+def test_without_edits_the_picture_is_the_unedited_one(lab: LabTab, state: LabState) -> None:
     _, whole = lab.refresh("lab", state.current, state, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert "the same as unedited" in whole[lab.status]
 

@@ -84,11 +84,13 @@ def test_a_quality_that_is_being_chosen_is_previewed(
     for limit in ("MIN_SIDE", "MAX_SIDE"):
         monkeypatch.setattr(previews, limit, 32)
     shown = show(80)
-    preview = tab.show_preview(shown, 1, QUALITY, 30, 10, VISIT)[tab.preview]
-    pixels = open_picture(base64.b64decode(preview["picture"].partition(",")[2])).pixels
+    preview = tab.show_preview(shown, 1, QUALITY, 100, 10, VISIT)[tab.preview]
+    change = open_picture(base64.b64decode(preview["change"].partition(",")[2])).pixels
     small = fit(shown.picture(), 32)
-    np.testing.assert_array_equal(pixels, pipeline.reconstruct(small, True, 30).decoding.pixels)
-    assert preview["text"] == f"Preview at 32 px, {len(pipeline.write(shown.encoding, 30).data):,} bytes"
+    before, after = (pipeline.reconstruct(small, True, quality).decoding.pixels for quality in (80, 100))
+    assert (before != after).any()
+    np.testing.assert_allclose(before + 2 * (change - 128.0), after, atol=1)
+    assert preview["text"] == f"Preview, {len(pipeline.write(shown.encoding, 100).data):,} bytes"
     assert tab.show_preview(shown, 1, QUALITY, 80, 10, VISIT) == {tab.preview: None}
     for current, rate in ((None, QUALITY), (shown, SIZE), (shown, UNQUANTIZED)):
         assert tab.show_preview(current, 1, rate, 30, 10, VISIT) == {tab.preview: gr.skip()}

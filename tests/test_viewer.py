@@ -16,12 +16,18 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from service import serving
 
+from residae import heatmaps
 from residae.examples import paths
 from residae.image import open_picture, write_png
 from residae.pipeline import Pipeline
 
 PATIENCE = 60_000  # ms; the machine may be busy
 MINUS = "\N{MINUS SIGN}"
+PREVIEWED = """() => [...document.querySelectorAll("#compare .frame :is(img, canvas)")].slice(1).map((node) => {
+  const context = Object.assign(document.createElement("canvas"), { width: 768, height: 512 }).getContext("2d");
+  context.drawImage(node, 0, 0);
+  return [...context.getImageData(300, 200, 64, 64).data];
+})"""  # pixels of the reconstruction, and of the preview over it
 
 
 @pytest.fixture(scope="module")
@@ -292,20 +298,21 @@ def test_the_names_keep_to_their_sides_of_the_divider(page: Page) -> None:
 def test_a_quality_is_previewed_while_it_is_chosen(page: Page) -> None:
     tag, slider = page.locator("#compare .frame .tag").nth(1), page.locator("#quality input[type=range]")
     before, readout = figure(page, "PSNR").inner_text(), page.locator("#compare .readout")
+    drawn = page.locator("#compare .frame canvas")
     box = page.locator("#compare .frame").bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.6)
     expect(readout).to_be_visible()
     slider.evaluate("(node) => { node.value = 20; node.dispatchEvent(new Event('input', { bubbles: true })); }")
-    expect(tag).to_contain_text(re.compile(r"Preview at \d+ px, \d+ bytes"))
-    expect(page.locator("#compare .frame img").nth(1)).to_have_attribute("src", re.compile("^data:"))
+    expect(tag).to_contain_text(re.compile(r"Preview, \d+ bytes"))
+    expect(drawn).to_have_count(1)
     expect(readout).to_be_hidden()  # no file has the pixels of a preview
     assert figure(page, "PSNR").inner_text() == before
     slider.dispatch_event("pointerup")
     page.wait_for_function("residae.overview.panes().b.facts?.Quality === '20'")
     expect(tag).not_to_contain_text("Preview")
     expect(readout).to_be_visible()
-    expect(page.locator("#compare .frame img").nth(1)).to_have_attribute("src", re.compile("^http"))
+    expect(drawn).to_have_count(0)
     slider.evaluate("(node) => { node.value = 30; node.dispatchEvent(new Event('input', { bubbles: true })); }")
     expect(tag).to_contain_text("Preview")
     slider.evaluate("(node) => { node.value = 20; node.dispatchEvent(new Event('input', { bubbles: true })); }")
@@ -317,6 +324,26 @@ def test_a_quality_is_previewed_while_it_is_chosen(page: Page) -> None:
         page.evaluate("() => new Promise((resolve) => setTimeout(resolve))")
     assert page.evaluate("window.released") == ["Home"]
     set_quality(page, 80)
+
+
+def test_a_preview_changes_the_result_and_keeps_its_details(page: Page) -> None:
+    before, after = np.full((8, 12, 3), 100, np.uint8), np.full((8, 12, 3), (90, 100, 131), np.uint8)
+    change = base64.b64encode(write_png(heatmaps.change(before, after))).decode()
+    page.evaluate(
+        "(url) => residae.overview.preview({ change: url, text: 'Preview' })", f"data:image/png;base64,{change}"
+    )
+    drawn = page.locator("#compare .frame canvas")
+    expect(drawn).to_have_count(1)
+    assert drawn.bounding_box() == page.locator("#compare .frame img").nth(1).bounding_box()
+    result, previewed = (np.array(levels, float).reshape(64, 64, 4)[..., :3] for levels in page.evaluate(PREVIEWED))
+    np.testing.assert_allclose(previewed, np.clip(result + np.array([-10, 0, 31]), 0, 255), atol=1)
+    page.locator("#compare .stage").focus()
+    page.keyboard.down("Space")
+    expect(drawn).to_be_hidden()  # as is the result: the original is shown
+    page.keyboard.up("Space")
+    expect(drawn).to_be_visible()
+    page.evaluate("residae.overview.preview(null)")
+    expect(drawn).to_have_count(0)
 
 
 def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> None:

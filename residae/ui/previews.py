@@ -1,7 +1,8 @@
 """Previews of what a setting will give, decoded from a smaller picture while the whole is still to come.
 
-A custom component without content takes a preview to the browser, where `preview.js` shows it in a light table in place
-of its result, until the next result.
+A small picture in place of a large one would be a blur, whatever the setting. A preview is therefore the change from
+the setting of the result that is shown to the new one, both decoded small. A custom component without content takes it
+to the browser, where `preview.js` has a light table add it to its result, until the next result.
 """
 
 import base64
@@ -11,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from residae import heatmaps
 from residae.image import Pixels, write_png
 from residae.ui import static
 
@@ -38,15 +40,17 @@ def preview_side(side: int, seconds: float) -> int:
     return min(side, MAX_SIDE, max(MIN_SIDE, int(share * side)))
 
 
-def preview_value(pixels: Pixels, text: str) -> dict[str, Any]:
+def preview_value(before: Pixels, after: Pixels, text: str = "Preview") -> dict[str, Any]:
     """A preview, with what is said about it. The picture is within the value, which saves a request.
 
     Args:
-        pixels: (H, W) or (H, W, 3) uint8.
+        before: (H, W) or (H, W, 3) uint8 by the settings of the result that is shown.
+        after: The same by the new settings.
         text: Shown on the light table, without HTML.
 
     Returns:
-        `picture`, a data: URL; `text`; and `time`, by which no two previews are equal.
+        `change`, a data: URL of the picture by `residae.heatmaps.change`; `text`; and `time`, by which no two previews
+        are equal.
     """
-    data = base64.b64encode(write_png(pixels, compress_level=1)).decode()
-    return {"picture": f"data:image/png;base64,{data}", "text": text, "time": time.monotonic()}  # each differs
+    data = base64.b64encode(write_png(heatmaps.change(before, after), compress_level=1)).decode()
+    return {"change": f"data:image/png;base64,{data}", "text": text, "time": time.monotonic()}  # each differs

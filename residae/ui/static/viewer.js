@@ -10,7 +10,10 @@ const STILL = 6; // CSS pixels of movement that still count as none
 const view = { name: null, signed: false, zoom: null, x: 0.5, y: 0.5, divide: 0.5, front: null, peek: false };
 let frames = []; // { root, pictures: [<img>], panes, left, top, scale, peek, divider, slide, tags }
 let loading = 0;
-let previewing = false; // whether a preview stands in place of the result
+let refreshing = Promise.resolve(); // settled when the pictures that load now are shown
+let previews = 0;
+let previewing = false; // whether a preview is drawn over the result
+const MAX_PREVIEW = 2e6; // pixels of what is drawn: more would take too long
 
 const EMPTY = { panes: [], views: [], size: [3, 2], key: {} };
 const A_AND_B = "A | B";
@@ -45,6 +48,7 @@ function obstacle() {
 }
 
 function update() {
+  previews++; // those that load now are of the result before
   const { kept } = residae, { panes, views, result } = given();
   if (!isComparable()) table = given();
   else table = {
@@ -181,7 +185,7 @@ function refresh(current, shown) {
     frame.panes = frame.tags ? shown : [shown[f]];
     return frame.pictures.map((node, i) => [node, address(frame.panes[i]), frame.panes[i].alt]);
   });
-  Promise.allSettled(changes.map(([, src]) => Object.assign(new Image(), { src }).decode())).then(() => {
+  refreshing = Promise.allSettled(changes.map(([, src]) => Object.assign(new Image(), { src }).decode())).then(() => {
     if (round !== loading) return; // newer pictures are loading
     for (const [node, src, alt] of changes) {
       if (node.getAttribute("src") !== src) node.src = src;
@@ -197,6 +201,8 @@ function finish(current, shown) {
   showDifferences(current.name === A_AND_B && shown);
   key.innerHTML = current.key && keys ? keys[view.signed ? "signed" : "absolute"] || "" : "";
   for (const frame of frames) {
+    frame.preview?.remove();
+    frame.preview = null;
     const [difference] = current.name === A_AND_B ? differing(shown) : [];
     frame.tags?.forEach((tag, i) => {
       const caption = difference ? `${difference[0]} ${difference[1 + i]}` : frame.panes[i].caption;
@@ -209,19 +215,39 @@ function finish(current, shown) {
   place();
 }
 
-/** Show a preview, { picture: URL, text }, in place of the result until the next value; null shows the result again. */
-function preview(shown) {
-  const { panes, result } = given();
+/** A picture with a change added, which is enlarged to its size; previews.py describes it. */
+function changed(picture, change) {
+  const { naturalWidth, naturalHeight } = picture, share = Math.min(1, Math.sqrt(MAX_PREVIEW / (naturalWidth * naturalHeight)));
+  const [width, height] = [naturalWidth, naturalHeight].map((side) => Math.max(1, Math.round(share * side)));
+  const drawn = [picture, change].map((image) => {
+    const context = make("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
+    context.imageSmoothingQuality = "high";
+    context.drawImage(image, 0, 0, width, height);
+    return context;
+  });
+  const [levels, changes] = drawn.map((context) => context.getImageData(0, 0, width, height));
+  for (let i = 0; i < levels.data.length; i++) levels.data[i] += 2 * (changes.data[i] - 128);
+  drawn[0].putImageData(levels, 0, 0);
+  return drawn[0].canvas;
+}
+
+/** Draw a preview, { change: URL, text }, over the result until the next value; null shows the result again. */
+async function preview(shown) {
+  const { panes, result } = given(), round = ++previews;
   if (!shown || !panes[result]) return build();
-  loading++; // pictures that load now are outdated
+  const change = Object.assign(new Image(), { src: shown.change });
+  await Promise.all([change.decode(), refreshing]);
+  if (round !== previews) return; // there is a newer one, or another result
   previewing = true;
-  read();
   for (const frame of frames) frame.panes.forEach((pane, i) => {
-    if (pane.picture !== panes[result].picture) return;
-    frame.pictures[i].src = shown.picture;
+    if (pane.picture !== panes[result].picture || !frame.pictures[i]?.naturalWidth) return;
+    frame.preview?.remove();
+    frame.preview = changed(frame.pictures[i], change);
+    frame.pictures[i].after(frame.preview);
     if (frame.tags) frame.tags[i].textContent = shown.text; // without the name, which would not fit on a phone
     if (frame.caption) frame.caption.children[1].textContent = shown.text;
   });
+  place();
 }
 
 // Placing: where the pictures lie in their frames
@@ -234,22 +260,24 @@ function scaleOf(frame) {
 function place() {
   const [width, height] = sizeNow();
   for (const frame of frames) {
-    const { pictures, divider, slide, tags } = frame, { clientWidth: wide, clientHeight: high } = frame.root;
+    const { pictures, divider, slide, tags, preview, peek } = frame, { clientWidth: wide, clientHeight: high } = frame.root;
     if (!wide) continue;
     const scale = scaleOf(frame), w = width * scale, h = height * scale;
     const offset = (extent, inner, at) => inner <= extent ? (extent - inner) / 2 : Math.min(0, Math.max(extent - inner, extent / 2 - at * inner));
     const left = offset(wide, w, view.x), top = offset(high, h, view.y);
     Object.assign(frame, { left, top, scale });
     if (frame.caption) frame.caption.style.paddingInline = `${Math.max(0, Math.min(left, (wide - 240) / 2))}px`; // below the picture, if that has the width
-    for (const node of frame.peek ? [...pictures, frame.peek] : pictures) Object.assign(node.style, {
+    for (const node of [...pictures, preview, peek].filter(Boolean)) Object.assign(node.style, {
       width: `${w}px`, height: `${h}px`, transform: `translate(${left}px, ${top}px)`, imageRendering: scale >= 2 ? "pixelated" : "auto",
     });
     if (!tags) continue;
     const from = Math.max(left, 0), to = Math.min(left + w, wide), x = from + view.divide * (to - from); // the visible part
     const front = view.front ?? (divider ? null : 0), cover = view.peek ? 0 : front;
     pictures.forEach((node, i) => {
-      node.style.visibility = cover === null || cover === i ? "" : "hidden";
-      node.style.clipPath = i && cover === null ? `inset(0 0 0 ${Math.max(0, x - left)}px)` : "";
+      for (const layer of preview?.previousSibling === node ? [node, preview] : [node]) Object.assign(layer.style, {
+        visibility: cover === null || cover === i ? "" : "hidden",
+        clipPath: i && cover === null ? `inset(0 0 0 ${Math.max(0, x - left)}px)` : "",
+      });
     });
     const upper = Math.max(top, 0), lower = Math.min(top + h, high);
     const [start, stop] = to - from < 320 ? [0, wide] : [from, to]; // names of a narrow picture begin beside it
@@ -301,7 +329,7 @@ const peek = (on) => {
   for (const frame of frames) {
     frame.peek?.remove();
     frame.peek = on && frame.pictures.length ? make("img", { alt: "", draggable: false, decoding: "sync", src: original().picture.url }) : null;
-    if (frame.peek) frame.pictures.at(-1).after(frame.peek);
+    if (frame.peek) (frame.preview ?? frame.pictures.at(-1)).after(frame.peek);
   }
   place();
 };

@@ -10,14 +10,14 @@ from typing import Any
 import gradio as gr
 
 from residae import charts, heatmaps
-from residae.edit import Edits, channel_losses, decode_edited, encode_other, reconstruct_edited
+from residae.edit import Edits, channel_losses, decode_edited, encode_other
 from residae.errors import ResidaeError
-from residae.image import Picture, fit
+from residae.image import Picture, Pixels, fit
 from residae.pipeline import Encoding, Reconstruction, network_pixels
 from residae.progress import Progress, between
 from residae.ui import static
 from residae.ui.actions import edited_facts, subject
-from residae.ui.cache import EXAMPLES, open_at_size
+from residae.ui.cache import EXAMPLES, RecentlyUsed, open_at_size
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, segments, slider, status_line
 from residae.ui.previews import preview_channel, preview_value
 from residae.ui.state import CurrentResult
@@ -33,6 +33,7 @@ TEMPLATE = """
 """
 PLANES = ("Luma", "Blue chroma", "Red chroma")
 MAX_GAIN = 2.0  # as in mixer.js
+PREVIEWS: RecentlyUsed[tuple[Encoding, Edits, Encoding | None], Pixels] = RecentlyUsed(16 * 10**6)
 MEASURED_SIDE = 256  # pixels, at least, at which channels are muted in turn
 NOTE = (
     "M mutes a channel, S (solo) mutes all others, and the slider scales its deviation from its mean, in luma and "
@@ -53,6 +54,8 @@ class LabState:
         blend_preview: Encoding of that picture in the size of `preview`.
         blend: Encoding of that picture in the size of `whole`.
         edits: Those that the page shows; None until they are decoded at full size.
+        shown: The edits of the picture that stands until then, and the encoding as `blend_preview` that was blended in;
+            None before the first picture of this result.
     """
 
     current: CurrentResult
@@ -62,6 +65,7 @@ class LabState:
     blend_preview: Encoding | None = None
     blend: Encoding | None = None
     edits: Edits | None = None
+    shown: tuple[Edits, Encoding | None] | None = None
 
     @property
     def planes(self) -> tuple[str, ...]:
@@ -243,7 +247,7 @@ class LabTab:
         edited, decoding, blend = decode_edited(pipeline, state.whole, edits, other or state.blend, part)
         report = pipeline.measure(current.picture(), edited, None, decoding)
         yield {
-            self.state: replace(state, edits=edits, blend=blend),
+            self.state: replace(state, edits=edits, blend=blend, shown=(edits, state.blend_preview)),
             self.table: with_facts(self._table(state, report, edits), edited_facts(current, report, edits)),
             self.status: edited_sentence(report, current.psnr),
         }
@@ -439,7 +443,7 @@ def fitting_edits(current: CurrentResult, gains: tuple[float, ...], blend: float
 
 
 def preview_edits(state: LabState, edits: Edits) -> dict[str, Any] | None:
-    """A preview of edits; None without any, where the whole takes no longer, and on ZeroGPU.
+    """A preview of edits; None without a picture to change, where the whole takes no longer, and on ZeroGPU.
 
     Args:
         state: The result to edit, and the picture to blend in if the edits have a share of it.
@@ -448,13 +452,18 @@ def preview_edits(state: LabState, edits: Edits) -> dict[str, Any] | None:
     Returns:
         As `preview_value`.
     """
-    if not edits or state.preview is None:
+    small, whole, pipeline = state.preview, state.whole, state.current.pipeline
+    if small is None or state.shown is None or 2 * max(small.height, small.width) >= max(whole.height, whole.width):
         return None
-    picture, side = state.current.picture(), max(state.preview.height, state.preview.width)
-    if 2 * side >= max(picture.width, picture.height):
-        return None
-    report = reconstruct_edited(state.current.pipeline, fit(picture, side), state.preview, edits, state.blend_preview)
-    return preview_value(report.decoding.pixels, f"Preview at {side} px")
+
+    def decoded(edits: Edits, blend: Encoding | None) -> Pixels:
+        key = small, edits, blend
+        if (pixels := PREVIEWS.get(key)) is None:
+            pixels = decode_edited(pipeline, small, edits, blend)[1].pixels
+            PREVIEWS.keep(key, pixels, pixels.nbytes)
+        return pixels
+
+    return preview_value(decoded(*state.shown), decoded(edits, state.blend_preview))
 
 
 def channel_bits(state: LabState) -> Any:

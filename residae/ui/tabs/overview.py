@@ -251,12 +251,15 @@ class OverviewTab:
                 settings = at_rate(shown.settings, scale, rate, quality, size)
                 if settings == shown.settings:  # chosen again, or reconstructed meanwhile
                     return {self.preview: None}
-                side = shown.preview_side
-                report = cache.reconstruct(replace(settings, side=side), running)
-                text = f"Preview at {side} px"
+                at_same = replace(shown.settings, scale=shown.encoding.scale, quality=shown.quality, max_bytes=None)
+                before, after = (
+                    cache.reconstruct(replace(one, side=shown.preview_side), running).decoding.pixels
+                    for one in (at_same, settings)
+                )
+                text = "Preview"
                 if settings.of_encoding == shown.settings.of_encoding:
                     text += f", {len(shown.pipeline.write(shown.encoding, quality).data):,} bytes"
-                return {self.preview: preview_value(report.decoding.pixels, text)}
+                return {self.preview: preview_value(before, after, text)}
         return {self.preview: gr.skip()}
 
     def refine(
