@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from residae.arrays import Floats, Latent, Pixels, Plane
 from residae.engine import Engine, GradientDecoder, error_gradient, preferred_float
 from residae.engine.onednn import INT8_PRODUCT
-from residae.engine.precision import activation_dtype, has_fast_int8
+from residae.engine.precision import activation_dtype, has_fast_int8, parse_device, parse_dtype
 from residae.geometry import STRIDE, grid_shape
 from residae.metrics import psnr
 from residae.model import ResidualAutoencoder
@@ -110,6 +110,7 @@ def print_bench(device: str | None, sizes: Sequence[tuple[int, int]], dtype: str
     Raises:
         ResidaeError: There is no such device, or it cannot compute in this precision.
     """
+    parse_dtype(dtype, parse_device(device))  # what cannot be measured is refused before anything is promised
     print("This takes about two minutes, in which nothing else should run on the machine.", flush=True)
     sizes = sorted(sizes, key=prod)
     measured = measure(ResidualAutoencoder().eval(), device, sizes, dtype)

@@ -305,6 +305,8 @@ def print_evaluation(
 ) -> tuple[list[Row], list[ResidaeError]]:
     """Evaluate, and print a table: a line for each picture and setting, then the means and the BD-rates.
 
+    Of a setting at which nothing could be measured, there is no mean.
+
     Args:
         pipeline: As in `evaluate`.
         files: That `picture_files` found. A file that cannot be measured is reported.
@@ -375,6 +377,8 @@ def print_evaluation(
             print_row(row)
         for index, setting in enumerate(settings):
             measured = [row for row in rows[index :: len(settings)] if not math.isnan(row[0].psnr)]
+            if not measured:
+                continue
             title = f"{f'mean of {len(measured)}':<{widths[0]}}{setting!s:<{widths[1]}}"
             print(title + _cells(columns, mean_figures(measured)))
             for line in overhead(measured):

@@ -113,6 +113,16 @@ def test_precision_can_be_chosen(network: ResidualAutoencoder, dtype: str) -> No
     assert measured.product > 0
 
 
+@pytest.mark.parametrize("asked", [("meta", "float32"), ("cpu", "float16")])
+def test_what_cannot_be_measured_is_refused_before_a_word(
+    asked: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    device, dtype = asked
+    with pytest.raises(ResidaeError):
+        module.print_bench(device, [(16, 16)], dtype)
+    assert not capsys.readouterr().out
+
+
 def test_what_is_timed_is_the_engine_and_the_plain_module(network: ResidualAutoencoder) -> None:
     """The two agree on what they make, so that their times can be compared."""
     plane = np.random.default_rng(0).random((32, 48), np.float32)

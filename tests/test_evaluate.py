@@ -355,6 +355,18 @@ def test_a_file_fails_once_and_the_bar_reaches_its_end(
     assert [(bar.n, bar.total) for bar in bars] == [(8, 8)]
 
 
+def test_there_is_no_mean_of_nothing(pipeline: Pipeline, photographs: Path, tmp_path: Path, capsys: Capture) -> None:
+    """Neither without a picture, nor at a size that no file is within."""
+    damaged = tmp_path / "damaged.png"
+    damaged.write_text("not a picture")
+    rows, failures = print_evaluation(pipeline, picture_files([damaged]))
+    assert (rows, len(failures)) == ([], 1)
+    print_evaluation(pipeline, picture_files([photographs]), [Setting(bits_per_pixel=0.001), Setting()])
+    assert [line[:24].split() for line in capsys.readouterr().out.splitlines() if "mean" in line] == [
+        ["mean", "of", "2", "unquantized"]
+    ]
+
+
 def test_other_conditions_are_measured_anew(pipeline: Pipeline, photographs: Path, tmp_path: Path) -> None:
     """Color, another checkpoint or another picture of the same name."""
     copied = Path(shutil.copytree(photographs, tmp_path / "copied"))
