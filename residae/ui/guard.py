@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from residae.image import MAX_FILE_BYTES
 from residae.malloc import release_free_memory
 from residae.ui.budget import UPLOAD_BYTES, VISITORS_PER_ADDRESS, Account, shares
+from residae.ui.sessions import OWNER
 from residae.ui.turns import MAX_WAITING, Visitor
 from residae.ui.work import let_go, listening
 
@@ -52,6 +53,7 @@ GET_ROUTES = (
     *("startup-events", "theme.css", "upload_progress", "user"),
 )
 CALL_BY_NAMES = "call/v2/"
+JOIN = "queue/join"  # by which the page asks for its work
 REMOTE = ("http://", "https://")
 DISK_FULL = "The server's disk is full: try again later."
 SHARE_FULL = f"The limit of uploads is {UPLOAD_BYTES / 10**9:g} GB in an hour: try again later."
@@ -102,7 +104,11 @@ class Guard:
             if not name.startswith(POST_ROUTES):
                 raise _RefusedError(404, "Not found.")
             if not name.startswith("upload"):
-                await self.app(scope, await _read_json(name, visitor, receive), send_with_headers)
+                owner = OWNER.set(visitor if name == JOIN else None)
+                try:
+                    await self.app(scope, await _read_json(name, visitor, receive), send_with_headers)
+                finally:
+                    OWNER.reset(owner)
                 return
             _check_room(visitor)
             self._check_uploads(visitor)
