@@ -1,6 +1,7 @@
 """The Latent lab decodes a preview of an edit, then the whole; a newer edit supersedes it."""
 
 import base64
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from residae.ui import previews, store
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.state import CurrentResult
 from residae.ui.tabs.lab import PLANES, LabState, LabTab, prepare
+from residae.ui.viewer import png_file
 from residae.ui.work import Updates, Work, supersede, supersede_background
 
 GAINS = (0.0, 1.0, 2.0, 1.0)
@@ -63,6 +65,26 @@ def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pi
     np.testing.assert_array_equal(exact, report.decoding.pixels)
     assert lab.status not in small  # the figures are those of the whole
     assert f"{report.psnr:.2f} dB" in whole[lab.status]
+
+
+def test_an_edit_is_shown_beside_the_result_without_edits(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:
+    pixels = pipeline.decode(state.whole).pixels
+    current = replace(state.current, reconstruction=png_file(pixels, "reconstruction.png"))
+    path = Path(current.reconstruction["path"])
+    os.utime(path, (0, 0))
+    for shown in (replace(state, current=current), None):
+        *_, whole = lab.refresh("lab", current, shown, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        table = whole[lab.table]
+        divided = [table["panes"][index] for index in table["views"][0]["panes"]]
+        assert [pane["name"] for pane in divided] == ["Unedited", "Edited"]
+        np.testing.assert_array_equal(open_picture(divided[0]["picture"]["path"]).pixels, pixels)
+        assert table["panes"][table["original"]]["name"] == "Original"
+        assert "channels muted 1" in table["panes"][table["result"]]["facts"]["Edits"]
+        assert path.stat().st_mtime > 0  # it is served as long as the picture beside it
+
+    path.unlink()  # an hour later
+    *_, whole = lab.refresh("lab", current, None, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    assert [pane["name"] for pane in whole[lab.table]["panes"]] == ["Original", "Edited", "Error"]
 
 
 def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> None:

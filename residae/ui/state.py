@@ -1,6 +1,7 @@
 """What a session of the page remembers between events."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from residae.codec import Compressed
 from residae.image import Picture
@@ -23,6 +24,7 @@ class CurrentResult:
         psnr: Of the decoded picture, dB.
         seconds: That decoding took.
         steps: Of refinement that the file has had.
+        reconstruction: The decoded picture as the page serves it, by `png_file`; None where it is not served.
     """
 
     settings: Settings
@@ -31,6 +33,7 @@ class CurrentResult:
     psnr: float
     seconds: float = 0.0
     steps: int = 0
+    reconstruction: dict[str, Any] | None = None
 
     @property
     def color(self) -> bool:

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 import secrets
 import threading
 from contextlib import suppress
@@ -79,3 +80,19 @@ def save_result(data: bytes, name: str) -> str:
         with suppress(OSError):
             part.unlink()  # half a file would only fill the full disk further
         raise ResidaeError(f"The result cannot be written on the server: {error.strerror}.") from error
+
+
+def renew_result(path: str) -> bool:
+    """Let a file of `save_result` be served as long as a new one.
+
+    Args:
+        path: That `save_result` returned.
+
+    Returns:
+        Whether it is still there.
+    """
+    try:
+        os.utime(path)
+    except OSError:
+        return False
+    return True

@@ -21,6 +21,7 @@ from residae.ui.cache import EXAMPLES, RecentlyUsed, open_at_size
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, segments, slider, status_line
 from residae.ui.previews import preview_channel, preview_value
 from residae.ui.state import CurrentResult
+from residae.ui.store import renew_result
 from residae.ui.text import channel_figures, channel_sentence, edited_sentence, note
 from residae.ui.viewer import light_table, pane, png_file, report_table, table, with_facts
 from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors, supersede_background
@@ -253,7 +254,11 @@ class LabTab:
         }
 
     def _table(self, state: LabState, report: Reconstruction, edits: Edits) -> dict[str, Any]:
-        return report_table(report, "Edited") | {"subject": subject(state.current), "edited": bool(edits)}
+        """The edited picture beside the one without edits, or beside the original where that was deleted."""
+        shown, unedited = report_table(report, "Edited"), state.current.reconstruction
+        if unedited and renew_result(unedited["path"]):
+            shown = beside_unedited(shown, unedited)
+        return shown | {"subject": subject(state.current), "edited": bool(edits)}
 
     def _strips(self, state: LabState, plane: str, reset: float = 0) -> Updates:
         """The mixer's strips for a plane, each with its channel on a scale of its own and on that of all channels.
@@ -427,6 +432,21 @@ class LabTab:
         name = f"Channel {index + 1}" + (f" of {plane.lower()}" if len(state.planes) > 1 else "")
         panes = [pane(name, f"{name} of the latent, enlarged", pixels, channel_figures(values))]
         return {self.channel: table(panes, [{"name": name, "panes": [0]}], pixels.shape[:2], 1)}
+
+
+def beside_unedited(shown: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
+    """A light table that shows what edits change, without what the codec loses; the original is behind Space.
+
+    Args:
+        shown: From `report_table`.
+        picture: The reconstruction without edits, as the page serves it.
+    """
+    original, edited, error = shown["panes"]
+    alt = "The picture rebuilt from its latent without edits"
+    unedited = {"name": "Unedited", "alt": alt, "picture": picture, "caption": "", "measured": True}
+    divided, side_by_side, error_alone = shown["views"]
+    views = [divided | {"panes": [1, 2]}, side_by_side | {"panes": [1, 2, 3]}, error_alone | {"panes": [3]}]
+    return shown | {"panes": [original, unedited, edited, error], "views": views, "result": 2}
 
 
 def fitting_edits(current: CurrentResult, gains: tuple[float, ...], blend: float, step: float, noise: float) -> Edits:

@@ -387,9 +387,10 @@ class OverviewTab:
         would stay beside the figures of the picture before. Returns the result.
         """
         pipeline, compressed = get_pipeline(settings.checkpoint), report.compressed
-        seconds = report.decoding.seconds
-        result = CurrentResult(settings, report.encoding, compressed, report.psnr, seconds, steps)
-        table = report_table(report, error_scale=error_scale) | describe(result)
+        table = report_table(report, error_scale=error_scale)
+        of_result = report.psnr, report.decoding.seconds, steps, table["panes"][table["result"]]["picture"]
+        result = CurrentResult(settings, report.encoding, compressed, *of_result)
+        table |= describe(result)
         table["settings"] = {"checkpoint": settings.checkpoint, **named_settings(settings)}
         picture = {self.table: table, self.journey: journey(report), self.error: error_value(table)}
         yield {self.alert: "", self.current: result, **picture}
