@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -15,7 +16,7 @@ from residae import heatmaps
 from residae.edit import Edits, decode_edited, reconstruct_edited
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
-from residae.ui import previews, store
+from residae.ui import previews, store, tabs
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.state import CurrentResult
 from residae.ui.tabs.lab import PLANES, LabState, LabTab, prepare
@@ -92,6 +93,26 @@ def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> N
     next(older)
     supersede_background(VISIT)  # as `show_preview` does before it waits for its turn
     assert list(older) == [{lab.status: gr.skip()}]
+
+
+@pytest.mark.parametrize("work", ["prepare", "decode_edited"])
+def test_a_plane_that_is_chosen_while_the_lab_loads_is_shown(
+    work: str, lab: LabTab, state: LabState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session: Updates = {}
+    working = getattr(tabs.lab, work)
+
+    def choose_meanwhile(*arguments: Any) -> Any:
+        session.update(lab.show_plane(None, PLANES[1], 0))  # as the browser asks before it has the state
+        return working(*arguments)
+
+    monkeypatch.setattr(tabs.lab, "newest", lambda _, component, value: session.get(component, value))
+    monkeypatch.setattr(tabs.lab, work, choose_meanwhile)
+    shown: Updates = {}
+    for update in lab.refresh("lab", state.current, None, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT):
+        shown |= update
+    assert getattr(shown[lab.plane], "value", shown[lab.plane]) == PLANES[1]
+    assert "blue chroma" in shown[lab.channel]["panes"][0]["name"]
 
 
 def test_without_edits_the_picture_is_the_unedited_one(lab: LabTab, state: LabState) -> None:

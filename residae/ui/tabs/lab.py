@@ -79,14 +79,14 @@ class LabTab:
 
     Shows the picture from its edited latent, a mixer with a strip for each channel, further edits, one channel
     enlarged, and a chart of what each channel takes and is worth. It holds a LabState, the gains of the mixer, the
-    path of the picture to blend in and the index of the enlarged channel. An edit decodes a preview, then the whole;
-    when the tab is open, it follows the current result.
+    path of the picture to blend in, the index of the enlarged channel and the plane that was chosen. An edit decodes a
+    preview, then the whole; when the tab is open, it follows the current result.
     """
 
     def __init__(self, open_tab: gr.State, current: gr.State) -> None:
         self.current = current
         self.state, self.gains, self.blend_path = gr.State(), gr.State(()), gr.State(EXAMPLES[1])
-        self.index = gr.State(0)
+        self.index, self.chosen_plane = gr.State(0), gr.State(PLANES[0])
         self.table = light_table("edited", "The picture decoded from its edited latent appears here.")
         self.preview = preview_channel("edited")
         self.status = status_line("lab-status")
@@ -112,7 +112,7 @@ class LabTab:
         edits = [self.gains, self.step, self.noise, self.blend, self.blend_path]
         self.refresh_event: dict[str, Any] = {
             "fn": self.refresh,
-            "inputs": [open_tab, current, self.state, self.plane, self.index, *edits],
+            "inputs": [open_tab, current, self.state, self.chosen_plane, self.index, *edits],
             "outputs": [
                 self.state,
                 self.table,
@@ -151,7 +151,8 @@ class LabTab:
         cleared = self.reset.click(self.clear, [self.state, self.plane], controls, **QUICK_EVENT)
         cleared.then(supersede_background, **QUICK_EVENT).then(**decode)
         shown = [self.state, self.plane]
-        self.plane.input(self.show_plane, [*shown, self.index], [self.mixer, self.channel], **QUICK_EVENT)
+        planes = [self.chosen_plane, self.mixer, self.channel]
+        self.plane.input(self.show_plane, [*shown, self.index], planes, **QUICK_EVENT)
         gr.on([self.mixer.select, mosaic.select], self.enlarge, shown, [self.index, self.channel], **QUICK_EVENT)
         self.measure.click(
             self.measure_channels,
@@ -185,7 +186,8 @@ class LabTab:
             current: The result that the page shows; None before the first. Once it is this work's turn, a newer one is
                 taken.
             state: What the tab holds; None before its first result. It is made anew for a new result.
-            plane: The one of PLANES that the mixer shows. It stays, if a new result has it.
+            plane: The one of PLANES that was chosen last. A new result is shown by it if it has it, also where it is
+                chosen while this works.
             index: Index of the enlarged channel, from 0.
             gains: As in `Edits`. Those of a checkpoint with another number of channels count as none.
             step: Value of its slider, as in `Edits`.
@@ -218,18 +220,21 @@ class LabTab:
                 yield {self.preview: None}  # of an edit that was undone before it was decoded
                 return
             running.charge(shown.encoding.work(encodes=encodes, decodes=1), shown.pipeline.engine.on_gpu)
-            part: Progress | None = running
-            if not edited:
-                edited, part = prepare(shown, between(running, 0, 0.2)), between(running, 0.2, 1)
-                kept = plane if plane in edited.planes else PLANES[0]
-                yield {
-                    self.state: edited,
-                    **self._strips(edited, kept),
-                    self.chart: draw_channels(edited),
-                    self.measured: "",
-                    **self._enlarged(edited, kept, index),
-                }
-            yield from self._decode(edited, edits, blend_path, part)
+            if edited:
+                yield from self._decode(edited, edits, blend_path, running)
+                return
+            edited = prepare(shown, between(running, 0, 0.2))
+            drawn = chosen_plane(edited)
+            channels = {self.chart: draw_channels(edited), self.measured: ""}
+            planes = gr.Radio([*edited.planes], value=drawn)
+            yield {self.state: edited, self.plane: planes, **channels, **self._in_plane(edited, drawn, index)}
+            yield from self._decode(edited, edits, blend_path, between(running, 0.2, 1))
+            if (chosen := chosen_plane(edited)) != drawn:  # pressed before there was a state to show it by
+                yield {self.plane: chosen, **self._in_plane(edited, chosen, index)}
+
+        def chosen_plane(edited: LabState) -> str:
+            chosen = newest(request, self.chosen_plane, plane)
+            return chosen if chosen in edited.planes else PLANES[0]
 
         yield from report_errors(self.status, work())
 
@@ -260,8 +265,8 @@ class LabTab:
             shown = beside_unedited(shown, unedited)
         return shown | {"subject": subject(state.current), "edited": bool(edits)}
 
-    def _strips(self, state: LabState, plane: str, reset: float = 0) -> Updates:
-        """The mixer's strips for a plane, each with its channel on a scale of its own and on that of all channels.
+    def _strips(self, state: LabState, plane: str, reset: float = 0) -> dict[str, Any]:
+        """The value of the mixer: the strips of a plane, each with its channel on its own scale and on one for all.
 
         A `reset` other than the last one resets the controls in the browser.
         """
@@ -277,10 +282,11 @@ class LabTab:
             }
             for channel, tile, share in tiles
         ]
-        return {
-            self.mixer: {"strips": strips, "reset": reset},
-            self.plane: gr.Radio([*state.planes], value=plane),
-        }
+        return {"strips": strips, "reset": reset}
+
+    def _in_plane(self, state: LabState, plane: str, index: int) -> Updates:
+        """The mixer and the enlarged channel of a plane."""
+        return {self.mixer: self._strips(state, plane), **self._enlarged(state, plane, index)}
 
     def measure_channels(
         self,
@@ -392,7 +398,7 @@ class LabTab:
         Returns:
             Updates of the gains, the sliders and the mixer.
         """
-        mixer = self._strips(state, plane, reset=time.time())[self.mixer] if state else None
+        mixer = self._strips(state, plane, reset=time.time()) if state else None
         return {self.gains: (), self.step: 0, self.noise: 0, self.blend: 0, self.mixer: mixer}
 
     def show_plane(self, state: LabState | None, plane: str, index: int) -> Updates:
@@ -404,11 +410,9 @@ class LabTab:
             index: Index of the enlarged channel, from 0.
 
         Returns:
-            Updates of the mixer and of the enlarged channel.
+            Updates of `chosen_plane`, the mixer and the enlarged channel; before a result of the first alone.
         """
-        if state is None:
-            return {self.mixer: gr.skip()}
-        return {self.mixer: self._strips(state, plane)[self.mixer], **self._enlarged(state, plane, index)}
+        return {self.chosen_plane: plane, **(self._in_plane(state, plane, index) if state else {})}
 
     def enlarge(self, state: LabState | None, plane: str, event: gr.EventData) -> Updates:
         """Show the channel whose tile was pressed, on a color scale of its own; at once, or when the tab is opened.
