@@ -6,11 +6,13 @@ and parameters. It sends files as `data:` URLs, because the guard does not let t
 
 import html
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 from gradio.context import LocalContext
 
 from residae import heatmaps, options
@@ -153,8 +155,8 @@ def add_endpoints() -> None:
     """Add the endpoints, with the default checkpoint, as invisible components."""
     defaults = {field.name: field.default for field in fields(Options) if field.default is not MISSING}
     with gr.Column(visible=False):
-        components = {
-            name: component(defaults.get(name), label=description, **settings)  # a value makes it optional
+        components = {  # a value makes it optional
+            name: _typed(name, component(defaults.get(name), label=description, **settings))
             for name, (component, settings, description) in PARAMETERS.items()
         }
         png, rae = gr.File(label="The reconstruction, as PNG"), gr.File(label="The .rae file")
@@ -336,6 +338,34 @@ def _file_figures(encoding: Encoding, compressed: Compressed | None) -> dict[str
     }
 
 
+def _typed(name: str, component: Component) -> Component:
+    """The component of a parameter, which takes a number or a truth value as such alone.
+
+    Gradio would compare a text with the bounds, which is an error in the log and none to the caller, and take the text
+    "false" for true.
+    """
+    kinds: dict[type[Component], tuple[tuple[type, ...], str]] = {
+        gr.Number: ((int, float), "a number"),
+        gr.Checkbox: ((bool,), "true or false"),
+    }
+    if type(component) not in kinds:
+        return component
+    (types, kind), preprocess = kinds[type(component)], component.preprocess
+
+    def check(payload: Any) -> Any:
+        if payload is not None and type(payload) not in types:  # a truth value is no number
+            raise _error(f"{name} is {kind}, not {json.dumps(payload)}.")
+        return preprocess(payload)
+
+    component.preprocess = check  # type: ignore[method-assign]
+    return component
+
+
+def _error(sentence: str) -> gr.Error:
+    """An error that reaches the caller. A page would show it as HTML; programs show its quotes as they are."""
+    return gr.Error(html.escape(sentence, quote=False), print_exception=False)
+
+
 def _as_handler(function: Callable[[Work, Any], Any], parameters: Sequence[str]) -> Callable[..., Any]:
     """A function of a piece of work and Options or a RaeFile as Gradio calls it, with the values of these parameters.
 
@@ -348,16 +378,16 @@ def _as_handler(function: Callable[[Work, Any], Any], parameters: Sequence[str])
         given = dict(zip(parameters, values, strict=True))
         for name, value in given.items():
             if value is None and described[name].default is not None:
-                raise gr.Error(f"A value is missing: {name}.", print_exception=False)
+                raise _error(f"A value is missing: {name}.")
         request = LocalContext.request.get()
         assert request  # Gradio sets it for each event
         try:
             with Work(request, advice="a smaller picture, or fewer steps of refinement") as work:
                 return function(work, kind(**given))
         except ResidaeError as error:
-            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+            raise _error(str(error)) from error
         except Stopped as error:
-            raise gr.Error("The work was stopped.", print_exception=False) from error
+            raise _error("The work was stopped.") from error
 
     description = str(inspect.getdoc(function)).partition("\n\nArgs:\n")[0]  # its Args are those of `function`
     lines = [f"    {name}: {PARAMETERS[name][2]}" for name in parameters]
