@@ -188,8 +188,8 @@ def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], m
             f'<line x1="{x:.3f}%" x2="{x:.3f}%" y1="{top}" y2="{top + height}" stroke="currentColor" '
             f'stroke-dasharray="3 3" opacity="0.7"/>'
         )
-        side, anchor = (0.6, "start") if x < 50 else (-0.6, "end")  # on the side with more room
-        content += _text(f"{x + side:.3f}%", top + 8, anchor, "this file")
+        anchor = "start" if x < 50 else "end"  # on the side with more room
+        content += _text(f"{x:.3f}%", top - 5, anchor, "this file")  # above all points
     named_curves = [(html.escape(name), curve) for name, curve in curves.items()]
     series = [(*style, *named) for style, named in zip(itertools.cycle(SERIES), named_curves, strict=False) if named[1]]
     for color, mark, _, curve in series:

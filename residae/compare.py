@@ -393,8 +393,13 @@ def _result(process: EncoderProcess, name: str, coded: CodedPicture | None, prog
     return CodecResult(name, coded.pixels, len(coded.data), **metrics, quality=coded.quality, effort=effort)
 
 
+def measures_ssimulacra2() -> bool:
+    """Whether the package is installed that measures SSIMULACRA 2."""
+    return find_spec("ssimulacra2") is not None
+
+
 def _with_ssimulacra2(process: EncoderProcess, result: CodecResult, progress: Progress | None) -> CodecResult:
-    if result.pixels is None or not find_spec("ssimulacra2"):
+    if result.pixels is None or not measures_ssimulacra2():
         return result
     (value,) = process.measure(result.pixels, ["ssimulacra2"], progress)
     return replace(result, ssimulacra2=value)

@@ -114,6 +114,11 @@ def test_the_label_of_the_mark_stays_in_the_chart(marked: float, anchor: str) ->
     svg = charts.rate_distortion_chart({"Residae": [(0.02, 25.0), (0.2, 28.0)]}, marked)
     named = [element for element in ElementTree.fromstring(svg).iter() if element.text == "this file"]
     assert [element.get("text-anchor") for element in named] == [anchor]
+    marks = [
+        e for e in ElementTree.fromstring(svg).iter() if e.findtext("./{*}path/{*}title", "").endswith("per pixel")
+    ]
+    assert all(float(mark.get("y", "")) - 5 >= float(named[0].get("y", "")) for mark in marks)  # under no mark
+    assert len(marks) == 2
 
 
 def test_rate_distortion_chart_without_exact_copies() -> None:

@@ -13,7 +13,7 @@ import pytest
 from visitor import SILENT, VISIT
 
 from residae import compare
-from residae.compare import CURVE_QUALITIES, OURS, REFINED, CodecResult, Comparison, RatePoint
+from residae.compare import CURVE_QUALITIES, OURS, REFINED, CodecResult, Comparison, RatePoint, measures_ssimulacra2
 from residae.engine import Engine
 from residae.errors import ResidaeError
 from residae.image import Pixels, open_picture, write_png
@@ -26,7 +26,7 @@ from residae.ui.state import CurrentResult
 from residae.ui.tabs import equal_bytes
 from residae.ui.tabs.equal_bytes import Curves, EqualBytesTab
 from residae.ui.text import verdict
-from residae.ui.work import supersede
+from residae.ui.work import cancel, supersede
 
 
 @pytest.fixture
@@ -61,6 +61,25 @@ def test_exact_copies(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentRes
         None,
         flat,
     ]  # a comparison that ends early starts again
+
+
+@pytest.mark.skipif(not measures_ssimulacra2(), reason="SSIMULACRA 2 cannot be measured here")
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_is_still_being_measured_differs_from_what_is_not(
+    stopped: bool,
+    equal: EqualBytesTab,
+    shown: Callable[[Pixels], CurrentResult],
+    smooth: Callable[[int, int, int], Pixels],
+) -> None:
+    updates = equal.refresh("equal", shown(smooth(40, 60, 0)[..., 0]), None, VISIT, SILENT)
+    with closing(updates):
+        first = next(updates)[equal.figures]
+        if stopped:
+            cancel(VISIT)
+        then = next(updates)[equal.figures]
+    pending, unknown = "<td>…</td></tr>", "<td>–</td></tr>"
+    assert (pending in first, unknown in first) == (True, False)
+    assert (pending in then, unknown in then) == (False, stopped)
 
 
 def test_the_curve_of_refined_files_is_added_where_asked(
@@ -120,8 +139,9 @@ def test_going_back_to_a_result_measures_nothing_again(
     monkeypatch.setattr(equal_bytes, "compare", fail)
     unquantized = replace(picture, settings=replace(picture.settings, quality=None), compressed=None)
     (empty,) = equal.refresh("equal", unquantized, picture, VISIT, SILENT)
-    assert "There is no file" in empty[equal.status]
-    assert not any(empty[place] for place in (equal.table, equal.figures, equal.chart, equal.compared, equal.curves))
+    assert "choose a quality or a file size" in empty[equal.table]["invitation"]
+    assert not empty[equal.table]["panes"]
+    assert not any(empty[place] for place in (equal.status, equal.figures, equal.chart, equal.compared, equal.curves))
     assert not empty[equal.refined].interactive
     back = replace(picture)  # the same result, made again
     kept, after = equal.refresh("equal", back, None, VISIT, SILENT)
@@ -174,7 +194,7 @@ def test_ssimulacra2_follows_the_other_figures(
     for table, measured in ((first[equal.figures], False), (second[equal.figures], True)):
         cells = re.findall(r"<td>([^<]*)</td></tr>", table)
         assert len(cells) == table.count("<tr><th scope") - 1 - table.count("colspan")
-        assert [cell != "–" for cell in cells] == [measured] * len(cells)
+        assert [cell not in "–…" for cell in cells] == [measured] * len(cells)
     assert "JPEG XL <small>effort 7</small></th>" in first[equal.figures]
 
 

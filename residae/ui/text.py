@@ -284,8 +284,16 @@ def short_name(name: str) -> str:
 # Comparisons
 
 
-def comparison_table(comparison: Comparison) -> str:
-    """Bytes, PSNR, SSIM, MS-SSIM and, once it is measured, SSIMULACRA 2 of each codec."""
+def comparison_table(comparison: Comparison, measuring: bool = False) -> str:
+    """Bytes, PSNR, SSIM, MS-SSIM and SSIMULACRA 2 of each codec.
+
+    Args:
+        comparison: The results.
+        measuring: Whether SSIMULACRA 2 is still being measured.
+
+    Returns:
+        HTML.
+    """
     names = ("Codec", "Bytes", "PSNR", "SSIM", "MS-SSIM", "SSIMULACRA2")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     rows = ""
@@ -293,7 +301,9 @@ def comparison_table(comparison: Comparison) -> str:
         if result.pixels is None:
             cells = f'<td colspan="{len(names) - 1}">cannot make a file this small</td>'
         else:
-            perceptual = "–" if math.isnan(result.ssimulacra2) else f"{result.ssimulacra2:.1f}".replace("-", "−")
+            perceptual = f"{result.ssimulacra2:.1f}".replace("-", "−")
+            if math.isnan(result.ssimulacra2):
+                perceptual = "…" if measuring else "–"
             figures = (decibels(result.psnr), similarity(result.ssim), similarity(result.ms_ssim), perceptual)
             cells = "".join(f"<td>{figure}</td>" for figure in (f"{result.bytes:,}", *figures))
         effort = f" <small>{result.effort}</small>" if result.effort else ""

@@ -186,6 +186,15 @@ def table(
     return {"panes": [*panes], "views": [*views], "size": [size[1], size[0]], "key": key} | roles
 
 
+def empty_table(sentence: str) -> dict[str, Any]:
+    """The value of a light table without pictures, which says why there are none in place of its invitation.
+
+    Args:
+        sentence: Without HTML.
+    """
+    return table([], [], (2, 3), 1) | {"invitation": sentence}
+
+
 def with_facts(table: dict[str, Any], facts: dict[str, str]) -> dict[str, Any]:
     """A light table whose result has settings and figures: they are compared as A and B, and can be saved.
 

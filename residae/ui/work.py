@@ -170,13 +170,14 @@ class Work:
                 f"choose {self._advice}."
             )
 
-    def charge(self, pixels: float, on_gpu: bool = False, pictures: int = 1) -> None:
+    def charge(self, pixels: float, on_gpu: bool = False, pictures: int = 1, is_all: bool = True) -> None:
         """Check that there is a share left for work that is about to begin, and say how long it will take.
 
         Args:
             pixels: By `network_pixels`.
             on_gpu: Whether a GPU does it.
             pictures: How many pictures it is.
+            is_all: Whether the network does all of the work; if not, nothing is said until the time is known.
 
         Raises:
             ShareError: It is more than the page allows.
@@ -192,9 +193,9 @@ class Work:
             self._check_window(estimate, limits.seconds, SECONDS_USED, self._seconds(), duration)
             self._check_window(pixels, limits.pixels, PIXELS_USED, self._pixels, megapixels)
         self._pixels, self._pictures = total, max(pictures, self._pictures)
-        if estimate > ETA_DELAY and total == pixels:  # later charges are for parts of work that has begun
+        if is_all and estimate > ETA_DELAY and total == pixels:  # later charges are for parts of work that has begun
             allowed = f"; this page allows {duration(limits.seconds)}" if limits else ""
-            self._estimate = f"About {duration(estimate)}{allowed}"
+            self._estimate = f"About {duration(estimate)} left{allowed}"
             self._told = -math.inf  # this is said, whatever was said just before
             self._tell(0, f"{self._doing} {self._estimate}")
 

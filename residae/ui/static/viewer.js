@@ -156,7 +156,7 @@ function build() {
   bar.replaceChildren(...(views.length > 1 ? views : []).map((v) => make("button", { type: "button", textContent: v.name, onclick: () => choose(v) })));
   press(bar, views.indexOf(current));
   if (!current) {
-    stage.replaceChildren(make("p", { className: "invitation", textContent: stage.dataset.invitation }));
+    stage.replaceChildren(make("p", { className: "invitation", textContent: given().invitation ?? stage.dataset.invitation }));
     stage.style.gridTemplateColumns = stage.dataset.layout = key.innerHTML = "";
     frames = [];
     loading++; // pictures that load now are outdated

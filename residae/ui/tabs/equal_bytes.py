@@ -20,6 +20,7 @@ from residae.compare import (
     RatePoint,
     compare,
     larger_scales,
+    measures_ssimulacra2,
     refined_curve,
     rising,
     with_best_speed,
@@ -35,8 +36,8 @@ from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS
 from residae.ui.state import CurrentResult
 from residae.ui.text import comparison_table, decibels, duration, note, verdict
-from residae.ui.viewer import error_pane, light_table, pane, table
-from residae.ui.work import Priority, Updates, Work, newest, report_errors
+from residae.ui.viewer import empty_table, error_pane, light_table, pane, table
+from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors
 
 NOTE = (
     "Each codec uses its highest quality that fits into the bytes of our file. All error maps share one scale. The "
@@ -47,6 +48,7 @@ NOTE = (
 )
 DOING = "Comparing the codecs."
 ADD_REFINED = "Add refined curve"
+NO_FILE = "The unquantized latent has no file to compare with: choose a quality or a file size."
 
 
 class EqualBytesTab:
@@ -182,9 +184,8 @@ class EqualBytesTab:
             if shown is None or (compared and shown == compared()):
                 return
             if shown.compressed is None:
-                sentence = "<p>There is no file to compare with: the unquantized latent is shown.</p>"
-                emptied = {self.table: None, self.figures: "", self.chart: ""}
-                yield {**self._unfinished(), **emptied, self.status: sentence}
+                emptied = {self.table: empty_table(NO_FILE), self.status: "", self.figures: "", self.chart: ""}
+                yield {**self._unfinished(), **emptied}
                 return
             comparison = COMPARISONS.get(_key(shown)) if compared else None
             if comparison:
@@ -207,7 +208,7 @@ class EqualBytesTab:
     def _measure(self, work: Work, shown: CurrentResult) -> Generator[Updates, None, Comparison]:
         """Compare a result that has a file, show each part when it is there, and keep and return all of it."""
         pipeline, wanted, is_whole = shown.pipeline, larger_scales(shown.encoding), False
-        work.charge(shown.encoding.work(decodes=1 + len(CURVE_QUALITIES)), pipeline.engine.on_gpu)
+        work.charge(shown.encoding.work(decodes=1 + len(CURVE_QUALITIES)), pipeline.engine.on_gpu, is_all=False)
         original = reference(shown.picture(), shown.color)
         separate = with_refined if shown.steps else lambda comparison: comparison
         scales = _affordable(wanted, shown, work)
@@ -215,8 +216,12 @@ class EqualBytesTab:
         with closing(comparing) as comparisons:
             first = next(comparisons)
             chart = {self.chart: Curves(shown, separate(first).curves).draw()}
-            yield {**self._unfinished(), **self._side_by_side(shown, first), **chart}
-            last = next(comparisons)
+            yield {**self._unfinished(), **self._side_by_side(shown, first, measures_ssimulacra2()), **chart}
+            try:
+                last = next(comparisons)
+            except Stopped:
+                yield {self.figures: comparison_table(first)}
+                raise
             yield {self.figures: comparison_table(last)}
             larger = -len(CURVE_QUALITIES)  # scales that are measured, after these
             with suppress(ShareError):  # a shorter curve is no error
@@ -240,8 +245,8 @@ class EqualBytesTab:
         """That nothing is compared, so that a comparison that ends early starts again."""
         return {self.compared: None, self.curves: None, self.refined: gr.Button(ADD_REFINED, interactive=False)}
 
-    def _side_by_side(self, current: CurrentResult, comparison: Comparison) -> Updates:
-        """The pictures and error maps of all codecs, the table and the verdict."""
+    def _side_by_side(self, current: CurrentResult, comparison: Comparison, measuring: bool = False) -> Updates:
+        """The pictures and error maps of all codecs, the table, which may still be measured, and the verdict."""
         original, size = comparison.original, comparison.results[0].bytes
         decoded_by_all = [result.pixels for result in comparison.results if result.pixels is not None]
         scale = max(heatmaps.error_scale(original, pixels) for pixels in decoded_by_all)
@@ -266,7 +271,7 @@ class EqualBytesTab:
             self.table: table([*pictures, *errors], views, original.shape[:2], scale, original=0, result=1)
             | {"subject": subject(current)},
             self.status: verdict(comparison),
-            self.figures: comparison_table(comparison),
+            self.figures: comparison_table(comparison, measuring),
         }
 
 
