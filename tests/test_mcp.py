@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from residae.codec import read_info
 from residae.compare import OURS
 from residae.image import Picture, Pixels, write_png
 from residae.pipeline import Pipeline
+from residae.ui.mcp import DATA_URL
 
 PAGE = "from residae.cli import main; main(['page', '--mcp'])"
 
@@ -53,6 +55,9 @@ def test_the_endpoints_are_tools(
         for tool in tools.values():
             assert tool.description
             assert all(described["description"] for described in tool.inputSchema["properties"].values())
+            assert "http" not in json.dumps(tool.inputSchema) + tool.description
+        assert properties["picture"]["format"] == DATA_URL
+        assert DATA_URL in tools["compress"].description
         assert not found["maps"].isError
 
         assert not found["compress"].isError
@@ -63,5 +68,6 @@ def test_the_endpoints_are_tools(
         assert read_info(file.read_bytes()).quality == 60
         assert {OURS, "ssimulacra2"} <= set(re.findall(r"\w+", found["compare"].content[0].text))
         assert found["elsewhere"].isError
+        assert found["elsewhere"].content[0].text.startswith(f"picture is {DATA_URL}")
         assert found["no picture"].isError
         assert "not a picture in PNG" in found["no picture"].content[0].text

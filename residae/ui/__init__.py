@@ -13,6 +13,7 @@ components.py  components that several tabs use
 text.py        figures and sentences
 theme.py       colors and fonts; static/ has the style sheet and the scripts
 endpoints.py   what programs can call
+mcp.py         how tools of MCP take files
 work.py        turns, priority, cancellation, progress and errors of work
 turns.py       whose turn it is in front of the model
 budget.py      how much work one request and one visitor may ask for

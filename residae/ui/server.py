@@ -36,6 +36,10 @@ def serve(address: Address, mcp: bool = False) -> None:
     malloc.tune_malloc()
     malloc.limit_primitive_cache()
     keep_sessions_small()
+    if mcp:
+        from residae.ui.mcp import take_data_urls_alone  # which loads a library that pages without tools do not need
+
+        take_data_urls_alone()
     shares()  # an error in the setting is better found now
     _load_checkpoints()
     host = f"[{address.host}]" if ":" in address.host else address.host  # as in a URL
