@@ -79,9 +79,9 @@ def error_histogram(error: Floats) -> str:
 
     bars = ""
     for color, first, last in (
-        (_hex(diverging()[0]), 0, half),
+        (f"var(--too-dark, {_hex(diverging()[0])})", 0, half),
         ("currentColor", half, half + 1),
-        (_hex(diverging()[-1]), half + 1, 2 * half + 1),
+        (f"var(--too-bright, {_hex(diverging()[-1])})", half + 1, 2 * half + 1),
     ):
         steps = "".join(f"V{y:.3f}h1" for y in depth[first:last])
         bars += f'<path d="M{first} {DECADES}{steps}V{DECADES}z" fill="{color}"/>'

@@ -566,6 +566,19 @@ def test_maps_lead_to_the_viewer_and_to_the_lab(page: Page) -> None:
     expect(page.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
 
 
+def test_a_signed_error_map_is_dark_where_the_page_is(page: Page) -> None:
+    """As the channels in the same colors are: no error is dark then, and white in the light."""
+    viewer, theme = page.locator("#compare"), page.locator("#theme")
+    viewer.get_by_role("button", name="Error", exact=True).click()
+    for kind, filters in (("Signed", ("none", "invert(1) hue-rotate(180deg)")), ("Absolute", ("none", "none"))):
+        viewer.get_by_role("button", name=kind, exact=True).click()
+        for expected in filters:
+            expect(viewer.locator(".frame img")).to_have_css("filter", expected)
+            expect(viewer.locator(".key svg").first).to_have_css("filter", expected)
+            theme.click()
+    viewer.get_by_role("button", name="Divided", exact=True).click()
+
+
 def test_every_tab_works_at_another_scale_with_a_refined_file(
     page: Page, report: Reconstruction, pipeline: Pipeline, tmp_path: Path, photograph: Path
 ) -> None:

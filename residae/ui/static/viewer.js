@@ -121,7 +121,9 @@ function frameOf(panes) {
     frame.root.append(make("p", { className: "absent", textContent: panes[0].alt }));
     return frame;
   }
-  frame.pictures = panes.map((pane) => make("img", { alt: pane.alt, draggable: false, src: address(pane), onload: place }));
+  frame.pictures = panes.map((pane) => make("img", {
+    alt: pane.alt, draggable: false, src: address(pane), onload: place, className: pane.signed ? "map" : "",
+  }));
   frame.root.append(...frame.pictures);
   return frame;
 }
@@ -168,6 +170,7 @@ function build() {
   press(maps, Number(view.signed));
   const stacked = Boolean(current.wipe || current.stack);
   element.toggleAttribute("data-stacked", stacked);
+  element.toggleAttribute("data-signed", view.signed);
   // A picture stays until its successor has loaded, so that no frame is ever empty.
   const layout = [current.name, ...shown.map((pane) => Boolean(pane.picture))].join();
   if (stage.dataset.layout === layout) return refresh(current, shown);
