@@ -100,7 +100,7 @@ def test_the_facts_tell_two_results_apart(pipeline: Pipeline, picture: Picture) 
     assert differing(plain, told(True, 80)) == set()
     assert differing(plain, told(True, 80, steps=5)) == {"Refined"}
     assert "Quality" in differing(plain, told(True, 20))
-    assert "Color" in differing(plain, told(False, 80))
+    assert "Mode" in differing(plain, told(False, 80))
     assert {"File", "Rate"} <= differing(plain, told(True, None))
 
 

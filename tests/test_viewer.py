@@ -244,7 +244,7 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
     rows = table.locator(".differences tr")
     expect(rows.filter(has_text="Quality")).to_have_text(re.compile("80.*20"))
     expect(table.locator(".frame .tag")).to_have_text(["A · Quality 80", "B · Quality 20"])
-    expect(rows.filter(has_text="Color")).to_have_count(0)  # as it is the same in both
+    expect(rows.filter(has_text="Mode")).to_have_count(0)  # as it is the same in both
     for folded in (True, False):
         table.locator(".differences summary").press(" ")
         expect(table.locator(".differences")).to_have_js_property("open", not folded)
@@ -266,6 +266,8 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
         np.asarray(Image.open(io.BytesIO(base64.b64decode(inlined[0]))).convert("RGB")), open_picture(paths()[0]).pixels
     )
     assert re.search("Quality</th><td>80</td><td>20", sheet)
+    assert re.findall("<th>([^<]+)</th>", sheet)[2:8] == ["PSNR", "SSIM", "File", "Rate", "Codec", "Checkpoint"]
+    assert sheet.index("Mode</th><td>color<") < sheet.index("</main>")  # beside the pictures, which leave a quarter
 
     bar.get_by_role("button", name="Leave A | B").click()
     expect(table.get_by_role("button", name="A | B")).to_have_count(0)

@@ -194,7 +194,7 @@ def setting_facts(current: CurrentResult) -> dict[str, str]:
     return {
         "Codec": OURS,
         "Checkpoint": current.settings.checkpoint,
-        "Color": "Color" if current.color else "Gray",
+        "Mode": "color" if current.color else "gray",
         "Quality": _quality(current.quality),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
         "Numbers kept": share_kept(network_ratio(encoding), encoding.scale),
@@ -236,7 +236,7 @@ def codec_facts(result: CodecResult, current: CurrentResult) -> dict[str, str]:
         As `facts`.
     """
     codec = f"{result.name}, {result.effort}" if result.effort else result.name
-    others = {"Codec": codec, "Color": "Color" if current.color else "Gray"}
+    others = {"Codec": codec, "Mode": "color" if current.color else "gray"}
     return {
         **(setting_facts(current) if result.name == OURS else others),
         **size_facts(result.bytes, result.pixels),

@@ -50,6 +50,9 @@ function rows() {
   return a ? residae.table.facts([a, b]) : Object.entries(b.facts || {});
 }
 
+const FIRST = ["Rate", "File", "SSIM", "PSNR"]; // what a reader looks for, backwards
+const byInterest = ([a], [b]) => FIRST.indexOf(b) - FIRST.indexOf(a);
+
 /** The table and the chart of all codecs, as HTML; none where the light table is not that of Equal bytes. */
 function comparison() {
   if (!residae.table.isIn("baselines")) return "";
@@ -65,7 +68,7 @@ async function sheet() {
   const figures = await Promise.all(shown.map(async (pane) =>
     `<figure><img alt="${escaped(pane.alt)}" src="${await dataUrl(await blobOf(pane.picture.url))}"><figcaption>${escaped(names.get(pane) ?? (pane.signed ? pane.alt : pane.name))}</figcaption>${pane.signed ? bar : ""}</figure>`));
   const head = a ? "<tr><td></td><th>A</th><th>B</th></tr>" : "";
-  const body = rows().map(([name, ...values]) =>
+  const body = rows().sort(byInterest).map(([name, ...values]) =>
     `<tr${values.length > 1 && values[0] !== values[1] ? " class='differs'" : ""}><th>${escaped(name)}</th>${values.map((v) => `<td>${escaped(v)}</td>`).join("")}</tr>`).join("");
   const title = `Residae: ${escaped(stem())}`;
   return new Blob([`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${title}</title>
@@ -73,10 +76,10 @@ async function sheet() {
 :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }
 body { max-width: 1400px; margin: 0 auto; padding: 24px; } h1 { font-size: 1.35rem; margin: 0 0 16px; }
 main { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 20px; } figure { margin: 0; } img { display: block; width: 100%; height: auto; }
-figcaption { padding: 6px 0; font-weight: 600; } table { border-collapse: collapse; margin-top: 20px; } tr { border-bottom: 1px solid #8884; }
+figcaption { padding: 6px 0; font-weight: 600; } table { border-collapse: collapse; margin-top: 20px; } main table { align-self: start; margin: 0; } tr { border-bottom: 1px solid #8884; }
 th, td { text-align: left; padding: 5px 28px 5px 0; font-weight: 400; } td { font-weight: 600; } .differs td { color: #2563eb; }
 @media (prefers-color-scheme: dark) { .differs td { color: #7db0ff; } } @media (max-width: 700px) { main { grid-template-columns: 1fr; } }
-</style><h1>${title}</h1><main>${figures.join("")}</main><table>${head}${body}</table>${comparison()}</html>`], { type: "text/html" });
+</style><h1>${title}</h1><main>${figures.join("")}<table>${head}${body}</table></main>${comparison()}</html>`], { type: "text/html" });
 }
 
 const ACTIONS = {
