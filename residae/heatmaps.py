@@ -55,7 +55,7 @@ REGIONS: dict[str, tuple[int | slice, int | slice]] = {  # row and column of a 3
     "across the middle": (1, slice(None)),
     "in the lower third": (2, slice(None)),
     "in the left third": (slice(None), 0),
-    "down the middle": (slice(None), 1),
+    "in the middle third": (slice(None), 1),
     "in the right third": (slice(None), 2),
 }
 

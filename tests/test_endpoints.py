@@ -113,7 +113,7 @@ def test_size_scale_refinement_and_crop(call: Call, picture: Picture, pipeline: 
     part = crop(picture, CropBox(20, 8, 48, 40))
     png, figures = call("reconstruct", crop="48x40+20+8", side=0)
     agree(png, pipeline.reconstruct(part, quality=80).decoding.pixels)
-    assert "This is a part" in figures["notices"][0]
+    assert "Part of the picture" in figures["notices"][0]
     assert call("reconstruct", side=32)[1]["width"] == 32
 
 

@@ -135,7 +135,7 @@ def test_a_crop(command: str, photograph: Path, tmp_path: Path, capsys: Capture)
     outputs = [tmp_path / "one", tmp_path / "two"]
     assert main([command, str(photograph), "--crop", "40x30+9+5", "-o", str(outputs[0])]) == 0
     printed = capsys.readouterr()
-    assert "This is a part, 40 × 30 of 64 × 48 pixels, from (9, 5) on." in printed.err
+    assert "Part of the picture: 40 × 30 px at (9, 5) of 64 × 48." in printed.err
     assert main([command, str(part), "-o", str(outputs[1])]) == 0
     if command == "compare":
         assert capsys.readouterr().out == printed.out

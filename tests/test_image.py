@@ -957,7 +957,7 @@ def test_crop_cuts_the_box_out_of_the_picture() -> None:
     picture = Picture(noise(40, 60, 3), (ON_WHITE,), 7)
     part = crop(picture, CropBox(5, 7, 20, 10))
     assert np.array_equal(part.pixels, picture.pixels[7:17, 5:25])
-    assert part.notices == (ON_WHITE, "This is a part, 20 × 10 of 60 × 40 pixels, from (5, 7) on.")
+    assert part.notices == (ON_WHITE, "Part of the picture: 20 × 10 px at (5, 7) of 60 × 40.")
     assert (part.file_bytes, part.source_size, fit(part, 4).source_size) == (None, (40, 60), (40, 60))
 
 

@@ -106,7 +106,8 @@ def crop(picture: Picture, box: CropBox) -> Picture:
             f"{picture.width:,} × {picture.height:,}."
         )
     pixels = np.ascontiguousarray(picture.pixels[top : top + height, left : left + width])
-    notice = f"This is a part, {size} of {picture.width:,} × {picture.height:,} pixels, from ({left:,}, {top:,}) on."
+    whole = f"{picture.width:,} × {picture.height:,}"
+    notice = f"Part of the picture: {size} px at ({left:,}, {top:,}) of {whole}."
     return _changed(picture, pixels, notice)
 
 
