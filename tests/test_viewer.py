@@ -567,12 +567,15 @@ def test_two_fingers_zoom_the_viewer_alone_and_a_file_is_taken_anywhere(phone: P
     expect(figure(phone, "Picture")).to_have_text("40 × 24 px")
 
 
-def test_a_picture_that_the_server_has_deleted_is_not_kept(browser: Browser, address: str) -> None:
+def test_what_the_server_has_deleted_is_neither_kept_nor_saved(browser: Browser, address: str) -> None:
     page = visit(browser.new_context(viewport={"width": 1440, "height": 900}), address)
     expect(figure(page, "PSNR")).to_be_visible()
     page.route(re.compile("file="), lambda route: route.fulfill(status=404))
+    message = page.locator("#actions-bar .message")
     page.locator("#actions-bar").get_by_role("button", name="Keep as A").click()
-    expect(page.locator("#actions-bar .message")).to_contain_text("no longer on the server")
+    expect(message).to_contain_text("The picture is no longer on the server")
+    page.locator("#download").click()
+    expect(message).to_contain_text("The file is no longer on the server")
     assert page.evaluate("!residae.kept")
     page.context.close()
 

@@ -146,6 +146,10 @@ button("share").onclick = async () => {
   }
 };
 
+rae.onclick = async (event) => { // the browser itself says nothing where the file was deleted
+  event.preventDefault();
+  try { save(await blobOf(rae.href), rae.download); } catch { say("The file is no longer on the server. Change a setting to make it again."); }
+};
 document.addEventListener("residae-shown", () => {
   const file = residae.overview?.file();
   rae.toggleAttribute("href", Boolean(file));
