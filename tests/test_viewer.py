@@ -113,6 +113,16 @@ def placed(page: Page) -> dict[str, Any]:
     )
 
 
+def expanded(page: Page, selector: str) -> bool | None:
+    """Whether a screen reader is told that a button has opened something; None if it is told nothing."""
+    chromium = page.context.new_cdp_session(page)
+    found = chromium.send("Runtime.evaluate", {"expression": f"document.querySelector({selector!r})"})
+    (node,) = chromium.send(
+        "Accessibility.getPartialAXTree", {"objectId": found["result"]["objectId"], "fetchRelatives": False}
+    )["nodes"]
+    return next((one["value"]["value"] for one in node["properties"] if one["name"] == "expanded"), None)
+
+
 def test_every_view_of_the_picture_has_a_key(page: Page) -> None:
     table, stage = page.locator("#compare"), page.locator("#compare .stage")
     original = open_picture(paths()[0]).pixels
@@ -160,8 +170,15 @@ def test_every_view_of_the_picture_has_a_key(page: Page) -> None:
     keys = table.locator(".help kbd").all_inner_texts()
     assert {"F", "Space", "0", "1", "+", MINUS, "B", "V", "?"} <= {*keys}
     assert axe_findings(page) == []
+    expect(table.locator(".help")).to_be_focused()
     page.keyboard.press("Escape")
     expect(table.locator(".help")).to_be_hidden()
+    expect(table.locator(".stage")).to_be_focused()
+    for opened in (True, False):  # the button says which it is, and closes what it opened
+        table.get_by_role("button", name="Keys").click()
+        expect(table.locator(".help")).to_be_visible(visible=opened)
+        assert expanded(page, "#compare .keys-button") == opened
+    table.locator(".stage").focus()
     page.keyboard.press("v")
     expect(table.locator(".frame")).to_have_count(3)
     table.get_by_role("button", name="Divided").click()

@@ -54,7 +54,7 @@ TEMPLATE = """
       title="100 %: one pixel of the picture for one of the page (1)">1:1</button>
     <button type="button" class="full-screen" aria-pressed="false" aria-label="Full screen"
       title="Full screen (F)">{icon}</button>
-    <button type="button" class="keys-button" title="Keys (?)">Keys</button>
+    <button type="button" class="keys-button" popovertarget="{elem_id}-keys" title="Keys (?)">Keys</button>
   </div>
 </div>
 <div class="surface">
@@ -76,7 +76,9 @@ TEMPLATE = """
   <p class="message" role="status"></p>
 </div>
 <div class="key"></div>
-<div class="help" popover role="dialog" aria-label="Keys of the viewer"><h2>Keys</h2><dl>{keys}</dl></div>
+<div class="help" id="{elem_id}-keys" popover role="dialog" tabindex="-1" aria-label="Keys of the viewer">
+  <h2>Keys</h2><dl>{keys}</dl>
+</div>
 """
 
 
@@ -91,7 +93,7 @@ def light_table(elem_id: str, invitation: str) -> gr.HTML:
         f"<dt>{' '.join(f'<kbd>{key}</kbd>' for key in names.split())}</dt><dd>{action}</dd>"
         for names, action in KEYS.items()
     )
-    template = TEMPLATE.format(invitation=html.escape(invitation), keys=keys, icon=FULL_SCREEN_ICON)
+    template = TEMPLATE.format(elem_id=elem_id, invitation=html.escape(invitation), keys=keys, icon=FULL_SCREEN_ICON)
     return gr.HTML(
         html_template=template,
         js_on_load=SCRIPT,

@@ -506,7 +506,7 @@ const KEYS = {
   f: toggleFull,
   v: nextView,
   " ": () => peek(true),
-  "?": () => help.togglePopover(),
+  "?": () => $(".keys-button").click(),
 };
 document.addEventListener("keydown", (event) => {
   const inside = element.contains(event.target), pointed = event.target === document.body && stage.matches(":hover");
@@ -528,7 +528,7 @@ fullButton.onclick = toggleFull;
 $(".closer").onclick = () => zoomBy(1.25);
 $(".farther").onclick = () => zoomBy(1 / 1.25);
 $(".blink").onclick = blink;
-$(".keys-button").onclick = () => help.togglePopover();
+help.addEventListener("toggle", ({ newState }) => { if (newState === "open") help.focus(); }); // so that it is read out
 [...maps.children].forEach((button, i) => { button.onclick = () => { view.signed = Boolean(i); build(); }; });
 new ResizeObserver(() => {
   if (frames.length > 1) stage.style.gridTemplateColumns = `repeat(${columns(frames.length)}, minmax(0, 1fr))`;
