@@ -240,6 +240,7 @@ def edit_picture(
     chosen = scale_or_default(scale, target_bpp is not None or max_bytes is not None)
     size, encodes = (picture.height, picture.width), 2 if other else 1
     most = size_limit(picture, target_bpp, max_bytes)
+    color = picture.keeps_color(color)
     pixels = network_pixels(*size, color, chosen, max_bytes=most, encodes=encodes, refine=refine)
     cut = cover(other, picture.height, picture.width) if other else None
     arguments = picture, color, edits, cut, quality, chosen, target_bpp, max_bytes, refine

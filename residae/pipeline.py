@@ -40,6 +40,8 @@ DECODE_SHARE = 1 / (1 + ENCODE_WORK)  # of the network's operations for a pixel
 AUTO_ENCODES = 1.75  # the pixels encoded to choose a scale, usually at two of them, by those at the chosen scale
 COLOR_PLANES = 1.5  # pixels of Y, Cb and Cr by those of Y
 
+LUMA_KEPT = "Only its luma is kept; choose Color to keep more."
+LUMA_ALONE = "This picture is gray: only luma is coded."
 NO_SIZE = "the scale is chosen by the size of the file: give target_bpp or max_bytes"
 
 T = TypeVar("T")
@@ -217,7 +219,7 @@ class Pipeline:
 
         Args:
             picture: Of any size.
-            color: Whether to encode chroma as well.
+            color: Whether to encode chroma as well, which a gray picture does not have.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
             scale: The factor, 0.5 to 4, by which the planes are resampled first; rounded to hundredths.
 
@@ -359,7 +361,7 @@ class Pipeline:
             picture: An opened picture, the path or the bytes of a picture file, a PIL image, or a uint8 array of shape
                 (H, W) or (H, W, 3) in sRGB.
             quality: As in `encode_and_write`.
-            color: Whether to keep chroma; as the picture has it if None.
+            color: As in `Picture.keeps_color`.
             scale: As in `encode_and_write`.
             target_bpp: As in `encode_and_write`.
             max_bytes: As in `encode_and_write`.
@@ -374,7 +376,7 @@ class Pipeline:
             ValueError: An argument is out of range, or the array is not a picture.
         """
         opened = as_picture(picture)
-        color = opened.color if color is None else color
+        color = opened.keeps_color(color)
         return self.encode_and_write(opened, color, quality, scale, target_bpp, max_bytes, refine=refine)[1].data
 
     def decompress(self, data: bytes | str | PathLike[str]) -> "Image":
@@ -547,7 +549,7 @@ class Pipeline:
 
         Args:
             picture: As in `compress`.
-            color: Whether to use its chroma as well; as the picture has it if None.
+            color: As in `Picture.keeps_color`.
             quality: Of the file, 0 to 100; if both it and `max_bytes` are None the latent is decoded unquantized.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
             scale: As in `encode_and_write`.
@@ -563,7 +565,7 @@ class Pipeline:
             ValueError: As `compress`.
         """
         picture = as_picture(picture)
-        color = picture.color if color is None else color
+        color = picture.keeps_color(color)
         scale = scale_or_default(scale, max_bytes is not None)
         pixels = network_pixels(picture.height, picture.width, color, scale, max_bytes=max_bytes, refine=refine)
         arguments = picture, color, quality, scale, refine, max_bytes
@@ -672,7 +674,9 @@ class Pipeline:
         """
         color = len(encoding.latents) == 3
         original = reference(picture, color)
-        dropped = picture.pixels.ndim == 3 and not color
+        notices = list(picture.notices)
+        if not color:
+            notices.append(LUMA_KEPT if picture.color else LUMA_ALONE)
         return Reconstruction(
             original,
             encoding,
@@ -681,7 +685,7 @@ class Pipeline:
             psnr=psnr(original, decoding.pixels),
             raw_bytes=picture.pixels.size if color else original.size,
             file_bytes=picture.file_bytes,
-            notices=(*picture.notices, *(["Only its luma is kept; choose Color to keep more."] if dropped else [])),
+            notices=tuple(notices),
         )
 
     def stored(self, encoding: Encoding, compressed: Compressed | None) -> Encoding:
@@ -769,14 +773,9 @@ def reference(picture: Picture, color: bool) -> Pixels:
 
     Args:
         picture: In color or gray, at its own size.
-        color: Whether chroma was encoded.
-
-    Returns:
-        uint8. A gray picture has three equal channels if `color` is set.
+        color: Whether its chroma was encoded, if it has any.
     """
-    if not color:
-        return to_gray(picture)
-    return picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None].repeat(3, axis=2)
+    return picture.pixels if picture.keeps_color(color) else to_gray(picture)
 
 
 def _check_scaled_size(picture: Picture, scale: float) -> None:

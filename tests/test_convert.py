@@ -23,7 +23,7 @@ from residae.codec.coder import ideal_bits
 from residae.errors import OutOfMemoryError
 from residae.image import Pixels, open_picture, write_png
 from residae.model import ResidualAutoencoder
-from residae.pipeline import Pipeline
+from residae.pipeline import LUMA_ALONE, Pipeline
 from residae.train import tables
 from residae.train.tables import fit_tables
 
@@ -64,17 +64,19 @@ def test_compress_and_decompress_give_the_pipeline_s_picture(photograph: Path, c
     np.testing.assert_array_equal(open_picture(photograph.with_name("back.png")).pixels, expected)
 
 
-def test_a_gray_picture_makes_a_gray_file_unless_color_is_asked_for(
-    folder: Path, photograph: Path, tmp_path: Path
+def test_a_gray_picture_makes_a_gray_file_and_says_so_where_color_is_asked_for(
+    folder: Path, photograph: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out.rae"
-    for picture, options, color in [
-        (folder / "a.png", [], False),
-        (folder / "a.png", ["--color"], True),
-        (photograph, ["--gray"], False),
+    for picture, options, color, said in [
+        (folder / "a.png", [], False, False),
+        (folder / "a.png", ["--color"], False, True),
+        (photograph, ["--gray"], False, False),
+        (photograph, ["--color"], True, False),
     ]:
         assert main(["compress", str(picture), "-o", str(output), "--force", *options]) == 0
         assert read_info(output.read_bytes()).color is color
+        assert (f"{picture}: {LUMA_ALONE}" in capfd.readouterr().err) is said
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_color_is_measured_over_r_g_and_b(pipeline: Pipeline, folder: Path) -> N
     gray, colored = (row[0] for row in evaluate(pipeline, folder, [Setting(quality=50)], color=True))
     for measured in (gray, colored):
         report = pipeline.reconstruct(open_picture(folder / measured.picture), color=True, quality=50)
-        assert report.original.ndim == 3
+        assert report.original.ndim == (2 if measured is gray else 3)  # which has no chroma to code
         assert (measured.psnr, measured.ssim) == (report.psnr, report.ssim)
         assert report.compressed
         assert measured.bytes == len(report.compressed.data)

@@ -34,7 +34,7 @@ from residae.geometry import latent_shape
 from residae.image import Picture, from_planes, to_gray, to_planes, write_png
 from residae.metrics import bits_per_pixel, psnr, ssim, ssimulacra2
 from residae.model import ResidualAutoencoder
-from residae.pipeline import Pipeline, reference
+from residae.pipeline import LUMA_ALONE, Pipeline, reference
 from residae.progress import between, split
 from residae.resample import resample, taps
 
@@ -223,12 +223,17 @@ def test_file_within_a_size(pipeline: Pipeline, picture: Picture) -> None:
         pipeline.write_within(encoding, least - 1)
 
 
-def test_a_gray_picture_in_color_is_measured_in_color(pipeline: Pipeline, gray: Picture) -> None:
-    original = pipeline.reconstruct(gray, color=True).original
-    assert original.shape == (53, 75, 3)
-    for channel in range(3):
-        np.testing.assert_array_equal(original[..., channel], gray.pixels)
-    np.testing.assert_array_equal(reference(gray, color=False), gray.pixels)
+@pytest.mark.parametrize("limit", [{"quality": 50}, {"max_bytes": 600}, {"quality": 50, "refine": 1}])
+def test_a_gray_picture_is_coded_as_luma_alone(pipeline: Pipeline, gray: Picture, limit: dict[str, int]) -> None:
+    """Chroma would cost bytes and half of the time, and say nothing."""
+    report, luma = (pipeline.reconstruct(gray, color, **limit) for color in (True, False))
+    assert report.compressed
+    assert luma.compressed
+    assert report.compressed.data == luma.compressed.data == pipeline.compress(gray, color=True, **limit)
+    np.testing.assert_array_equal(report.original, gray.pixels)
+    np.testing.assert_array_equal(report.decoding.pixels, luma.decoding.pixels)
+    assert LUMA_ALONE in report.notices
+    np.testing.assert_array_equal(reference(gray, color=True), gray.pixels)
 
 
 def test_no_edits_change_nothing(pipeline: Pipeline, picture: Picture) -> None:

@@ -89,27 +89,20 @@ def open_picture(decoder: "DecoderProcess", path: Path, crop: tuple[int, int, in
     return image.crop(picture, image.CropBox(*crop)) if crop else picture
 
 
-def print_notices(path: Path, picture: "Picture") -> None:
+def print_notices(path: Path, picture: "Picture", color: bool | None) -> None:
     """Print on standard error what is said about a picture.
 
     Args:
         path: Path of the picture, which begins each line.
         picture: A line is printed for each of its notices.
+        color: Whether `--color` or `--gray` was given, of which a gray picture cannot follow the first.
     """
     from tqdm import tqdm
 
-    for notice in picture.notices:
+    from residae.pipeline import LUMA_ALONE
+
+    for notice in (*picture.notices, *([LUMA_ALONE] if color and not picture.color else [])):
         tqdm.write(f"{path}: {notice}", file=sys.stderr)
-
-
-def keeps_color(parsed: argparse.Namespace, picture: "Picture") -> bool:
-    """Whether chroma is encoded: as was asked, else as the picture has it.
-
-    Args:
-        parsed: With the arguments of `add_encoding`.
-        picture: The one to encode.
-    """
-    return picture.color if parsed.color is None else bool(parsed.color)
 
 
 def encode(
@@ -129,7 +122,7 @@ def encode(
     """
     return pipeline.encode_and_write(
         picture,
-        keeps_color(parsed, picture),
+        picture.keeps_color(parsed.color),
         parsed.quality,
         parsed.scale,
         parsed.target_bpp,

@@ -17,7 +17,6 @@ from residae.cli.encoding import (
     check_scale,
     describe,
     encode,
-    keeps_color,
     open_picture,
     print_notices,
 )
@@ -123,7 +122,7 @@ def _reconstruct(parsed: argparse.Namespace) -> None:
     with closing(DecoderProcess()) as decoder:
         picture = open_picture(decoder, parsed.picture, parsed.crop)
         blended = open_picture(decoder, parsed.blend) if parsed.blend else None
-    edits, color = _edits(parsed, pipeline.latent_channels), keeps_color(parsed, picture)
+    edits, color = _edits(parsed, pipeline.latent_channels), picture.keeps_color(parsed.color)
     settings: dict[str, Any] = {name: getattr(parsed, name) for name in ("scale", "target_bpp", "max_bytes", "refine")}
     quality = None if parsed.unquantized else parsed.quality
     with _progress() as progress:
@@ -132,7 +131,7 @@ def _reconstruct(parsed: argparse.Namespace) -> None:
         )
     pictures = [report.decoding.pixels] if parsed.output else []
     with arguments.text_beside(outputs):
-        print_notices(parsed.picture, picture)
+        print_notices(parsed.picture, picture, parsed.color)
         _print_figures(report, compressed)
         if parsed.error_map:
             pair = report.original, report.decoding.pixels
@@ -192,7 +191,7 @@ def _compare(parsed: argparse.Namespace) -> None:
         if parsed.slow_avif:
             comparison = with_best_speed(comparison, parts[3])
     with arguments.text_beside([parsed.json]):
-        print_notices(parsed.picture, picture)
+        print_notices(parsed.picture, picture, parsed.color)
         names = ("bytes", "bpp", "PSNR", "SSIM", "MS-SSIM", "SSIMULACRA2")
         print(f"{'codec':<18}" + "".join(f"{name:>12}" for name in names))
         for result in comparison.results:

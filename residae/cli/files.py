@@ -37,7 +37,7 @@ def _compress(parsed: argparse.Namespace) -> int:
 
     def convert(pipeline: "Pipeline", job: Job, progress: "Progress") -> Result:
         picture = open_picture(decoder, job.source, parsed.crop)
-        print_notices(job.source, picture)
+        print_notices(job.source, picture, parsed.color)
         encoding, compressed = encode(pipeline, picture, parsed, progress)
         pixels = encoding.width * encoding.height
         return Result(compressed.data, describe(encoding, compressed), pixels, len(compressed.data))

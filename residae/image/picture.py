@@ -36,6 +36,14 @@ class Picture:
         """Whether the picture has color; a gray one has no chroma to keep."""
         return self.pixels.ndim == 3
 
+    def keeps_color(self, wanted: bool | None = None) -> bool:
+        """Whether chroma is encoded: where the picture has it, unless only luma is wanted.
+
+        Args:
+            wanted: Whether to keep chroma; as the picture has it if None.
+        """
+        return self.color and wanted is not False
+
     @property
     def width(self) -> int:
         return int(self.pixels.shape[1])

@@ -39,16 +39,13 @@ def to_planes(picture: Picture, color: bool) -> tuple[Plane, ...]:
 
     Args:
         picture: (H, W) or (H, W, 3).
-        color: Whether to make chroma as well; that of a gray picture is neutral.
+        color: Whether to make chroma as well, which a gray picture does not have.
 
     Returns:
         (H, W) luma, or also two of (ceil(H/2), ceil(W/2)) for Cb and Cr; float32 in [0, 1].
     """
-    if not color:
+    if not picture.keeps_color(color):
         return (to_gray(picture).astype(np.float32) / WHITE,)
-    if picture.pixels.ndim == 2:
-        half = ((picture.height + 1) // 2, (picture.width + 1) // 2)
-        return *to_planes(picture, color=False), np.full(half, NEUTRAL), np.full(half, NEUTRAL)
     image = Image.fromarray(picture.pixels)
     luma = np.asarray(image.convert("F"), np.float32) / WHITE  # (299 R + 587 G + 114 B) / 1000, not rounded
     r, g, b = (np.asarray(band.convert("F").reduce(2), np.float32) / WHITE for band in image.split())

@@ -188,7 +188,7 @@ def _reconstruct(settings: Settings, work: Work | None) -> Reconstruction:
     if work:
         scale = settings.scale if encoding is None else encoding.scale
         size, encodes = (picture.height, picture.width), encoding is None
-        pixels = network_pixels(*size, settings.color, scale, max_bytes=max_bytes, encodes=encodes)
+        pixels = network_pixels(*size, picture.keeps_color(settings.color), scale, max_bytes=max_bytes, encodes=encodes)
         work.charge(pixels, pipeline.engine.on_gpu)
     if encoding is None:
         report = pipeline.reconstruct(picture, settings.color, quality, work, settings.scale, max_bytes=max_bytes)

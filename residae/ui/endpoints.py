@@ -314,7 +314,8 @@ def _reconstruct(
 def _charge(work: Work, pipeline: Pipeline, picture: Picture, wanted: Options, **passes: int) -> None:
     """Check that there is a share left for encoding and decoding the picture so many times."""
     scale, size, most = wanted.read_scale(), (picture.height, picture.width), wanted.max_bytes
-    pixels = network_pixels(*size, wanted.color, scale, max_bytes=most, refine=wanted.refine, **passes)
+    color = picture.keeps_color(wanted.color)
+    pixels = network_pixels(*size, color, scale, max_bytes=most, refine=wanted.refine, **passes)
     work.charge(pixels, pipeline.engine.on_gpu)
 
 

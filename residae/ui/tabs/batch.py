@@ -265,7 +265,8 @@ def compress_one(
     """
     name, pipeline = short_name(Path(settings.path).name), get_pipeline(settings.checkpoint)
     try:
-        picture, color = open_at_size(settings.path, settings.side), settings.color
+        picture = open_at_size(settings.path, settings.side)
+        color = picture.keeps_color(settings.color)
         shape, most = (picture.height, picture.width), settings.max_bytes
         pixels = network_pixels(*shape, color, settings.scale, max_bytes=most, refine=refine)
         if pixels > 1.1 * expected:  # its header did not say so
