@@ -94,8 +94,13 @@ def alert_bar(elem_id: str) -> gr.HTML:
     Args:
         elem_id: The id in the page.
     """
-    dismiss = "element.onclick = (event) => { if (event.target.closest('button')) props.value = ''; };"
-    return gr.HTML("", js_on_load=dismiss, elem_id=elem_id, apply_default_css=False)
+    script = """
+    element.onclick = (event) => { if (event.target.closest("button")) props.value = ""; };
+    watch("value", () => {
+      const detail = element.querySelector("[role=alert]")?.textContent;
+      if (detail) document.dispatchEvent(new CustomEvent("residae-alert", { detail }));
+    });"""
+    return gr.HTML("", js_on_load=script, elem_id=elem_id, apply_default_css=False)
 
 
 def example_gallery(label: str, caption: str, elem_id: str, selected: int | None = None) -> gr.Gallery:

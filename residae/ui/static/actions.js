@@ -169,6 +169,17 @@ document.addEventListener("residae-shown", async () => {
   trigger("restore");
 });
 
+// Where A cannot be made, the link goes on with B; a picture that is chosen meanwhile has nothing to do with A
+document.addEventListener("residae-alert", ({ detail }) => {
+  if (!residae.first || keeping) return;
+  residae.first = null;
+  residae.refused = detail;
+  trigger("restore");
+});
+for (const [type, place] of [["change", "#upload"], ["click", "#examples button"]]) document.addEventListener(type, (event) => {
+  if (event.target.closest(place)) residae.first = null;
+}, true);
+
 /** Open the tab of a link, and restore its view when the first result is there, or the one after A. */
 async function follow(link) {
   const tab = link.tab && `#tab-${CSS.escape(link.tab)}`;

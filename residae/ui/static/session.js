@@ -11,6 +11,7 @@
     tables: [], // of viewer.js
     kept: null, // the result A: { subject, size, pane, settings }, the last null where a link cannot hold them
     first: Object.keys(keptAsA).length ? keptAsA : null, // settings of A in the link, until it is there
+    refused: "", // why that result cannot be made
     link: own.some((name) => name in query) ? query : null, // the one that was opened
 
     /** Keep a result as A in place of the one before; null to keep none. */

@@ -587,6 +587,7 @@ function restore(link) {
     sentences.push(`This link does not contain ${list}.`);
     if (missing.length === 1) sentences.push(missing[0][2]); // more would cover the picture of a phone
   }
+  if (residae.refused) sentences.push(`The result A of this link cannot be made here. ${residae.refused}`);
   for (const [name, used] of [[link.checkpoint, residae.overview.settings()], [link["a.checkpoint"], residae.kept?.settings]]) {
     if (name && used && name.toLowerCase() !== used.checkpoint.toLowerCase()) sentences.push(`The checkpoint ${name} is not on this page, which uses ${used.checkpoint}.`);
   }
