@@ -38,7 +38,8 @@ def heading(checkpoint: str = "", device: str = "", ratio: float | None = None) 
             f"{ratio:.0f}× bottleneck", f"{one_number(ratio)} How many bytes these take is another matter."
         )
     title = f"<h1>Residae</h1><p>What a {bottleneck} keeps of a picture</p>"
-    names = f"<b>{html.escape(checkpoint)}</b><span>{html.escape(device)}</span>" if checkpoint else ""
+    model = f'<button type="button" id="open-model" title="Open The model">{html.escape(checkpoint)}</button>'
+    names = f"{model}<span>{html.escape(device)}</span>" if checkpoint else ""
     tour = '<button type="button" id="tour" aria-label="Guided start" title="Guided start">?</button>'
     theme = '<button type="button" id="theme" aria-label="Light or dark" title="Light or dark">◐</button>'
     return f'<header>{title}<p class="device">{names}</p>{tour}{theme}</header>'
@@ -163,7 +164,7 @@ def report_figures(report: Reconstruction) -> str:
             "Raw pixels": ratio(report.raw_bytes, size),
         }
         if report.file_bytes:
-            rows["Your file"] = ratio(report.file_bytes, size)
+            rows["Source file"] = ratio(report.file_bytes, size)
     rows |= {
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
         "Encode · decode": f"{encoding.seconds:.1f} s · {report.decoding.seconds:.1f} s",

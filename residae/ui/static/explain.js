@@ -8,7 +8,7 @@
     SSIMULACRA2: "A measure made to agree with people: 90 is visually lossless, 70 high, 50 medium and 10 very low quality.",
     Rate: "Bits of the whole file for each pixel of the picture.",
     "Raw pixels": "How many times smaller the file is than the pixels without compression: 3 bytes each in color, 1 in gray.",
-    "Your file": "How many times smaller the file is than the one that was opened.",
+    "Source file": "How many times smaller the file is than the file that was opened.",
     Picture: "Width and height of the reconstruction, in pixels.",
     "Encode · decode": "Time in the network, without waiting for others. Settings that were tried before take none: the page keeps up to 256 MB of results for all visitors together.",
     Codec: "Each codec makes the best picture that it can in no more bytes than our file has.",
