@@ -408,6 +408,66 @@ def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> No
     )
 
 
+def test_pictures_beside_each_other_are_large_on_a_phone(phone: Page, page: Page) -> None:
+    for visit, names in ((page, ["Original", "Reconstruction", "Error"]), (phone, ["Original", "Reconstruction"])):
+        visit.locator("#compare").get_by_role("button", name="Side by side").click()
+        assert visit.locator("#compare figcaption b").all_inner_texts() == names
+        assert bool(visit.locator("#compare .key").inner_html()) is (len(names) == 3)
+        visit.locator("#compare").get_by_role("button", name="Divided").click()
+
+
+def test_the_name_of_the_checkpoint_leads_to_the_model(page: Page) -> None:
+    page.locator("header").get_by_role("button", name="tiny").click()
+    expect(page.get_by_role("tab", name="The model")).to_have_attribute("aria-selected", "true")
+    page.get_by_role("tab", name="Overview").click()
+
+
+def test_a_number_that_was_deleted_is_no_change(page: Page) -> None:
+    page.get_by_role("radio", name="File size").check()
+    page.wait_for_function("residae.overview.settings().rate === 'size' && residae.table.panes().b.facts")
+    size, result = page.locator("#size input"), page.evaluate("residae.overview.settings()")
+    for leave in (lambda: size.press("Enter"), size.blur):
+        before = size.input_value()
+        size.fill("")
+        leave()
+        expect(size).to_have_value(before)
+        page.wait_for_timeout(300)
+        assert page.locator("#alert").inner_text() == ""
+        assert page.evaluate("residae.overview.settings()") == result
+    page.get_by_role("radio", name="Quality").check()
+    set_quality(page, 80)
+
+
+def test_every_rate_and_every_width_has_the_same_rows(page: Page) -> None:
+    """Else what is below would move, when a rate is chosen or when the views of the first result come."""
+    heights = set()
+    for rate in ("File size", "Unquantized", "Quality"):
+        page.get_by_role("radio", name=rate).check()
+        heights.add(page.locator("#rate-card").evaluate("(card) => card.offsetHeight"))
+    assert len(heights) == 1
+    set_quality(page, 80)
+    for width in (870, 900, 1000):
+        page.set_viewport_size({"width": width, "height": 900})
+        tools = page.locator("#compare .tools").bounding_box()
+        assert tools
+        assert tools["height"] < 40, width
+    page.set_viewport_size({"width": 1440, "height": 900})
+
+
+def test_a_link_whose_first_result_cannot_be_made_goes_on_with_the_second(
+    context: BrowserContext, address: str
+) -> None:
+    link = "?picture=flowers&rate=quality&quality=50&a.rate=size&a.size=0.001"
+    page = visit(context, f"{address}{link}")
+    page.wait_for_function("residae.overview.picture() === 'flowers' && residae.overview.settings().quality === 50")
+    expect(page.locator("#compare .message")).to_contain_text("The result A of this link cannot be made here.")
+    page.wait_for_function("residae.table.panes().b.facts")
+    choose_example(page, 0)
+    assert page.evaluate("[residae.kept, residae.first]") == [None, None]
+    assert page.evaluate("residae.overview.picture()") == Path(paths()[0]).stem  # it stays the one that was chosen
+    page.close()
+
+
 def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     page: Page, context: BrowserContext, address: str, tmp_path: Path
 ) -> None:
@@ -541,6 +601,21 @@ def test_the_picture_stays_in_the_window_while_what_changes_it_is_used(phone: Pa
             expect(phone.locator(part)).to_be_in_viewport(ratio=0.99)
     phone.evaluate("scrollTo(0, 0)")
     phone.set_viewport_size(before)
+
+
+def test_a_phone_shows_what_this_is_and_that_there_are_more_tabs(phone: Page) -> None:
+    expect(phone.get_by_text("keeps of a picture")).to_be_visible()
+    mask = "(node) => getComputedStyle(node.parentElement.closest('.tab-wrapper')).maskImage"
+    last = phone.get_by_role("tab", name="The model")
+    assert last.evaluate(mask) != "none"
+    last.click()
+    expect(last).to_be_in_viewport(ratio=0.9)
+    assert last.evaluate(mask) == "none"
+    phone.locator("#diagram svg:visible .stage").first.click()
+    expect(phone.locator("#stage-output h2")).to_have_text("Encoder stem")
+    expect(phone.locator("#stage-output img").first).to_be_in_viewport(ratio=0.9)
+    phone.get_by_role("tab", name="Overview").click()
+    phone.evaluate("scrollTo(0, 0)")
 
 
 def test_every_example_can_be_chosen_on_a_phone(phone: Page) -> None:

@@ -7,6 +7,8 @@ function press(event) {
   pressed = stage.dataset.stage;
   mark(); // in both drawings, of which one is shown
   trigger("select", { index: Number(stage.dataset.stage), value: stage.ariaLabel });
+  const answer = document.querySelector("#stage-card");
+  if (answer.getBoundingClientRect().top > innerHeight - 160) answer.scrollIntoView({ block: "nearest" }); // where nothing of it is seen
 }
 element.addEventListener("click", press);
 element.addEventListener("keydown", (event) => {

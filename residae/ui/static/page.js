@@ -17,6 +17,18 @@ const release = (event) => {
 };
 document.addEventListener("change", release);
 document.addEventListener("keyup", release);
+// A number that was deleted is no change: it comes back before Gradio sees that the field is left, or Enter.
+let number = null; // the field that has the focus, and the number that it had
+document.addEventListener("focusin", ({ target }) => { number = target.type === "number" ? { target, value: target.value } : null; });
+const restore = ({ type, target, key }) => {
+  if (target !== number?.target || (type === "keydown" && key !== "Enter")) return;
+  if (target.value === "") {
+    target.value = number.value;
+    target.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+  number.value = target.value;
+};
+for (const type of ["keydown", "change", "blur"]) addEventListener(type, restore, true);
 const markExample = (isShown) => {
   for (const example of document.querySelectorAll("#examples button")) example.ariaCurrent = String(isShown(example));
 };
@@ -28,6 +40,7 @@ document.addEventListener("residae-shown", async () => {
 document.addEventListener("click", (event) => {
   const chosen = event.target.closest("#examples button");
   if (chosen) markExample((example) => example === chosen); // before its result is there
+  if (event.target.closest("#open-model")) document.querySelector("#tab-model-button").click();
   if (event.target.closest("#theme")) residae.store(THEME, document.body.classList.toggle("dark") ? "dark" : "light");
   event.target.closest("[role=tab]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone some are beyond the edge
 });

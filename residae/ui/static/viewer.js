@@ -17,7 +17,8 @@ const MAX_PREVIEW = 2e6; // pixels of what is drawn: more would take too long
 
 const EMPTY = { panes: [], views: [], size: [3, 2], key: {} };
 const A_AND_B = "A | B";
-differences.open = innerWidth > 520; // on a phone it would cover most of the picture
+const onPhone = matchMedia("(max-width: 520px)");
+differences.open = !onPhone.matches; // there it would cover most of the picture
 let table = EMPTY; // `props.value`, and the result that is kept as A
 const value = () => table;
 const currentView = () => value().views.find((v) => v.name === view.name) || value().views[0];
@@ -165,7 +166,8 @@ function build() {
     showDifferences(null);
     return;
   }
-  const shown = current.panes.map((i) => panes[i]);
+  const chosen = current.panes.map((i) => panes[i]), withoutMaps = chosen.filter((pane) => !pane.signed);
+  const shown = onPhone.matches && withoutMaps.length ? withoutMaps : chosen; // a map beside them, which has a view of its own, would make all small
   maps.hidden = !shown.some((pane) => pane.signed);
   press(maps, Number(view.signed));
   const stacked = Boolean(current.wipe || current.stack);
@@ -202,7 +204,7 @@ function finish(current, shown) {
   const { key: keys } = value();
   previewing = false;
   showDifferences(current.name === A_AND_B && shown);
-  key.innerHTML = current.key && keys ? keys[view.signed ? "signed" : "absolute"] || "" : "";
+  key.innerHTML = current.key && keys && shown.some((pane) => pane.signed) ? keys[view.signed ? "signed" : "absolute"] || "" : "";
   for (const frame of frames) {
     frame.preview?.remove();
     frame.preview = null;
@@ -594,6 +596,8 @@ function restore(link) {
   if (sentences.length) say([...new Set(sentences)].join(" ").trim(), 0);
   build();
 }
+
+onPhone.addEventListener("change", build);
 
 let size = "", subject = null;
 watch("value", () => {
