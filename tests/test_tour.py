@@ -13,7 +13,7 @@ COUNT = explained("32× fewer", "16 × 2 = 32.")
 FIGURES = definition_list({"PSNR": "33 dB", "Rate": "0.19 bpp"})
 SHOW_FIGURES = "html => { document.querySelector('#figures').innerHTML = html; }"
 STYLE = static.read("page.css") + static.read("tabs.css")
-SCRIPT = "".join(map(static.read, ("session.js", "tour.js", "explain.js")))
+SCRIPT = "".join(map(static.read, ("dom.js", "session.js", "tour.js", "explain.js")))
 PLACES = "".join(
     f'<div style="height: 300px; width: 200px" id="{name}"><div class="surface">A place</div></div>'
     for name in ("compare", "journey", "mosaic", "error")

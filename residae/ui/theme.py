@@ -50,4 +50,5 @@ THEME = gr.themes.Base(
 )
 
 CSS = "".join(map(static.read, ("page.css", "viewer.css", "tabs.css")))
-HEAD = f"<script>{''.join(map(static.read, ('session.js', 'page.js', 'drop.js', 'tour.js', 'explain.js')))}</script>"
+_SCRIPTS = ("dom.js", "session.js", "page.js", "drop.js", "tour.js", "explain.js")
+HEAD = f"<script>{''.join(map(static.read, _SCRIPTS))}</script>"

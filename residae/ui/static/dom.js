@@ -1,4 +1,4 @@
-// Shared by the scripts of the page's own components.
+// Shared by the scripts of the page, and of its own components.
 const make = (tag, attributes = {}, ...children) => {
   const node = Object.assign(document.createElement(tag), attributes);
   node.append(...children);

@@ -39,7 +39,7 @@
     if (!text || shown === name) return;
     hide();
     if (!tip) {
-      tip = Object.assign(document.createElement("div"), { id: "explanation", role: "tooltip", popover: "manual" });
+      tip = make("div", { id: "explanation", role: "tooltip", popover: "manual" });
       (document.querySelector("main") || document.querySelector(".gradio-container") || document.body).append(tip);
     }
     shown = name;

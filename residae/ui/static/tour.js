@@ -12,17 +12,12 @@
   let step = -1, card, ring, before = null, begun = 0; // where the page was scrolled to
 
   const target = () => document.querySelector(STEPS[step][0]);
-  const element = (tag, className, ...children) => {
-    const node = Object.assign(document.createElement(tag), { className });
-    node.append(...children);
-    return node;
-  };
-  const button = (className, text, onclick) => Object.assign(element("button", className, text), { type: "button", onclick });
+  const button = (className, text, onclick) => make("button", { className, type: "button", onclick }, text);
 
-  function make() {
-    ring = element("div", "tour-ring");
-    card = element("div", "tour", element("h2", ""), element("p", ""),
-      element("div", "tour-foot", element("span", "tour-count"), button("skip", "Skip", finish), button("back", "Back", () => show(step - 1)), button("next", "Next", next)));
+  function build() {
+    ring = make("div", { className: "tour-ring" });
+    card = make("div", { className: "tour" }, make("h2"), make("p"),
+      make("div", { className: "tour-foot" }, make("span", { className: "tour-count" }), button("skip", "Skip", finish), button("back", "Back", () => show(step - 1)), button("next", "Next", next)));
     card.setAttribute("role", "dialog");
     card.setAttribute("aria-label", "Guided start");
     card.setAttribute("aria-live", "polite");
@@ -73,7 +68,7 @@
   }
 
   function open(byHand) {
-    if (!card) make();
+    if (!card) build();
     if (!residae.store(SEEN, "1") && !byHand) return; // without storage it would come each time
     before = byHand ? document.activeElement : null;
     begun = scrollY;
