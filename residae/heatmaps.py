@@ -168,21 +168,22 @@ def error_map(original: Pixels, reconstruction: Pixels, signed: bool, scale: flo
     return picture
 
 
-def change(before: Pixels, after: Pixels) -> Pixels:
+def change(before: Pixels, after: Pixels, share: float = 1.0) -> Pixels:
     """The change from one picture to another, as a picture that can be enlarged and added to a third.
 
     Args:
         before: (H, W) or (H, W, 3).
         after: Of the same shape.
+        share: How much of the change it is, 0 to 1.
 
     Returns:
-        uint8 of that shape: 128 plus half of the change at each sample, rounded down.
+        uint8 of that shape: 128 plus half of that change at each sample, rounded down.
 
     Raises:
         ValueError: Shapes differ.
     """
     _check(before, after)
-    return ((after.astype(np.int16) - before + 256) // 2).astype(np.uint8)
+    return ((share * (after.astype(np.float32) - before) + 256) // 2).astype(np.uint8)
 
 
 @dataclass(frozen=True)

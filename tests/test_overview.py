@@ -80,16 +80,16 @@ def test_a_picture_that_is_seen_is_the_current_result_and_gets_its_figures(
 def test_a_quality_that_is_being_chosen_is_previewed(
     tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From a smaller picture; only what is not shown already, and nothing where no quality is chosen."""
+    """By a part of how a smaller picture's luma changes; only what is not shown already, where a quality is chosen."""
     for limit in ("MIN_SIDE", "MAX_SIDE"):
         monkeypatch.setattr(previews, limit, 32)
     shown = show(80)
     preview = tab.show_preview(shown, 1, QUALITY, 100, 10, VISIT)[tab.preview]
     change = open_picture(base64.b64decode(preview["change"].partition(",")[2])).pixels
     small = fit(shown.picture(), 32)
-    before, after = (pipeline.reconstruct(small, True, quality).decoding.pixels for quality in (80, 100))
+    before, after = (pipeline.reconstruct(small, False, quality).decoding.pixels for quality in (80, 100))
     assert (before != after).any()
-    np.testing.assert_allclose(before + 2 * (change - 128.0), after, atol=1)
+    np.testing.assert_allclose(2 * (change - 128.0), previews.QUALITY_SHARE * (after - before.astype(float)), atol=2)
     assert preview["text"] == f"Preview, {len(pipeline.write(shown.encoding, 100).data):,} bytes"
     assert tab.show_preview(shown, 1, QUALITY, 80, 10, VISIT) == {tab.preview: None}
     for current, rate in ((None, QUALITY), (shown, SIZE), (shown, UNQUANTIZED)):

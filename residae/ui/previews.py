@@ -17,6 +17,7 @@ from residae.image import Pixels, write_png
 from residae.ui import static
 
 PREVIEW_SECONDS = 0.04  # that decoding a preview may take; the answer should be there in 0.1
+QUALITY_SHARE = 0.6  # of the change by a quality, which loses more of a small picture than of a large one
 MIN_SIDE, MAX_SIDE = 96, 384  # pixels: below it nothing can be seen, above it sending takes too long
 
 
@@ -40,17 +41,18 @@ def preview_side(side: int, seconds: float) -> int:
     return min(side, MAX_SIDE, max(MIN_SIDE, int(share * side)))
 
 
-def preview_value(before: Pixels, after: Pixels, text: str = "Preview") -> dict[str, Any]:
+def preview_value(before: Pixels, after: Pixels, text: str = "Preview", share: float = 1.0) -> dict[str, Any]:
     """A preview, with what is said about it. The picture is within the value, which saves a request.
 
     Args:
         before: (H, W) or (H, W, 3) uint8 by the settings of the result that is shown.
         after: The same by the new settings.
         text: Shown on the light table, without HTML.
+        share: How much of the change between them is shown.
 
     Returns:
         `change`, a data: URL of the picture by `residae.heatmaps.change`; `text`; and `time`, by which no two previews
         are equal.
     """
-    data = base64.b64encode(write_png(heatmaps.change(before, after), compress_level=1)).decode()
+    data = base64.b64encode(write_png(heatmaps.change(before, after, share), compress_level=1)).decode()
     return {"change": f"data:image/png;base64,{data}", "text": text, "time": time.monotonic()}  # each differs

@@ -20,7 +20,7 @@ from residae.ui.cache import Settings
 from residae.ui.components import stop_button
 from residae.ui.controls import QUALITY, Controls, named_settings, read_settings
 from residae.ui.maps import channel_mosaic, error_overview, error_value, mosaic_value
-from residae.ui.previews import preview_channel, preview_value
+from residae.ui.previews import QUALITY_SHARE, preview_channel, preview_value
 from residae.ui.refinement import Point, seconds_left
 from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline
@@ -252,14 +252,14 @@ class OverviewTab:
                 if settings == shown.settings:  # chosen again, or reconstructed meanwhile
                     return {self.preview: None}
                 at_same = replace(shown.settings, scale=shown.encoding.scale, quality=shown.quality, max_bytes=None)
-                before, after = (
-                    cache.reconstruct(replace(one, side=shown.preview_side), running).decoding.pixels
+                before, after = (  # without color, which would go wrong in other places than in the whole picture
+                    cache.reconstruct(replace(one, side=shown.preview_side, color=False), running).decoding.pixels
                     for one in (at_same, settings)
                 )
                 text = "Preview"
                 if settings.of_encoding == shown.settings.of_encoding:
                     text += f", {len(shown.pipeline.write(shown.encoding, quality).data):,} bytes"
-                return {self.preview: preview_value(before, after, text)}
+                return {self.preview: preview_value(before, after, text, QUALITY_SHARE)}
         return {self.preview: gr.skip()}
 
     def refine(
