@@ -568,6 +568,7 @@ def test_maps_lead_to_the_viewer_and_to_the_lab(page: Page) -> None:
 
 def test_a_signed_error_map_is_dark_where_the_page_is(page: Page) -> None:
     """As the channels in the same colors are: no error is dark then, and white in the light."""
+    open_tab(page, "Overview")
     viewer, theme = page.locator("#compare"), page.locator("#theme")
     viewer.get_by_role("button", name="Error", exact=True).click()
     for kind, filters in (("Signed", ("none", "invert(1) hue-rotate(180deg)")), ("Absolute", ("none", "none"))):
@@ -825,7 +826,7 @@ def test_a_stopped_batch_keeps_finished_files(
 def test_color_has_three_planes(page: Page) -> None:
     page.get_by_label("Color", exact=True).check()
     expect(page.locator("#journey li").nth(1)).to_contain_text("128× fewer")
-    page.wait_for_function("residae.overview.panes().b.facts?.Color === 'Color'")  # with the figures
+    page.wait_for_function("residae.overview.panes().b.facts?.Mode === 'color'")  # with the figures
     open_tab(page, "Latent lab")
     expect(page.locator("#lab-status")).to_contain_text(figure(page, "PSNR").inner_text())
     page.get_by_label("Red chroma", exact=True).check()
