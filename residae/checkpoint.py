@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parent
 FOLDERS = (PACKAGE.parent / "checkpoints", PACKAGE / "checkpoints")  # of a checkout, and of an installed package
-DEFAULT = "residae-16b"
+DEFAULT = "residae-16c"
 PLACEHOLDER = "OWNER/NAME"  # in a model card, where the name of its repository on the Hub belongs
 VARIABLE = "RESIDAE_CHECKPOINT"  # environment variable that names another default
 

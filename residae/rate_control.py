@@ -43,7 +43,7 @@ GROWTH, LEAST_GROWTH, MOST_GROWTH = 0.875, 0.6, 1.2  # the power of the cells wi
 DETAIL_RESOLUTIONS = 0.28, 0.56  # the band whose detail decides the bytes at scale 1
 RATE_OF_DETAIL = 0.038, 0.3  # a first guess at the rate of a picture: a * detail^b, a third above the usual
 SLOPE = 0.02  # of the logarithm of the bytes over quality, for the same guess
-USUAL_RATE = 0.075  # bits per pixel at scale 1 and BEST_QUALITY; a test derives it from the weights' results.tsv
+USUAL_RATE = 0.0718  # bits per pixel at scale 1 and BEST_QUALITY; a test derives it from the weights' results.tsv
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from residae.model import ResidualAutoencoder
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "someone/residae"
+WEIGHTS = CHECKPOINT.as_posix()
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def checkout(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) 
         "residae/ui/page.py": "",
         "residae/ui/__pycache__/page.cpython-311.pyc": "",
         "residae/.mypy_cache/x.json": "",
-        "checkpoints/residae-16b/README.md": "# Weights\n`pip install git+https://huggingface.co/spaces/OWNER/NAME`\n",
-        "checkpoints/residae-16b/.saving-x/model.safetensors": "",
+        f"{WEIGHTS}/README.md": "# Weights\n`pip install git+https://huggingface.co/spaces/OWNER/NAME`\n",
+        f"{WEIGHTS}/.saving-x/model.safetensors": "",
         "tests/test_app.py": "",
         ".env": "HF_TOKEN=secret",
         ".git/config": "",
@@ -58,9 +59,9 @@ SENT = {
     "LICENSE",
     "README.md",
     "app.py",
-    "checkpoints/residae-16b/README.md",
-    "checkpoints/residae-16b/config.json",
-    "checkpoints/residae-16b/model.safetensors",
+    f"{WEIGHTS}/README.md",
+    f"{WEIGHTS}/config.json",
+    f"{WEIGHTS}/model.safetensors",
     "pyproject.toml",
     "requirements.txt",
     "residae/__init__.py",
@@ -79,7 +80,7 @@ def test_a_new_space_holds_the_project_and_nothing_else(checkout: Path, hub: Hub
     assert space.settings["hardware"] == "zero-a10g"
     assert len(space.commits) == 2  # the Hub's own, and ours
     assert not [path for _, path in hub.calls if path.endswith("/hardware")]  # it was created with its hardware
-    large = {space.files[path] for path in (".github/page.jpg", "checkpoints/residae-16b/model.safetensors")}
+    large = {space.files[path] for path in (".github/page.jpg", f"{WEIGHTS}/model.safetensors")}
     assert set(hub.large.values()) == large
 
 
@@ -114,15 +115,15 @@ def test_the_model_is_usable_in_two_lines(checkout: Path, hub: Hub, capsys: pyte
 
 def test_former_weights_can_be_opened_by_their_name(checkout: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     main(["deploy", NAME, "--model"])
-    new = Path("checkpoints") / "residae-16c"
+    new = Path("checkpoints") / "residae-new"
     Checkpoint(ResidualAutoencoder(base_channels=8)).save(checkout / new)
     (checkout / new / "README.md").write_text("# Weights")
     monkeypatch.setattr(deploy, "CHECKPOINT", new)
     for _ in range(2):  # the second time, the tag is there
         assert main(["deploy", NAME, "--model"]) == 0
-    names = NAME, f"{NAME}@residae-16b", f"{NAME}@residae-16c"
+    names = NAME, f"{NAME}@{CHECKPOINT.name}", f"{NAME}@residae-new"
     widths = {name: ResidualAutoencoder.from_pretrained(name).base_channels for name in names}
-    assert widths == {NAME: 8, f"{NAME}@residae-16b": 4, f"{NAME}@residae-16c": 8}
+    assert widths == dict(zip(names, (8, 4, 8), strict=True))
 
 
 @pytest.mark.parametrize("model", [[], ["--model"]])

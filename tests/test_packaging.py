@@ -123,7 +123,7 @@ def test_an_installed_command_has_weights_and_needs_no_gradio(built: Path, tmp_p
     with Image.open(tmp_path / "back.png") as back:
         assert back.size == (20, 30)
         assert abs(np.asarray(back, int) - 90).max() <= 8
-    assert read_info((tmp_path / "picture.rae").read_bytes()).name == "residae-16b"
+    assert read_info((tmp_path / "picture.rae").read_bytes()).name == checkpoint.DEFAULT
 
 
 def test_an_installed_package_without_weights_asks_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from residae.compare import (
     refined_curve,
     with_refined,
 )
+from residae.deploy import CHECKPOINT, ROOT
 from residae.edit import Edits, channel_losses, edit_latents, reconstruct_edited
 from residae.errors import CodecError, ImageError, OutOfMemoryError
 from residae.geometry import latent_shape
@@ -523,9 +524,8 @@ def test_open_takes_the_argument_then_the_environment_then_the_project(
     assert Pipeline.open(checkpoint, "cpu").name == "tiny"
     assert Pipeline.open(device="cpu").name == "variable"
     monkeypatch.delenv("RESIDAE_CHECKPOINT")
-    project = Path(__file__).resolve().parent.parent / "checkpoints" / "residae-16b"
-    assert Pipeline.open(device="cpu").name == "residae-16b"
-    assert opened[::2] == [checkpoint, Path("owner/variable"), project]
+    assert Pipeline.open(device="cpu").name == CHECKPOINT.name
+    assert opened[::2] == [checkpoint, Path("owner/variable"), ROOT / CHECKPOINT]
 
 
 def test_open_loads_the_weights(checkpoint: Path, picture: Picture) -> None:

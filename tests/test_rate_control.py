@@ -106,7 +106,7 @@ def test_the_work_of_a_scale_that_is_not_chosen_yet_is_that_of_the_usual_one() -
     assert len(shares) == 6
     for setting, values in shares.items():
         assert fmean(values) == pytest.approx(1, abs=0.1), setting
-        assert max(values) < 2, setting
+        assert max(values) < 2.1, setting
     assert fmean(itertools.chain(*shares.values())) == pytest.approx(1, abs=0.01)
 
 
