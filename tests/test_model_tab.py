@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from residae.results import Measurement, ResultsFile
 from residae.ui import store
 from residae.ui.cache import Settings
 from residae.ui.tabs import model
-from residae.ui.tabs.model import ModelTab, Observed, fold, with_names, without_local_files
+from residae.ui.tabs.model import ModelTab, Observed, fold, of_input, with_names, without_local_files
 from residae.ui.work import Priority, Superseded, Work
 
 CARD = b"---\nlicense: apache-2.0\n---\n\n# Tiny\n\n![A curve](curve.jpg)\n"
@@ -102,7 +103,8 @@ def test_a_stage_shows_its_channels(pipeline: Pipeline, picture: Picture, monkey
     (updates,) = shown.show_stage(None, event, VISIT, SILENT)
     assert "Choose a picture" in updates[shown.status]
     use_up(VISIT, monkeypatch)
-    (refused,) = shown.show_stage(current, event, VISIT, SILENT)
+    cleared, refused = shown.show_stage(current, event, VISIT, SILENT)
+    assert cleared == {shown.stage: None, shown.observed: Observed(9, None)}
     assert "allows a visitor in an hour" in refused[shown.status]
 
 
@@ -140,6 +142,21 @@ def test_the_latent_is_shown_when_the_tab_is_opened(pipeline: Pipeline, picture:
     other = Current(pipeline, fit(picture, 32), "b")
     (followed,) = shown.refresh("model", other, pressed[shown.observed], VISIT, SILENT)
     assert followed[shown.observed].index == 1
+
+
+def test_a_stage_that_is_pressed_at_once_stays(
+    pipeline: Pipeline, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While what the tab opens with waits for its turn."""
+    shown, current, session = tab(), Current(pipeline, picture), {}
+    monkeypatch.setattr(model, "newest", lambda _, component, value: session.get(component, value))
+    waits = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        with Work(VISIT):  # the turn of the press
+            opened = pool.submit(lambda: [*shown.refresh("model", current, None, VISIT, lambda *_, **__: waits.set())])
+            assert waits.wait(20)
+            session[shown.observed] = Observed(1, of_input(current))
+        assert opened.result(20) == [{shown.status: gr.skip()}]
 
 
 def test_a_stage_does_not_wait_for_what_another_tab_measures(pipeline: Pipeline, picture: Picture) -> None:

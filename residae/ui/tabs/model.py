@@ -4,7 +4,7 @@ import functools
 import html
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,13 +143,13 @@ class ModelTab:
             progress: From Gradio; it shows the progress in `status`.
 
         Yields:
-            Updates of `stage`, `observed` and `status`.
+            Updates of `stage`, `observed` and `status`. After an error, no stage is shown.
         """
         if current is None:
             yield {self.status: note("Choose a picture in the Overview first.")}
             return
         work = Work(request, progress, DOING)
-        yield from report_errors(self.status, self._observe(int(event.index), current, work, request))
+        yield from report_errors(self.status, self._observe(work, request, current, lambda _: int(event.index)))
 
     def refresh(
         self,
@@ -159,43 +159,63 @@ class ModelTab:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
-        """Show the latent or the stage that was pressed, if the tab is open and does not show it for this result yet.
+        """Show the stage that was pressed last, or else the latent, if the tab is open and does not show it yet.
 
         Args:
             open_tab: Id of the open tab; "model" is this one.
             current: As in `show_stage`.
-            observed: What the tab shows; None before it was opened with a picture.
+            observed: What the tab shows; None before it was opened with a picture. Once it is this work's turn, a stage
+                that was pressed meanwhile counts.
             request: From Gradio; it names the session.
             progress: From Gradio; it shows the progress in `status`.
 
         Yields:
-            As `show_stage`, or no change. After an error, no stage is shown.
+            As `show_stage`, or no change.
         """
 
+        def outdated(shown: CurrentResult) -> int | None:
+            last = newest(request, self.observed, observed)
+            if last is None:
+                return latent_index(diagram_stages(shown.pipeline))
+            return last.index if last.settings != of_input(shown) else None
+
         def work() -> Iterator[Updates]:
-            if open_tab != "model" or current is None or (observed and observed.settings == of_input(current)):
-                return
-            index = observed.index if observed else latent_index(diagram_stages(current.pipeline))
-            try:
+            if open_tab == "model" and current is not None:
                 working = Work(request, progress, DOING, Priority.BACKGROUND)
-                yield from self._observe(index, current, working, request)
-            except ResidaeError:
-                yield {self.stage: None, self.observed: Observed(index, None)}
-                raise
+                yield from self._observe(working, request, current, outdated)
 
         yield from report_errors(self.status, work())
 
-    def _observe(self, index: int, current: CurrentResult, work: Work, request: gr.Request) -> Iterator[Updates]:
-        """Run the network of the current result up to the stage with this index, and show what it returns."""
+    def _observe(
+        self, work: Work, request: gr.Request, current: CurrentResult, choose: Callable[[CurrentResult], int | None]
+    ) -> Iterator[Updates]:
+        """Run the network of the current result up to a stage, and show what that returns; after an error, no stage.
+
+        Args:
+            work: In whose turn the network runs.
+            request: It names the session.
+            current: As in `show_stage`.
+            choose: Returns the index of the stage for a result; None for no change. What counts is what it returns once
+                it is this work's turn.
+        """
+        if choose(current) is None:
+            return
         supersede_background(request)  # what another tab was doing starts again when that is looked at
-        with work:
-            shown = newest(request, self.current, current)
-            stages, picture = diagram_stages(shown.pipeline), fit(shown.picture(), OBSERVED_SIDE)
-            decodes = stages[index].part == "decoder"
-            work.charge(network_pixels(picture.height, picture.width, color=False, decodes=decodes))
-            output = observe(shown.pipeline.network, picture, index, work)
-            observed = Observed(index, of_input(shown))
-            yield {self.stage: stage_value(stages, index, output), self.observed: observed, self.status: ""}
+        try:
+            with work:
+                shown = newest(request, self.current, current)
+                if (index := choose(shown)) is None:
+                    return
+                stages, picture = diagram_stages(shown.pipeline), fit(shown.picture(), OBSERVED_SIDE)
+                decodes = stages[index].part == "decoder"
+                work.charge(network_pixels(picture.height, picture.width, color=False, decodes=decodes))
+                output = observe(shown.pipeline.network, picture, index, work)
+                observed = Observed(index, of_input(shown))
+                yield {self.stage: stage_value(stages, index, output), self.observed: observed, self.status: ""}
+        except ResidaeError:
+            if (index := choose(current)) is not None:
+                yield {self.stage: None, self.observed: Observed(index, None)}
+            raise
 
 
 def of_input(result: CurrentResult) -> Settings:
