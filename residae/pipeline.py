@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ENCODING_SHARES = (0, 0.2, 0.6, 1)  # of the work of up to three encodings at growing scales
 # Work in units of one decoding: of a square of 256 pixels, encoding takes 51.996 GFLOP and decoding 80.958. A step of
 # refinement decodes, goes back through the decoder, and decodes once more in some steps to measure the result.
-ENCODE_WORK, STEP_WORK = 0.64, 2.3
+ENCODE_WORK, STEP_WORK = 0.64, 2.6
 PLANE_WORK = {1: (1,), 3: (4, 1, 1)}  # chroma planes have a quarter of the pixels
 DECODE_SHARE = 1 / (1 + ENCODE_WORK)  # of the network's operations for a pixel
 AUTO_ENCODES = 1.75  # the pixels encoded to choose a scale, usually at two of them, by those at the chosen scale
@@ -479,7 +479,7 @@ class Pipeline:
         Args:
             picture: The original.
             encoding: Of the picture.
-            quality: 0 to 100.
+            quality: 0 to 100; lowered as far as `max_bytes` asks.
             steps: Each takes as long as two to three decodes. 0 gives the file of `write`, 20 give most of the gain.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
             max_bytes: Size that the file must not exceed.

@@ -20,12 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from residae.arrays import Floats, Plane
+from residae.arrays import Plane
 from residae.codec import Codec, Compressed, Latent, Symbols
-from residae.codec.codec import too_large
-from residae.codec.quantizer import INT32, channel_gains, unrounded_symbols
+from residae.codec.codec import best_within
+from residae.codec.quantizer import channel_gains, round_symbols, unrounded_symbols
 from residae.codec.tables import ONE, Tables
 from residae.engine import GradientDecoder, error_gradient
+from residae.errors import CodecError
 from residae.geometry import plane_shapes
 from residae.image import Pixels
 from residae.progress import Progress, between
@@ -37,7 +38,6 @@ START_TEMPERATURE, ANNEALING = 0.5, 3.0  # the temperature falls by exp(-3)
 FULL_NOISE_STEPS = 80  # from which on there is all of the paper's noise: fewer steps do not average it out
 MEASURE_INTERVAL = 5  # steps; J is measured by a decode, which takes about half a step
 FEW_STEPS, FEW_INTERVAL = 20, 2  # up to so many it is measured more often, or there would be few files to choose from
-LIMIT_TRIALS = 16  # files written, at most, to stay within a number of bytes
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def refine(
         planes: (H, W) of Y, or of Y, Cb and Cr, at the picture's own size.
         latents: (C, h, w) of each, unquantized.
         scale: At which they were encoded.
-        quality: 0 to 100.
+        quality: 0 to 100; lowered as far as `max_bytes` asks.
         steps: Each takes as long as two to three decodes.
         measure: Decodes a file, and returns its pixels and their PSNR in dB.
         max_bytes: Size that the file must not exceed.
@@ -100,9 +100,12 @@ def refine(
     """
     if steps < 0:
         raise ValueError(f"there are 0 steps of refinement or more, not {steps}")
-    level = quality_level(quality)
-    quality = level / 100  # as the file has it
     height, width = planes[0].shape
+    plain = codec.compress(latents, height, width, quality, scale)
+    if max_bytes is not None and len(plain.data) > max_bytes:
+        plain = codec.compress_within(latents, height, width, max_bytes, scale)
+    quality = plain.quality
+    level = quality_level(quality)
     shapes = plane_shapes(height, width, len(planes), scale)
     encoded = math.prod(shapes[0])
     multiplier = lagrange_multiplier(quality, len(codec.tables.gains))
@@ -112,13 +115,27 @@ def refine(
         for index, (plane, latent, shape) in enumerate(zip(planes, latents, shapes, strict=True))
     ]
 
-    def measured(symbols: Sequence[Floats]) -> _Candidate:
-        compressed = _compress_within(lambda s: codec.write(s, height, width, quality, scale), symbols, max_bytes)
+    def candidate(compressed: Compressed) -> _Candidate:
         pixels, psnr = measure(compressed)
-        bits = float(codec.channel_bits(compressed.symbols, quality).sum())
+        bits = float(codec.channel_bits(compressed.symbols, compressed.quality).sum())
         return _Candidate(compressed, pixels, psnr, 255**2 * 10 ** (-psnr / 10) + bits / (encoded * multiplier))
 
-    best = measured([problem.unrounded for problem in problems])
+    def compress(level: int) -> Compressed:
+        """Round the symbols as they are now, in the quantization steps of a level."""
+        symbols = [problem.rounded(level) for problem in problems]
+        return codec.write(symbols, height, width, level / 100, scale)
+
+    def compress_within() -> Compressed | None:
+        """The file of the symbols as they are now, of a lower level if need be; None if all are larger than allowed."""
+        compressed = compress(level)
+        if max_bytes is None or len(compressed.data) <= max_bytes:
+            return compressed
+        try:
+            return best_within(compress, level, max_bytes)
+        except CodecError:
+            return None
+
+    best = candidate(plain)
     yield best.after(0, measured=True)
     optimizer = torch.optim.Adam([problem.symbols for problem in problems], LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)
@@ -134,9 +151,8 @@ def refine(
         optimizer.step()
         done = step + 1
         is_measured = done % interval == 0 or done == steps
-        if is_measured:
-            symbols = [problem.symbols.detach().cpu().numpy() for problem in problems]
-            best = min(best, measured(symbols), key=lambda candidate: candidate.cost)
+        if is_measured and (compressed := compress_within()):
+            best = min(best, candidate(compressed), key=lambda one: one.cost)
         yield best.after(done, is_measured)
 
 
@@ -170,12 +186,17 @@ class _Problem:
             return torch.from_numpy(array.astype(np.float32)).to(decoder.device)
 
         self._decoder, self._plane, self._shape = decoder, plane, shape
+        self._tables, self._plane_index, self._level = tables, plane_index, level
         self._gain = on_device(channel_gains(plane_index, level, tables))
         self._mean = on_device(tables.means[plane_index][:, None, None])
         self._weights = [on_device(weights / ONE)[None] for weights in tables.weights(plane_index, level)]
         self._error_weight = 255**2 * PLANE_WEIGHTS[plane_index] * weight
-        self.unrounded = unrounded_symbols(latent, plane_index, level, tables)
-        self.symbols = on_device(self.unrounded).requires_grad_(True)
+        self.symbols = on_device(unrounded_symbols(latent, plane_index, level, tables)).requires_grad_(True)
+
+    def rounded(self, level: int) -> Symbols:
+        """The nearest whole numbers, in the quantization steps of a level."""
+        wanted, own = (channel_gains(self._plane_index, one, self._tables) for one in (level, self._level))
+        return round_symbols(self.symbols.detach().cpu().numpy() * (wanted / own))
 
     def backward(self, temperature: float, noise: float, generator: torch.Generator, progress: Progress | None) -> None:
         """Add the gradient at symbols rounded at random to that of `symbols`."""
@@ -205,29 +226,3 @@ def round_stochastically(symbols: Tensor, temperature: float, noise: float, gene
     above = (symbols - lower).clamp(1e-4, 1 - 1e-4)
     logistic = torch.logit(torch.rand(symbols.shape, generator=generator), eps=1e-6).to(symbols.device)
     return lower + torch.sigmoid((torch.atanh(above) - torch.atanh(1 - above)) / temperature + noise * logistic)
-
-
-def _compress_within(
-    compress: Callable[[list[Symbols]], Compressed], symbols: Sequence[Floats], max_bytes: int | None
-) -> Compressed:
-    """Round the symbols and compress them, moved towards 0 first by as little as suffices for `max_bytes`."""
-
-    def attempt(shrinkage: float) -> Compressed:
-        smaller = (np.copysign(np.maximum(np.abs(s, dtype=np.float64) - shrinkage, 0), s) for s in symbols)
-        return compress([np.clip(np.rint(s), INT32.min, INT32.max).astype(np.int32) for s in smaller])
-
-    found = attempt(0)
-    if max_bytes is None or len(found.data) <= max_bytes:
-        return found
-    low, high = 0.0, max(float(np.abs(s).max()) for s in symbols)
-    found = attempt(high)
-    if len(found.data) > max_bytes:
-        raise too_large(found, max_bytes)
-    for _ in range(LIMIT_TRIALS):
-        middle = (low + high) / 2
-        smaller = attempt(middle)
-        if len(smaller.data) <= max_bytes:
-            high, found = middle, smaller
-        else:
-            low = middle
-    return found

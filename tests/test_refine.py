@@ -16,7 +16,7 @@ from make_golden import shipped_pipeline
 
 from residae import refine
 from residae.checkpoint import Checkpoint
-from residae.codec import Compressed, Tables, coder
+from residae.codec import Codec, Compressed, Tables, coder
 from residae.codec.coder import ideal_bits
 from residae.edit import Edits, edit_picture
 from residae.engine import GradientDecoder, error_gradient
@@ -59,6 +59,10 @@ def cost(pipeline: Pipeline, picture: Picture, compressed: Compressed) -> float:
     weight = lagrange_multiplier(info.quality, len(pipeline.codec.tables.gains))
     encoded = math.prod(scaled_shape(info.height, info.width, info.scale))
     return float(np.square(original - decoding.pixels).mean() + bits / encoded / weight)
+
+
+def psnr_of(pipeline: Pipeline, picture: Picture, compressed: Compressed) -> float:
+    return psnr(reference(picture, color=False), pipeline.read(compressed.data)[1].pixels)
 
 
 def test_the_error_of_a_plane_counts_as_in_the_colors_that_it_makes() -> None:
@@ -215,11 +219,28 @@ def test_a_negative_number_of_steps(pipeline: Pipeline, picture: Picture) -> Non
         pipeline.compress(picture, refine=-1)
 
 
-def test_a_limit_of_bytes_is_kept(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
-    limit = len(pipeline.refine(picture, encoding, QUALITY, 10).data) - 4
-    plain, refined = (pipeline.refine(picture, encoding, QUALITY, steps, max_bytes=limit) for steps in (0, 10))
-    assert max(len(plain.data), len(refined.data)) <= limit < len(pipeline.write(encoding, QUALITY).data)
-    assert cost(pipeline, picture, refined) < cost(pipeline, picture, plain)
+@pytest.mark.parametrize("quality", [QUALITY, 100])
+def test_a_limit_of_bytes_is_kept_by_a_lower_quality(
+    pipeline: Pipeline, picture: Picture, encoding: Encoding, quality: float
+) -> None:
+    limit = int(0.95 * len(pipeline.write(encoding, quality).data))
+    plain, refined = (pipeline.refine(picture, encoding, quality, steps, max_bytes=limit) for steps in (0, 10))
+    assert plain.data == pipeline.write_within(encoding, limit).data
+    assert len(refined.data) <= limit
+    assert refined.quality < plain.quality  # as it has symbols that are larger
+    assert psnr_of(pipeline, picture, refined) > psnr_of(pipeline, picture, plain)
+
+
+def test_symbols_that_no_quality_brings_below_the_limit(
+    pipeline: Pipeline, picture: Picture, encoding: Encoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = len(pipeline.write(encoding, 0).data)
+    monkeypatch.setattr(refine, "round_symbols", lambda symbols: np.full(symbols.shape, 9, np.int32))
+    refined = pipeline.refine(picture, encoding, 50, 5, max_bytes=limit)
+    assert refined.data == pipeline.write_within(encoding, limit).data
+
+
+def test_a_limit_below_the_smallest_file(pipeline: Pipeline, picture: Picture, encoding: Encoding) -> None:
     with pytest.raises(CodecError, match="more than the 10 that are allowed: choose a larger file size"):
         pipeline.refine(picture, encoding, QUALITY, 5, max_bytes=10)
 
@@ -259,14 +280,14 @@ def test_measuring_does_not_change_what_is_measured(
     pipeline: Pipeline, picture: Picture, encoding: Encoding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each step leads from the symbols before it, whichever of them were measured."""
-    compress, written = refine._compress_within, list[bytes]()
+    write, written = Codec.write, list[bytes]()
 
     def recording(*arguments: Any) -> Compressed:
-        compressed = compress(*arguments)
+        compressed = write(*arguments)
         written.append(compressed.data)
         return compressed
 
-    monkeypatch.setattr(refine, "_compress_within", recording)
+    monkeypatch.setattr(Codec, "write", recording)
     often = pipeline.refine(picture, encoding, QUALITY, 20) and list(written)
     written.clear()
     monkeypatch.setattr(refine, "FEW_INTERVAL", refine.MEASURE_INTERVAL)

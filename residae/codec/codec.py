@@ -1,7 +1,7 @@
 """Compress latents to `.rae` files and back with the tables of one checkpoint. No network is needed."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -182,18 +182,9 @@ class Codec:
             CodecError: Even quality 0 takes more bytes.
             ValueError: As `compress`.
         """
-        best = self.compress(latents, height, width, 0, scale)
-        if len(best.data) > max_bytes:
-            raise too_large(best, max_bytes)
-        low, high = 0, MAX_LEVEL + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            found = self.compress(latents, height, width, middle / 100, scale)
-            if len(found.data) <= max_bytes:
-                low, best = middle, found
-            else:
-                high = middle
-        return best
+        return best_within(
+            lambda level: self.compress(latents, height, width, level / 100, scale), MAX_LEVEL, max_bytes
+        )
 
     @translate_oom()
     def decompress(self, data: bytes) -> Decompressed:
@@ -238,20 +229,32 @@ class Codec:
         )
 
 
-def too_large(smallest: Compressed, max_bytes: int) -> CodecError:
-    """The error where even the smallest file of a picture is larger than `max_bytes`.
+def best_within(compress: Callable[[int], Compressed], highest: int, max_bytes: int) -> Compressed:
+    """The file of the highest level that is no larger than `max_bytes`, found by bisection.
 
     Args:
-        smallest: The smallest file that could be made.
-        max_bytes: The size that it exceeds.
+        compress: Makes the file of a level.
+        highest: The highest level that is tried.
+        max_bytes: Size of the whole file.
 
-    Returns:
-        The error, to be raised by the caller.
+    Raises:
+        CodecError: Even the file of level 0 is larger.
     """
-    return CodecError(
-        f"This picture takes at least {len(smallest.data):,} bytes, more than the {max_bytes:,} that are allowed: "
-        "choose a larger file size."
-    )
+    best = compress(0)
+    if len(best.data) > max_bytes:
+        raise CodecError(
+            f"This picture takes at least {len(best.data):,} bytes, more than the {max_bytes:,} that are allowed: "
+            "choose a larger file size."
+        )
+    low, high = 0, highest + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = compress(middle)
+        if len(found.data) <= max_bytes:
+            low, best = middle, found
+        else:
+            high = middle
+    return best
 
 
 def latent_shapes(

@@ -25,7 +25,18 @@ def quantize(latent: Latent, plane_index: int, level: int, tables: Tables) -> Sy
     Raises:
         ValueError: The latent holds NaN.
     """
-    symbols = unrounded_symbols(latent, plane_index, level, tables)
+    return round_symbols(unrounded_symbols(latent, plane_index, level, tables))
+
+
+def round_symbols(symbols: NDArray[np.float64]) -> Symbols:
+    """The nearest whole numbers, clipped to the range of int32.
+
+    Args:
+        symbols: Any shape.
+
+    Returns:
+        int32 of the same shape.
+    """
     return np.asarray(np.clip(np.rint(symbols), INT32.min, INT32.max), np.int32)
 
 
