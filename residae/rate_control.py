@@ -9,7 +9,7 @@ BEST_QUALITY. So rate control looks for the scale at which this quality fills th
   reach beyond the picture waste bytes, scales are chosen at which few do.
 
 The constants were measured on Kodak pictures with the weights of residae-16x. The script
-`tests/measure_rate_control.py` compares the choice with an exhaustive search.
+`tests/measure_rate_control.py` compares the choice with the best of a search.
 """
 
 import math

@@ -1,8 +1,9 @@
 """Measure how well rate control does: `python -m tests.measure_rate_control FOLDER [--rates 0.05,0.1] [--path]`
 
 For each picture of the folder (luma) and each rate, compare the scale that `residae.rate_control` chooses with the best
-of an exhaustive search over the scales within a factor of it, each with the quality that fills the same bytes. With
---path, follow the choice along the rates instead: bytes should always grow, and PSNR should hardly ever fall.
+of a search over the scales, each with the quality that fills the same bytes. The search goes up and down from the
+chosen scale, each way until several scales in a row are no better than the best so far. With --path, follow the choice
+along the rates instead: bytes should always grow, and PSNR should hardly ever fall.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rates", type=comma_separated(positive(float)), default=RATES, metavar="B,...")
     parser.add_argument("--path", action="store_true", help="follow the choice along the rates, without a search")
-    parser.add_argument("--reach", type=float, default=1.6, help="largest factor from the chosen scale that is tried")
+    parser.add_argument("--patience", type=positive(int), default=3, help="scales in a row that end the search one way")
     parser.add_argument("--crop", metavar="WxH", help="use the middle of each picture alone")
     parser.add_argument("--names", type=comma_separated(str), help="use these pictures alone")
     parser.add_argument("--dtype", help="precision of the network")
@@ -57,17 +58,24 @@ def print_losses(
     rows = []
     for rate in parsed.rates:
         max_bytes = int(rate * picture.width * picture.height / 8)
-        chosen, scales = cache.choose(max_bytes)
-        found = {}
-        for scale in usable_scales(picture.height, picture.width):
-            if abs(math.log(scale / chosen)) <= math.log(parsed.reach) * 1.001:
+        chosen, tried = cache.choose(max_bytes)
+        found = {chosen: cache.measure(chosen, max_bytes)}
+        scales = usable_scales(picture.height, picture.width)
+        start = scales.index(chosen)
+        for way in (reversed(scales[:start]), scales[start + 1 :]):
+            worse = 0
+            for scale in way:
+                best_so_far = max(decibels for _, decibels, _ in found.values())
                 found[scale] = cache.measure(scale, max_bytes)
+                worse = 0 if found[scale][1] > best_so_far else worse + 1
+                if worse == parsed.patience:
+                    break
         best = max(found, key=lambda scale: found[scale][1])
         loss = found[best][1] - found[chosen][1]
         rows.append((rate, loss))
         print(
             f"{name:<12}{rate:>6g} bpp  chosen {chosen:.2f} q{found[chosen][0]:.0f} {found[chosen][1]:.2f} dB "
-            f"(by {', '.join(f'{scale:g}' for scale in scales)})  "
+            f"(by {', '.join(f'{scale:g}' for scale in tried)})  "
             f"best {best:.2f} q{found[best][0]:.0f} {found[best][1]:.2f} dB  loss {loss:.3f}",
             flush=True,
         )
