@@ -298,6 +298,16 @@ def test_nothing_moves(
         assert_still(tab)
         assert visit.get_by_role("tab").evaluate_all(TAB_PLACES) == tab_places, f"{tab} moved the tabs beside it"
 
+    visit.get_by_role("button", name="Histogram").click()
+    expect(visit.locator("#error .histogram svg").first).to_be_visible()
+    assert_still("histogram")
+    visit.get_by_role("button", name="Leave A | B").click()
+    open_tab(visit, "Latent lab")  # whose pictures were divided otherwise while they were not seen
+    expect(visit.locator("#edited .divider")).to_be_visible()
+    assert_still("Latent lab again")
+    visit.get_by_label("Gray", exact=True).check()
+    expect(visit.locator("#plane label")).to_have_count(1)
+    assert_still("gray in the Latent lab", 0.01)
     open_tab(visit, "Files")
     visit.get_by_role("button", name="Open the Overview’s file").click()
     expect(visit.locator("#files-status")).to_contain_text("1 file opened.")
@@ -373,7 +383,7 @@ def test_pictures_share_one_zoom(page: Page, report: Reconstruction) -> None:
     before_moving = page.locator("#compare .frame img").nth(1).get_attribute("style")
     divider.press("ArrowLeft")
     assert page.locator("#compare .frame img").nth(1).get_attribute("style") != before_moving
-    page.get_by_role("button", name="Histogram of the error").click()
+    page.get_by_role("button", name="Histogram").click()
     expect(page.get_by_role("img", name="Share of pixels by luma error in gray levels")).to_be_visible()
 
 

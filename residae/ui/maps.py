@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from residae import heatmaps
+from residae import charts, heatmaps
+from residae.arrays import Floats
 from residae.codec import Latent
 from residae.ui.components import scripted_card
 from residae.ui.viewer import png_file
@@ -19,9 +20,22 @@ MOSAIC_TEMPLATE = """
 <div class="tiles"></div>
 """
 ERROR_TEMPLATE = """
-<div class="head"><h2>Error</h2><span class="caption">&nbsp;</span></div>
-<button type="button" class="map" aria-label="Enlarge the map of the absolute error" disabled><img alt=""></button>
-<div class="key"></div>
+<div class="head">
+  <h2>Error</h2>
+  <span class="caption">gray levels</span>
+  <div class="kinds" role="group" aria-label="Error as">
+    <button type="button" aria-pressed="true">Map</button>
+    <button type="button" aria-pressed="false">Histogram</button>
+  </div>
+</div>
+<div class="views">
+  <button type="button" class="map" aria-label="Enlarge the map of the absolute error" title="Press to enlarge"
+    disabled>
+    <img alt="">
+  </button>
+  <div class="key"></div>
+  <div class="histogram" hidden></div>
+</div>
 """
 
 
@@ -48,17 +62,23 @@ def mosaic_value(latent: Latent, bits: Sequence[float] | None) -> dict[str, Any]
 
 
 def error_overview() -> gr.HTML:
-    """The map of the absolute error with its color scale. Pressing it enlarges it in the viewer."""
+    """The map of the absolute error with its color scale, or the histogram of the error in the same room.
+
+    Pressing the map enlarges it in the viewer.
+    """
     return scripted_card(ERROR_TEMPLATE, "error.js", "error")
 
 
-def error_value(table: dict[str, Any]) -> dict[str, Any]:
+def error_value(table: dict[str, Any], error: Floats | None = None) -> dict[str, Any]:
     """The value of the error overview: the same picture and scale as in a light table of `report_table`.
 
     Args:
         table: The value of that light table.
+        error: (H, W), from `residae.heatmaps.luma_error`; None before it is measured.
 
     Returns:
-        `picture`, the map as a PNG; and `key`, its color scale as SVG.
+        `picture`, the map as a PNG; `key`, its color scale as SVG; and `histogram`, that of the error as SVG, or None
+        before it is measured, when the one before stays.
     """
-    return {"picture": table["panes"][-1]["picture"], "key": table["key"]["absolute"]}
+    histogram = None if error is None else charts.error_histogram(error)
+    return {"picture": table["panes"][-1]["picture"], "key": table["key"]["absolute"], "histogram": histogram}

@@ -1,18 +1,25 @@
-// The error map at a glance. maps.py describes `props.value`.
-const map = element.querySelector(".map"), image = map.firstChild, caption = element.querySelector(".caption");
+// The error at a glance: its map, or its histogram. maps.py describes `props.value`.
+const map = element.querySelector(".map"), image = map.querySelector("img"), histogram = element.querySelector(".histogram");
+const kinds = [...element.querySelectorAll(".kinds button")];
 let round = 0;
 
 async function draw() {
   if (!props.value) return;
-  const { picture, key } = props.value, current = ++round;
+  const { picture, key, histogram: chart } = props.value, current = ++round;
+  if (chart) histogram.innerHTML = chart;
   await Object.assign(new Image(), { src: picture.url }).decode();
   if (current !== round) return; // a newer map is loading
   image.src = picture.url;
   element.querySelector(".key").innerHTML = key;
-  caption.textContent = "gray levels · press to enlarge";
   map.disabled = false;
 }
 
+kinds.forEach((pressed, i) => {
+  pressed.onclick = () => {
+    for (const kind of kinds) kind.ariaPressed = String(kind === pressed);
+    histogram.hidden = i === 0;
+  };
+});
 map.onclick = () => {
   const viewer = document.querySelector("#compare");
   [...viewer.querySelectorAll(".views button")].find((view) => view.textContent === "Error")?.click();

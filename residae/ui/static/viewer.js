@@ -131,11 +131,11 @@ function frameOf(panes) {
 
 function stack(panes, divided) {
   const frame = frameOf(panes);
-  frame.tags = panes.map(() => make("b", { className: "tag" }));
+  frame.tags = panes.map(() => make("b", { className: "tag", hidden: true })); // until place() has put it there, as what follows
   frame.root.append(...frame.tags);
   if (!divided) return [frame, make("figure", {}, frame.root)];
-  frame.divider = make("div", { className: "divider" });
-  frame.slide = make("input", { type: "range", min: 0, max: 100, step: 0.5, className: "wipe" });
+  frame.divider = make("div", { className: "divider", hidden: true });
+  frame.slide = make("input", { type: "range", min: 0, max: 100, step: 0.5, className: "wipe", hidden: true });
   frame.slide.oninput = () => divide(frame.slide.value / 100);
   frame.root.append(frame.divider);
   return [frame, make("figure", {}, frame.root, frame.slide)];

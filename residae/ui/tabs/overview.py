@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from residae import charts, heatmaps
+from residae import heatmaps
 from residae.errors import OutOfMemoryError, ResidaeError
 from residae.geometry import Scale
 from residae.image import CropBox
@@ -66,15 +66,13 @@ class OverviewTab:
                 self.status = gr.HTML(elem_id="status", elem_classes=["status"], apply_default_css=False)
             with gr.Column(scale=0, min_width=300, elem_id="maps"):
                 self.mosaic, self.error = channel_mosaic(), error_overview()
-                with gr.Accordion("Histogram of the error", open=False):
-                    self.histogram = gr.HTML(elem_id="histogram", apply_default_css=False)
 
     @property
     def outputs(self) -> list[Any]:
         """Every component that the handlers may update."""
         return [
             *(self.header, self.alert, self.current, self.discarded, self.table, self.journey, self.figures),
-            *(self.status, self.mosaic, self.error, self.histogram),
+            *(self.status, self.mosaic, self.error),
             *(*self.controls.settings, *self.controls.refine.outputs),
         ]
 
@@ -402,7 +400,7 @@ class OverviewTab:
                 self.figures: report_figures(report),
                 self.status: report_sentences(report, settings.max_bytes),
                 self.mosaic: mosaic_value(pipeline.stored(report.encoding, compressed).latents[0], bits),
-                self.histogram: charts.error_histogram(heatmaps.luma_error(report.original, report.decoding.pixels)),
+                self.error: error_value(table, heatmaps.luma_error(report.original, report.decoding.pixels)),
                 **self.controls.refine.offer(result),
             }
         yield measured
