@@ -291,6 +291,7 @@ def test_nothing_moves(
         if tab == "Latent lab":
             visit.locator("#measure").click()
             expect(visit.locator("#measure-status")).to_contain_text("Measured on luma")
+            visit.locator("#edited").get_by_role("button", name="A | B").click()
         if tab == "Equal bytes":
             expect(visit.locator("#curves svg").first).to_be_visible()
         if width == 1440 and tab in ("Overview", "Files", "Batch"):

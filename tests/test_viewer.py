@@ -286,10 +286,22 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
     assert re.findall("<th>([^<]+)</th>", sheet)[2:8] == ["PSNR", "SSIM", "File", "Rate", "Codec", "Checkpoint"]
     assert sheet.index("Mode</th><td>color<") < sheet.index("</main>")  # beside the pictures, which leave a quarter
 
+    own = {"Latent lab": ("#edited", "Divided"), "Equal bytes": ("#baselines", "Pictures")}
+    for tab, (other, view) in own.items():
+        page.get_by_role("tab", name=tab).click()
+        chosen = page.locator(f"{other} .views [aria-pressed=true]")
+        expect(page.locator(other).get_by_role("button", name="A | B")).to_be_visible()
+        expect(chosen).to_have_text(view)
+    page.locator(".work:has(#baselines-status) .stop").evaluate("(button) => button.click()")
+    page.get_by_role("tab", name="Overview").click()
+    expect(table.get_by_role("button", name="A | B")).to_have_attribute("aria-pressed", "true")
+
     bar.get_by_role("button", name="Leave A | B").click()
     expect(table.get_by_role("button", name="A | B")).to_have_count(0)
     expect(table.locator(".differences")).to_be_hidden()
     bar.get_by_role("button", name="Keep as A").click()
+    expect(table.get_by_role("button", name="A | B")).to_have_attribute("aria-pressed", "true")
+    expect(chosen).to_have_text(view)  # also where the tab was open before
     choose_example(page, 1)  # it cannot be compared with the picture before
     expect(bar.get_by_role("button", name="Keep as A")).to_be_visible()
     expect(table.get_by_role("button", name="A | B")).to_have_count(0)

@@ -21,7 +21,7 @@ const onPhone = matchMedia("(max-width: 520px)");
 differences.open = !onPhone.matches; // there it would cover most of the picture
 let table = EMPTY; // `props.value`, and the result that is kept as A
 const value = () => table;
-const currentView = () => value().views.find((v) => v.name === view.name) || value().views[0];
+const currentView = () => value().views.find((v) => v.name === view.name) || given().views[0];
 const sizeNow = () => currentView()?.size || value().size;
 const pictureOf = (pane) => (view.signed && pane.signed) || pane.picture; // a map has one of either kind
 const address = (pane) => pictureOf(pane).url;
@@ -74,7 +74,8 @@ async function keep(tell = say, pane = given().panes[given().result]) {
 }
 document.addEventListener("residae-kept", () => {
   const leaving = !residae.kept && view.name === A_AND_B;
-  if (isComparable()) Object.assign(view, { name: A_AND_B, front: null });
+  const compares = stage.checkVisibility() || given().file !== undefined; // what is looked at, and the Overview, which makes B
+  if (isComparable() && compares) Object.assign(view, { name: A_AND_B, front: null });
   if (leaving) Object.assign(view, { name: null, front: null });
   if (leaving) say("");
   update();
