@@ -67,10 +67,14 @@ def test_compress_and_decompress_give_the_pipeline_s_picture(photograph: Path, c
 def test_a_gray_picture_makes_a_gray_file_and_says_so_where_color_is_asked_for(
     folder: Path, photograph: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "out.rae"
+    output, in_color = tmp_path / "out.rae", tmp_path / "a.bmp"
+    with Image.open(folder / "a.png") as image:
+        image.convert("RGB").save(in_color)
     for picture, options, color, said in [
         (folder / "a.png", [], False, False),
         (folder / "a.png", ["--color"], False, True),
+        (in_color, [], False, False),
+        (in_color, ["--color"], False, True),
         (photograph, ["--gray"], False, False),
         (photograph, ["--color"], True, False),
     ]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from residae import heatmaps
 from residae.baselines import CODECS
@@ -38,7 +39,8 @@ def photograph(smooth: Callable[[int, int, int], Pixels], tmp_path: Path) -> Pat
 
 
 def _pixels(path: Path) -> Pixels:
-    return open_picture(path).pixels
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 def _printed(capsys: Capture) -> dict[str, str]:

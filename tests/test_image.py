@@ -27,6 +27,7 @@ from residae.image import (
     to_planes,
     write_png,
 )
+from residae.image import as_picture as picture_of
 
 NO_WARNINGS = pytest.mark.filterwarnings(  # no warning of a library reaches anybody
     "error",
@@ -811,6 +812,39 @@ def test_a_profile_is_applied(kind: str, mode: str) -> None:
     image = FLAT.quantize(4) if mode == "P" else FLAT.convert(mode)
     picture = open_picture(saved(image, kind, icc_profile=swapped_profile(), **LOSSLESS[kind]))
     assert np.abs(picture.pixels.astype(int) - (30, 60, 200)).max() <= 1
+
+
+@pytest.mark.parametrize("kind", [*LOSSLESS, "JPEG", "GIF"])
+def test_a_file_of_color_whose_pixels_are_gray_is_a_gray_picture(kind: str) -> None:
+    levels = np.repeat(np.arange(32, dtype=np.uint8)[:, None] * 8, 48, axis=1)
+    pixels = np.stack([levels] * 3, -1)
+    opened = open_picture(saved(pixels, kind, **LOSSLESS.get(kind, {})))
+    assert opened.pixels.shape == levels.shape
+    if kind in LOSSLESS:
+        np.testing.assert_array_equal(opened.pixels, levels)
+    for made in (picture_of(pixels), picture_of(Image.fromarray(pixels))):
+        np.testing.assert_array_equal(made.pixels, levels)
+    pixels[-1, -1, 2] ^= 1
+    for picture in (
+        picture_of(pixels),
+        *([open_picture(saved(pixels, kind, **LOSSLESS.get(kind, {})))] if kind in LOSSLESS else []),
+    ):
+        np.testing.assert_array_equal(picture.pixels, pixels)
+        assert crop(picture, CropBox(0, 0, 48, 31)).color is False
+        assert crop(picture, CropBox(40, 16, 8, 16)).color is True
+
+
+def test_looking_for_color_takes_little_memory() -> None:
+    levels = noise(4096, 1024)
+    pixels = np.stack([levels] * 3, -1)
+    tracemalloc.start()
+    try:
+        gray = picture_of(pixels)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(gray.pixels, levels)
+    assert peak < levels.size + 4 * 2**20  # of the picture, and of some rows
 
 
 def test_a_gray_profile_is_applied_to_gray_only() -> None:

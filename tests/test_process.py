@@ -185,7 +185,7 @@ def test_a_picture_at_the_limit_fits_in_memory() -> None:
     decoder = DecoderProcess(seconds=120)  # of a machine that may be busy
     hidden, black = b"\0" * (1 + 4 * 8000), b"\0" + b"\0\0\0\xff" * 8000
     picture = decoder.open_picture(png(8000, 8000, 8, 6, 4000 * hidden + 4000 * black))
-    assert picture.pixels[[0, -1], 0].tolist() == [[255] * 3, [0] * 3]
+    assert picture.pixels[[0, -1], 0].tolist() == [255, 0]  # gray, of which there are two copies meanwhile
     decoder.close()
 
 

@@ -51,7 +51,7 @@ def add_encoding(parser: argparse.ArgumentParser) -> "_MutuallyExclusiveGroup":
     )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--gray", dest="color", action="store_false", default=None, help="keep only luma")
-    mode.add_argument("--color", action="store_true", default=None, help="(default: as the picture is)")
+    mode.add_argument("--color", action="store_true", default=None, help="(default: unless every pixel is gray)")
     parser.add_argument(
         "--crop",
         type=arguments.option(options.crop),

@@ -17,7 +17,7 @@ from PIL import Image
 from residae.arrays import Pixels
 from residae.errors import ImageError, OutOfMemoryError
 from residae.image import avif, bmp, gif, jp2, jpeg, png, tiff, webp
-from residae.image.picture import Picture
+from residae.image.picture import Picture, reduce_to_gray
 from residae.image.raster import Raster, raster_of
 from residae.image.refusals import check_size, damaged
 
@@ -76,7 +76,8 @@ def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:
         source: The bytes of a file, or its path.
 
     Returns:
-        (H, W, 3) sRGB, or (H, W) where the file has no color, with notices of what was changed.
+        (H, W, 3) sRGB, or (H, W) where the file has no color or three equal channels in every pixel, with notices of
+        what was changed.
 
     Raises:
         ImageError: It is not a picture in one of FORMATS, is damaged or incomplete, is of a kind that is not supported,
@@ -87,7 +88,7 @@ def open_picture(source: bytes | str | os.PathLike[str]) -> Picture:
     format = FORMATS[_kind(data)]
     try:
         raster = format.read(data)
-        pixels = raster.render()
+        pixels = reduce_to_gray(raster.render())
     except ImageError:
         raise
     except MemoryError as error:
@@ -135,7 +136,8 @@ def as_picture(source: PictureLike) -> Picture:
             (H, W) or (H, W, 3) in sRGB.
 
     Returns:
-        `source` itself if it is an opened picture. One from an image or an array has no `file_bytes`.
+        `source` itself if it is an opened picture. One from an image or an array has no `file_bytes`, and is gray as
+        that of a file is.
 
     Raises:
         ImageError: The picture cannot be opened, or is over a limit.
@@ -146,7 +148,7 @@ def as_picture(source: PictureLike) -> Picture:
     if isinstance(source, Image.Image):
         check_size(*source.size)
         raster = raster_of(source)
-        return Picture(raster.render(), tuple(raster.notices), None)
+        return Picture(reduce_to_gray(raster.render()), tuple(raster.notices), None)
     if isinstance(source, np.ndarray):
         if (
             source.dtype != np.uint8
@@ -156,7 +158,7 @@ def as_picture(source: PictureLike) -> Picture:
         ):
             raise ValueError(f"a picture is uint8 of (H, W) or (H, W, 3), not {source.dtype} of {source.shape}")
         check_size(source.shape[1], source.shape[0])
-        return Picture(source, (), None)
+        return Picture(reduce_to_gray(source), (), None)
     return open_picture(source)
 
 

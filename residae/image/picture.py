@@ -20,7 +20,7 @@ class Picture:
     """A decoded picture: upright, opaque, 8 bits.
 
     Attributes:
-        pixels: (H, W, 3) uint8 sRGB, or (H, W) where the source has no color.
+        pixels: (H, W, 3) uint8 sRGB, or (H, W) where the source has no color, as by `reduce_to_gray`.
         notices: Sentences on how the pixels differ from what the file holds.
         file_bytes: Size of the source file; None once the picture is no longer the whole of it.
         source_size: (height, width) of the picture that it was reduced or cut from; None if it was not.
@@ -81,6 +81,24 @@ def to_image(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def reduce_to_gray(pixels: Pixels) -> Pixels:
+    """One channel of a picture whose three are equal in every pixel; the pixels themselves if they have color.
+
+    Args:
+        pixels: (H, W) or (H, W, 3) uint8. Of a picture with color, only the rows down to the first color are read.
+
+    Returns:
+        (H, W) of a picture without color, else (H, W, 3).
+    """
+    if pixels.ndim == 2:
+        return pixels
+    for rows in bands(*pixels.shape[:2]):
+        red, green, blue = (pixels[rows, :, channel] for channel in range(3))
+        if not (np.array_equal(red, green) and np.array_equal(green, blue)):
+            return pixels
+    return np.ascontiguousarray(pixels[..., 0])
+
+
 def fit(picture: Picture, long_side: int) -> Picture:
     """The picture with its longer side at most `long_side` pixels (Lanczos) and a notice; itself if it is no larger.
 
@@ -97,7 +115,7 @@ def fit(picture: Picture, long_side: int) -> Picture:
 
 
 def crop(picture: Picture, box: CropBox) -> Picture:
-    """A part of the picture, and a notice that says so.
+    """A part of the picture, and a notice that says so. A part without color is gray.
 
     Args:
         picture: Of any size.
@@ -116,7 +134,7 @@ def crop(picture: Picture, box: CropBox) -> Picture:
     pixels = np.ascontiguousarray(picture.pixels[top : top + height, left : left + width])
     whole = f"{picture.width:,} × {picture.height:,}"
     notice = f"Part of the picture: {size} px at ({left:,}, {top:,}) of {whole}."
-    return _changed(picture, pixels, notice)
+    return _changed(picture, reduce_to_gray(pixels), notice)
 
 
 def _changed(picture: Picture, pixels: Pixels, notice: str) -> Picture:

@@ -105,7 +105,7 @@ DEVIATIONS = "in standard deviations of each channel; 0 for none"
 PARAMETERS: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {  # component, its options, and description
     "picture": (gr.File, {}, "Picture file; from an MCP client, a data: URL of up to 700 kB."),
     "file": (gr.File, {}, "A .rae file made with this checkpoint; from an MCP client, a data: URL of up to 700 kB."),
-    "color": (gr.Checkbox, {}, "Whether to keep color; otherwise only luma is kept."),
+    "color": (gr.Checkbox, {}, "Whether to keep color, if any pixel has it; otherwise only luma is kept."),
     "quality": (
         gr.Number,
         {"minimum": 0, "maximum": MAX_QUALITY},
