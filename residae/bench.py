@@ -29,7 +29,7 @@ from residae.engine.precision import activation_dtype, has_fast_int8, parse_devi
 from residae.geometry import STRIDE, grid_shape
 from residae.metrics import psnr
 from residae.model import ResidualAutoencoder
-from residae.runtimes import Reconstruct, open_runtime
+from residae.runtimes import Reconstruct, check_runtimes, open_runtime
 
 MAX_SECONDS = 30.0  # to encode and decode; a larger picture is halved until it takes less
 MAX_PLAIN_PIXELS = 2**20  # the plain module takes a kilobyte of memory for each pixel
@@ -287,6 +287,7 @@ def print_comparison(against: Sequence[str], network: ResidualAutoencoder | None
     from residae.checkpoint import Checkpoint
     from residae.image import open_picture, to_planes
 
+    check_runtimes(against)
     planes = [to_planes(open_picture(path), False)[0] for path in examples.paths()]
     planes = [plane for plane in planes if plane.shape == planes[0].shape]  # runtimes convert for one size
     height, width = planes[0].shape
@@ -315,9 +316,10 @@ def compare_runtimes(
     Raises:
         ResidaeError: A runtime does not exist or is not installed.
     """
+    check_runtimes(against)  # before one of them is converted for
     plane, cpu = planes[0], torch.device("cpu")
     functions: dict[tuple[str, str], Reconstruct] = {("PyTorch", "float32"): partial(_reconstruct_plainly, network)}
-    for name in against:  # first, since a runtime may not be installed
+    for name in against:
         functions |= {(name, kind): function for kind, function in open_runtime(name, network, planes).items()}
     suited = [torch.float32, preferred_float(cpu), *([torch.int8] if has_fast_int8(cpu) else [])]
     for dtype in dict.fromkeys(suited):

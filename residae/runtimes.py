@@ -23,6 +23,22 @@ from residae.model import ResidualAutoencoder
 Reconstruct = Callable[[Plane], Plane]
 
 
+def check_runtimes(names: Sequence[str]) -> None:
+    """Refuse runtimes that cannot be compared with here. It imports none of them, and so takes no time.
+
+    Args:
+        names: Of RUNTIMES.
+
+    Raises:
+        ResidaeError: There is no such runtime, or it is not installed.
+    """
+    for name in names:
+        if name not in RUNTIMES:
+            raise ResidaeError(f"There is no runtime {name!r}: choose {' or '.join(RUNTIMES)}.")
+        if not all(importlib.util.find_spec(module) for module in RUNTIMES[name][0]):
+            raise ResidaeError(f"{name} is not installed: install residae with its extra, as residae[bench].")
+
+
 def open_runtime(name: str, network: ResidualAutoencoder, planes: Sequence[Plane]) -> dict[str, Reconstruct]:
     """Convert the network for a runtime, on the CPU and for one size of picture.
 
@@ -35,15 +51,11 @@ def open_runtime(name: str, network: ResidualAutoencoder, planes: Sequence[Plane
         A function that encodes and decodes a plane, for each precision that the runtime has on this processor.
 
     Raises:
-        ResidaeError: There is no such runtime, or it is not installed.
+        ResidaeError: As `check_runtimes`.
     """
-    if name not in RUNTIMES:
-        raise ResidaeError(f"There is no runtime {name!r}: choose {' or '.join(RUNTIMES)}.")
-    modules, convert = RUNTIMES[name]
-    if not all(importlib.util.find_spec(module) for module in modules):
-        raise ResidaeError(f"{name} is not installed: install residae with its extra, as residae[bench].")
+    check_runtimes([name])
     with _quiet():
-        return convert(network, planes)
+        return RUNTIMES[name][1](network, planes)
 
 
 @contextmanager
