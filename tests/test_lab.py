@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+from PIL import Image
 from visitor import SILENT, VISIT, use_up
 
 from residae import heatmaps
@@ -198,15 +199,21 @@ def test_a_closed_tab_is_left_unchanged(lab: LabTab, state: LabState) -> None:
     assert list(updates) == [{lab.status: gr.skip()}]
 
 
+def pixels(file: dict[str, Any]) -> Pixels:
+    """The pixels of a PNG that the page can fetch."""
+    with Image.open(file["path"]) as image:
+        return np.asarray(image)
+
+
 def test_channels_are_of_the_plane_that_is_shown(lab: LabTab, state: LabState) -> None:
     updates = lab.show_plane(state, "Red chroma", 0)
     (pane,) = updates[lab.channel]["panes"]
     assert pane["name"] == "Channel 1 of red chroma"
-    enlarged = open_picture(Path(pane["picture"]["path"])).pixels
+    enlarged = pixels(pane["picture"])
     latent = state.whole.latents[2]
     np.testing.assert_array_equal(enlarged, heatmaps.latent_channel(latent[0]))
     for channel, tile, strip in zip(latent, heatmaps.latent_tiles(latent), updates[lab.mixer]["strips"], strict=True):
-        own, common = (open_picture(Path(strip[name]["path"])).pixels for name in ("own", "common"))
+        own, common = (pixels(strip[name]) for name in ("own", "common"))
         np.testing.assert_array_equal(own, heatmaps.latent_tiles(channel[None])[0])
         np.testing.assert_array_equal(common, tile)
 
