@@ -126,13 +126,10 @@ document.addEventListener("residae-shown", () => {
   else if (!obstacle) say(""); // what was said of the result before, above the controls that made this one
 });
 
-const NOT_IN_LINKS = { own: "your picture", cropped: "the crop", refined: "the refinement", edited: "the edits of the latent", lost: "the result kept as A" };
 /** What is shown and not in the link, as a sentence; "" if all of it is. */
 function limits(address) {
-  const query = new URL(address).searchParams;
-  const names = Object.entries(NOT_IN_LINKS).filter(([name]) => query.has(name) || query.get("picture") === name).map(([, text]) => text);
-  const list = new Intl.ListFormat("en", { type: "disjunction" }).format(names);
-  return names.length ? ` It does not contain ${list}.` : "";
+  const lacking = residae.lacking(Object.fromEntries(new URL(address).searchParams));
+  return lacking.length ? ` It does not contain ${either(lacking.map(({ sent }) => sent))}.` : "";
 }
 
 button("share").onclick = async () => {

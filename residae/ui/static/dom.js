@@ -4,6 +4,8 @@ const make = (tag, attributes = {}, ...children) => {
   node.append(...children);
   return node;
 };
+/** Names as a list with "or". */
+const either = (names) => new Intl.ListFormat("en", { type: "disjunction" }).format(names);
 const percent = (share) => share > 0 && share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`;
 /** A function that shows a text in this node: for some seconds, or for 0 until there is another. */
 const sayIn = (node) => {

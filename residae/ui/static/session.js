@@ -1,7 +1,16 @@
 // What the page's scripts share: the light tables, the result that is kept as A, and the link that was opened.
 {
   const STORED = "residae-settings"; // in localStorage
-  const own = ["picture", "tab", "show", "signed", "zoom", "x", "y", "divide", "cropped", "refined", "edited", "lost"]; // in a link beside the settings
+  const steps = (count) => `${count} ${count === 1 ? "step" : "steps"}`;
+  // What a link cannot restore, by its parameter: what its sender and who opens it call it, and what the latter can do
+  const NOT_IN_LINKS = [
+    { name: "picture", is: (value) => value === "own", sent: "your picture", opened: () => "its sender's own picture", advice: "Open yours, and the settings of the link apply." },
+    { name: "cropped", is: Boolean, sent: "the crop", opened: () => "the part of the picture that its sender chose", advice: "Choose one with Crop." },
+    { name: "refined", is: Number, sent: "the refinement", opened: (value) => `the refinement in ${steps(Number(value))}`, advice: "Start Refine with as many for the same file." },
+    { name: "edited", is: Boolean, sent: "the edits of the latent", opened: () => "the edits of the latent", advice: "" },
+    { name: "lost", is: Boolean, sent: "the result kept as A", opened: () => "the result that was kept as A", advice: "" },
+  ];
+  const own = ["tab", "show", "signed", "zoom", "x", "y", "divide", ...NOT_IN_LINKS.map(({ name }) => name)]; // in a link beside the settings
   const query = Object.fromEntries(new URLSearchParams(location.search));
   const keptAsA = Object.fromEntries(Object.entries(query).filter(([name]) => name.startsWith("a.")).map(([name, value]) => [name.slice(2), value]));
   const stored = () => {
@@ -49,6 +58,10 @@
     remember(names, values) { if (!names.some((name) => name in query)) this.store(STORED, JSON.stringify(Object.fromEntries(names.map((name, i) => [name, values[i]])))); },
     /** What a visit starts with, as JSON: the settings of the last one, or those of a link. */
     start() { return JSON.stringify({ ...stored(), ...query, ...this.first }); },
+    /** What a link with these parameters cannot restore: each with `sent`, `opened` and `advice`. */
+    lacking(query) {
+      return NOT_IN_LINKS.filter(({ name, is }) => is(query[name])).map(({ name, sent, opened, advice }) => ({ sent, opened: opened(query[name]), advice }));
+    },
     /** A link to what is shown. */
     address() {
       const { table, overview } = this, tab = document.querySelector('[role=tab][aria-selected="true"]')?.id.match(/tab-(\w+)-button/)?.[1];

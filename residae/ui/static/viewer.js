@@ -570,26 +570,16 @@ residae.tables.push({
 
 /** Restore the view of a link, and say what of its sender's result this page cannot show. */
 function restore(link) {
-  const { picture, show, signed, cropped, refined, edited, lost, ...numbers } = link;
+  const { show, signed, ...numbers } = link;
   const within = (name, least, most) => {
     const number = Number.parseFloat(numbers[name]);
     return Number.isFinite(number) ? Math.min(most, Math.max(least, number)) : null;
   };
   Object.assign(view, { name: show ?? null, signed: signed === "1", zoom: within("zoom", 0.05, 16) });
   for (const name of ["x", "y", "divide"]) view[name] = within(name, 0, 1) ?? 0.5;
-  const steps = Number(refined), missing = [ // what the link does not contain, and what to do about it
-    [picture === "own", "its sender's own picture", "Open yours, and the settings of the link apply."],
-    [cropped, "the part of the picture that its sender chose", "Choose one with Crop."],
-    [steps, `the refinement in ${steps} ${steps === 1 ? "step" : "steps"}`, "Start Refine with as many for the same file."],
-    [edited, "the edits of the latent", ""],
-    [lost, "the result that was kept as A", ""],
-  ].filter(([isMissing]) => isMissing);
-  const sentences = [];
-  if (missing.length) {
-    const list = new Intl.ListFormat("en", { type: "disjunction" }).format(missing.map(([, name]) => name));
-    sentences.push(`This link does not contain ${list}.`);
-    if (missing.length === 1) sentences.push(missing[0][2]); // more would cover the picture of a phone
-  }
+  const lacking = residae.lacking(link), sentences = [];
+  if (lacking.length) sentences.push(`This link does not contain ${either(lacking.map(({ opened }) => opened))}.`);
+  if (lacking.length === 1) sentences.push(lacking[0].advice); // more would cover the picture of a phone
   if (residae.refused) sentences.push(`The result A of this link cannot be made here. ${residae.refused}`);
   for (const [name, used] of [[link.checkpoint, residae.overview.settings()], [link["a.checkpoint"], residae.kept?.settings]]) {
     if (name && used && name.toLowerCase() !== used.checkpoint.toLowerCase()) sentences.push(`The checkpoint ${name} is not on this page, which uses ${used.checkpoint}.`);
