@@ -114,3 +114,12 @@ def test_how_a_limit_was_used_is_said_in_the_words_and_digits_of_the_controls(
 def test_the_time_of_a_refinement_follows_from_its_steps(times: list[float], left: float | None) -> None:
     """But for the first of them, which takes longer."""
     assert seconds_left(times, 5) == left
+
+
+def test_scripts_of_components_hold_no_copy_of_what_the_page_declares() -> None:
+    own = [block.js_on_load for block in build().blocks.values() if isinstance(block, gr.HTML) and block.js_on_load]
+    declared = re.findall(r"(?m)^(?:const|async function) (\w+)", static.read("dom.js"))
+    assert {"make", "blobOf"} <= {*declared}
+    for name in declared:
+        assert any(re.search(rf"\b{name}\(", script) for script in own), f"{name} is used by no component"
+        assert not any(re.search(rf"\b(const|let|function) {name}\b", script) for script in own)

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from residae.pipeline import Pipeline
 from residae.ui import previews, store, tabs
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.state import CurrentResult
-from residae.ui.tabs.lab import PLANES, LabState, LabTab, prepare
+from residae.ui.tabs.lab import MAX_GAIN, PLANES, LabState, LabTab, prepare
 from residae.ui.viewer import png_file
 from residae.ui.work import Updates, Work, supersede, supersede_background
 
@@ -87,6 +88,12 @@ def test_an_edit_is_shown_beside_the_result_without_edits(lab: LabTab, state: La
     path.unlink()  # an hour later
     *_, whole = lab.refresh("lab", current, None, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert [pane["name"] for pane in whole[lab.table]["panes"]] == ["Original", "Edited", "Error"]
+
+
+def test_the_mixer_scales_by_as_much_as_the_server_takes(lab: LabTab) -> None:
+    script = lab.mixer.js_on_load
+    assert f"const MAX_GAIN = {MAX_GAIN};" in script
+    assert re.findall(r"\bmax: (\w+)", script) == ["MAX_GAIN"]
 
 
 def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> None:

@@ -24,7 +24,7 @@ from residae.ui.state import CurrentResult
 from residae.ui.text import counted, decibels, network_ratio, share_kept, short_name, similarity
 from residae.ui.viewer import served_file
 
-SCRIPT = static.read("dom.js") + static.read("actions.js")
+SCRIPT = static.read("actions.js")
 TEMPLATE = """
 <div class="actions" role="group" aria-label="Keep, share and save">
   <button type="button" class="keep" disabled>Keep as A</button>

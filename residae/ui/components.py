@@ -131,12 +131,12 @@ def scripted_card(template: str, script: str, elem_id: str) -> gr.HTML:
 
     Args:
         template: HTML with the places that the script fills.
-        script: Name of a file in `static/`, which is run after `dom.js`.
+        script: Name of a file in `static/`, which may use what those of the page declare.
         elem_id: The id in the page.
     """
     return gr.HTML(
         html_template=template,
-        js_on_load=static.read("dom.js") + static.read(script),
+        js_on_load=static.read(script),
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes=["card"],

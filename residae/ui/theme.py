@@ -50,5 +50,6 @@ THEME = gr.themes.Base(
 )
 
 CSS = "".join(map(static.read, ("page.css", "viewer.css", "tabs.css")))
+# What dom.js and session.js declare is also used by the scripts of the page's own components, which run later.
 _SCRIPTS = ("dom.js", "session.js", "page.js", "drop.js", "tour.js", "explain.js")
 HEAD = f"<script>{''.join(map(static.read, _SCRIPTS))}</script>"

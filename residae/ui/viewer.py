@@ -19,7 +19,7 @@ from residae.pipeline import Reconstruction
 from residae.ui import static
 from residae.ui.store import save_result
 
-SCRIPT = "".join(map(static.read, ("dom.js", "viewer.js", "crop.js")))
+SCRIPT = "".join(map(static.read, ("viewer.js", "crop.js")))
 KEYS = {  # what viewer.js does at each, as the list under "Keys" says it
     "F": "Full screen, and back",
     "Space": "Hold: show the original. With a pointer, press the picture and hold still.",

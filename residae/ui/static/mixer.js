@@ -1,4 +1,5 @@
-// The mixer: a strip for each latent channel. `props.value` is { strips: [{ own, common, share }], reset }.
+// The mixer: a strip for each latent channel. `props.value` is { strips: [{ own, common, share }], reset }; MAX_GAIN is
+// what a channel is scaled by at most.
 const mixer = element.querySelector(".strips"), oneScale = element.querySelector(".scale input");
 let strips = [], lastReset = null, enlarged = 0;
 
@@ -37,7 +38,7 @@ function strip(number) {
     return button;
   };
   const mute = toggle("M", "Mute"), solo = toggle("S", "Solo"), level = make("span", { className: "level" });
-  const gain = make("input", { type: "range", min: 0, max: 2, step: 0.05, value: 1, ariaLabel: `Scale channel ${number}` });
+  const gain = make("input", { type: "range", min: 0, max: MAX_GAIN, step: 0.05, value: 1, ariaLabel: `Scale channel ${number}` });
   const showGain = () => {
     level.textContent = `×${Number(gain.value).toFixed(2)}`;
     gain.style.setProperty("--range_progress", `${100 * gain.value / gain.max}%`);

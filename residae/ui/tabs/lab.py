@@ -27,13 +27,13 @@ from residae.ui.viewer import light_table, pane, png_file, report_table, table, 
 from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors, supersede_background
 from residae.ui.zero_gpu import ON_ZERO_GPU
 
-SCRIPT = static.read("dom.js") + static.read("mixer.js")
 TEMPLATE = """
 <label class="scale"><input type="checkbox"> One color scale for all channels</label>
 <div class="strips"></div>
 """
 PLANES = ("Luma", "Blue chroma", "Red chroma")
-MAX_GAIN = 2.0  # as in mixer.js
+MAX_GAIN = 2.0
+SCRIPT = f"const MAX_GAIN = {MAX_GAIN};\n" + static.read("mixer.js")
 PREVIEWS: RecentlyUsed[tuple[Encoding, Edits, Encoding | None], Pixels] = RecentlyUsed(16 * 10**6)
 MEASURED_SIDE = 256  # pixels, at least, at which channels are muted in turn
 NOTE = (
