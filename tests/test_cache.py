@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -87,18 +88,85 @@ def run_in_a_thread() -> None:
     thread.join()
 
 
+def test_a_result_is_shown_with_the_shortest_time_of_the_same_work(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While other work goes on, it takes many times as long, which is no property of the network."""
+    monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
+    for name, size in (("REPORTS", 10**7), ("ENCODINGS", 10**6), ("SHORTEST", 100)):
+        monkeypatch.setattr(cache, name, RecentlyUsed(size))
+    seconds = {"encode": 100.0, "decode": 200.0}
+
+    def timed(name: str) -> Any:
+        operation = getattr(pipeline, name)
+        return lambda *given, **named: replace(operation(*given, **named), seconds=seconds[name])
+
+    for name in seconds:
+        monkeypatch.setattr(pipeline, name, timed(name))
+
+    def times(path: str, **given: Any) -> tuple[float, float]:
+        report = reconstruct(Settings(path, "tiny", side=48, **given), None)
+        return report.encoding.seconds, report.decoding.seconds
+
+    assert times(EXAMPLES[1]) == (100, 200)
+    seconds["decode"] = 2.0
+    assert times(EXAMPLES[1], quality=10) == (100, 2)
+    assert times(EXAMPLES[1]) == (100, 2)  # of the result that is kept
+    seconds["encode"], seconds["decode"] = 1.0, 300.0
+    assert times(EXAMPLES[2]) == (1, 2)
+    assert times(EXAMPLES[1], quality=20) == (1, 2)
+    assert times(EXAMPLES[1], color=False) == (1, 300)  # another amount of work
+
+
+def test_a_visitor_waits_for_the_result_that_the_warm_up_makes(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would take twice as long beside each other."""
+    monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
+    monkeypatch.setattr(cache, "REPORTS", RecentlyUsed(10**7))
+    monkeypatch.setattr(cache, "ENCODINGS", RecentlyUsed(10**6))
+    monkeypatch.setattr(cache, "EXAMPLES", EXAMPLES[:1])
+    monkeypatch.setattr(cache, "default_side", lambda _: 48)
+    begun, go_on, encodings = threading.Event(), threading.Event(), []
+    encode = pipeline.encode
+
+    def slow(*given: Any) -> Any:
+        encodings.append(begun.set())
+        go_on.wait(60)
+        return encode(*given)
+
+    monkeypatch.setattr(pipeline, "encode", slow)
+    settings = Settings(EXAMPLES[0], store.default_checkpoint(), side=48)
+    warming, results = threading.Thread(target=warm_up), []
+    visiting = threading.Thread(target=lambda: results.append(reconstruct(settings, None)))
+    warming.start()
+    assert begun.wait(60)
+    visiting.start()
+    visiting.join(2 * cache.POLL_SECONDS)
+    assert not results
+    go_on.set()
+    for thread in (warming, visiting):
+        thread.join(60)
+    assert results == [cache.kept_report(settings)]
+    assert len(encodings) == 1
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a thread has no priority of its own here")
 def test_visitors_go_before_the_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where processors are few and slow, the example reports would keep the first visitor waiting twice as long."""
+    """Where processors are few and slow, the example reports would keep the first visitor waiting twice as long.
+
+    The first one is what that visitor waits for. At the lowest priority, its time would be that of all else.
+    """
     before, seen = os.nice(0), []
-    examples = tuple(str(tmp_path / f"{number}.png") for number in range(2))  # that nobody has opened before
+    examples = tuple(str(tmp_path / f"{number}.png") for number in range(3))  # that nobody has opened before
     for path in examples:
         Image.new("RGB", (60, 40)).save(path)
     monkeypatch.setattr(cache, "EXAMPLES", examples)
-    monkeypatch.setattr(cache, "reconstruct", lambda settings, _: seen.append((settings.path, os.nice(0))))
+    monkeypatch.setattr(cache, "_reconstruct", lambda settings, _: seen.append((settings.path, os.nice(0))))
+    monkeypatch.setattr(cache, "_keep_report", lambda *_: None)
     monkeypatch.setattr(cache, "default_side", lambda _: CPU_SIDE)
     run_in_a_thread()
-    assert seen == [(path, 19) for path in examples]
+    assert seen == [*zip(examples, (before, 19, 19), strict=True)]
     assert os.nice(0) == before
     decoders = psutil.Process().children()
     assert decoders
@@ -108,7 +176,8 @@ def test_visitors_go_before_the_warm_up(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("on_gpu", [False, True])
 def test_the_warm_up_prepares_what_a_visit_starts_with(on_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
-    monkeypatch.setattr(cache, "reconstruct", lambda wanted, _: asked.append((wanted.path, wanted.side)))
+    monkeypatch.setattr(cache, "_reconstruct", lambda wanted, _: asked.append((wanted.path, wanted.side)))
+    monkeypatch.setattr(cache, "_keep_report", lambda *_: None)
     pipeline = SimpleNamespace(engine=SimpleNamespace(on_gpu=on_gpu))
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
     run_in_a_thread()
