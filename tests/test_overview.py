@@ -3,25 +3,26 @@
 import base64
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 import pytest
-from visitor import SILENT, VISIT
+from visitor import SILENT, VISIT, visit
 
 from residae import heatmaps
 from residae.image import Pixels, fit, open_picture, write_png
 from residae.pipeline import Pipeline
-from residae.ui import budget, previews, store
+from residae.ui import budget, cache, previews, store
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.controls import QUALITY, SIZE, UNQUANTIZED, Controls
 from residae.ui.state import CurrentResult
 from residae.ui.tabs import overview
 from residae.ui.tabs.overview import OverviewTab
 from residae.ui.text import share_kept
-from residae.ui.work import Updates, cancel, supersede
+from residae.ui.work import Updates, Work, cancel, supersede
 
 
 @pytest.fixture
@@ -243,6 +244,42 @@ def test_a_refinement_stays_within_the_size_of_the_file(tab: OverviewTab, show: 
     assert picture[tab.current].psnr >= limited.psnr
 
 
+@contextmanager
+def others_at_work() -> Iterator[None]:
+    """Another visitor's work has its turn in front of the model."""
+    with Work(visit("another")):
+        yield
+
+
+def test_a_visit_opens_with_a_result_that_is_kept_while_others_compute(
+    tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline
+) -> None:
+    settings = Settings(EXAMPLES[0], "tiny", side=64)
+    report = cache.reconstruct(settings, None)
+    opening = (EXAMPLES[0], None, None, None, "tiny", True, 64, 1, QUALITY, 80, 10, VISIT, SILENT)
+    with others_at_work():
+        (shown,) = tab.reconstruct(*opening)
+    assert (shown[tab.current].settings, shown[tab.current].psnr) == (settings, report.psnr)
+    assert {tab.figures, tab.mosaic, tab.status, tab.journey} <= shown.keys()
+    with Work(VISIT):  # whose figures are yet to come, and would be shown last
+        assert tab.current not in next(tab.reconstruct(*opening))
+
+
+def test_a_visit_opens_with_the_original_where_its_result_takes_time(
+    tab: OverviewTab, show: Callable[..., CurrentResult]
+) -> None:
+    shown = show(80)
+    with others_at_work():
+        updates = tab.reconstruct(EXAMPLES[0], None, None, None, "tiny", True, 64, 1, QUALITY, 33, 10, VISIT, SILENT)
+        first = next(updates)
+    assert [pane["name"] for pane in first[tab.table]["panes"]] == ["Original"]
+    assert tab.current not in first
+    picture, _ = updates
+    assert picture[tab.current].quality == 33
+    updates = tab.reconstruct(EXAMPLES[0], None, None, shown, "tiny", True, 64, 1, QUALITY, 34, 10, VISIT, SILENT)
+    assert next(updates)[tab.current].quality == 34  # the result before it stays until then
+
+
 def test_a_refused_picture_is_reported_and_settings_stay_those_of_the_result(
     tab: OverviewTab, show: Callable[..., CurrentResult], tmp_path: Path
 ) -> None:
@@ -251,6 +288,7 @@ def test_a_refused_picture_is_reported_and_settings_stay_those_of_the_result(
     for before in (shown, None):
         *_, last = tab.reconstruct(str(bad), None, None, before, "tiny", True, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
         assert "not a picture" in last.pop(tab.alert)
+        assert before or "Drop a picture" in last.pop(tab.table)["invitation"]
         assert last == {tab.discarded: str(bad), **(tab.controls.restored(shown) if before else {})}
     first, _ = tab.reconstruct(str(bad), None, str(bad), shown, "tiny", False, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
     assert first[tab.alert] == ""
@@ -301,6 +339,7 @@ def test_cancelled_work_restores_the_controls(
     }
     assert last == {tab.status: gr.skip(), tab.discarded: EXAMPLES[1], **settings}
     *_, last = tab.reconstruct(EXAMPLES[1], None, None, None, "tiny", False, 64, 1, UNQUANTIZED, 80, 10, VISIT, SILENT)
+    assert "Drop a picture" in last.pop(tab.table)["invitation"]
     assert last == {tab.discarded: EXAMPLES[1], tab.status: gr.skip()}
     end = supersede  # for another picture, which has set the controls
     *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", False, 64, 1, UNQUANTIZED, 80, 10, VISIT, SILENT)

@@ -36,6 +36,7 @@ FULL_SCREEN_ICON = (
     '<svg viewBox="0 0 14 14" width="14" height="14" fill="none" stroke="currentColor" stroke-width="1.6" '
     'aria-hidden="true"><path d="M1 5V1h4M9 1h4v4M13 9v4H9M5 13H1V9"/></svg>'
 )
+ORIGINAL_ALT = "The original picture"
 TEMPLATE = """
 <div class="tools">
   <div class="views" role="group" aria-label="View"></div>
@@ -208,6 +209,16 @@ def with_facts(table: dict[str, Any], facts: dict[str, str]) -> dict[str, Any]:
     return table | {"panes": panes}
 
 
+def original_table(original: Pixels) -> dict[str, Any]:
+    """The value of a light table with an original alone, until there is a reconstruction of it.
+
+    Args:
+        original: (H, W) or (H, W, 3) uint8.
+    """
+    shown = pane("Original", ORIGINAL_ALT, original, measured=True)
+    return table([shown], [{"name": "Original", "panes": [0], "stack": True}], original.shape[:2], 1)
+
+
 def report_table(
     report: Reconstruction, name: str = "Reconstruction", error_scale: float | None = None
 ) -> dict[str, Any]:
@@ -224,7 +235,7 @@ def report_table(
         jobs = [
             pool.submit(copy_context().run, job)
             for job in (
-                partial(pane, "Original", "The original picture", original, measured=True),
+                partial(pane, "Original", ORIGINAL_ALT, original, measured=True),
                 partial(pane, name, "The picture rebuilt from its latent", decoded, measured=True),
                 partial(error_pane, "Error", original, decoded, scale),
             )

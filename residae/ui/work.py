@@ -63,9 +63,10 @@ class Left(Cancelled):
 class Work:
     """A piece of work that a visitor waits for.
 
-    While its block runs, the work holds a turn in front of the model, and can be ended: at the next `check`, report of
-    progress or `raise_if_cancelled` it raises Superseded or Cancelled. It ends by itself once nobody has listened to it
-    for PATIENCE seconds. As a `Progress`, it reports to the page how far it is and how long it will take.
+    While its block runs, the work holds a turn in front of the model, if it needs it, and can be ended: at the next
+    `check`, report of progress or `raise_if_cancelled` it raises Superseded or Cancelled. It ends by itself once nobody
+    has listened to it for PATIENCE seconds. As a `Progress`, it reports to the page how far it is and how long it will
+    take.
 
     Args:
         request: Of the visitor.
@@ -73,6 +74,7 @@ class Work:
         doing: A sentence that says what is being done.
         priority: What it takes to end it early.
         advice: What to choose so that it takes less, for the errors that say that it takes too much time or memory.
+        needs_turn: Whether it needs the model. Work that shows what is kept already waits for nobody.
     """
 
     def __init__(
@@ -82,12 +84,14 @@ class Work:
         doing: str = "",
         priority: Priority = Priority.REQUESTED,
         advice: str = "a smaller working size",
+        needs_turn: bool = True,
     ) -> None:
         self.session, self.event = str(request.session_hash), LocalContext.event_id.get(None)
         assert request.request  # Gradio has none where it calls a function by itself, which it does not here
         self.visitor: Visitor = request.request.scope["visitor"]
         self.priority = priority
         self._progress, self._doing, self._advice = progress, doing, advice
+        self._needs_turn = needs_turn
         self._reason: type[Stopped] | None = None
         self._heard = time.monotonic()  # when somebody last listened
         self._told = 0.0  # when the page was last told of progress
@@ -105,7 +109,8 @@ class Work:
             exits.callback(self._forget)
             self._exits = exits.pop_all()
         try:
-            self._give_way = self._exits.enter_context(TURNS.turn(self.visitor, self._wait))
+            if self._needs_turn:
+                self._give_way = self._exits.enter_context(TURNS.turn(self.visitor, self._wait))
         except BaseException:
             self._exits.close()
             raise
@@ -259,6 +264,12 @@ _lock = threading.Lock()
 _works: set[Work] = set()
 _listeners: Counter[str | None] = Counter()  # connections that wait for news, by session or event
 _lost: dict[str, float] = {}  # sessions and events that were let go in the last PATIENCE seconds, and when
+
+
+def is_at_work(request: gr.Request) -> bool:
+    """Whether there is work of the session that has begun or waits for its turn."""
+    with _lock:
+        return any(work.session == request.session_hash for work in _works)
 
 
 def supersede(request: gr.Request) -> None:

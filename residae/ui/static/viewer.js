@@ -172,7 +172,7 @@ function build() {
   maps.hidden = !shown.some((pane) => pane.signed);
   press(maps, Number(view.signed));
   const stacked = Boolean(current.wipe || current.stack);
-  element.toggleAttribute("data-stacked", stacked);
+  element.toggleAttribute("data-stacked", stacked && shown.length > 1);
   element.toggleAttribute("data-signed", view.signed);
   // A picture stays until its successor has loaded, so that no frame is ever empty.
   const layout = [current.name, ...shown.map((pane) => Boolean(pane.picture))].join();

@@ -36,7 +36,7 @@ from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS
 from residae.ui.state import CurrentResult
 from residae.ui.text import comparison_table, decibels, duration, note, verdict
-from residae.ui.viewer import empty_table, error_pane, light_table, pane, table
+from residae.ui.viewer import ORIGINAL_ALT, empty_table, error_pane, light_table, pane, table
 from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors
 
 NOTE = (
@@ -250,7 +250,7 @@ class EqualBytesTab:
         original, size = comparison.original, comparison.results[0].bytes
         decoded_by_all = [result.pixels for result in comparison.results if result.pixels is not None]
         scale = max(heatmaps.error_scale(original, pixels) for pixels in decoded_by_all)
-        pictures = [pane("Original", "The original picture", original, measured=True)]
+        pictures = [pane("Original", ORIGINAL_ALT, original, measured=True)]
         errors = []
         for result in comparison.results:
             if result.pixels is None:

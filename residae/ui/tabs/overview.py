@@ -16,7 +16,7 @@ from residae.pipeline import Decoding, Reconstruction
 from residae.progress import CANCELLATION, between, uncancellable
 from residae.ui import cache
 from residae.ui.actions import describe, facts
-from residae.ui.cache import Settings
+from residae.ui.cache import EXAMPLES, Settings, open_at_size
 from residae.ui.components import stop_button
 from residae.ui.controls import QUALITY, Controls, named_settings, read_settings
 from residae.ui.maps import channel_mosaic, error_overview, error_value, mosaic_value
@@ -25,7 +25,7 @@ from residae.ui.refinement import Point, seconds_left
 from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline
 from residae.ui.text import dismissible, heading, journey, report_figures, report_sentences
-from residae.ui.viewer import light_table, report_table, with_facts
+from residae.ui.viewer import empty_table, light_table, original_table, report_table, with_facts
 from residae.ui.work import (
     PROGRESS_INTERVAL,
     Cancelled,
@@ -34,12 +34,14 @@ from residae.ui.work import (
     Stopped,
     Updates,
     Work,
+    is_at_work,
     newest,
     report_errors,
     supersede_requested,
 )
 from residae.ui.zero_gpu import ON_ZERO_GPU
 
+INVITATION = "Drop a picture, or choose an example."
 FORGOTTEN = "The server no longer knows this page, since it was restarted or has had many visitors: reload the page."
 
 
@@ -58,7 +60,7 @@ class OverviewTab:
         with gr.Row(elem_id="overview"):
             with gr.Column(elem_id="result"):
                 with gr.Column(elem_id="picture"):  # with the progress of the work for it
-                    self.table = light_table("compare", "Drop a picture, or choose an example.")
+                    self.table = light_table("compare", "The picture and its reconstruction appear here.")
                     self.preview = preview_channel("compare")
                     stop_button()
                 self.journey = gr.HTML(elem_id="journey", apply_default_css=False)
@@ -114,18 +116,32 @@ class OverviewTab:
             progress: From Gradio; it shows the progress on `table`.
 
         Yields:
-            Updates of `outputs`: the picture first, then what takes time to measure. After an error or Stop, the
+            Updates of `outputs`: the picture first, then what takes time to measure. A result that is kept comes at
+            once, and where there is none before it, so does the original of an example. After an error or Stop, the
             controls return to the current result.
         """
 
+        def wanted() -> Settings:
+            shown = newest(request, self.current, current)
+            again = path == newest(request, self.discarded, discarded)
+            chosen, part = (shown.settings.path, shown.settings.box) if shown and again else (path, box)
+            if not chosen:
+                raise ResidaeError(FORGOTTEN)
+            return read_settings(chosen, part, checkpoint, color, side, scale, rate, quality, size)
+
         def work() -> Iterator[Updates]:
-            with Work(request, progress, "Reconstructing the picture.", Priority.NEW_PICTURE) as running:
-                shown = newest(request, self.current, current)
-                again = path == newest(request, self.discarded, discarded)
-                chosen, part = (shown.settings.path, shown.settings.box) if shown and again else (path, box)
-                if not chosen:
-                    raise ResidaeError(FORGOTTEN)
-                settings = read_settings(chosen, part, checkpoint, color, side, scale, rate, quality, size)
+            settings, doing = wanted(), ("Reconstructing the picture.", Priority.NEW_PICTURE)
+            kept = None if is_at_work(request) else cache.kept_report(settings)  # what runs may yet show its figures
+            if kept:
+                with Work(request, progress, *doing, needs_turn=False) as running:
+                    updates = {key: value for update in self._show(settings, kept) for key, value in update.items()}
+                    running.check()
+                yield updates
+                return
+            if settings.path in EXAMPLES and newest(request, self.current, current) is None:
+                yield {self.table: original_table(open_at_size(settings.path, settings.side, settings.box).pixels)}
+            with Work(request, progress, *doing) as running:
+                settings = wanted()
                 yield from self._show(settings, cache.reconstruct(settings, running))
 
         yield from self._restore_on_failure(work(), path, current, request)
@@ -357,13 +373,14 @@ class OverviewTab:
     ) -> Iterator[Updates]:
         """Forward the updates of work. Show an error in `alert`.
 
-        After an error, as after Stop, discard `path` and return the controls to the current result. Only where memory
-        ran out they stay, because another size may do.
+        After an error, as after Stop, discard `path` and return the controls to the current result, or invite to choose
+        a picture where there is none. Only where memory ran out they stay, because another size may do.
         """
 
         def restored() -> Updates:
             shown = newest(request, self.current, current)
-            return {**({self.discarded: path} if path else {}), **(self.controls.restored(shown) if shown else {})}
+            discarded = {self.discarded: path} if path else {}
+            return discarded | (self.controls.restored(shown) if shown else {self.table: empty_table(INVITATION)})
 
         def updates() -> Iterator[Updates]:
             try:
