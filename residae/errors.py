@@ -29,6 +29,10 @@ class CodecError(ResidaeError):
     """The compressed file is damaged, foreign, or made by another checkpoint."""
 
 
+class SizeError(CodecError):
+    """No file of the picture is as small as it was asked to be."""
+
+
 NO_MEMORY = re.compile(
     "out of memory"  # torch of a GPU
     "|allocate memory"  # torch of a CPU

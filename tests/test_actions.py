@@ -29,7 +29,7 @@ def buttons(monkeypatch: pytest.MonkeyPatch) -> Actions:
 
 def restored(buttons: Actions, **wanted: Any) -> dict[str, Any]:
     """What a visit starts with, by name, without what stays as it is."""
-    picture, *values = buttons.restore(json.dumps(wanted), "tiny")
+    picture, _, *values = buttons.restore(json.dumps(wanted), "tiny")
     named = zip(["picture", *buttons.settings], [picture, *values], strict=True)
     return {name: value for name, value in named if value != SKIPPED}
 
@@ -57,9 +57,31 @@ def test_values_that_a_setting_cannot_have_change_nothing(buttons: Actions, valu
 
 @pytest.mark.parametrize("start", ["", "no JSON", "[1, 2]", "3", "[" * 100_000])
 def test_what_is_not_a_list_of_settings_changes_nothing(buttons: Actions, start: str) -> None:
-    picture, *values = buttons.restore(start, "tiny")
+    picture, refusal, *values = buttons.restore(start, "tiny")
+    assert refusal == ""
     assert picture == EXAMPLES[0]
     assert [value for value in values if value != SKIPPED] == [CPU_SIDE]
+
+
+@pytest.mark.parametrize(
+    ("link", "refused"),
+    [
+        ({"picture": "flower"}, ("picture “flower”",)),
+        ({"tab": "nonsense", "quality": "900"}, ("tab “nonsense”", "quality “900”")),
+        ({"rate": "<b>", "scale": "3"}, ("rate “_b_”", "scale “3”")),
+        ({"picture": "own", "quality": "40"}, ()),
+        ({"picture": "scene", "tab": "lab", "quality": "40", "color": "false", "scale": "1.5", "size": "9.5"}, ()),
+        ({"zoom": "2", "unknown": "x"}, ()),
+    ],
+)
+def test_what_a_link_asks_in_vain_is_said(buttons: Actions, link: dict[str, str], refused: tuple[str, ...]) -> None:
+    buttons.tabs = ["overview", "lab"]
+    _, refusal, *_ = buttons.restore(json.dumps(link | {"linked": [*link]}), "tiny")
+    assert bool(refusal) == bool(refused)
+    for text in refused:
+        assert text in refusal
+    _, refusal, *_ = buttons.restore(json.dumps({"quality": "900", "linked": 3}), "tiny")
+    assert refusal == ""  # what the browser remembers is no link
 
 
 def test_numbers_are_kept_within_the_bounds_of_their_setting(buttons: Actions) -> None:

@@ -253,7 +253,7 @@ def endpoint(function: Callable[[Work, Any], object], **wanted: Any) -> Ask:
 
 def overview() -> OverviewTab:
     with gr.Blocks():
-        return OverviewTab(gr.HTML(), gr.HTML(), gr.State(), Controls())
+        return OverviewTab(gr.HTML(), gr.State(), Controls())
 
 
 def show(current: CurrentResult) -> Iterator[Updates]:

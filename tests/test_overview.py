@@ -28,7 +28,7 @@ from residae.ui.work import Updates, Work, cancel, supersede
 @pytest.fixture
 def tab() -> OverviewTab:
     with gr.Blocks():
-        return OverviewTab(gr.HTML(), gr.HTML(), gr.State(), Controls())
+        return OverviewTab(gr.HTML(), gr.State(), Controls())
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_rate_encodes_once_for_each_scale(
 
 
 def test_a_size_of_the_file_chooses_the_scale_and_the_controls_follow(
-    tab: OverviewTab, show: Callable[..., CurrentResult]
+    tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controls, shown = tab.controls, show(50)
     assert shown.compressed
@@ -145,8 +145,11 @@ def test_a_size_of_the_file_chooses_the_scale_and_the_controls_follow(
     }
     kept = share_kept(64, fitting.encoding.scale)  # of the tiny network, which keeps 1/64 at scale 1
     assert f"{kept} of the numbers" in rest[tab.status]
-    *_, last = change_rate(tab, fitting, "auto", SIZE, 80, 0)
-    assert "takes at least" in last[tab.alert]
+    (last,) = change_rate(tab, fitting, "auto", SIZE, 80, 0)
+    assert "takes at least" in last.pop(controls.size_alert)  # below the field
+    assert not last  # which keeps what was typed
+    monkeypatch.setattr(pipeline, "encode", None)
+    assert controls.size_alert in next(change_rate(tab, fitting, "auto", SIZE, 80, 0))  # on leaving the field
 
 
 def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
@@ -287,14 +290,14 @@ def test_a_refused_picture_is_reported_and_settings_stay_those_of_the_result(
     bad.write_text("no picture")
     for before in (shown, None):
         *_, last = tab.reconstruct(str(bad), None, None, before, "tiny", True, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
-        assert "not a picture" in last.pop(tab.alert)
+        assert "not a picture" in last.pop(tab.controls.alert)
         assert before or "Drop a picture" in last.pop(tab.table)["invitation"]
         assert last == {tab.discarded: str(bad), **(tab.controls.restored(shown) if before else {})}
     first, _ = tab.reconstruct(str(bad), None, str(bad), shown, "tiny", False, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
-    assert first[tab.alert] == ""
+    assert tab.controls.alert not in first
     assert (first[tab.current].settings.path, first[tab.current].color) == (shown.settings.path, False)
     *_, last = tab.reconstruct(str(bad), None, str(bad), None, "tiny", False, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
-    assert "not a picture" in last[tab.alert]
+    assert "not a picture" in last[tab.controls.alert]
 
 
 def test_another_rate_is_tried_where_the_first_picture_failed(
@@ -371,4 +374,4 @@ def test_a_picture_that_is_too_large_may_be_tried_at_another_size(
     shown = show(50)
     monkeypatch.setattr(pipeline.engine, "encode", fail)
     *_, last = tab.reconstruct(EXAMPLES[1], None, None, shown, "tiny", True, 0, 1, QUALITY, 80, 10, VISIT, SILENT)
-    assert last.keys() == {tab.alert}
+    assert last.keys() == {tab.controls.alert}

@@ -386,6 +386,7 @@ def test_pictures_share_one_zoom(page: Page, report: Reconstruction) -> None:
     assert page.locator("#compare .frame img").nth(1).get_attribute("style") != before_moving
     page.get_by_role("button", name="Histogram").click()
     expect(page.get_by_role("img", name="Share of pixels by luma error in gray levels")).to_be_visible()
+    page.get_by_role("button", name="Map", exact=True).click()
 
 
 def test_another_quality_decodes_without_encoding_again(
@@ -707,13 +708,13 @@ def test_a_file_that_is_not_a_picture_is_refused_in_a_sentence(
     alert = page.locator("#alert [role=alert]")
     expect(alert).to_contain_text("The file is not a picture in PNG")
     assert axe_findings(page, {"include": [["#alert"]]}) == set()
-    for width, height in ((1440, 900), (820, 1180), (390, 844)):  # beside the upload, and over nothing that is needed
+    for width, height in ((1440, 900), (820, 1180), (390, 844)):  # below the upload
         page.set_viewport_size({"width": width, "height": height})
         bar, upload = (page.locator(part).bounding_box() for part in ("#alert .alert", "#upload"))
         assert bar
         assert upload
         assert 0 <= bar["x"] < bar["x"] + bar["width"] <= width
-        assert 0 <= upload["y"] - (bar["y"] + bar["height"]) < 16
+        assert 0 <= bar["y"] - (upload["y"] + upload["height"]) < 16
     page.set_viewport_size({"width": 1440, "height": 1000})
     for tab in TABS:
         open_tab(page, tab)

@@ -112,7 +112,7 @@ operations = {"durations": [*spaces.RECORD["durations"]], "stopped": spaces.RECO
 overview.PROGRESS_INTERVAL, equal_bytes.GPU_STEPS = -1, 2
 residae.compare.CURVE_RATE, residae.compare.LARGER_SCALES = math.inf, (1.5, 2.0)
 with gr.Blocks():
-    refining = overview.OverviewTab(gr.HTML(), gr.HTML(), gr.State(), Controls())
+    refining = overview.OverviewTab(gr.HTML(), gr.State(), Controls())
     editing, comparing = lab.LabTab(gr.State(), gr.State()), equal_bytes.EqualBytesTab(gr.State(), gr.State())
 shown = CurrentResult(settings, report.encoding, report.compressed, report.psnr)
 RATE = 1, QUALITY, settings.quality, 10

@@ -47,7 +47,7 @@ STEPS = 100  # of a refinement
 def refine(current: CurrentResult) -> Iterator[Updates]:
     """Press Start in the box Refine."""
     with gr.Blocks():
-        tab = OverviewTab(gr.HTML(), gr.HTML(), gr.State(), Controls())
+        tab = OverviewTab(gr.HTML(), gr.State(), Controls())
     return tab.refine(current, 1, QUALITY, 80, 10, STEPS, VISIT, SILENT)
 
 

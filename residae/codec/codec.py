@@ -24,7 +24,7 @@ from residae.codec.rae import (
     parse,
 )
 from residae.codec.tables import Symbols, Tables
-from residae.errors import CodecError, translate_oom
+from residae.errors import CodecError, SizeError, translate_oom
 from residae.geometry import grid_shape, plane_shapes, scale_hundredths
 from residae.quality import MAX_LEVEL, quality_level
 
@@ -179,7 +179,7 @@ class Codec:
             scale: As in `compress`.
 
         Raises:
-            CodecError: Even quality 0 takes more bytes.
+            SizeError: Even quality 0 takes more bytes.
             ValueError: As `compress`.
         """
         return best_within(
@@ -238,11 +238,11 @@ def best_within(compress: Callable[[int], Compressed], highest: int, max_bytes: 
         max_bytes: Size of the whole file.
 
     Raises:
-        CodecError: Even the file of level 0 is larger.
+        SizeError: Even the file of level 0 is larger.
     """
     best = compress(0)
     if len(best.data) > max_bytes:
-        raise CodecError(
+        raise SizeError(
             f"This picture takes at least {len(best.data):,} bytes, more than the {max_bytes:,} that are allowed: "
             "choose a larger file size."
         )

@@ -121,15 +121,15 @@ def parse(data: bytes) -> tuple[FileInfo, list[bytes]]:
         CodecError: The file is damaged, or is not a `.rae` file.
     """
     if data[: len(MAGIC)] != MAGIC:
-        raise CodecError("The file is not a .rae file.")
+        raise CodecError("The file is not a .rae file: choose one that Residae has saved.")
     if len(data) < HEADER.size + CRC.size:
-        raise CodecError("The file is cut short.")
+        raise CodecError("The file is cut short: save or copy it again.")
     _, version, fingerprint, width, height, level, planes, name_bytes = HEADER.unpack_from(data)
     if version not in (VERSION, SCALED_VERSION):
         raise CodecError(f"The file is damaged, or of a version that this program does not know ({version}).")
     body = data[: -CRC.size]
     if zlib.crc32(body) != CRC.unpack(data[-CRC.size :])[0]:
-        raise CodecError("The file is damaged or cut short: its checksum does not match.")
+        raise CodecError("The file is damaged or cut short: save or copy it again.")
     name_start = HEADER.size + (SCALE.size if version == SCALED_VERSION else 0)
     start = name_start + name_bytes + (planes - 1) * LENGTH.size
     if planes not in (1, 3) or level > MAX_LEVEL or name_bytes > NAME_BYTES or start > len(body):

@@ -192,4 +192,4 @@ def _kind(data: bytes) -> str:
         if re.match(format.start, data, re.DOTALL):
             return kind
     *names, last = (format.name for format in FORMATS.values())
-    raise ImageError(f"The file is not a picture in {', '.join(names)} or {last} format.")
+    raise ImageError(f"The file is not a picture in {', '.join(names)} or {last} format: choose one of these.")

@@ -6,6 +6,7 @@ Overview's light table. Nothing of it is kept on the server.
 
 import json
 import math
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,19 @@ from residae.ui import static
 from residae.ui.cache import EXAMPLES, default_side
 from residae.ui.components import QUICK_EVENT
 from residae.ui.state import CurrentResult
-from residae.ui.text import counted, decibels, network_ratio, share_kept, short_name, similarity
+from residae.ui.text import (
+    counted,
+    decibels,
+    dismissible,
+    join_names,
+    network_ratio,
+    share_kept,
+    short_name,
+    similarity,
+)
 from residae.ui.viewer import served_file
 
+OWN = "own"  # in a link, the picture that its sender had uploaded; viewer.js says that it is not there
 SCRIPT = static.read("actions.js")
 TEMPLATE = """
 <div class="actions" role="group" aria-label="Keep, share and save">
@@ -56,6 +67,7 @@ class Actions:
         self.settings = settings
         self.bar = gr.HTML(html_template=TEMPLATE, js_on_load=SCRIPT, apply_default_css=False, elem_id="actions-bar")
         self.start = gr.Textbox(visible=False)  # filled by the browser when the page has loaded
+        self.tabs: list[str] = []  # their ids, one of which a link may open
 
     def wire(self) -> None:
         """Let the browser remember each change of a setting."""
@@ -64,14 +76,15 @@ class Actions:
         remember = f"(...values) => residae.remember({names}, values)"
         gr.on([c.change for c in components], None, components, js=remember, **QUICK_EVENT)
 
-    def restore_event(self, source: gr.State, checkpoint: gr.Dropdown) -> dict[str, Any]:
-        """The event that starts a visit. Its result is the path of the picture, and the settings.
+    def restore_event(self, source: gr.State, checkpoint: gr.Dropdown, alert: gr.HTML) -> dict[str, Any]:
+        """The event that starts a visit. Its result is the path of the picture, what a link asks in vain, and settings.
 
         A link with a result that was kept as A starts with its settings; `bar.restore` follows when it is there.
 
         Args:
             source: Receives the path of the picture.
             checkpoint: The choice of checkpoint, on whose value the first working size depends.
+            alert: Receives a sentence about what the page does not have.
 
         Returns:
             Arguments for `Blocks.load` and `bar.restore`.
@@ -79,7 +92,7 @@ class Actions:
         return {
             "fn": self.restore,
             "inputs": [self.start, checkpoint],
-            "outputs": [source, *self.settings.values()],
+            "outputs": [source, alert, *self.settings.values()],
             "js": "(_, checkpoint) => [residae.start(), checkpoint]",
             **QUICK_EVENT,
         }
@@ -89,11 +102,11 @@ class Actions:
 
         Args:
             start: Names and values as JSON, of which nothing is believed: values that a setting cannot have are left
-                out.
+                out. `linked` has the names of those that are in a link.
             checkpoint: Name of the checkpoint.
 
         Returns:
-            The path of the picture, then the value of each setting.
+            The path of the picture, a sentence about what the link asks in vain, then the value of each setting.
         """
         wanted: dict[str, Any] = {}
         with suppress(ResidaeError):  # reconstructing the picture meets the same error, and shows it
@@ -101,8 +114,21 @@ class Actions:
         with suppress(ValueError, TypeError, RecursionError):
             wanted |= json.loads(start)
         pictures = {Path(path).stem: path for path in EXAMPLES}
-        values = [allowed(component, wanted.get(name)) for name, component in self.settings.items()]
-        return [pictures.get(str(wanted.get("picture")), EXAMPLES[0]), *values]
+        values = {name: allowed(component, wanted.get(name)) for name, component in self.settings.items()}
+        path = pictures.get(str(wanted.get("picture")), EXAMPLES[0])
+        return [path, self._refusal(wanted, values, pictures), *values.values()]
+
+    def _refusal(self, wanted: dict[str, Any], values: dict[str, Any], pictures: Iterable[str]) -> str:
+        """What a link asks for and the page does not have, as `dismissible` has it; "" if it has all of it."""
+        linked = wanted.get("linked")
+        names = [name for name in linked if name in wanted] if isinstance(linked, list) else []
+        known = {"picture": {*pictures, OWN}, "tab": self.tabs}
+        missing = [name for name in known if name in names and str(wanted[name]) not in known[name]]
+        missing += [name for name, value in values.items() if name in names and not is_value(value, wanted[name])]
+        if not missing:
+            return ""
+        asked = join_names([f"{name} “{short_name(str(wanted[name]))}”" for name in missing])
+        return dismissible(f"This page does not have what the link asks for, {asked}: choose something else.")
 
 
 def allowed(component: Any, wanted: Any) -> Any:
@@ -125,6 +151,17 @@ def allowed(component: Any, wanted: Any) -> Any:
     except ValueError:
         return gr.skip()
     return min(max(number, component.minimum), component.maximum) if math.isfinite(number) else gr.skip()
+
+
+def is_value(value: Any, wanted: Any) -> bool:
+    """Whether a value is what was wanted.
+
+    Args:
+        value: That `allowed` returned: no change, or a number that it may have clipped, are not what was wanted.
+        wanted: As in `allowed`.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value != gr.skip() and (not is_number or value == float(wanted))
 
 
 def subject(current: CurrentResult) -> str:

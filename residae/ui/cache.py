@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import residae.examples
 from residae.compare import Comparison
-from residae.errors import ImageError, ResidaeError
+from residae.errors import ImageError, ResidaeError, SizeError
 from residae.geometry import Scale
 from residae.image import CropBox, Picture, crop, fit
 from residae.image.process import DecoderProcess
@@ -104,6 +104,7 @@ class RecentlyUsed(Generic[Key, Value]):
 ComparisonKey = tuple[Settings, bytes]  # of the result, and its file
 REPORTS: RecentlyUsed[Settings, Reconstruction] = RecentlyUsed(MAX_REPORT_BYTES)
 SHORTEST: RecentlyUsed[tuple[Any, ...], tuple[float, float]] = RecentlyUsed(10_000)  # seconds of the same work
+REFUSED: RecentlyUsed[Settings, str] = RecentlyUsed(1000)  # why no file is within the size
 COMPARISONS: RecentlyUsed[ComparisonKey, Comparison] = RecentlyUsed(MAX_COMPARISON_BYTES)  # finished ones
 ENCODINGS: RecentlyUsed[Settings, Encoding] = RecentlyUsed(MAX_ENCODING_BYTES)
 OPENING: dict[Settings, threading.Event] = {}  # what `warm_up` makes for the first visitor; set when it is there
@@ -181,8 +182,15 @@ def reconstruct(settings: Settings, work: Work | None) -> Reconstruction:
         raise_if_cancelled()
         if work:
             work.report(0, None)
-    kept = kept_report(settings)
-    return _keep_report(settings, _reconstruct(settings, work)) if kept is None else kept
+    if kept := kept_report(settings):
+        return kept
+    if refused := REFUSED.get(settings):  # leaving the field of the size asks again
+        raise SizeError(refused)
+    try:
+        return _keep_report(settings, _reconstruct(settings, work))
+    except SizeError as error:
+        REFUSED.keep(settings, str(error), 1)
+        raise
 
 
 def kept_report(settings: Settings) -> Reconstruction | None:

@@ -87,9 +87,9 @@ def stop_button() -> None:
 
 
 def alert_bar(elem_id: str) -> gr.HTML:
-    """The place for an error of what was chosen, over the heading and so beside the upload, whichever tab is open.
+    """The place for an error of what was chosen, below what was chosen and over the controls that follow.
 
-    It is empty, or has the value of `residae.ui.text.dismissible`.
+    It is empty, or has the value of `residae.ui.text.dismissible`, to which the page is scrolled where it is not seen.
 
     Args:
         elem_id: The id in the page.
@@ -98,9 +98,11 @@ def alert_bar(elem_id: str) -> gr.HTML:
     element.onclick = (event) => { if (event.target.closest("button")) props.value = ""; };
     watch("value", () => {
       const detail = element.querySelector("[role=alert]")?.textContent;
-      if (detail) document.dispatchEvent(new CustomEvent("residae-alert", { detail }));
+      if (!detail) return;
+      element.querySelector(".alert").scrollIntoView({ block: "nearest" });
+      document.dispatchEvent(new CustomEvent("residae-alert", { detail }));
     });"""
-    return gr.HTML("", js_on_load=script, elem_id=elem_id, apply_default_css=False)
+    return gr.HTML("", js_on_load=script, elem_id=elem_id, elem_classes=["alert-bar"], apply_default_css=False)
 
 
 def example_gallery(label: str, caption: str, elem_id: str, selected: int | None = None) -> gr.Gallery:

@@ -12,7 +12,7 @@ from residae.image import CropBox
 from residae.quality import DEFAULT_QUALITY, MAX_QUALITY
 from residae.ui.actions import Actions
 from residae.ui.cache import CPU_SIDE, EXAMPLES, FULL_SIZE, Settings
-from residae.ui.components import example_gallery, number_field, segments, slider
+from residae.ui.components import alert_bar, example_gallery, number_field, segments, slider
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS, RefineCard
 from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline
@@ -29,13 +29,15 @@ UNQUANTIZED_NOTE = "The decoder gets the numbers as the encoder gives them. Ther
 class Controls:
     """The column at the left.
 
-    Shows the upload, the examples, the settings and what can be done with a result. It holds no state. `Page` connects
+    Shows the upload, the examples, the settings and what can be done with a result; an error is shown in `alert`, below
+    the upload, or in `size_alert`, below the size of the file. It holds no state. `Page` connects
     its events, which reconstruct the picture that was chosen.
     """
 
     def __init__(self) -> None:
         with gr.Column(elem_id="source"):
             self.upload = gr.File(label="Drop, paste or choose a picture", elem_id="upload", height=52)
+            self.alert = alert_bar("alert")
             self.examples = example_gallery("Or choose an example", "{}", "examples")
         with gr.Column(elem_id="settings"):
             with gr.Column(elem_classes=["card"]):
@@ -46,6 +48,7 @@ class Controls:
                 self.quality = slider(0, MAX_QUALITY, value=DEFAULT_QUALITY, step=1, label="Quality", elem_id="quality")
                 self.size = number_field(0, 10**6, value=10, step=0.1, label="At most, kB", elem_id="size")
                 gr.HTML(note(UNQUANTIZED_NOTE), elem_id="unquantized")
+                self.size_alert = alert_bar("size-alert")
                 self.scale = segments(scale_choices(16), 1, "Numbers kept", "scale")
             self.refine = RefineCard()
         with gr.Row(elem_id="actions"):

@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, alert_bar
+from residae.ui.components import NETWORK_EVENT, QUICK_EVENT
 from residae.ui.controls import Controls, choose_example, describe
 from residae.ui.endpoints import add_endpoints
 from residae.ui.guard import MAX_FILE_AGE, SWEEP_INTERVAL
@@ -31,7 +31,7 @@ def build() -> gr.Blocks:
 class Page:
     """The page.
 
-    Shows the heading, an error of what was chosen, the controls and the tabs. For each session it holds the path of the
+    Shows the heading, the controls and the tabs. For each session it holds the path of the
     chosen picture, the part of it, the current result and the id of the open tab. A new picture or setting is
     reconstructed by the Overview, at a new rate it is decoded again; then the open tab follows.
     """
@@ -41,13 +41,12 @@ class Page:
         self.current, self.open_tab = gr.State(), gr.State("overview")
         self.tabs: dict[str, gr.Tab] = {}
         self.header = gr.HTML(heading(), apply_default_css=False)
-        self.alert = alert_bar("alert")
         with gr.Row(elem_id="bench"):
             with gr.Column(scale=0, min_width=272, elem_id="controls"):
                 self.controls = Controls()
             with gr.Column(scale=1, elem_id="stage"), gr.Tabs():
                 with self._tab("overview", "Overview"):
-                    self.overview = OverviewTab(self.header, self.alert, self.current, self.controls)
+                    self.overview = OverviewTab(self.header, self.current, self.controls)
                 with self._tab("lab", "Latent lab"):
                     self.lab = LabTab(self.open_tab, self.current)
                 with self._tab("equal", "Equal bytes"):
@@ -59,6 +58,7 @@ class Page:
                 with self._tab("model", "The model"):
                     self.model = ModelTab(self.open_tab, self.current)
         self.controls.actions.settings["checkpoint"] = self.model.checkpoint
+        self.controls.actions.tabs = [*self.tabs]
 
     def _tab(self, name: str, label: str) -> gr.Tab:
         self.tabs[name] = gr.Tab(label, id=name, elem_id=f"tab-{name}")
@@ -103,7 +103,7 @@ class Page:
         )
         chosen = controls.examples.select(choose_example, outputs=picture, **QUICK_EVENT)
         cropped = overview.table.select(overview.choose_part, self.current, picture, **QUICK_EVENT)
-        start = controls.actions.restore_event(self.source, checkpoint)
+        start = controls.actions.restore_event(self.source, checkpoint, controls.alert)
         visited, continued = blocks.load(**start), controls.actions.bar.restore(**start)
         visited.then(describe, checkpoint, controls.described, **QUICK_EVENT)
         setting = gr.on([controls.color.input, controls.side.input, checkpoint.input], supersede, **QUICK_EVENT)
@@ -122,7 +122,8 @@ class Page:
         again = [controls.upload.upload, controls.examples.select, overview.table.select, checkpoint.input]
         again += [controls.color.input, controls.side.input, controls.rate.input, controls.scale.input]
         again += [controls.quality.release, controls.size.submit]
-        gr.on(again, None, outputs=self.alert, js="() => ''", **QUICK_EVENT)  # the error was of the attempt before
+        alerts = [controls.alert, controls.size_alert]  # of the attempt before
+        gr.on(again, None, outputs=alerts, js="() => ['', '']", **QUICK_EVENT)
         released = [controls.quality.release, controls.size.submit, controls.size.blur]
         for event, next_event in (
             (uploaded.then(supersede, **QUICK_EVENT), reconstruct),

@@ -57,7 +57,7 @@
     /** Called with the values of the settings at each change of one; those of a link are not the visitor's own. */
     remember(names, values) { if (!names.some((name) => name in query)) this.store(STORED, JSON.stringify(Object.fromEntries(names.map((name, i) => [name, values[i]])))); },
     /** What a visit starts with, as JSON: the settings of the last one, or those of a link. */
-    start() { return JSON.stringify({ ...stored(), ...query, ...this.first }); },
+    start() { return JSON.stringify({ ...stored(), ...query, ...this.first, linked: Object.keys(query) }); },
     /** What a link with these parameters cannot restore: each with `sent`, `opened` and `advice`. */
     lacking(query) {
       return NOT_IN_LINKS.filter(({ name, is }) => is(query[name])).map(({ name, sent, opened, advice }) => ({ sent, opened: opened(query[name]), advice }));

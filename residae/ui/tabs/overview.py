@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from residae import heatmaps
-from residae.errors import OutOfMemoryError, ResidaeError
+from residae.errors import OutOfMemoryError, ResidaeError, SizeError
 from residae.geometry import Scale
 from residae.image import CropBox
 from residae.pipeline import Decoding, Reconstruction
@@ -49,13 +49,13 @@ class OverviewTab:
     """The tab Overview.
 
     Shows a picture and its reconstruction, how many samples, numbers and bytes there are, the figures, the channels of
-    the latent, and the error; what goes wrong is said in `alert`, which is seen from all tabs. It holds the path of a
-    picture that was refused or cancelled. `Page` connects its events: `reconstruct` for a new picture or setting,
+    the latent, and the error; what goes wrong is said beside the controls. It holds the path of a picture that was
+    refused or cancelled. `Page` connects its events: `reconstruct` for a new picture or setting,
     `change_rate` for a new rate, `show_preview` while one is being chosen.
     """
 
-    def __init__(self, header: gr.HTML, alert: gr.HTML, current: gr.State, controls: Controls) -> None:
-        self.header, self.alert, self.current, self.controls = header, alert, current, controls
+    def __init__(self, header: gr.HTML, current: gr.State, controls: Controls) -> None:
+        self.header, self.current, self.controls = header, current, controls
         self.discarded = gr.State()
         with gr.Row(elem_id="overview"):
             with gr.Column(elem_id="result"):
@@ -73,7 +73,16 @@ class OverviewTab:
     def outputs(self) -> list[Any]:
         """Every component that the handlers may update."""
         return [
-            *(self.header, self.alert, self.current, self.discarded, self.table, self.journey, self.figures),
+            *(
+                self.header,
+                self.controls.alert,
+                self.controls.size_alert,
+                self.current,
+                self.discarded,
+                self.table,
+                self.journey,
+                self.figures,
+            ),
             *(self.status, self.mosaic, self.error),
             *(*self.controls.settings, *self.controls.refine.outputs),
         ]
@@ -371,11 +380,16 @@ class OverviewTab:
     def _restore_on_failure(
         self, work: Iterator[Updates], path: str | None, current: CurrentResult | None, request: gr.Request
     ) -> Iterator[Updates]:
-        """Forward the updates of work. Show an error in `alert`.
+        """Forward the updates of work. Show an error below the upload, or below the size that no file is within.
 
         After an error, as after Stop, discard `path` and return the controls to the current result, or invite to choose
-        a picture where there is none. Only where memory ran out they stay, because another size may do.
+        a picture where there is none. They stay where memory ran out, because another size may do, and at a size that
+        can be corrected.
         """
+
+        def is_of_size(error: ResidaeError) -> bool:
+            of_shown = path is None or newest(request, self.current, current) is None
+            return isinstance(error, SizeError) and of_shown
 
         def restored() -> Updates:
             shown = newest(request, self.current, current)
@@ -386,8 +400,9 @@ class OverviewTab:
             try:
                 yield from work
             except ResidaeError as error:
-                stays = isinstance(error, OutOfMemoryError)
-                yield {self.alert: dismissible(error), **({} if stays else restored())}
+                stays = isinstance(error, OutOfMemoryError) or is_of_size(error)
+                alert = self.controls.size_alert if is_of_size(error) else self.controls.alert
+                yield {alert: dismissible(error), **({} if stays else restored())}
             except Cancelled:
                 yield {self.status: gr.skip(), **restored()}
 
@@ -408,7 +423,7 @@ class OverviewTab:
         table |= describe(result)
         table["settings"] = {"checkpoint": settings.checkpoint, **named_settings(settings)}
         picture = {self.table: table, self.journey: journey(report), self.error: error_value(table)}
-        yield {self.alert: "", self.current: result, **picture}
+        yield {self.controls.size_alert: "", self.current: result, **picture}
         with uncancellable():
             bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
             measured = {
