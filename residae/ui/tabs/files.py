@@ -147,8 +147,8 @@ class FilesTab:
         yield {self.status: done + alerts}
         if files:
             yield {self.pictures: gr.File(files, visible=True)}
-        elif refused:  # what is shown is of other files
-            yield {self.table: empty_table(REFUSED), self.figures: "", self.pictures: gr.File(None, visible=False)}
+        elif refused:  # what is shown is of other files; the style sheet hides the rest, whose room stays
+            yield {self.table: empty_table(REFUSED)}
 
 
 def distinct(name: str, taken: Collection[object]) -> str:
