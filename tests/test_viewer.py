@@ -180,7 +180,7 @@ def test_every_view_of_the_picture_has_a_key(page: Page) -> None:
         assert expanded(page, "#compare .keys-button") == opened
     table.locator(".stage").focus()
     page.keyboard.press("v")
-    expect(table.locator(".frame")).to_have_count(3)
+    expect(table.locator(".frame")).to_have_count(2)
     table.get_by_role("button", name="Divided").click()
 
 
@@ -420,12 +420,35 @@ def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> No
     )
 
 
-def test_pictures_beside_each_other_are_large_on_a_phone(phone: Page, page: Page) -> None:
-    for visit, names in ((page, ["Original", "Reconstruction", "Error"]), (phone, ["Original", "Reconstruction"])):
-        visit.locator("#compare").get_by_role("button", name="Side by side").click()
-        assert visit.locator("#compare figcaption b").all_inner_texts() == names
-        assert bool(visit.locator("#compare .key").inner_html()) is (len(names) == 3)
-        visit.locator("#compare").get_by_role("button", name="Divided").click()
+def test_two_pictures_beside_each_other_take_the_width(phone: Page, page: Page) -> None:
+    for visit in (page, phone):
+        table = visit.locator("#compare")
+        table.get_by_role("button", name="Side by side").click()
+        assert table.locator("figcaption b").all_inner_texts() == ["Original", "Reconstruction"]
+        pictures, captions = table.locator(".frame img"), table.locator("figcaption")
+        boxes, below = ([one.bounding_box() for one in several.all()] for several in (pictures, captions))
+        stage = table.locator(".stage").bounding_box()
+        assert stage
+        assert sum(box["width"] for box in boxes if box) > stage["width"] - 26
+        for box, caption in zip(boxes, below, strict=True):
+            assert box
+            assert caption
+            assert caption["y"] == pytest.approx(box["y"] + box["height"], abs=1)
+        table.get_by_role("button", name="Divided").click()
+
+
+def test_the_error_is_as_large_as_the_picture_and_its_scale_lies_over_it(phone: Page, page: Page) -> None:
+    for visit in (page, phone):
+        table = visit.locator("#compare")
+        divided = table.locator(".frame img").first.bounding_box()
+        table.get_by_role("button", name="Error", exact=True).click()
+        picture, key = (table.locator(name).first.bounding_box() for name in (".frame img", ".key svg"))
+        assert picture == divided
+        assert picture
+        assert key
+        assert picture["y"] < key["y"] < key["y"] + 12 < picture["y"] + picture["height"]
+        expect(table.locator(".blink")).to_be_hidden()  # there is nothing to swap it with
+        table.get_by_role("button", name="Divided").click()
 
 
 def test_the_name_of_the_checkpoint_leads_to_the_model(page: Page) -> None:

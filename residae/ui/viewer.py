@@ -243,7 +243,7 @@ def report_table(
     panes = [job.result() for job in jobs]
     views = [
         {"name": "Divided", "panes": [0, 1], "wipe": True},
-        {"name": "Side by side", "panes": [0, 1, 2], "key": True},
-        {"name": "Error", "panes": [2], "key": True},
+        {"name": "Side by side", "panes": [0, 1]},
+        {"name": "Error", "panes": [2], "stack": True, "key": True},
     ]
     return table(panes, views, original.shape[:2], scale, original=0, result=1)

@@ -167,12 +167,12 @@ function build() {
     showDifferences(null);
     return;
   }
-  const chosen = current.panes.map((i) => panes[i]), withoutMaps = chosen.filter((pane) => !pane.signed);
-  const shown = onPhone.matches && withoutMaps.length ? withoutMaps : chosen; // a map beside them, which has a view of its own, would make all small
+  const shown = current.panes.map((i) => panes[i]);
   maps.hidden = !shown.some((pane) => pane.signed);
   press(maps, Number(view.signed));
   const stacked = Boolean(current.wipe || current.stack);
-  element.toggleAttribute("data-stacked", stacked && shown.length > 1);
+  element.toggleAttribute("data-stacked", stacked);
+  element.toggleAttribute("data-blinks", stacked && shown.length > 1);
   element.toggleAttribute("data-signed", view.signed);
   // A picture stays until its successor has loaded, so that no frame is ever empty.
   const layout = [current.name, ...shown.map((pane) => Boolean(pane.picture))].join();
@@ -272,7 +272,9 @@ function place() {
     const offset = (extent, inner, at) => inner <= extent ? (extent - inner) / 2 : Math.min(0, Math.max(extent - inner, extent / 2 - at * inner));
     const left = offset(wide, w, view.x), top = offset(high, h, view.y);
     Object.assign(frame, { left, top, scale });
-    if (frame.caption) frame.caption.style.paddingInline = `${Math.max(0, Math.min(left, (wide - 240) / 2))}px`; // below the picture, if that has the width
+    if (frame.caption) Object.assign(frame.caption.style, { // below the picture, if that has the width
+      paddingInline: `${Math.max(0, Math.min(left, (wide - 240) / 2))}px`, translate: `0 ${Math.min(0, top + h - high)}px`,
+    });
     for (const node of [...pictures, preview, peek].filter(Boolean)) Object.assign(node.style, {
       width: `${w}px`, height: `${h}px`, transform: `translate(${left}px, ${top}px)`, imageRendering: scale >= 2 ? "pixelated" : "auto",
     });
@@ -587,8 +589,6 @@ function restore(link) {
   if (sentences.length) say([...new Set(sentences)].join(" ").trim(), 0);
   build();
 }
-
-onPhone.addEventListener("change", build);
 
 let size = "", subject = null;
 watch("value", () => {

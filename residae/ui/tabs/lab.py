@@ -449,7 +449,7 @@ def beside_unedited(shown: dict[str, Any], picture: dict[str, Any]) -> dict[str,
     alt = "The picture rebuilt from its latent without edits"
     unedited = {"name": "Unedited", "alt": alt, "picture": picture, "caption": "", "measured": True}
     divided, side_by_side, error_alone = shown["views"]
-    views = [divided | {"panes": [1, 2]}, side_by_side | {"panes": [1, 2, 3]}, error_alone | {"panes": [3]}]
+    views = [divided | {"panes": [1, 2]}, side_by_side | {"panes": [1, 2]}, error_alone | {"panes": [3]}]
     return shown | {"panes": [original, unedited, edited, error], "views": views, "result": 2}
 
 
