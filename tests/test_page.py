@@ -579,6 +579,17 @@ def test_maps_lead_to_the_viewer_and_to_the_lab(page: Page) -> None:
     expect(page.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
 
 
+def test_the_mixer_shows_all_of_each_channel(page: Page) -> None:
+    """As the mosaic does: in a square, a third of a picture of 3 : 2 would be cut off."""
+    open_tab(page, "Latent lab")
+    for picture in page.locator("#mixer .look img").all():
+        expect(picture).not_to_have_js_property("naturalWidth", 0)
+        width, height, ratio = picture.evaluate(
+            "(node) => [node.clientWidth, node.clientHeight, node.naturalWidth / node.naturalHeight]"
+        )
+        assert width / height == pytest.approx(ratio, rel=0.05)
+
+
 def test_a_signed_error_map_is_dark_where_the_page_is(page: Page) -> None:
     """As the channels in the same colors are: no error is dark then, and white in the light."""
     open_tab(page, "Overview")

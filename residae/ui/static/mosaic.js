@@ -27,6 +27,7 @@ function arrange() {
   }
   tiles.style.gridTemplateColumns = `repeat(${best[0]}, ${best[1]}px)`;
   tiles.style.setProperty("--tile", `${best[1] * height / width}px`);
+  document.body.style.setProperty("--channel-shape", width / height); // also of the mixer's strips, before their pictures are there
 }
 
 async function draw() {
