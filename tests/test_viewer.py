@@ -645,7 +645,10 @@ def test_a_phone_shows_what_this_is_and_that_there_are_more_tabs(phone: Page) ->
     assert last.evaluate(mask) != "none"
     last.click()
     expect(last).to_be_in_viewport(ratio=0.9)
-    assert last.evaluate(mask) == "none"
+    for left, before, after in (("0", "0px", "32px"), ("20", "32px", "32px"), ("node.scrollWidth", "32px", "0px")):
+        row.evaluate(f"(node) => {{ node.scrollLeft = {left}; }}")
+        for name, width in (("--before", before), ("--after", after)):  # how far it fades out on that side
+            expect(row).to_have_css(name, width)
     phone.locator("#diagram svg:visible .stage").first.click()  # at once, while the tab asks for the latent
     expect(phone.locator("#stage-output h2")).to_have_text("Encoder stem")
     expect(phone.locator("#stage-output img").first).to_be_in_viewport(ratio=0.9)

@@ -241,7 +241,7 @@ def report_table(
             )
         ]
     panes = [job.result() for job in jobs]
-    views = [
+    views: list[dict[str, Any]] = [
         {"name": "Divided", "panes": [0, 1], "wipe": True},
         {"name": "Side by side", "panes": [0, 1]},
         {"name": "Error", "panes": [2], "stack": True, "key": True},

@@ -37,6 +37,12 @@ document.addEventListener("residae-shown", async () => {
   const name = residae.overview?.picture();
   markExample((example) => example.querySelector("img").alt.toLowerCase() === name?.toLowerCase());
 });
+// The row of tabs, which on a phone has more than it shows, fades out on the side where there is more.
+document.addEventListener("scroll", ({ target }) => {
+  if (!target.matches?.(".tab-wrapper")) return;
+  target.toggleAttribute("data-scrolled", target.scrollLeft > 1);
+  target.toggleAttribute("data-at-end", target.scrollLeft + target.clientWidth >= target.scrollWidth - 1);
+}, true);
 document.addEventListener("click", (event) => {
   const chosen = event.target.closest("#examples button");
   if (chosen) markExample((example) => example === chosen); // before its result is there
