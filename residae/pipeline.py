@@ -277,7 +277,7 @@ class Pipeline:
             progress: As in `encode`.
 
         Returns:
-            The encoding at the chosen scale; `seconds` are those of this encoding alone.
+            The encoding at the chosen scale; `seconds` are those of all encodings that were tried.
         """
         encodings: dict[float, Encoding] = {}
         least: dict[float, int] = {}  # bytes of the smallest file at each scale
@@ -293,9 +293,10 @@ class Pipeline:
         scale = choose_scale(picture.height, picture.width, max_bytes, fineness, probe)
         if 0 < least[scale] - max_bytes <= SCALE_BYTES and 1.0 not in encodings:
             unscaled = self.encode(picture, color, between(progress, ENCODING_SHARES[-1], 1))
+            encodings[1.0] = unscaled
             if len(self.write(unscaled, 0).data) <= max_bytes:
-                return unscaled
-        return encodings[scale]
+                scale = 1.0
+        return replace(encodings[scale], seconds=sum(encoding.seconds for encoding in encodings.values()))
 
     def encode_and_write(
         self,

@@ -88,13 +88,16 @@ def test_the_explanation_of_fewer_numbers_comes_to_what_is_counted(
 ) -> None:
     """From the network's own ratio, which the heading names: the halves of chroma and the scale are the difference."""
     report = pipeline.reconstruct(Picture(smooth(height, width), (), None), color, 80, scale=scale)
-    strip = journey(report)
+    strip = journey(report).replace('<span class="wide"> halved</span>', " halved")  # where there is room
     samples, numbers, size = (int(count.replace(",", "")) for count in re.findall("<b>([^<]+)</b>", strip))
     (explanation, term), (coding, _) = re.findall('data-explanation="([^"]+)">([^<]+)<', strip)
-    assert term == fewer(samples / numbers)
+    kept = share_kept(pipeline.ratio, scale).removeprefix("1/")  # as the control and the sentence on sizes have it
+    assert term.startswith(f"{kept}× fewer")
+    counted = fewer(samples / numbers)
+    assert term.endswith(f", {counted.removesuffix(' fewer')} with halved chroma") == color
     figures = [float(figure) for figure in re.findall(r"\d+(?:\.\d+)?", explanation)]
     assert figures[0] == pipeline.ratio
-    assert fewer(figures[-1]) == term
+    assert fewer(figures[-1]) == counted
     assert ("chroma" in explanation) == color
     assert ("enlarged" in explanation) == (scale > 1)
     assert ("reduced" in explanation) == (scale < 1)
@@ -106,8 +109,10 @@ def test_how_a_limit_was_used_is_said_in_the_words_and_digits_of_the_controls(
     pipeline: Pipeline, picture: Picture
 ) -> None:
     report = pipeline.reconstruct(picture, quality=41.87, scale=3)
-    sentence = "The best file of at most 20.0 kB keeps 1/7 of the numbers, at quality 41.9."
+    sentence = "With 1/7 of the numbers, quality 41.9 is the highest in at most 20.0 kB."
     assert sentence in report_sentences(report, 20_000)
+    sentence = "Of files up to 20.0 kB, one with 1/7 of the numbers, at quality 41.9, should have the least error."
+    assert sentence in report_sentences(report, 20_000, chooses_scale=True)
 
 
 @pytest.mark.parametrize(("times", "left"), [([0], None), ([0, 9], None), ([0, 9, 11], 6), ([0, 9, 10, 13], 4)])

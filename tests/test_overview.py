@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,15 +68,21 @@ def test_only_another_rate_is_decoded(tab: OverviewTab, show: Callable[..., Curr
 
 
 @pytest.mark.parametrize("end", [cancel, supersede])
-def test_a_picture_that_is_seen_is_the_current_result_and_gets_its_figures(
+def test_a_result_is_shown_in_one_update_and_what_comes_later_is_marked(
     tab: OverviewTab, show: Callable[..., CurrentResult], end: Callable[[Any], None]
 ) -> None:
     updates = change_rate(tab, show(50), 1, QUALITY, 20, 10)
     first = next(updates)
     end(VISIT)
     (rest,) = updates
-    assert {tab.figures, tab.mosaic, tab.status} <= rest.keys()
     assert first[tab.current].quality == 20  # what comes next starts from it
+    assert {tab.table, tab.journey, tab.figures, tab.status, tab.mosaic, tab.error} <= first.keys()
+    assert {*rest} == {tab.table, tab.figures}
+    before, after = (re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", update[tab.figures]) for update in (first, rest))
+    assert [name for (name, early), (_, late) in zip(before, after, strict=True) if early != late] == ["SSIM"]
+    assert dict(before)["SSIM"] == "…"  # not that of the result before
+    assert "facts" in rest[tab.table]["panes"][1]
+    assert "facts" not in first[tab.table]["panes"][1]
 
 
 def test_a_quality_that_is_being_chosen_is_previewed(
@@ -136,7 +143,7 @@ def test_a_size_of_the_file_chooses_the_scale_and_the_controls_follow(
     assert controls.follow_rate(QUALITY, "auto", shown)[controls.scale] == 1
     assert controls.follow_scale(QUALITY, "auto", shown) == {controls.rate: SIZE, controls.size: size}
     assert controls.follow_scale(QUALITY, 2, shown) == {controls.rate: gr.skip()}
-    first, rest = change_rate(tab, shown, "auto", SIZE, 80, 0.5)
+    first, _ = change_rate(tab, shown, "auto", SIZE, 80, 0.5)
     fitting = first[tab.current]
     assert len(fitting.compressed.data) <= 500
     assert controls.restored(fitting) == {
@@ -144,7 +151,8 @@ def test_a_size_of_the_file_chooses_the_scale_and_the_controls_follow(
         **{controls.rate: SIZE, controls.size: 0.5},
     }
     kept = share_kept(64, fitting.encoding.scale)  # of the tiny network, which keeps 1/64 at scale 1
-    assert f"{kept} of the numbers" in rest[tab.status]
+    assert f"{kept} of the numbers" in first[tab.status]
+    assert f"{kept.removeprefix('1/')}× fewer" in first[tab.journey]
     (last,) = change_rate(tab, fitting, "auto", SIZE, 80, 0)
     assert "takes at least" in last.pop(controls.size_alert)  # below the field
     assert not last  # which keeps what was typed
@@ -156,11 +164,16 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     tab: OverviewTab, show: Callable[..., CurrentResult], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overview, "PROGRESS_INTERVAL", -1)  # show every step
-    card, shown = tab.controls.refine, show(80)
+    card, shown, pause = tab.controls.refine, show(80), 0.3
     assert shown.compressed
+    measure = pipeline.decode
+    monkeypatch.setattr(pipeline, "decode", lambda *given: time.sleep(pause) or measure(*given))
     scaled: list[Pixels] = []
     monkeypatch.setattr(heatmaps, "error_scale", lambda _, pixels: scaled.append(pixels) or 64.0)
     *steps, picture, last = tab.refine(shown, 1, QUALITY, 80, 10, 5, VISIT, SILENT)
+    first, later = ([*map(float, re.findall(r"([\d.]+) s\b", update[tab.figures]))] for update in (picture, last))
+    assert first == later
+    assert first[0] >= round(shown.encoding.seconds + pause, 1)  # encoding, of which refinement is a part
     (unrefined,) = scaled  # so that the error maps before and after can be compared
     stored = pipeline.stored(shown.encoding, shown.compressed)
     np.testing.assert_array_equal(unrefined, pipeline.decode(stored).pixels)
@@ -172,14 +185,14 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     assert refined.settings == shown.settings
     assert refined.psnr > shown.psnr
     assert refined.compressed.data != shown.compressed.data
-    assert "after 5 steps" in last[card.status]
+    assert "after 5 steps" in picture[card.status]
     assert [*change_rate(tab, refined, 1, QUALITY, 80, 10)] == [{tab.status: gr.skip()}]  # it stays
 
     running = tab.refine(shown, 1, QUALITY, 80, 10, 100, VISIT, SILENT)
     next(running)
     cancel(VISIT)
-    *_, picture, last = running
-    done = int(re.findall(r"after (\d+) step", last[card.status])[0])
+    *_, picture, _ = running
+    done = int(re.findall(r"after (\d+) step", picture[card.status])[0])
     assert done < 20
     assert picture[tab.current].psnr >= shown.psnr
 
@@ -214,9 +227,9 @@ def test_a_refinement_applies_to_the_rate_that_the_controls_show(
 def test_an_unquantized_latent_that_was_just_chosen_is_shown_and_not_refined(
     tab: OverviewTab, show: Callable[..., CurrentResult]
 ) -> None:
-    picture, *_, last = tab.refine(show(80), 1, UNQUANTIZED, 80, 10, 2, VISIT, SILENT)
+    picture, _ = tab.refine(show(80), 1, UNQUANTIZED, 80, 10, 2, VISIT, SILENT)
     assert picture[tab.current].quality is None
-    assert "There is no file to refine" in last[tab.controls.refine.status]
+    assert "There is no file to refine" in picture[tab.controls.refine.status]
 
 
 def test_a_refinement_goes_on_where_the_rate_stays(tab: OverviewTab, show: Callable[..., CurrentResult]) -> None:

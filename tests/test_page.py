@@ -205,7 +205,7 @@ def test_a_first_visit_shows_the_result_of_an_example(page: Page) -> None:
     expect(page.locator("#examples img")).to_have_count(5)
     expect(page.locator("#examples [aria-current=true] img")).to_have_attribute("alt", "Scene")
     assert not page.evaluate("[...document.querySelectorAll('footer img')].some((icon) => icon.checkVisibility())")
-    expect(page.locator("#journey li").nth(1)).to_contain_text("128× fewer")  # in color; chroma has half the size
+    expect(page.locator("#journey li").nth(1)).to_contain_text("64× fewer, 128× with halved chroma")
     expect(page.locator("#mosaic .tile")).to_have_count(4)
     for tile in page.locator("#mosaic .tile").all():
         expect(tile).to_have_attribute("aria-label", re.compile(r"^Channel \d, (<1|\d+) % of the bits$"))
@@ -849,7 +849,7 @@ def test_a_stopped_batch_keeps_finished_files(
 
 def test_color_has_three_planes(page: Page) -> None:
     page.get_by_label("Color", exact=True).check()
-    expect(page.locator("#journey li").nth(1)).to_contain_text("128× fewer")
+    expect(page.locator("#journey li").nth(1)).to_contain_text("64× fewer, 128× with halved chroma")
     page.wait_for_function("residae.overview.panes().b.facts?.Mode === 'color'")  # with the figures
     open_tab(page, "Latent lab")
     expect(page.locator("#lab-status")).to_contain_text(figure(page, "PSNR").inner_text())

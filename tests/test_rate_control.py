@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from residae.errors import CodecError
 from residae.geometry import MAX_PIXELS, MAX_SIDE, latent_shape, scaled_shape
 from residae.image import Picture, Pixels
 from residae.model import ResidualAutoencoder
-from residae.pipeline import AUTO_ENCODES, Pipeline, network_pixels
+from residae.pipeline import AUTO_ENCODES, Encoding, Pipeline, network_pixels
 from residae.rate_control import (
     BEST_QUALITY,
     DETAIL_RESOLUTIONS,
@@ -217,3 +218,16 @@ def test_a_reconstruction_is_that_of_the_file(fine: Pipeline, photograph: Pictur
     assert report.compressed.data == fine.compress(photograph, color=False, max_bytes=limit)
     assert report.encoding.scale != 1
     assert fine.reconstruct(photograph, color=False).encoding.scale == 1
+
+
+def test_the_time_of_an_encoding_is_that_of_all_that_were_tried(
+    fine: Pipeline, photograph: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, scales = fine.encode, list[float]()
+
+    def encode_in_a_second(picture: Picture, color: bool, progress: Any, scale: float) -> Encoding:
+        scales.append(scale)
+        return replace(encode(picture, color, progress, scale), seconds=1)
+
+    monkeypatch.setattr(fine, "encode", encode_in_a_second)
+    assert fine.encode_within(photograph, False, 300).seconds == len(scales) > 1

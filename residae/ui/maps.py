@@ -69,16 +69,15 @@ def error_overview() -> gr.HTML:
     return scripted_card(ERROR_TEMPLATE, "error.js", "error")
 
 
-def error_value(table: dict[str, Any], error: Floats | None = None) -> dict[str, Any]:
+def error_value(table: dict[str, Any], error: Floats) -> dict[str, Any]:
     """The value of the error overview: the same picture and scale as in a light table of `report_table`.
 
     Args:
         table: The value of that light table.
-        error: (H, W), from `residae.heatmaps.luma_error`; None before it is measured.
+        error: (H, W), from `residae.heatmaps.luma_error`.
 
     Returns:
-        `picture`, the map as a PNG; `key`, its color scale as SVG; and `histogram`, that of the error as SVG, or None
-        before it is measured, when the one before stays.
+        `picture`, the map as a PNG; `key`, its color scale as SVG; and `histogram`, that of the error as SVG.
     """
-    histogram = None if error is None else charts.error_histogram(error)
+    histogram = charts.error_histogram(error)
     return {"picture": table["panes"][-1]["picture"], "key": table["key"]["absolute"], "histogram": histogram}

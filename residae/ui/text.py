@@ -83,10 +83,13 @@ def definition_list(rows: dict[str, str]) -> str:
 def journey(report: Reconstruction) -> str:
     """What is left of the picture after each step: three counts, and a bar for each, all in one scale."""
     samples, numbers = report.raw_bytes, sum(latent.size for latent in report.encoding.latents)
-    comparison = explained(fewer(samples / numbers), numbers_explanation(report.encoding, samples / numbers))
+    term = f"{kept_times(network_ratio(report.encoding), report.encoding.scale)}× fewer"
+    if len(report.encoding.latents) == 3:
+        term += f', {fewer(samples / numbers).removesuffix(" fewer")} with<span class="wide"> halved</span> chroma'
+    comparison = explained(term, numbers_explanation(report.encoding, samples / numbers))
     rows = [
         (f"{samples:,}", "samples of the picture", 1.0),
-        (f"{numbers:,}", f"numbers after the encoder, {comparison}", numbers / samples),
+        (f"{numbers:,}", f'numbers<span class="wide"> after the encoder</span>, {comparison}', numbers / samples),
     ]
     if report.compressed:
         size = len(report.compressed.data)
@@ -144,8 +147,18 @@ def share_kept(ratio: float, scale: float) -> str:
         ratio: As `network_ratio` returns it.
         scale: By which the picture is enlarged before the encoder.
     """
+    return f"1/{kept_times(ratio, scale)}"
+
+
+def kept_times(ratio: float, scale: float) -> str:
+    """How many samples of a plane there are for each number, as `share_kept` rounds it.
+
+    Args:
+        ratio: As in `share_kept`.
+        scale: As in `share_kept`.
+    """
     times = ratio / scale**2
-    return f"1/{times:.0f}" if times > 5 else f"1/{times:.2g}"
+    return f"{times:.0f}" if times > 5 else f"{times:.2g}"
 
 
 def one_number(ratio: float) -> str:
@@ -153,10 +166,19 @@ def one_number(ratio: float) -> str:
     return f"The network makes one number for every {ratio:.3g} samples that it gets."
 
 
-def report_figures(report: Reconstruction) -> str:
-    """How far the reconstruction is off, what the file costs, and how long it took."""
+def report_figures(report: Reconstruction, refining: float = 0.0, with_ssim: bool = True) -> str:
+    """How far the reconstruction is off, what the file costs, and how long it took.
+
+    Args:
+        report: The reconstruction that is shown.
+        refining: Seconds that the refinement of its file took.
+        with_ssim: Whether to measure the SSIM, which takes a while; if not, "…" stands in its place.
+
+    Returns:
+        HTML.
+    """
     encoding, compressed = report.encoding, report.compressed
-    rows = {"PSNR": decibels(report.psnr), "SSIM": similarity(report.ssim)}
+    rows = {"PSNR": decibels(report.psnr), "SSIM": similarity(report.ssim) if with_ssim else "…"}
     if compressed:
         size = len(compressed.data)
         rows |= {
@@ -167,17 +189,18 @@ def report_figures(report: Reconstruction) -> str:
             rows["Source file"] = ratio(report.file_bytes, size)
     rows |= {
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
-        "Encode · decode": f"{encoding.seconds:.1f} s · {report.decoding.seconds:.1f} s",
+        "Encode · decode": f"{encoding.seconds + refining:.1f} s · {report.decoding.seconds:.1f} s",
     }
     return definition_list(rows)
 
 
-def report_sentences(report: Reconstruction, max_bytes: int | None = None) -> str:
+def report_sentences(report: Reconstruction, max_bytes: int | None = None, chooses_scale: bool = False) -> str:
     """Where the error is, how a limit on the size of the file was used, and the notices about the picture.
 
     Args:
         report: The reconstruction that is shown.
         max_bytes: The limit that its file was made for; None if there was none.
+        chooses_scale: Whether the share of numbers was chosen by that limit.
 
     Returns:
         HTML.
@@ -187,9 +210,12 @@ def report_sentences(report: Reconstruction, max_bytes: int | None = None) -> st
         quality, kept = report.compressed.quality, share_kept(network_ratio(report.encoding), report.encoding.scale)
         if quality == 100 and len(report.compressed.data) < 0.9 * max_bytes:
             limit = f"Quality 100 with {kept} of the numbers takes only {kilobytes(len(report.compressed.data))}."
+        elif chooses_scale:
+            limit = f"Of files up to {kilobytes(max_bytes)}, one with {kept} of the numbers, "
+            limit += f"at quality {round(quality, 1):g}, should have the least error."
         else:
-            limit = f"The best file of at most {kilobytes(max_bytes)} keeps {kept} of the numbers, "
-            limit += f"at quality {round(quality, 1):g}."
+            limit = f"With {kept} of the numbers, quality {round(quality, 1):g} is the highest "
+            limit += f"in at most {kilobytes(max_bytes)}."
         sentences.insert(1, limit)
     return f"<p>{html.escape(' '.join(sentences))}</p>"
 

@@ -22,3 +22,15 @@ async function blobOf(url) {
   if (!answer.ok) throw new Error(`${url} is no longer there`);
   return answer.blob();
 }
+/** Wait for what replaces the pictures in this node. If it takes a moment, they are marked, and dimmed: the figures beside them are newer. */
+async function outdated(node, loading) {
+  const isLatest = () => node.loading === loading;
+  node.loading = loading;
+  const timer = setTimeout(() => { if (isLatest()) node.dataset.outdated = ""; }, 150);
+  try {
+    return await loading;
+  } finally {
+    clearTimeout(timer);
+    if (isLatest()) delete node.dataset.outdated;
+  }
+}

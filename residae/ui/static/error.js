@@ -6,10 +6,10 @@ let round = 0;
 async function draw() {
   if (!props.value) return;
   const { picture, key, histogram: chart } = props.value, current = ++round;
-  if (chart) histogram.innerHTML = chart;
-  await Object.assign(new Image(), { src: picture.url }).decode();
+  await outdated(map, Object.assign(new Image(), { src: picture.url }).decode());
   if (current !== round) return; // a newer map is loading
   image.src = picture.url;
+  histogram.innerHTML = chart;
   element.querySelector(".key").innerHTML = key;
   map.disabled = false;
 }

@@ -10,7 +10,7 @@
     "Raw pixels": "How many times smaller the file is than the pixels without compression: 3 bytes each in color, 1 in gray.",
     "Source file": "How many times smaller the file is than the file that was opened.",
     Picture: "Width and height of the reconstruction, in pixels.",
-    "Encode · decode": "Time in the network, without waiting for others. Settings that were tried before take none: the page keeps up to 256 MB of results for all visitors together.",
+    "Encode · decode": "Time in the network, without waiting for others; refining a file is part of encoding it. Settings that were tried before take none: the page keeps up to 256 MB of results for all visitors together.",
     Codec: "Each codec makes the best picture that it can in no more bytes than our file has.",
     Bytes: "Size of the whole file, with its header.",
     File: "Size of the whole file, with its header.",

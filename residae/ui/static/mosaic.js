@@ -37,7 +37,7 @@ async function draw() {
   [...tiles.children].forEach((button) => { button.disabled = !picture; });
   if (!picture) return;
   const current = ++round, image = Object.assign(new Image(), { src: picture.url });
-  await image.decode();
+  await outdated(tiles, image.decode());
   if (current !== round) return; // newer channels are loading
   heading.textContent = `${count} ${count === 1 ? "channel" : "channels"}`;
   caption.textContent = `${count} × ${height} × ${width} · press to edit`;

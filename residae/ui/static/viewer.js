@@ -191,7 +191,8 @@ function refresh(current, shown) {
     frame.panes = frame.tags ? shown : [shown[f]];
     return frame.pictures.map((node, i) => [node, address(frame.panes[i]), frame.panes[i].alt]);
   });
-  refreshing = Promise.allSettled(changes.map(([, src]) => Object.assign(new Image(), { src }).decode())).then(() => {
+  const decoded = Promise.allSettled(changes.map(([, src]) => Object.assign(new Image(), { src }).decode()));
+  refreshing = outdated(stage, decoded).then(() => {
     if (round !== loading) return; // newer pictures are loading
     for (const [node, src, alt] of changes) {
       if (node.getAttribute("src") !== src) node.src = src;

@@ -125,7 +125,7 @@ class OverviewTab:
             progress: From Gradio; it shows the progress on `table`.
 
         Yields:
-            Updates of `outputs`: the picture first, then what takes time to measure. A result that is kept comes at
+            Updates of `outputs`: the result, then its SSIM, which takes time to measure. A result that is kept comes at
             once, and where there is none before it, so does the original of an example. After an error or Stop, the
             controls return to the current result.
         """
@@ -344,13 +344,15 @@ class OverviewTab:
                     stopped = True  # at the end of the step, with the best file so far
 
             picture, most = shown.picture(), shown.settings.max_bytes
-            points, times, drawn = list[Point](), list[float](), 0.0
+            points, times, drawn, seconds = list[Point](), list[float](), 0.0, 0.0
             CANCELLATION.set(follow)
             refinement = shown.pipeline.refinement(
                 picture, shown.encoding, quality, steps, between(follow, 0, 0.95), max_bytes=most
             )
+            begun = time.monotonic()
             with closing(refinement):
                 for step in refinement:
+                    seconds += time.monotonic() - begun  # without what is done with the step here
                     if not points:
                         unrefined = step.pixels
                     times.append(time.monotonic())
@@ -361,13 +363,14 @@ class OverviewTab:
                     if time.monotonic() - drawn > PROGRESS_INTERVAL:
                         drawn = time.monotonic()
                         yield card.draw(points, step.step, steps)
+                    begun = time.monotonic()
             decoding = Decoding(step.pixels, shown.seconds)  # decoding takes as long as before
             report = shown.pipeline.measure(picture, shown.encoding, step.best, decoding)
             # On one scale, so that the map shows what was gained.
             scale = heatmaps.error_scale(report.original, unrefined)
-            *first, last = self._show(shown.settings, report, step.step, scale)
-            yield from first
-            yield last | card.conclude(points, step.step, steps)
+            first, last = self._show(shown.settings, report, step.step, scale, seconds)
+            yield first | card.conclude(points, step.step, steps)
+            yield last
 
         def updates() -> Iterator[Updates]:
             try:
@@ -409,12 +412,18 @@ class OverviewTab:
         yield from report_errors(self.status, updates())
 
     def _show(
-        self, settings: Settings, report: Reconstruction, steps: int = 0, error_scale: float | None = None
+        self,
+        settings: Settings,
+        report: Reconstruction,
+        steps: int = 0,
+        error_scale: float | None = None,
+        refining: float = 0.0,
     ) -> Generator[Updates, None, CurrentResult]:
-        """Show the picture, refined in so many steps, first, then what takes time to measure.
+        """Show a result, whose file was refined in so many steps and seconds.
 
-        The picture is that of the current result as soon as it is seen, and nothing ends the measuring, after which it
-        would stay beside the figures of the picture before. Returns the result.
+        All of it changes in one update, so that nothing is of another result than what stands beside it, but for the
+        SSIM, which takes longer to measure than the rest together. It follows, and nothing ends its measuring. Returns
+        the result.
         """
         pipeline, compressed = get_pipeline(settings.checkpoint), report.compressed
         table = report_table(report, error_scale=error_scale)
@@ -422,20 +431,22 @@ class OverviewTab:
         result = CurrentResult(settings, report.encoding, compressed, *of_result)
         table |= describe(result)
         table["settings"] = {"checkpoint": settings.checkpoint, **named_settings(settings)}
-        picture = {self.table: table, self.journey: journey(report), self.error: error_value(table)}
-        yield {self.controls.size_alert: "", self.current: result, **picture}
+        bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
+        yield {
+            self.controls.size_alert: "",
+            self.current: result,
+            self.header: heading(pipeline.name, pipeline.engine.description, pipeline.ratio),
+            self.table: table,
+            self.journey: journey(report),
+            self.figures: report_figures(report, refining, with_ssim=False),
+            self.status: report_sentences(report, settings.max_bytes, settings.scale == "auto"),
+            self.mosaic: mosaic_value(pipeline.stored(report.encoding, compressed).latents[0], bits),
+            self.error: error_value(table, heatmaps.luma_error(report.original, report.decoding.pixels)),
+            **self.controls.refine.offer(result),
+        }
         with uncancellable():
-            bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
-            measured = {
-                self.table: with_facts(table, facts(result, report)),
-                self.header: heading(pipeline.name, pipeline.engine.description, pipeline.ratio),
-                self.figures: report_figures(report),
-                self.status: report_sentences(report, settings.max_bytes),
-                self.mosaic: mosaic_value(pipeline.stored(report.encoding, compressed).latents[0], bits),
-                self.error: error_value(table, heatmaps.luma_error(report.original, report.decoding.pixels)),
-                **self.controls.refine.offer(result),
-            }
-        yield measured
+            measured = facts(result, report)
+        yield {self.table: with_facts(table, measured), self.figures: report_figures(report, refining)}
         return result
 
 
