@@ -51,12 +51,12 @@ REGIONS: dict[str, tuple[int | slice, int | slice]] = {  # row and column of a 3
     "in the lower left": (2, 0),
     "at the bottom center": (2, 1),
     "in the lower right": (2, 2),
-    "in the upper third": (0, slice(None)),
+    "at the top": (0, slice(None)),
     "across the middle": (1, slice(None)),
-    "in the lower third": (2, slice(None)),
-    "in the left third": (slice(None), 0),
-    "in the middle third": (slice(None), 1),
-    "in the right third": (slice(None), 2),
+    "at the bottom": (2, slice(None)),
+    "on the left": (slice(None), 0),
+    "down the middle": (slice(None), 1),
+    "on the right": (slice(None), 2),
 }
 
 
