@@ -216,12 +216,12 @@ def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> st
         steps: At which the axis ends.
 
     Returns:
-        An SVG of full width, 56 pixels high, with the last values in words, each behind a piece of its line, and a dot
-        at the last PSNR.
+        An SVG of full width, 56 pixels high, with the first and last values in words, each behind a piece of its line,
+        and a dot at the last PSNR.
     """
     top, bottom = 16, 54  # pixels
     content = f'<line x2="100%" y1="{bottom}" y2="{bottom}" stroke="currentColor" opacity="0.3"/>'
-    _, psnr, size = points[-1]
+    (_, first_psnr, first_size), (_, psnr, size) = points[0], points[-1]
     series = (
         ([point[1] for point in points], 0.2, "var(--accent, currentColor)", "none"),
         ([point[2] for point in points], 0.04 * points[0][2], "currentColor", "3 3"),
@@ -241,14 +241,15 @@ def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> st
             x, y = places[-1]
             content += f'<circle cx="{x:.3f}%" cy="{y:.1f}" r="3" fill="{color}"/>'
     for left, text, (_, _, color, dashes) in zip(
-        ("0", "50%"), (f"{psnr:.2f} dB", f"{size:,} bytes"), series, strict=True
+        ("0", "52%"), (f"{first_psnr:.2f} → {psnr:.2f} dB", f"{first_size:,} → {size:,} B"), series, strict=True
     ):
         content += (
-            f'<svg x="{left}" overflow="visible"><line x2="18" y1="8" y2="8" stroke="{color}" stroke-width="2" '
-            f'stroke-dasharray="{dashes}"/><text x="24" y="12" fill="{color}">{text}</text></svg>'
+            f'<svg x="{left}" overflow="visible"><line x2="12" y1="8" y2="8" stroke="{color}" stroke-width="2" '
+            f'stroke-dasharray="{dashes}"/><text x="16" y="12" fill="{color}">{text}</text></svg>'
         )
     progress = f"{points[-1][0]} of {steps} {'step' if steps == 1 else 'steps'}"
-    title = f"Refinement: {psnr:.2f} dB and {size:,} bytes after {progress}"
+    before = f"{first_psnr:.2f} dB and {first_size:,} bytes"
+    title = f"Refinement: {psnr:.2f} dB and {size:,} bytes after {progress}, from {before}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" width="100%" height="56" '
         'fill="currentColor" font-size="12" style="overflow: visible; font-variant-numeric: tabular-nums">'

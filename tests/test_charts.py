@@ -158,7 +158,7 @@ def test_the_axes_have_names_and_no_text_is_smaller_than_12_px() -> None:
             charts.channel_chart(np.ones(4), np.ones(4)),
             {"Share of the bits, %", "Luma PSNR lost when muted, dB", "Channel"},
         ),
-        (charts.refinement_chart([(0, 30.0, 900)], 1), {"30.00 dB", "900 bytes"}),
+        (charts.refinement_chart([(0, 30.0, 900)], 1), {"30.00 → 30.00 dB", "900 → 900 B"}),
     ):
         assert names <= set(texts(svg))
         assert float(ElementTree.fromstring(svg).get("font-size", "")) >= 12

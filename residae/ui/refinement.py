@@ -13,7 +13,7 @@ from residae.ui.work import Updates
 
 GPU_STEPS, CPU_STEPS = 20, 10  # that are proposed
 MAX_STEPS = 200  # beyond which nothing is gained
-INTRODUCTION = "A better picture in about the same bytes: the encoder tries again."
+INTRODUCTION = "A better picture in about the same bytes"
 
 Point = tuple[int, float, int]  # of the curve: steps, PSNR in dB and bytes of the best file after them
 
@@ -31,7 +31,7 @@ class RefineCard:
                 gr.HTML("<h2>Refine</h2>", apply_default_css=False)
                 self.start = gr.Button("Start", variant="primary", size="sm", interactive=False, elem_id="refine-start")
             self.steps = slider(1, MAX_STEPS, value=CPU_STEPS, step=1, label="Steps", elem_id="refine-steps")
-            self.status = status_line("refine-status", f"<p>{INTRODUCTION}</p>")
+            self.status = status_line("refine-status", f"<p>{INTRODUCTION}.</p>")
             self.curve = gr.HTML(elem_id="refine-curve", apply_default_css=False)
         self.outputs = [self.start, self.status, self.curve]
 
@@ -44,22 +44,25 @@ class RefineCard:
         if result.compressed is None:
             sentence = "<p>There is no file to refine: choose a quality or a file size.</p>"
             return {self.start: gr.Button(interactive=False), self.status: sentence, self.curve: ""}
-        step = duration(STEP_WORK * result.seconds)
+        steps = GPU_STEPS if result.pipeline.engine.on_gpu else CPU_STEPS
+        time = duration(steps * STEP_WORK * result.seconds)
         return {
             self.start: gr.Button(interactive=True),
-            self.status: f"<p>The encoder tries again, about {step} a step.</p>",
+            self.status: f"<p>{INTRODUCTION}: {steps} steps take about {time}.</p>",
             self.curve: "",
         }
 
-    def draw(self, points: Sequence[Point], done: int, steps: int) -> Updates:
+    def draw(self, points: Sequence[Point], done: int, steps: int, left: float) -> Updates:
         """Draw what was measured so far, and say how many steps are done until progress is reported.
 
         Args:
             points: Of the steps after which the file was measured, from step 0, the file without refinement.
             done: Steps that are done.
             steps: How many are to be done, at which the axis ends.
+            left: Seconds that the others will take.
         """
-        sentence = f"<p>Refining: {done} of {counted(steps, 'step')} done.</p>"
+        time = f", about {duration(left)} left" if done < steps else ""
+        sentence = f"<p>Refining: {done} of {counted(steps, 'step')} done{time}.</p>"
         return {self.status: sentence, self.curve: draw_curve(points, steps)}
 
     def conclude(self, points: Sequence[Point], done: int, steps: int) -> Updates:

@@ -12,7 +12,7 @@ from residae import heatmaps
 from residae.errors import OutOfMemoryError, ResidaeError, SizeError
 from residae.geometry import Scale
 from residae.image import CropBox
-from residae.pipeline import Decoding, Reconstruction
+from residae.pipeline import STEP_WORK, Decoding, Reconstruction
 from residae.progress import CANCELLATION, between, uncancellable
 from residae.ui import cache
 from residae.ui.actions import describe, facts
@@ -362,7 +362,8 @@ class OverviewTab:
                         break
                     if time.monotonic() - drawn > PROGRESS_INTERVAL:
                         drawn = time.monotonic()
-                        yield card.draw(points, step.step, steps)
+                        usual = (steps - step.step) * STEP_WORK * shown.seconds  # until the first steps tell
+                        yield card.draw(points, step.step, steps, seconds_left(times, steps) or usual)
                     begun = time.monotonic()
             decoding = Decoding(step.pixels, shown.seconds)  # decoding takes as long as before
             report = shown.pipeline.measure(picture, shown.encoding, step.best, decoding)
