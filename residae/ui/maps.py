@@ -18,6 +18,7 @@ from residae.ui.viewer import png_file
 MOSAIC_TEMPLATE = """
 <div class="head"><h2>Channels</h2><span class="caption">&nbsp;</span></div>
 <div class="tiles"></div>
+<p class="note">&nbsp;</p>
 """
 ERROR_TEMPLATE = """
 <div class="head">

@@ -1,5 +1,5 @@
 // The mosaic of channels. maps.py describes `props.value`.
-const tiles = element.querySelector(".tiles"), heading = element.querySelector("h2"), caption = element.querySelector(".caption");
+const tiles = element.querySelector(".tiles"), heading = element.querySelector("h2"), caption = element.querySelector(".caption"), legend = element.querySelector(".note");
 const GAP = 6, FOOT = 7; // pixels between tiles, and below a tile for the bar
 let round = 0;
 
@@ -16,14 +16,14 @@ function tile(index) {
 }
 
 function arrange() {
-  // In the number of columns at which tiles are largest: the box keeps its size, whatever shape the picture has
+  // In the number of columns at which tiles are largest, or nearly so and fill the width: the box keeps its size, whatever shape the picture has
   const [count, height, width] = props.value?.shape || [16, 2, 3], box = tiles.getBoundingClientRect();
   let best = [1, 0];
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
     const across = (box.width - GAP * (columns - 1)) / columns, down = (box.height - GAP * (rows - 1)) / rows - FOOT;
     const size = Math.min(across, down * width / height);
-    if (size > best[1]) best = [columns, size];
+    if (size > (size === across ? 0.9 : 1) * best[1]) best = [columns, size];
   }
   tiles.style.gridTemplateColumns = `repeat(${best[0]}, ${best[1]}px)`;
   tiles.style.setProperty("--tile", `${best[1] * height / width}px`);
@@ -40,7 +40,8 @@ async function draw() {
   await outdated(tiles, image.decode());
   if (current !== round) return; // newer channels are loading
   heading.textContent = `${count} ${count === 1 ? "channel" : "channels"}`;
-  caption.textContent = `${count} × ${height} × ${width} · press to edit`;
+  caption.textContent = `${count} × ${height} × ${width} numbers`;
+  legend.textContent = `${shares ? "Bars: share of the bits. " : ""}Press a channel to edit it.`;
   const rows = image.naturalHeight / count;
   [...tiles.children].forEach((button, i) => {
     const canvas = Object.assign(button.firstChild, { width: image.naturalWidth, height: rows });
