@@ -271,7 +271,7 @@ def test_nothing_moves(
     visit.get_by_role("button", name="Keep as A").click()
     set_quality(visit, 80)
     wait_for_facts(Quality="80")
-    expect(visit.locator("#compare .differences")).to_contain_text("What differs")
+    expect(visit.locator("#comparison .differences")).to_contain_text("Quality3080")
     assert_still("A | B")
     for view in ("Error", "Side by side", "Divided"):
         visit.locator("#compare").get_by_role("button", name=view, exact=True).click()

@@ -65,7 +65,6 @@ TEMPLATE = """
   <div class="readout" hidden></div>
   <p class="hint" aria-hidden="true"><kbd>Space</kbd> original <kbd>F</kbd> full screen <kbd>0</kbd> fit <kbd>1</kbd>
     1:1 <kbd>?</kbd> keys</p>
-  <details class="differences" open hidden><summary></summary><table hidden></table></details>
   <div class="chooser" hidden>
     <div class="box" tabindex="0" role="group" aria-label="Part of the picture. Arrow keys move it, with Shift they
       resize it, Enter uses it, and Escape leaves."></div>
@@ -77,6 +76,7 @@ TEMPLATE = """
   <p class="message" role="status"></p>
 </div>
 <div class="key"></div>
+<dl class="differences numbers" aria-label="What differs between A and B" hidden></dl>
 <div class="help" id="{elem_id}-keys" popover role="dialog" tabindex="-1" aria-label="Keys of the viewer">
   <h2>Keys</h2><dl>{keys}</dl>
 </div>

@@ -1,7 +1,6 @@
 // The light table: pictures of one size under one zoom. viewer.py describes `props.value`.
 const $ = (selector) => element.querySelector(selector);
 const surface = $(".surface"), stage = $(".stage"), bar = $(".views"), maps = $(".maps"), readout = $(".readout"), key = $(".key");
-const differences = $(".differences");
 const fitButton = $(".fit"), oneButton = $(".one"), fullButton = $(".full-screen"), help = $(".help");
 const say = sayIn($(".message"));
 const HOLD = 250; // ms of a press without movement, from which on the original is shown
@@ -18,7 +17,6 @@ const MAX_PREVIEW = 2e6; // pixels of what is drawn: more would take too long
 const EMPTY = { panes: [], views: [], size: [3, 2], key: {} };
 const A_AND_B = "A | B";
 const onPhone = matchMedia("(max-width: 520px)");
-differences.open = !onPhone.matches; // there it would cover most of the picture
 let table = EMPTY; // `props.value`, and the result that is kept as A
 const value = () => table;
 const currentView = () => value().views.find((v) => v.name === view.name) || given().views[0];
@@ -89,18 +87,14 @@ const differing = (panes) => panes.every((pane) => pane.facts) ? facts(panes).fi
 /** Show what differs between A and B; null hides it. While the figures of B are measured, what was shown last stays. */
 function showDifferences(panes) {
   const rows = panes ? differing(panes) : [];
-  const cell = (tag, textContent) => make(tag, { textContent });
-  differences.hidden = !panes;
-  if (panes && !panes.every((pane) => pane.facts)) {
-    if (differences.querySelector("table").hidden) differences.querySelector("summary").textContent = "Measuring what differs";
-    return;
+  if (panes && !panes.every((pane) => pane.facts)) return;
+  const cells = [["\u00a0", "A", "B"], ...rows].map(([name, ...both]) =>
+    make("div", {}, make("dt", { textContent: name }), ...both.map((textContent) => make("dd", { textContent }))));
+  for (const place of [$(".differences"), element.closest("#result")?.querySelector("#comparison .differences")]) { // in the Overview in place of the figures
+    if (!place) continue;
+    place.hidden = !rows.length;
+    place.replaceChildren(...cells.map((cell) => cell.cloneNode(true)));
   }
-  differences.querySelector("summary").textContent = rows.length ? "What differs" : "A and B are the same";
-  differences.querySelector("table").hidden = !rows.length;
-  differences.querySelector("table").replaceChildren(
-    make("tr", {}, cell("td", ""), ...["A", "B"].map((name) => Object.assign(cell("th", name), { scope: "col" }))),
-    ...rows.map(([name, ...both]) => make("tr", {}, Object.assign(cell("th", name), { scope: "row" }), ...both.map((text) => cell("td", text)))),
-  );
 }
 
 // Building: a frame for each picture, or one for a view whose pictures lie on one another
@@ -518,7 +512,7 @@ document.addEventListener("keydown", (event) => {
   const inside = element.contains(event.target), pointed = event.target === document.body && stage.matches(":hover");
   if (!frames.length || !(inside || pointed) || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape" && isFull() && !document.fullscreenElement) return showFull(false);
-  if (event.target.closest("button, summary") && [" ", "Enter"].includes(event.key)) return;
+  if (event.target.closest("button") && [" ", "Enter"].includes(event.key)) return;
   if (event.target.matches("input") && event.key.startsWith("Arrow") && !event.shiftKey) return; // the divider's own
   const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!act || (event.repeat && [" ", "b", "f", "v"].includes(event.key.toLowerCase()))) return event.key === " " && act && event.preventDefault();

@@ -65,6 +65,7 @@ class OverviewTab:
                     stop_button()
                 self.journey = gr.HTML(elem_id="journey", apply_default_css=False)
                 self.figures = gr.HTML(elem_id="figures", apply_default_css=False)
+                gr.HTML('<dl class="differences numbers" hidden></dl>', elem_id="comparison", apply_default_css=False)
                 self.status = gr.HTML(elem_id="status", elem_classes=["status"], apply_default_css=False)
             with gr.Column(scale=0, min_width=300, elem_id="maps"):
                 self.mosaic, self.error = channel_mosaic(), error_overview()
