@@ -490,7 +490,7 @@ def test_baselines_at_equal_bytes(page: Page, report: Reconstruction, tmp_path: 
         expect(page.locator("#baselines .frame img:visible")).to_have_count(1)
         page.locator("#baselines .stage").press("b")
     with page.expect_download() as download:
-        page.locator("#actions-bar").get_by_role("button", name="Save or copy").click()
+        page.locator("#actions-bar").get_by_role("button", name="Export").click()
         page.get_by_role("button", name="Sheet").click()
     download.value.save_as(tmp_path / "sheet.html")
     sheet = (tmp_path / "sheet.html").read_text(encoding="utf-8")

@@ -271,7 +271,7 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
     expect(first).to_have_attribute("src", re.compile("^blob:"))
     expect(second).to_have_attribute("src", re.compile("^http"))
 
-    bar.get_by_role("button", name="Save or copy").click()
+    bar.get_by_role("button", name="Export").click()
     assert axe_findings(page) == []
     with page.expect_download() as download:
         page.get_by_role("button", name="Sheet").click()
@@ -398,7 +398,7 @@ def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> No
     bar, size = page.locator("#actions-bar"), open_picture(paths()[0]).pixels.shape[1::-1]
     pictures = {}
     for name in ("Reconstruction", "Error map"):
-        bar.get_by_role("button", name="Save or copy").click()
+        bar.get_by_role("button", name="Export").click()
         with page.expect_download() as download:
             page.get_by_role("button", name=re.compile(f"^{name}")).click()
         download.value.save_as(tmp_path / download.value.suggested_filename)
@@ -411,11 +411,11 @@ def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> No
     table = page.locator("#compare")
     table.get_by_role("button", name="Error", exact=True).click()
     table.get_by_role("button", name="Signed").click()
-    bar.get_by_role("button", name="Save or copy").click()
+    bar.get_by_role("button", name="Export").click()
     with page.expect_download() as download:
         page.get_by_role("button", name=re.compile("^Error map")).click()
     download.value.save_as(tmp_path / "signed.png")
-    bar.get_by_role("button", name="Save or copy").click()
+    bar.get_by_role("button", name="Export").click()
     with page.expect_download() as download:
         page.get_by_role("button", name="Sheet").click()
     download.value.save_as(tmp_path / "sheet.html")
@@ -426,11 +426,11 @@ def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> No
     assert (signed[size[1] + 12] != scale).any()
     table.get_by_role("button", name="Absolute").click()
     table.get_by_role("button", name="Divided").click()
-    bar.get_by_role("button", name="Save or copy").click()
+    bar.get_by_role("button", name="Export").click()
     page.get_by_role("button", name="Copy the figures").click()
     expect(page.locator("#actions-bar .message")).to_contain_text("on the clipboard")
     assert f"PSNR\t{figure(page, 'PSNR').inner_text()}" in page.evaluate("navigator.clipboard.readText()")
-    bar.get_by_role("button", name="Save or copy").click()
+    bar.get_by_role("button", name="Export").click()
     page.get_by_role("button", name="Copy the picture").click()
     page.wait_for_function(
         "navigator.clipboard.read().then(items => items.some(item => item.types.includes('image/png')))"
@@ -598,7 +598,7 @@ def test_a_button_says_beside_it_what_came_of_it(phone: Page) -> None:
     link = parse_qs(urlsplit(phone.evaluate("navigator.clipboard.readText()")).query)
     assert (link["color"], link["quality"], link["rate"]) == (["true"], ["80"], ["quality"])
     phone.route("**/reconstruction.png", lambda route: route.fulfill(status=404))
-    bar.get_by_role("button", name="Save or copy").click()
+    bar.get_by_role("button", name="Export").click()
     phone.get_by_role("button", name="Reconstruction, PNG").click()
     expect(message).to_contain_text("The file cannot be made")
     phone.unroute("**/reconstruction.png")

@@ -41,7 +41,7 @@ TEMPLATE = """
   <button type="button" class="keep" disabled>Keep as A</button>
   <button type="button" class="share" disabled>Share link</button>
   <a class="rae" id="download" role="link" aria-disabled="true">Save .rae</a>
-  <button type="button" class="save" aria-expanded="false" disabled>Save or copy…</button>
+  <button type="button" class="save" aria-expanded="false" disabled>Export…</button>
   <p class="message" role="status"></p>
   <div class="menu" popover>
     <button type="button" data-action="reconstruction">Reconstruction, PNG</button>
