@@ -128,6 +128,7 @@ def test_every_view_of_the_picture_has_a_key(page: Page) -> None:
     original = open_picture(paths()[0]).pixels
     scale = table.locator(".scale")
     fitted = scale.inner_text()
+    expect(table.locator(".hint")).to_have_css("opacity", "0")  # it leaves the picture after some seconds
     stage.focus()
     page.keyboard.press("1")
     expect(scale).to_have_text("100 %")
@@ -261,6 +262,7 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
     set_quality(page, 20)
     rows = differences.locator("> div")
     expect(rows.filter(has_text="Quality")).to_have_text(re.compile("80.*20"))
+    expect(page.locator("#figures")).to_be_hidden()  # they take its place, and not that of the picture
     expect(table.locator(".frame .tag")).to_have_text(["A · Quality 80", "B · Quality 20"])
     expect(rows.filter(has_text="Mode")).to_have_count(0)  # as it is the same in both
     table.locator(".stage").press("f")
@@ -382,7 +384,8 @@ def test_a_preview_changes_the_result_and_keeps_its_details(page: Page) -> None:
 def test_pictures_that_are_older_than_the_figures_are_dimmed(page: Page) -> None:
     parts = [page.locator(part) for part in ("#compare .stage", "#mosaic .tiles", "#error .map")]
     held: list[Route] = []
-    page.route(re.compile(r"/(reconstruction|channels|error)\.png$"), lambda route: held.append(route))  # a slow connection
+    slow = re.compile(r"/(reconstruction|channels|error)\.png$")
+    page.route(slow, lambda route: held.append(route))
     set_quality(page, 30)
     for part in parts:
         expect(part).to_have_css("opacity", "0.4")
@@ -465,6 +468,13 @@ def test_the_error_is_as_large_as_the_picture_and_its_scale_lies_over_it(phone: 
         assert key
         assert picture["y"] < key["y"] < key["y"] + 12 < picture["y"] + picture["height"]
         expect(table.locator(".blink")).to_be_hidden()  # there is nothing to swap it with
+        for name in ("Fit", "1:1", "Signed"):
+            expect(table.get_by_role("button", name=name)).to_be_visible()
+        signed = table.get_by_role("button", name="Signed")
+        signed.click()
+        expect(signed).to_have_attribute("aria-pressed", "true")
+        (signed if visit == phone else table.get_by_role("button", name="Absolute")).click()  # of which a phone has one
+        expect(signed).to_have_attribute("aria-pressed", "false")
         table.get_by_role("button", name="Divided").click()
 
 

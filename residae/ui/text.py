@@ -188,7 +188,7 @@ def report_figures(report: Reconstruction, refining: float = 0.0, with_ssim: boo
         if report.file_bytes:
             rows["Source file"] = ratio(report.file_bytes, size)
     rows |= {
-        "Picture": f"{encoding.width:,} × {encoding.height:,} px",
+        "Picture": f'{encoding.width:,} × {encoding.height:,}<span class="wide"> px</span>',
         "Encode · decode": f"{encoding.seconds + refining:.1f} s · {report.decoding.seconds:.1f} s",
     }
     return definition_list(rows)

@@ -5,10 +5,11 @@ const fitButton = $(".fit"), oneButton = $(".one"), fullButton = $(".full-screen
 const say = sayIn($(".message"));
 const HOLD = 250; // ms of a press without movement, from which on the original is shown
 const STILL = 6; // CSS pixels of movement that still count as none
+const HINT = 4000; // ms for which the keys are named over the first picture
 // zoom: CSS pixels per pixel of the picture, null fits; front: the one of stacked pictures that covers the others
 const view = { name: null, signed: false, zoom: null, x: 0.5, y: 0.5, divide: 0.5, front: null, peek: false };
 let frames = []; // { root, pictures: [<img>], panes, left, top, scale, peek, divider, slide, tags }
-let loading = 0;
+let loading = 0, hinted = 0;
 let refreshing = Promise.resolve(); // settled when the pictures that load now are shown
 let previews = 0;
 let previewing = false; // whether a preview is drawn over the result
@@ -86,8 +87,8 @@ const differing = (panes) => panes.every((pane) => pane.facts) ? facts(panes).fi
 
 /** Show what differs between A and B; null hides it. While the figures of B are measured, what was shown last stays. */
 function showDifferences(panes) {
-  const rows = panes ? differing(panes) : [];
   if (panes && !panes.every((pane) => pane.facts)) return;
+  const rows = panes ? differing(panes) : [];
   const cells = [["\u00a0", "A", "B"], ...rows].map(([name, ...both]) =>
     make("div", {}, make("dt", { textContent: name }), ...both.map((textContent) => make("dd", { textContent }))));
   for (const place of [$(".differences"), element.closest("#result")?.querySelector("#comparison .differences")]) { // in the Overview in place of the figures
@@ -164,6 +165,7 @@ function build() {
   const shown = current.panes.map((i) => panes[i]);
   maps.hidden = !shown.some((pane) => pane.signed);
   press(maps, Number(view.signed));
+  if (!hinted) hinted = setTimeout(() => element.toggleAttribute("data-hinted", true), HINT);
   const stacked = Boolean(current.wipe || current.stack);
   element.toggleAttribute("data-stacked", stacked);
   element.toggleAttribute("data-blinks", stacked && shown.length > 1);
@@ -311,6 +313,7 @@ function place() {
 const choose = (chosen) => {
   Object.assign(view, { name: chosen.name, front: null }, chosen.size ? { zoom: null } : {});
   build();
+  bar.querySelector('[aria-pressed="true"]')?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone some are beyond the edge
 };
 const nextView = () => {
   const { views } = value();
@@ -529,7 +532,9 @@ $(".closer").onclick = () => zoomBy(1.25);
 $(".farther").onclick = () => zoomBy(1 / 1.25);
 $(".blink").onclick = blink;
 help.addEventListener("toggle", ({ newState }) => { if (newState === "open") help.focus(); }); // so that it is read out
-[...maps.children].forEach((button, i) => { button.onclick = () => { view.signed = Boolean(i); build(); }; });
+[...maps.children].forEach((button, i) => {
+  button.onclick = () => { view.signed = i === 1 && !(onPhone.matches && view.signed); build(); }; // a phone has room for the second alone
+});
 new ResizeObserver(() => {
   if (frames.length > 1) stage.style.gridTemplateColumns = `repeat(${columns(frames.length)}, minmax(0, 1fr))`;
   place();
