@@ -776,6 +776,7 @@ def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, 
     page.keyboard.press("Enter")
     expect(page.locator("#compare .message")).to_contain_text("A is no longer kept")
     expect(figure(page, "Picture")).to_have_text("1,024 × 868 px")
+    expect(page.locator("#compare .frame img").first).to_have_js_property("naturalHeight", 868)  # it loads after that
     part = page.locator("#compare .frame img").first.get_attribute("src")
     shown = np.asarray(Image.open(io.BytesIO(page.request.get(str(part)).body())))
     np.testing.assert_array_equal(shown, pixels[:868, 512 - 32 :][:, :1024])

@@ -58,11 +58,21 @@ function update() {
   };
   build();
   document.dispatchEvent(new Event("residae-shown"));
+  const shown = panes[result], { tell } = wanted ?? {};
+  if (wanted && shown?.picture?.url !== wanted.url) wanted = null; // another result came
+  else if (wanted && shown.facts) {
+    wanted = null;
+    keep(tell);
+  }
 }
 
+let wanted = null; // the result that is to be kept as A: { url, tell }
 async function keep(tell = say, pane = given().panes[given().result]) {
   if (!pane?.picture) return;
-  if (!pane.facts) return tell("The figures are still being measured: press again in a moment.");
+  if (!pane.facts) { // they follow, with the same picture
+    wanted = { url: pane.picture.url, tell };
+    return tell("It is kept as A once its figures are measured.");
+  }
   const { subject, size, result, panes, settings, refined } = given();
   const blob = await blobOf(pane.picture.url).catch(() => null); // so that it outlives the server's file
   if (!blob) return tell("The picture is no longer on the server. Change a setting to make it again.");
