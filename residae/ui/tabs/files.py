@@ -17,14 +17,13 @@ from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
 from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline, read_upload, save_result
 from residae.ui.text import alert, channel_sentence, counted, file_figures, note, short_name
-from residae.ui.viewer import empty_table, light_table, pane, table
+from residae.ui.viewer import light_table, pane, table
 from residae.ui.work import Left, Stopped, Updates, Work, report_errors, supersede_background
 
 NOTE = (
     "Save .rae, Batch and the command line write such files. Here is what a file holds: the picture that it decodes "
     "to, what its header says, and which channels take its bits."
 )
-REFUSED = "There is no picture to show: the line above says why."
 
 
 class FilesTab:
@@ -110,7 +109,7 @@ class FilesTab:
     def _decode_each(self, paths: list[str], checkpoint: str, work: Work) -> Iterator[Updates]:
         panes: list[dict[str, object]] = []
         views: list[dict[str, object]] = []
-        figures, files, alerts, refused, stopped = "", [], "", False, False
+        figures, files, alerts, stopped = "", [], "", False
         yield {self.upload: None}
         try:
             with work:
@@ -126,7 +125,6 @@ class FilesTab:
                         raise
                     except ResidaeError as error:
                         alerts += alert(f"{name}: {error}")
-                        refused = True
                         continue
                     views.append({"name": name, "panes": [len(panes)], "size": [info.width, info.height]})
                     panes.append(opened := pane(short_name(Path(path).stem), f"The picture in {name}", decoding.pixels))
@@ -147,8 +145,6 @@ class FilesTab:
         yield {self.status: done + alerts}
         if files:
             yield {self.pictures: gr.File(files, visible=True)}
-        elif refused:  # what is shown is of other files; the style sheet hides the rest, whose room stays
-            yield {self.table: empty_table(REFUSED)}
 
 
 def distinct(name: str, taken: Collection[object]) -> str:
