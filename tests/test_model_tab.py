@@ -24,7 +24,7 @@ from residae.results import Measurement, ResultsFile
 from residae.ui import store
 from residae.ui.cache import Settings
 from residae.ui.tabs import model
-from residae.ui.tabs.model import ModelTab, Observed, fold, of_input, with_names, without_local_files
+from residae.ui.tabs.model import ModelTab, Observed, of_input, with_names, with_sections, without_local_files
 from residae.ui.work import Priority, Superseded, Work
 
 CARD = b"---\nlicense: apache-2.0\n---\n\n# Tiny\n\n![A curve](curve.jpg)\n"
@@ -172,13 +172,17 @@ def test_a_stage_does_not_wait_for_what_another_tab_measures(pipeline: Pipeline,
         assert shown.stage in asked.result(20)[-1]
 
 
-def test_headings_of_a_card_are_folds() -> None:
-    folded = fold("# Name\n\nWords.\n\n## A < B\n\n```sh\n## no heading\n```\n\n## More\n\n### Less\n")
-    assert re.findall("<summary>(.*?)</summary>", folded) == ["A &lt; B", "More"]
-    assert folded.count("<details>") == folded.count("</details>") == 2
-    assert "```sh\n## no heading\n```" in folded
-    assert "### Less" in folded
-    assert fold("Words alone.") == "Words alone."
+def test_headings_of_a_card_are_a_choice_of_one_section() -> None:
+    card = with_sections("# Name\n\nWords.\n\n## A < B\n\n```sh\n## no heading\n```\n\n## More\n\n### Less\n")
+    assert re.findall('<label><input type="radio" name="section"( checked)?>(.*?)</label>', card) == [
+        (" checked", "A &lt; B"),
+        ("", "More"),
+    ]
+    assert card.count("<section") == card.count("</section>") == 2
+    assert card.count("<fieldset") == card.count("</fieldset>") == 1
+    assert "```sh\n## no heading\n```" in card
+    assert "### Less" in card
+    assert with_sections("Words alone.") == "Words alone."
 
 
 def test_a_card_is_shown_without_pictures_that_the_page_does_not_serve() -> None:

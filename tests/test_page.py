@@ -83,7 +83,9 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("others")
     torch.manual_seed(1)
     ResidualAutoencoder(base_channels=4, latent_channels=6).eval().save_pretrained(folder / "six")
-    (folder / "six" / "README.md").write_text("The card of six.")
+    (folder / "six" / "README.md").write_text(
+        "The card of six.\n\n## Brief\n\nA line.\n\n## Long\n\n" + "A paragraph.\n\n" * 40
+    )
     return folder
 
 
@@ -868,7 +870,7 @@ def test_another_checkpoint_is_another_network(page: Page, others: Path, photogr
     page.get_by_role("option", name="six").click()
     six = Pipeline.open(others / "six")
     expect(page.locator("#model-figures")).to_contain_text(six.codec.fingerprint.hex())
-    expect(page.locator("#model-card")).to_have_text("The card of six.")
+    expect(page.locator("#model-card")).to_contain_text("The card of six.")
     expect(page.locator("#stage-output .caption")).to_contain_text("6 × 11 × 16")  # it follows
     expect(page.locator("#diagram .across .stage.latent")).to_have_attribute("aria-pressed", "true")
     open_tab(page, "Overview")
@@ -884,6 +886,32 @@ def test_another_checkpoint_is_another_network(page: Page, others: Path, photogr
     assert figure(page, "PSNR").inner_text() != before
     open_tab(page, "Latent lab")
     expect(page.locator("#mixer .strip")).to_have_count(6)
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_another_section_of_the_card_moves_nothing_below(page: Page, width: int) -> None:
+    open_tab(page, "The model")
+    card, below = page.locator("#model-card"), page.locator("footer")
+    expect(card.get_by_text("A line.")).to_be_visible()
+    page.set_viewport_size({"width": width, "height": 1000})
+    place = card.bounding_box(), below.bounding_box()
+    long = card.get_by_text("A paragraph.")
+    expect(long.first).to_be_hidden()
+    card.get_by_text("Long").click()
+    expect(long.first).to_be_visible()
+    expect(card.get_by_text("A line.")).to_be_hidden()
+    long.last.scroll_into_view_if_needed()
+    expect(long.last).to_be_in_viewport()
+    page.mouse.move(0, 0)
+    scrolled = page.evaluate("scrollY")
+    page.keyboard.press("ArrowUp")
+    expect(card.get_by_text("A line.")).to_be_visible()
+    assert page.evaluate("scrollY") == scrolled
+    page.evaluate("scrollTo(0, 0)")
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    page.set_viewport_size({"width": width, "height": 1000})
+    assert (card.bounding_box(), below.bounding_box()) == place
+    page.set_viewport_size({"width": 1440, "height": 1000})
 
 
 def axe_findings(page: Page, parts: dict[str, list[list[str]]] | None = None, *rules: str) -> set[tuple[str, str]]:

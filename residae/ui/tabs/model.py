@@ -123,7 +123,7 @@ class ModelTab:
             self.diagram: charts.network_diagram(stages) + charts.network_diagram(stages, upright=True),
             self.figures: definition_list(rows),
             self.chart: results_chart(checkpoint),
-            self.card: fold(get_card(checkpoint)),
+            self.card: with_sections(get_card(checkpoint)),
         }
 
     def show_stage(
@@ -324,9 +324,13 @@ def with_names(card: str, source: str | Path) -> str:
     return "".join(line for line in card.splitlines(keepends=True) if PLACEHOLDER not in line)
 
 
-def fold(card: str) -> str:
-    """A model card, each of whose second-level headings is a fold over what follows it."""
-    fence, folded, is_open = "", [], False
+def with_sections(card: str) -> str:
+    """A model card, of whose second-level sections one is shown at a time, in a room that all of them share.
+
+    The headings are radio buttons, each in a label before its section: `tabs.css` shows the section of the one that is
+    chosen, and the arrow keys choose.
+    """
+    fence, lines, is_open = "", list[str](), False
     for line in card.splitlines():
         mark = re.match(r" {0,3}(`{3,}|~{3,})", line)
         if mark and not fence:
@@ -334,13 +338,16 @@ def fold(card: str) -> str:
         elif mark and mark[1].startswith(fence) and not line.strip(" `~"):
             fence = ""
         if not fence and line.startswith("## "):
-            folded.append(
-                f"{'</details>' if is_open else ''}\n\n<details><summary>{html.escape(line[3:].strip())}</summary>\n"
+            before = (
+                "\n</section>" if is_open else '\n<fieldset class="card"><legend>Sections of the model card</legend>'
             )
+            name, chosen = html.escape(line[3:].strip()), "" if is_open else " checked"
+            lines += [before, f'<label><input type="radio" name="section"{chosen}>{name}</label>']
+            lines += [f'<section tabindex="0">', ""]
             is_open = True
         else:
-            folded.append(line)
-    return "\n".join([*folded, *(["", "</details>"] if is_open else [])])
+            lines.append(line)
+    return "\n".join([*lines, *(["", "</section></fieldset>"] if is_open else [])])
 
 
 def results_chart(checkpoint: str) -> str:
