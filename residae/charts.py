@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,64 +149,75 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
     return _svg(f"By channel: {' and '.join(measured)}", bottom + 4, content)
 
 
-def rate_distortion_chart(curves: Mapping[str, Sequence[tuple[float, float]]], marked: float | None) -> str:
-    """PSNR against rate, a line for each codec.
+def rate_distortion_chart(
+    curves: Mapping[str, Sequence[tuple[float, float]]], marked: float | None, width: int | None = None
+) -> str:
+    """PSNR against rate on a logarithmic axis: a line for each codec, whose name is at the right where the line ends.
 
     Args:
         curves: (bits per pixel, dB) by rising rate, by name of the codec. Colors and marks follow its order, and begin
             again after the last of SERIES; an empty curve keeps its own. Points of infinite PSNR are not drawn.
         marked: The rate of the current file, or None.
+        width: Of the SVG in pixels, to stand within another; None for the full width of a place in HTML.
 
     Returns:
-        An SVG of full width, or an empty text if there is no point.
+        An SVG, or an empty text if there is no point.
     """
     curves = {name: [point for point in curve if math.isfinite(point[1])] for name, curve in curves.items()}
     points = [point for curve in curves.values() for point in curve]
     if not points:
         return ""
     rates, decibels = zip(*points, strict=True)
-    rate_ticks, psnr_ticks = _ticks(0, max(*rates, marked or 0)), _ticks(min(decibels), max(decibels))
-    left, top, width, height = 11.0, 30, 86.0, 236  # percent and pixels; on a phone, 11 % has room for four digits
+    rates = (*rates, marked or rates[0])
+    rate_ticks, psnr_ticks = _log_ticks(min(rates), max(rates)), _ticks(min(decibels), max(decibels))
+    named_curves = [(html.escape(name), curve) for name, curve in curves.items()]
+    series = [(*style, *named) for style, named in zip(itertools.cycle(SERIES), named_curves, strict=False) if named[1]]
+    left, top, height, line = 30, 30, 252, 16  # pixels
+    right = 36 + 7 * min(18, max(len(name) for name in curves))  # room for the names; a longer one is not all seen
 
     def place(rate: float, psnr: float) -> tuple[float, float]:
-        x = left + width * (rate - rate_ticks[0]) / (rate_ticks[-1] - rate_ticks[0])
+        """Percent of the width of the plot, and pixels."""
+        x = 100 * math.log(rate / rate_ticks[0]) / math.log(rate_ticks[-1] / rate_ticks[0])
         return x, top + height * (psnr_ticks[-1] - psnr) / (psnr_ticks[-1] - psnr_ticks[0])
 
-    content = _text("0", 12, "start", "PSNR, dB")
-    content += _caption("Bits per pixel", top + height + 34, f"{left + width / 2:g}%")
+    plot = _caption("Bits per pixel, logarithmic", top + height + 34)
     for tick in psnr_ticks:
-        y = place(0, tick)[1]
-        content += (
-            f'<line x1="{left}%" x2="{left + width}%" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" opacity="0.15"/>'
-        )
-        content += _text(f"{left - 1}%", y + 4, "end", _number(tick))
+        y = place(rate_ticks[0], tick)[1]
+        plot += f'<line x2="100%" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" opacity="0.15"/>'
+        plot += _text("-8", y + 4, "end", _number(tick))
     for tick in rate_ticks:
-        x = place(tick, 0)[0]
-        content += _text(f"{x:g}%", top + height + 16, "middle", _number(tick))
+        x = place(tick, psnr_ticks[0])[0]
+        plot += (
+            f'<line x1="{x:.3f}%" x2="{x:.3f}%" y1="{top}" y2="{top + height}" stroke="currentColor" opacity="0.08"/>'
+        )
+        plot += _text(f"{x:.3f}%", top + height + 16, "middle", _number(tick))
     if marked is not None:
-        x = place(marked, 0)[0]
-        content += (
+        x = place(marked, psnr_ticks[0])[0]
+        plot += (
             f'<line x1="{x:.3f}%" x2="{x:.3f}%" y1="{top}" y2="{top + height}" stroke="currentColor" '
             f'stroke-dasharray="3 3" opacity="0.7"/>'
         )
         anchor = "start" if x < 50 else "end"  # on the side with more room
-        content += _text(f"{x:.3f}%", top - 5, anchor, "this file")  # above all points
-    named_curves = [(html.escape(name), curve) for name, curve in curves.items()]
-    series = [(*style, *named) for style, named in zip(itertools.cycle(SERIES), named_curves, strict=False) if named[1]]
+        plot += _text(f"{x:.3f}%", top - 5, anchor, "this file")  # above all points
     for color, mark, _, curve in series:
         places = [place(*point) for point in curve]
         for (x1, y1), (x2, y2) in itertools.pairwise(places):
-            content += (
+            plot += (
                 f'<line x1="{x1:.3f}%" y1="{y1:.1f}" x2="{x2:.3f}%" y2="{y2:.1f}" stroke="{color}" stroke-width="2"/>'
             )
         for (x, y), (rate, psnr) in zip(places, curve, strict=True):
-            content += _mark(f"{x:.3f}%", y, color, mark, f"{psnr:.2f} dB at {rate:.3f} bits per pixel")
-    for index, (color, mark, name, _) in enumerate(series):  # in rows of three, for which a phone has room
-        key_x, key_y = f"{left + 30 * (index % 3):g}%", top + height + 56 + 20 * (index // 3)
-        content += _mark(key_x, key_y, color, mark, name)
-        content += f'<svg x="{key_x}" overflow="visible"><text x="11" y="{key_y + 4}">{name}</text></svg>'
-    rows = max(2, math.ceil(len(series) / 3))  # at least two, so that the height stays when a codec is added
-    return _svg("PSNR in dB against bits per pixel, by codec", top + height + 46 + 20 * rows, content)
+            plot += _mark(f"{x:.3f}%", y, color, mark, f"{psnr:.2f} dB at {rate:.3f} bits per pixel")
+    heights = _spread([place(*curve[-1])[1] for *_, curve in series], line, top)
+    names = ""
+    for (color, mark, name, _), y in zip(series, heights, strict=True):
+        names += _mark("0", y, color, mark, name) + _text("11", y + 4, "start", name)
+    plot += _text(f"-{left}", 12, "start", "PSNR, dB")
+    plot += f'<svg x="100%" overflow="visible"><g transform="translate(20)">{names}</g></svg>'
+    title, bottom = "PSNR in dB against bits per pixel, by codec", max(top + height + 40, round(max(heights)) + line)
+    if width is None:  # of an element of HTML, the padding reduces what is the full width for all within
+        return _svg(title, bottom, plot, f"box-sizing: border-box; padding: 0 {right}px 0 {left}px; overflow: visible")
+    chart = _svg(title, bottom, plot, "overflow: visible")
+    return f'<svg x="{left}" width="{width - left - right}" overflow="visible">{chart}</svg>'
 
 
 def refinement_chart(points: Sequence[tuple[int, float, int]], steps: int) -> str:
@@ -379,6 +391,32 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(unit * m for m in (0.2, 0.5, 1, 2) if span / (unit * m) <= 6)
     first = math.floor(low / step)
     return [round(i * step, 9) for i in range(first, max(math.ceil(high / step), first + 1) + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Two to nine round numbers for a logarithmic axis, from about `low` or below to about `high` or above."""
+    low, high = 1.03 * low, high / 1.03
+    for mantissas in ((1, 2, 3, 5), (1, 3), (1,)):
+        decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+        numbers = [float(f"{mantissa}e{decade}") for decade in decades for mantissa in mantissas]
+        first = max(index for index, number in enumerate(numbers) if number <= low)
+        last = next(index for index, number in enumerate(numbers) if number >= high and index > first)
+        if last - first < 9:
+            break
+    return numbers[first : last + 1]
+
+
+def _spread(places: Sequence[float], gap: float, low: float) -> list[float]:
+    """Places in the same order, at least `gap` apart and not below `low`, with the least squared distance to these."""
+    order = sorted(range(len(places)), key=places.__getitem__)
+    blocks: list[list[float]] = []  # of places that lie together, less the gaps before them
+    for rank, index in enumerate(order):
+        blocks.append([places[index] - rank * gap])
+        while len(blocks) > 1 and fmean(blocks[-2]) > fmean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    starts = [max(low, fmean(block)) for block in blocks for _ in block]
+    spread = {index: start + rank * gap for rank, (index, start) in enumerate(zip(order, starts, strict=True))}
+    return [spread[index] for index in range(len(places))]
 
 
 def _mark(x: str, y: float, color: str, path: str, title: str) -> str:

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import operator
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -97,11 +98,29 @@ class MeanCurves:
     Attributes:
         curves: The points by rising rate, by name of the curve: ours first, those of other settings of ours last. A
             codec that was measured on fewer pictures has none.
-        pictures: How many; each has all of the points.
+        pictures: Names of their files without suffixes, sorted; each picture has all of the points.
+        is_kodak: Whether they are of the Kodak set.
     """
 
     curves: dict[str, list[RatePoint]]
-    pictures: int
+    pictures: tuple[str, ...]
+    is_kodak: bool = False
+
+    @property
+    def title(self) -> str:
+        """What the means are over, such as `Kodak, luma, mean of 24 pictures`, with the names of up to six pictures."""
+        some = f"{len(self.pictures)} picture{'s' if len(self.pictures) > 1 else ''}"
+        names = f": {', '.join(self.pictures)}" if len(self.pictures) <= 6 else ""
+        return f"{'Kodak, luma' if self.is_kodak else 'Luma'}, mean of {some}{names}"
+
+    @property
+    def settings(self) -> list[str]:
+        """Those of our curves but the first, such as `20 steps`."""
+        return [
+            name.removeprefix(f"{OURS}, ")
+            for name, curve in self.curves.items()
+            if name.startswith(f"{OURS},") and curve
+        ]
 
 
 Row = tuple[Measurement, ...]  # one picture at one setting: ours, then each baseline
@@ -270,6 +289,7 @@ def mean_curves(path: Path) -> list[MeanCurves]:
     known = [OURS, *CODECS]
     seen = dict.fromkeys(curve for curve, _ in groups)
     names = [name for name in known if name in seen] + [name for name in seen if name not in known]
+    by_picture = {sha256: one for measured in groups.values() for sha256, one in measured.items()}
     ours = (measured for (curve, _), measured in groups.items() if curve.startswith(OURS))
     charts = []
     for pictures in dict.fromkeys(map(frozenset, ours)):  # unlike a set, in the order of the file
@@ -280,8 +300,16 @@ def mean_curves(path: Path) -> list[MeanCurves]:
                 curves[curve].append(RatePoint(*means))
         by_rate = operator.attrgetter("bits_per_pixel")
         curves = {name: sorted(curve, key=by_rate) for name, curve in curves.items() if curve or name in known}
-        charts.append(MeanCurves(curves, len(pictures)))
-    return sorted(charts, key=lambda chart: -chart.pictures)
+        some = [by_picture[p] for p in pictures]
+        pictured = tuple(sorted(Path(measurement.picture).stem for measurement in some))
+        charts.append(MeanCurves(curves, pictured, all(map(_is_of_kodak, some))))
+    return sorted(charts, key=lambda chart: -len(chart.pictures))
+
+
+def _is_of_kodak(measurement: Measurement) -> bool:
+    """Whether the picture has a name and a size of the 24 that everybody measures by."""
+    name = re.fullmatch(r"(?:kodim)?(0[1-9]|1\d|2[0-4])", Path(measurement.picture).stem)
+    return bool(name) and sorted((measurement.width, measurement.height)) == [512, 768]
 
 
 def published_curves(source: str | Path) -> list[MeanCurves]:

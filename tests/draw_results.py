@@ -1,5 +1,6 @@
 """Draw the chart of README and model card from the table beside the weights: `python -m tests.draw_results`"""
 
+import html
 from pathlib import Path
 
 from residae.charts import rate_distortion_chart
@@ -7,7 +8,7 @@ from residae.deploy import CHECKPOINT, ROOT
 from residae.results import published_curves
 
 CHART = ROOT / CHECKPOINT / "results.svg"
-WIDTH, HEIGHT, TITLE = 760, 404, 30  # of each chart, in pixels, and of the line above it
+WIDTH, HEIGHT, TITLE = 760, 364, 30  # of each chart, in pixels, and of the line above it
 
 
 def draw(folder: Path) -> str:
@@ -15,8 +16,8 @@ def draw(folder: Path) -> str:
     parts = []
     for index, means in enumerate(published_curves(folder)):
         points = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in means.curves.items()}
-        chart = rate_distortion_chart(points, None)
-        title = f'<text y="22" font-size="13">Kodak, luma, mean of {means.pictures} pictures</text>'
+        chart = rate_distortion_chart(points, None, WIDTH)
+        title = f'<text y="22" font-size="13">{html.escape(means.title)}</text>'
         parts.append(
             f'<svg y="{index * HEIGHT}" width="{WIDTH}" height="{HEIGHT}">{title}'
             f'<svg y="{TITLE}" width="{WIDTH}" height="{HEIGHT - TITLE}">{chart}</svg></svg>'

@@ -93,8 +93,8 @@ def test_rate_distortion_chart_places_points_by_rate_and_quality() -> None:
     assert {"Residae", "JPEG", "this file"} <= set(texts(svg))
     places = {
         element.find(".//{*}title").text: (float(element.get("x", "")[:-1]), float(element.get("y", "")))
-        for element in ElementTree.fromstring(svg)
-        if element.tag.endswith("svg") and element.find(".//{*}title") is not None
+        for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}svg")
+        if element.findtext("./{*}path/{*}title", "").endswith("per pixel")
     }
     low, high, baseline = (
         places[f"{psnr:.2f} dB at {rate:.3f} bits per pixel"] for rate, psnr in ((0.1, 25), (0.2, 28), (0.2, 26))
@@ -140,19 +140,39 @@ def test_every_curve_is_drawn_whatever_its_name_and_their_number() -> None:
     assert "<img" not in svg
 
 
-def test_the_names_of_all_series_have_room_on_a_phone() -> None:
-    names = ["Residae", "JPEG", "WebP", "AVIF", "JPEG 2000", "JPEG XL"]
-    svg = charts.rate_distortion_chart({name: [(0.1 + i, 30.0)] for i, name in enumerate(names)}, None)
-    keys = {e.find("./{*}text").text: e for e in ElementTree.fromstring(svg) if e.find("./{*}text") is not None}
-    places = [(float(keys[name].get("x", "")[:-1]), float(keys[name][0].get("y", ""))) for name in names]
-    for (x, y), (next_x, next_y) in itertools.pairwise(places):
-        assert (next_x - x) / 100 * 260 > 70 or next_y - y >= 16  # pixels
+def test_rates_are_on_a_logarithmic_axis() -> None:
+    """Or those of small files, which differ the most, would share the first third."""
+    svg = charts.rate_distortion_chart({"Residae": [(0.1, 28.0), (0.2, 30.0), (0.4, 32.0), (0.8, 35.0)]}, None)
+    places = [
+        float(element.get("x", "")[:-1])
+        for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}svg")
+        if element.findtext("./{*}path/{*}title", "").endswith("per pixel")
+    ]
+    steps = np.diff(places)
+    assert steps == pytest.approx([steps[0]] * 3, abs=0.01)
+    assert 25 < steps[0] < 34
+    assert {"0.1", "0.2", "0.3", "0.5"} <= set(texts(svg))
+
+
+@pytest.mark.parametrize("width", [None, 760])
+def test_each_line_is_named_at_its_end_without_overlap(width: int | None) -> None:
+    names = ["Residae", "JPEG", "WebP", "AVIF", "JPEG 2000", "Residae, 20 steps"]
+    ends = [36.7, 35.0, 37.7, 38.4, 38.0, 28.2]
+    svg = charts.rate_distortion_chart({name: [(1, end)] for name, end in zip(names, ends, strict=True)}, None, width)
+    elements = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    found = {element.text: float(element.get("y", "")) for element in elements}
+    places = [found[name] for _, name in sorted(zip(ends, names, strict=True), reverse=True)]
+    assert all(below - above >= 16 for above, below in itertools.pairwise(places))
+    if width:
+        plot = ElementTree.fromstring(svg)
+        room = width - float(plot.get("x", "")) - float(plot.get("width", ""))
+        assert room > 31 + 6 * max(map(len, names))
 
 
 def test_the_axes_have_names_and_no_text_is_smaller_than_12_px() -> None:
     error = heatmaps.luma_error(np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8))
     for svg, names in (
-        (charts.rate_distortion_chart({"Residae": [(0.1, 30.0)]}, None), {"PSNR, dB", "Bits per pixel"}),
+        (charts.rate_distortion_chart({"Residae": [(0.1, 30.0)]}, None), {"PSNR, dB", "Bits per pixel, logarithmic"}),
         (charts.error_histogram(error), {"Share of pixels", "Luma error in gray levels"}),
         (
             charts.channel_chart(np.ones(4), np.ones(4)),

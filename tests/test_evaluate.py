@@ -542,7 +542,7 @@ def test_mean_curves_are_over_the_same_pictures(tmp_path: Path) -> None:
     )
     curves = {OURS: [RatePoint(1.0, 20.5), RatePoint(2.0, 30.5)], "JPEG": [RatePoint(1.0, 10.5)]}
     curves["AVIF"] = [RatePoint(1.0, 11.5)]
-    assert mean_curves(tsv.path) == [MeanCurves(curves, 2)]
+    assert mean_curves(tsv.path) == [MeanCurves(curves, ("a", "b"))]
     assert [*mean_curves(tsv.path)[0].curves] == [OURS, "JPEG", "AVIF"]  # as in all charts
     tsv.append(
         [
@@ -556,9 +556,25 @@ def test_mean_curves_are_over_the_same_pictures(tmp_path: Path) -> None:
         "AVIF": [RatePoint(1.0, 12.0)],
         f"{OURS}, 9 steps": [RatePoint(1.0, 22.0)],
     }
-    assert mean_curves(tsv.path) == [MeanCurves(curves, 2), MeanCurves(refined, 1)]
+    assert mean_curves(tsv.path) == [MeanCurves(curves, ("a", "b")), MeanCurves(refined, ("b",))]
     tsv.append([measured(name, f"0.3 bpp, scale {i}", OURS, 8, 30.0) for i, name in enumerate("cdefgh")])
     others = [
         [name for name, curve in chart.curves.items() if curve] for chart in mean_curves(tsv.path)[2:]
     ]  # of as many pictures, in the order of the file
     assert others == [[f"{OURS}, scale {i}"] for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("names", "size", "title"),
+    [
+        ([f"kodim{i:02}.png" for i in range(1, 25)], (768, 512), "Kodak, luma, mean of 24 pictures"),
+        (["05.png", "01.png"], (512, 768), "Kodak, luma, mean of 2 pictures: 01, 05"),
+        (["05.png", "25.png"], (512, 768), "Luma, mean of 2 pictures: 05, 25"),
+        (["05.png"], (640, 480), "Luma, mean of 1 picture: 05"),
+    ],
+)
+def test_mean_curves_name_their_pictures(tmp_path: Path, names: list[str], size: tuple[int, int], title: str) -> None:
+    tsv = ResultsFile(tmp_path / "results.tsv", resume=False, force=False)
+    tsv.append([Measurement(name, name, *size, "0.1 bpp", OURS, bytes=9, psnr=30.0) for name in names])
+    (means,) = mean_curves(tsv.path)
+    assert means.title == title

@@ -94,7 +94,7 @@ def test_a_stage_shows_its_channels(pipeline: Pipeline, picture: Picture, monkey
     (updates,) = shown.show_stage(current, event, VISIT, SILENT)
     value = updates[shown.stage]
     assert value["title"] == "Latent"
-    assert value["caption"] == "4 × 4 × 5 · the 4 that vary most"
+    assert value["caption"] == "4 channels of 5 × 4, of a picture of 75 × 53"
     assert len(value["tiles"]) == 4
     assert all(Path(tile["picture"]["path"]).read_bytes().startswith(b"\x89PNG") for tile in value["tiles"])
     event.index = 9
@@ -121,8 +121,8 @@ def test_a_stage_follows_the_picture_that_is_shown(
     other = Current(pipeline, fit(picture, 32), "b")
     (followed,) = shown.refresh("model", other, observed, VISIT, SILENT)
     assert (first[shown.stage]["caption"], followed[shown.stage]["caption"]) == (
-        "4 × 4 × 5 · the 4 that vary most",
-        "4 × 2 × 2 · the 4 that vary most",
+        "4 channels of 5 × 4, of a picture of 75 × 53",
+        "4 channels of 2 × 2, of a picture of 32 × 23",
     )
     assert (followed[shown.observed].index, followed[shown.observed].settings.path) == (4, "b")
     use_up(VISIT, monkeypatch)
@@ -216,7 +216,7 @@ def test_measurements_beside_the_weights_are_drawn(
     ]
     ResultsFile(folder / "results.tsv", resume=False, force=False).append(rows)
     chart = model.results_chart("measured")
-    assert "Luma, mean of 2 pictures" in chart
+    assert "Luma, mean of 2 pictures: 0, 1" in chart
     assert "30.00 dB at 1.125 bits per pixel" in chart
     model.get_curves.cache_clear()
     (folder / "results.tsv").write_text("something else\n")

@@ -865,13 +865,13 @@ def test_another_checkpoint_is_another_network(page: Page, others: Path, photogr
     before = figure(page, "PSNR").inner_text()
     open_tab(page, "The model")
     page.locator("#diagram .across .stage.latent").click()
-    expect(page.locator("#stage-output .caption")).to_contain_text("4 × 11 × 16")
+    expect(page.locator("#stage-output .caption")).to_contain_text("4 channels of 16 × 11, ")
     page.get_by_label("Checkpoint").click()
     page.get_by_role("option", name="six").click()
     six = Pipeline.open(others / "six")
     expect(page.locator("#model-figures")).to_contain_text(six.codec.fingerprint.hex())
     expect(page.locator("#model-card")).to_contain_text("The card of six.")
-    expect(page.locator("#stage-output .caption")).to_contain_text("6 × 11 × 16")  # it follows
+    expect(page.locator("#stage-output .caption")).to_contain_text("6 channels of 16 × 11, ")  # it follows
     expect(page.locator("#diagram .across .stage.latent")).to_have_attribute("aria-pressed", "true")
     open_tab(page, "Overview")
     report = six.reconstruct(open_picture(photograph), color=True, quality=80)

@@ -15,7 +15,7 @@ from residae import charts
 from residae.activations import OBSERVED_SIDE, StageOutput, observe
 from residae.checkpoint import PLACEHOLDER, Checkpoint, read_card
 from residae.errors import ResidaeError
-from residae.image import fit
+from residae.image import Picture, fit
 from residae.pipeline import Pipeline, network_pixels
 from residae.results import MeanCurves, published_curves
 from residae.summary import SIDE, summarize
@@ -28,7 +28,7 @@ from residae.ui.viewer import png_file
 from residae.ui.work import Priority, Updates, Work, newest, report_errors, supersede_background
 
 DIAGRAM_TEMPLATE = f"""
-<div class="head"><h2>The network</h2><span class="caption">{SIDE} × {SIDE} pixels · press a stage</span></div>
+<div class="head"><h2>The network</h2><span class="caption">Of a picture of {SIDE} × {SIDE} · press a stage</span></div>
 <div class="drawings"></div>
 """
 DOING = "Running the network up to this stage."
@@ -68,14 +68,11 @@ class ModelTab:
         with gr.Column(elem_id="stage-card"):
             self.stage = scripted_card(STAGE_TEMPLATE, "activations.js", "stage-output")
             self.status = status_line("model-status")
-        self.checkpoint = gr.Dropdown(
-            names,
-            value=names[0],
-            label="Checkpoint",
-            info="Every tab uses it.",
-            elem_id="checkpoint",
-        )
-        self.figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
+        with gr.Row(elem_id="weights", elem_classes=["card"], equal_height=False):
+            self.checkpoint = gr.Dropdown(
+                names, value=names[0], label="Checkpoint, for every tab", elem_id="checkpoint", min_width=200
+            )
+            self.figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
         self.chart = gr.HTML(elem_id="model-chart", apply_default_css=False)
         self.card = gr.Markdown(elem_id="model-card")
         self.refresh_event: dict[str, Any] = {
@@ -211,7 +208,11 @@ class ModelTab:
                 work.charge(network_pixels(picture.height, picture.width, color=False, decodes=decodes))
                 output = observe(shown.pipeline.network, picture, index, work)
                 observed = Observed(index, of_input(shown))
-                yield {self.stage: stage_value(stages, index, output), self.observed: observed, self.status: ""}
+                yield {
+                    self.stage: stage_value(stages, index, output, picture),
+                    self.observed: observed,
+                    self.status: "",
+                }
         except ResidaeError:
             if (index := choose(current)) is not None:
                 yield {self.stage: None, self.observed: Observed(index, None)}
@@ -238,13 +239,16 @@ def latent_index(stages: Sequence[charts.DiagramStage]) -> int:
     return sum(stage.part == "encoder" for stage in stages) - 1
 
 
-def stage_value(stages: Sequence[charts.DiagramStage], index: int, output: StageOutput) -> dict[str, Any]:
+def stage_value(
+    stages: Sequence[charts.DiagramStage], index: int, output: StageOutput, picture: Picture
+) -> dict[str, Any]:
     """What `activations.js` shows: the title and pictures of a stage and a sentence about it.
 
     Args:
         stages: From `diagram_stages`.
         index: Index of the stage in `stages`.
         output: The output of the stage, from `observe`.
+        picture: What the network was run on, which need not be square as that of the diagram.
 
     Returns:
         `title`; `caption` with the shape; `sentence`; `tiles`, each with `name`, `alt` and `picture`; and `size`,
@@ -263,10 +267,13 @@ def stage_value(stages: Sequence[charts.DiagramStage], index: int, output: Stage
         sentence = "Height and width are doubled, a 1 × 1 convolution mixes the channels, two residual blocks follow."
     if is_latent:
         sentence += f" What is left is {counted(channels, 'number')} for every 16 × 16 pixels."
-    shown, caption = len(output.channels), f"{channels} × {height} × {width}"
+    shown = len(output.channels)
+    caption = (
+        f"{counted(channels, 'channel')} of {width} × {height}, of a picture of {picture.width} × {picture.height}"
+    )
     if shown > 1:
-        caption += f" · the {shown} that vary most"
-        sentence += " Blue is below the mean of a channel, orange above, on one scale."
+        which = f"The {shown} that vary most are shown" if shown < channels else "All are shown"
+        sentence += f" {which}: blue is below the mean of a channel, orange above, on one scale."
     tiles = [
         {
             "name": f"Channel {channel + 1}" if shown > 1 else "Reconstruction",
@@ -338,12 +345,11 @@ def with_sections(card: str) -> str:
         elif mark and mark[1].startswith(fence) and not line.strip(" `~"):
             fence = ""
         if not fence and line.startswith("## "):
-            before = (
-                "\n</section>" if is_open else '\n<fieldset class="card"><legend>Sections of the model card</legend>'
-            )
+            start = '\n<fieldset class="card"><legend>Sections of the model card</legend>'
+            lines.append("\n</section>" if is_open else start)
             name, chosen = html.escape(line[3:].strip()), "" if is_open else " checked"
-            lines += [before, f'<label><input type="radio" name="section"{chosen}>{name}</label>']
-            lines += [f'<section tabindex="0">', ""]
+            lines.append(f'<label><input type="radio" name="section"{chosen}>{name}</label>')
+            lines += ['<section tabindex="0">', ""]
             is_open = True
         else:
             lines.append(line)
@@ -359,7 +365,10 @@ def results_chart(checkpoint: str) -> str:
     cards = ""
     for means in published:
         points = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in means.curves.items()}
-        caption = f'<span class="caption">Luma, mean of {counted(means.pictures, "picture")}</span>'
+        title = "Measured quality"
+        if means.settings:
+            title += f", also with {' and '.join(map(html.escape, means.settings))}"
+        heading = f'<h2>{title}</h2><span class="caption">{html.escape(means.title)}</span>'
         chart = charts.rate_distortion_chart(points, None)
-        cards += f'<div class="card"><div class="head"><h2>Measured quality</h2>{caption}</div>{chart}</div>'
+        cards += f'<div class="card"><div class="head">{heading}</div>{chart}</div>'
     return cards
