@@ -1,14 +1,16 @@
 """Rate control: the scale at which a picture keeps most in a number of bytes, chosen from a few encodings.
 
 In a file of a given size, a larger scale means a lower quality: the network itself loses less of the picture, and the
-quantization of the latent loses more. The best of both is at nearly the same quality for all pictures and rates, at
-BEST_QUALITY. So rate control looks for the scale at which this quality fills the bytes, without decoding:
+quantization of the latent loses more. The more detail the network loses, the more a larger scale brings; and the larger
+the scale, the less is left to gain. Both change which quality is best, and `best_quality` is a fit to it, by the scale
+and by what a picture loses at half its resolution: `detail`. So rate control looks for the scale at which this quality
+fills the bytes, without decoding:
 
-- A first guess at the bytes comes from how fine the detail of the picture is: `detail`.
+- A first guess at the bytes comes from `detail` as well.
 - Each encoding tells its bytes at all qualities. They grow with a power of the number of latent cells. As cells that
   reach beyond the picture waste bytes, scales are chosen at which few do.
 
-The constants were measured on Kodak pictures with the weights of residae-16x. The script
+The constants were measured on Kodak pictures with the weights of residae-16c. The script
 `tests/measure_rate_control.py` compares the choice with the best of a search.
 """
 
@@ -36,14 +38,18 @@ ALIGNMENT = 1.024  # the factor by which a scale may differ from its step to was
 MAX_ENCODINGS = 3
 MAX_EXCESS = 1.5  # the largest ratio of the scale of an encoding to the chosen scale
 
-BEST_QUALITY = 43.0
+# The best quality is the first, less the second times L, plus the third times (the fourth - L) times the square of the
+# scale, where L is the logarithm of the detail.
+BEST_QUALITY = 61.0, 5.7, 1.6, 5.5
+LEAST_QUALITY, MOST_QUALITY = 10.0, 90.0
 TOLERANCE = 3.0  # of the quality: an encoding so near the best is taken
 QUALITIES = tuple(range(0, 101, 10))  # at which the bytes of an encoding are measured
 GROWTH, LEAST_GROWTH, MOST_GROWTH = 0.875, 0.6, 1.2  # the power of the cells with which bytes grow
-DETAIL_RESOLUTIONS = 0.28, 0.56  # the band whose detail decides the bytes at scale 1
-RATE_OF_DETAIL = 0.038, 0.3  # a first guess at the rate of a picture: a * detail^b, a third above the usual
-SLOPE = 0.02  # of the logarithm of the bytes over quality, for the same guess
-USUAL_RATE = 0.076  # bits per pixel at scale 1 and BEST_QUALITY; a test holds both to the weights' results.tsv
+DETAIL_RESOLUTION = 0.5
+# A first guess at the rate of a picture at scale 1 and quality 43: a * detail^b, a third above the usual.
+RATE_OF_DETAIL = 0.0125, 0.49
+SLOPE = 0.022  # of the logarithm of the bytes over quality, for the same guess
+USUAL_RATE = 0.076  # bits per pixel at scale 1 and the best quality; a test holds both to the weights' results.tsv
 USUAL_GROWTH = 0.823  # as GROWTH, in the mean of pictures whose scale is chosen
 
 
@@ -107,17 +113,28 @@ def detail(luma: Plane) -> float:
         luma: (H, W) in [0, 1].
 
     Returns:
-        The squared error, in 8-bit units, that is saved between DETAIL_RESOLUTIONS, per unit of the logarithm of the
-        resolution; at least 1.
+        The squared error, in 8-bit units, of the plane at DETAIL_RESOLUTION; at least 1.
     """
     height, width = luma.shape
-    errors = []
-    for resolution in DETAIL_RESOLUTIONS:
-        reduced = resample(luma, max(1, round(resolution * height)), max(1, round(resolution * width)))
-        difference = resample(reduced, height, width) - luma
-        errors.append(255**2 * float(np.vdot(difference, difference)) / luma.size)
-    low, high = DETAIL_RESOLUTIONS
-    return max(1.0, (errors[0] - errors[1]) / math.log(high / low))
+    reduced = resample(luma, *(max(1, round(DETAIL_RESOLUTION * length)) for length in luma.shape))
+    difference = resample(reduced, height, width) - luma
+    return max(1.0, 255**2 * float(np.vdot(difference, difference)) / luma.size)
+
+
+def best_quality(fineness: float, scale: float) -> float:
+    """The quality at which a file of so many bytes keeps most, if it is this scale that fills them.
+
+    Args:
+        fineness: `detail` of the picture's luma.
+        scale: MIN_SCALE to MAX_SCALE.
+
+    Returns:
+        LEAST_QUALITY to MOST_QUALITY.
+    """
+    logarithm = math.log(fineness)
+    flat, of_detail, of_scale, most_detail = BEST_QUALITY
+    quality = flat - of_detail * logarithm + of_scale * (most_detail - logarithm) * scale**2
+    return min(max(quality, LEAST_QUALITY), MOST_QUALITY)
 
 
 def choose_scale(height: int, width: int, max_bytes: int, fineness: float, probe: Callable[[float], Probe]) -> float:
@@ -143,23 +160,29 @@ def choose_scale(height: int, width: int, max_bytes: int, fineness: float, probe
         nearest = min(known, key=lambda one: abs(math.log(one.scale / scale)))
         return nearest.quality_at(max_bytes / (cells[scale] / cells[nearest.scale]) ** _growth(cells, known))
 
+    def excess(scale: float, known: Sequence[Probe]) -> float:
+        """By how much the quality that a file of this scale has is above the best."""
+        return quality(scale, known) - best_quality(fineness, scale)
+
     def best(known: Sequence[Probe], among: Sequence[float]) -> float:
-        """The one of these scales at which the quality is nearest to BEST_QUALITY."""
+        """The one of these scales at which the quality is nearest to the best."""
         largest = max((one.scale for one in probes), default=0.0)
         allowed = [scale for scale in among if MAX_EXCESS * scale >= largest]
         if not allowed or not quality(allowed[0], known):  # no file at these scales is small enough
             allowed = list(among)
 
         def cost(scale: float) -> tuple[bool, float, float]:
-            found = quality(scale, known)  # 0 if the file may be too large; of several at 100, the largest scale
-            return not found, abs(found - BEST_QUALITY), scale if found < BEST_QUALITY else -scale
+            if not quality(scale, known):  # the file may be too large
+                return True, scale, 0
+            found = excess(scale, known)
+            return False, abs(found), scale if found < 0 else -scale  # of several at 100, the largest scale
 
         return min(allowed, key=cost)
 
     scale = best([_guess(height, width, fineness)], scales)
     while len(probes) < MAX_ENCODINGS and all(scale != one.scale for one in probes):
         probes.append(probe(scale))
-        if abs(quality(scale, probes) - BEST_QUALITY) > TOLERANCE:
+        if abs(excess(scale, probes)) > TOLERANCE:
             scale = best(probes, scales)
     return best(probes, sorted(one.scale for one in probes))
 
@@ -185,7 +208,7 @@ def _guess(height: int, width: int, fineness: float) -> Probe:
     """What a picture of this detail usually takes, and a third more, so that the first encoding is a small one."""
     factor, power = RATE_OF_DETAIL
     size = height * width / 8 * factor * fineness**power
-    return Probe(1.0, tuple(round(40 + size * math.exp(SLOPE * (quality - 60))) for quality in QUALITIES))
+    return Probe(1.0, tuple(round(40 + size * math.exp(SLOPE * (quality - 43))) for quality in QUALITIES))
 
 
 def _growth(cells: Mapping[float, int], probes: Sequence[Probe]) -> float:

@@ -21,12 +21,11 @@ from residae.image import Picture, Pixels
 from residae.model import ResidualAutoencoder
 from residae.pipeline import AUTO_ENCODES, Encoding, Pipeline, network_pixels
 from residae.rate_control import (
-    BEST_QUALITY,
-    DETAIL_RESOLUTIONS,
     MAX_ENCODINGS,
     MAX_EXCESS,
     QUALITIES,
     Probe,
+    best_quality,
     choose_scale,
     detail,
     usable_scales,
@@ -40,8 +39,8 @@ SCALES = usable_scales(HEIGHT, WIDTH)
 def _simulated(size: float, growth: float, bend: float, fineness: float, scale: float) -> Probe:
     """A picture with `size` times the bytes that are usual with this detail."""
     power = growth + bend * math.log(scale)
-    size *= 1400 * fineness**0.3 * scale**power
-    return Probe(scale, tuple(40 + int(size * math.exp(0.022 * (quality - 60))) for quality in QUALITIES))
+    size *= 460 * fineness**0.5 * scale**power
+    return Probe(scale, tuple(40 + int(size * math.exp(0.022 * (quality - 43))) for quality in QUALITIES))
 
 
 PICTURES = st.tuples(st.floats(0.4, 1.4), st.floats(1.4, 2.2), st.floats(-0.2, 0.2), st.floats(1, 1000))
@@ -67,7 +66,7 @@ def test_few_encodings_find_what_all_of_them_find(picture: tuple[float, float, f
     assert max(tried) <= MAX_EXCESS * chosen or max(tried) > MAX_EXCESS * fitting[-1]
 
     def distance(scale: float) -> float:
-        return abs(_simulated(*picture, scale).quality_at(limit) - BEST_QUALITY)
+        return abs(_simulated(*picture, scale).quality_at(limit) - best_quality(picture[-1], scale))
 
     allowed = [scale for scale in fitting if MAX_EXCESS * scale >= max(tried)]
     assert distance(chosen) <= min(map(distance, allowed)) + 5
@@ -124,16 +123,22 @@ def test_the_usual_scale_is_within_the_limits(size: tuple[int, int]) -> None:
         network_pixels(*size, False, "auto")
 
 
-def test_detail_is_the_energy_of_the_band_that_counts() -> None:
+def test_detail_is_what_half_the_resolution_loses() -> None:
     _, x = np.mgrid[:128, :128].astype(np.float32)
-    found = []
-    for frequency in (0.15, 0.4, 0.8):  # of the Nyquist frequency
-        found.append(detail(np.float32(0.5) + np.float32(0.2) * np.sin(np.float32(math.pi * frequency) * x)))
-    low, high = DETAIL_RESOLUTIONS
-    assert found[1] * math.log(high / low) == pytest.approx(255**2 * 0.2**2 / 2, rel=0.1)
-    assert max(found[0], found[2]) < 0.1 * found[1]
+    coarse, fine = (
+        detail(np.float32(0.5) + np.float32(0.2) * np.sin(np.float32(math.pi * frequency) * x))
+        for frequency in (0.25, 0.8)  # of the Nyquist frequency
+    )
+    assert fine == pytest.approx(255**2 * 0.2**2 / 2, rel=0.1)
+    assert coarse < 0.1 * fine
     for size in ((1, 1), (7, 90)):
         assert detail(np.full(size, 0.5, np.float32)) == 1
+
+
+def test_detail_that_is_lost_calls_for_scale_rather_than_for_quality() -> None:
+    assert best_quality(300, 1) < best_quality(30, 1) < best_quality(30, 3)
+    for fineness, scale in ((1, 4), (255**2, 0.5)):
+        assert 0 < best_quality(fineness, scale) < 100
 
 
 @pytest.fixture(scope="module")
