@@ -191,4 +191,4 @@ def test_results_are_those_of_a_cpu(
 
 
 def test_an_error_keeps_its_message(space: Any) -> None:
-    assert space[0]["error"].startswith("CodecError: This picture takes at least ")
+    assert space[0]["error"].startswith("SizeError: This picture takes at least ")
