@@ -38,10 +38,7 @@ ALIGNMENT = 1.024  # the factor by which a scale may differ from its step to was
 MAX_ENCODINGS = 3
 MAX_EXCESS = 1.5  # the largest ratio of the scale of an encoding to the chosen scale
 
-# The best quality is the first, less the second times L, plus the third times (the fourth - L) times the square of the
-# scale, where L is the logarithm of the detail.
-BEST_QUALITY = 61.0, 5.7, 1.6, 5.5
-LEAST_QUALITY, MOST_QUALITY = 10.0, 90.0
+LEAST_QUALITY, MOST_QUALITY = 10.0, 90.0  # that are best for any picture
 TOLERANCE = 3.0  # of the quality: an encoding so near the best is taken
 QUALITIES = tuple(range(0, 101, 10))  # at which the bytes of an encoding are measured
 GROWTH, LEAST_GROWTH, MOST_GROWTH = 0.875, 0.6, 1.2  # the power of the cells with which bytes grow
@@ -122,7 +119,7 @@ def detail(luma: Plane) -> float:
 
 
 def best_quality(fineness: float, scale: float) -> float:
-    """The quality at which a file of so many bytes keeps most, if it is this scale that fills them.
+    """The quality of the best file of so many bytes, if its scale is this one: a fit to searches over the scales.
 
     Args:
         fineness: `detail` of the picture's luma.
@@ -132,8 +129,7 @@ def best_quality(fineness: float, scale: float) -> float:
         LEAST_QUALITY to MOST_QUALITY.
     """
     logarithm = math.log(fineness)
-    flat, of_detail, of_scale, most_detail = BEST_QUALITY
-    quality = flat - of_detail * logarithm + of_scale * (most_detail - logarithm) * scale**2
+    quality = 61 - 5.7 * logarithm + 1.6 * (5.5 - logarithm) * scale**2
     return min(max(quality, LEAST_QUALITY), MOST_QUALITY)
 
 

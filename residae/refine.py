@@ -26,7 +26,7 @@ from residae.codec.codec import best_within
 from residae.codec.quantizer import channel_gains, round_symbols, unrounded_symbols
 from residae.codec.tables import ONE, Tables
 from residae.engine import GradientDecoder, error_gradient
-from residae.errors import CodecError
+from residae.errors import SizeError
 from residae.geometry import plane_shapes
 from residae.image import Pixels
 from residae.progress import Progress, between
@@ -95,7 +95,7 @@ def refine(
         measured; the one without refinement is the first of them.
 
     Raises:
-        CodecError: No file is within `max_bytes`.
+        SizeError: No file is within `max_bytes`.
         ValueError: The quality or the number of steps is out of range.
     """
     if steps < 0:
@@ -132,7 +132,7 @@ def refine(
             return compressed
         try:
             return best_within(compress, level, max_bytes)
-        except CodecError:
+        except SizeError:
             return None
 
     best = candidate(plain)

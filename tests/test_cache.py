@@ -49,13 +49,16 @@ def test_the_log_has_the_traceback_of_a_refusal(tmp_path: Path, caplog: pytest.L
     assert "in open_picture" in caplog.text
 
 
-def test_a_result_is_computed_once_and_its_encoding_serves_every_rate(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def nothing_kept(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches of the test's own, and the tiny network."""
     monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
-    monkeypatch.setattr(cache, "REPORTS", RecentlyUsed(10**7))
-    monkeypatch.setattr(cache, "ENCODINGS", RecentlyUsed(10**6))
+    for name, size in (("REPORTS", 10**7), ("ENCODINGS", 10**6), ("SHORTEST", 100)):
+        monkeypatch.setattr(cache, name, RecentlyUsed(size))
 
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_a_result_is_computed_once_and_its_encoding_serves_every_rate() -> None:
     def report(**given: Any) -> Reconstruction:
         return reconstruct(Settings(EXAMPLES[0], "tiny", side=48, **given), None)
 
@@ -88,13 +91,11 @@ def run_in_a_thread() -> None:
     thread.join()
 
 
+@pytest.mark.usefixtures("nothing_kept")
 def test_a_result_is_shown_with_the_shortest_time_of_the_same_work(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While other work goes on, it takes many times as long, which is no property of the network."""
-    monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
-    for name, size in (("REPORTS", 10**7), ("ENCODINGS", 10**6), ("SHORTEST", 100)):
-        monkeypatch.setattr(cache, name, RecentlyUsed(size))
     seconds = {"encode": 100.0, "decode": 200.0}
 
     def timed(name: str) -> Any:
@@ -118,13 +119,11 @@ def test_a_result_is_shown_with_the_shortest_time_of_the_same_work(
     assert times(EXAMPLES[1], color=False) == (1, 300)  # another amount of work
 
 
+@pytest.mark.usefixtures("nothing_kept")
 def test_a_visitor_waits_for_the_result_that_the_warm_up_makes(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both would take twice as long beside each other."""
-    monkeypatch.setattr(store, "_open_pipeline", lambda _: pipeline)
-    monkeypatch.setattr(cache, "REPORTS", RecentlyUsed(10**7))
-    monkeypatch.setattr(cache, "ENCODINGS", RecentlyUsed(10**6))
     monkeypatch.setattr(cache, "EXAMPLES", EXAMPLES[:1])
     monkeypatch.setattr(cache, "default_side", lambda _: 48)
     begun, go_on, encodings = threading.Event(), threading.Event(), []
