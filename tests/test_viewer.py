@@ -804,3 +804,87 @@ def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, 
         "(width) => Math.abs(parseInt(residae.table.panes().b.facts?.Picture) - width) < 8", arg=width
     )
     context.close()
+
+
+def test_the_frame_of_a_part_is_resized_by_its_handles_and_marks_the_work(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    (tmp_path / "large.png").write_bytes(write_png(np.zeros((900, 2048, 3), np.uint8)))
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE)
+    page = visit(context, address)
+    page.set_input_files("#upload input[type=file]", tmp_path / "large.png")
+    expect(figure(page, "Picture")).to_have_text("1,024 × 450 px")
+    page.wait_for_function("residae.overview.panes().b.facts")
+    crop = page.locator("#compare").get_by_role("button", name="Crop")
+    use, box = page.locator("#compare .use"), page.locator("#compare .box")
+
+    def edges() -> list[float]:
+        """Left, top, right and bottom of the frame, in pixels of the whole picture."""
+        return page.evaluate(
+            """() => {
+              const placed = (name) => document.querySelector(`#compare ${name}`).getBoundingClientRect();
+              const box = placed(".box"), img = placed(".frame img"), scale = 2048 / img.width;
+              const across = [box.left, box.right].map((x) => (x - img.left) * scale);
+              const down = [box.top, box.bottom].map((y) => (y - img.top) * scale);
+              return [across[0], down[0], across[1], down[1]];
+            }"""
+        )
+
+    crop.click()
+    expect(page.locator("#compare .how")).to_contain_text("Drag to move it")
+    assert edges() == pytest.approx([512, 0, 1536, 900], abs=4)
+    for handle, dx, dy, expected in (
+        ("se", -200, -100, [512, 0, 1336, 800]),
+        ("n", 50, 300, [512, 300, 1336, 800]),
+        ("w", 2000, 0, [1320, 300, 1336, 800]),  # it stays a part
+        ("w", -2000, 0, [312, 300, 1336, 800]),  # as long as the working size
+        ("nw", 100, -1000, [412, 0, 1336, 800]),  # within the picture
+    ):
+        placed = page.locator(f"#compare [data-handle={handle}]").bounding_box()
+        picture = page.locator("#compare .frame img").first.bounding_box()
+        assert placed
+        assert picture
+        scale, x = picture["width"] / 2048, placed["x"] + placed["width"] / 2
+        y = max(placed["y"] + placed["height"] / 2, picture["y"] + 2)  # it reaches beyond the picture
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + dx * scale, y + dy * scale)
+        page.mouse.up()
+        assert edges() == pytest.approx(expected, abs=4), handle
+    corner = page.get_by_role("button", name="Upper left corner")
+    corner.press("ArrowRight")
+    assert edges() == pytest.approx([444, 0, 1336, 800], abs=4)
+    corner.press("ArrowDown")
+    assert edges() == pytest.approx([444, 32, 1336, 800], abs=4)
+    box.press("ArrowLeft")
+    assert edges() == pytest.approx([412, 32, 1304, 800], abs=4)
+    box.press("Shift+ArrowRight")
+    assert edges() == pytest.approx([412, 32, 1336, 800], abs=4)
+    assert axe_findings(page) == []
+
+    held: list[Route] = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    use.click()
+    expect(use).to_have_text("Reconstructing 924 × 768 px…")  # at once, and until there is a result
+    expect(box).to_be_visible()
+    expect(page.locator("#compare .handle").first).to_be_hidden()
+    page.wait_for_timeout(300)
+    expect(box).to_be_visible()
+    for route in held:
+        route.continue_()
+    page.unroute("**/queue/join*")
+    expect(figure(page, "Picture")).to_have_text("924 × 768 px")
+    expect(box).to_be_hidden()
+
+    page.locator("#compare").get_by_role("button", name="Whole picture").click()
+    expect(figure(page, "Picture")).to_have_text("1,024 × 450 px")
+    page.wait_for_function("residae.overview.panes().b.facts")
+    page.route("**/queue/join*", lambda route: None)
+    crop.click()
+    use.click()
+    expect(box).to_be_visible()
+    page.locator("#picture .stop").evaluate("(button) => button.click()")
+    expect(box).to_be_hidden()
+    expect(crop).to_have_attribute("aria-pressed", "false")
+    context.close()

@@ -36,6 +36,13 @@ FULL_SCREEN_ICON = (
     '<svg viewBox="0 0 14 14" width="14" height="14" fill="none" stroke="currentColor" stroke-width="1.6" '
     'aria-hidden="true"><path d="M1 5V1h4M9 1h4v4M13 9v4H9M5 13H1V9"/></svg>'
 )
+# Handles of the frame of Crop, by the side that each is on. The keyboard reaches the corners, which move all sides.
+EDGES = ("n", "e", "s", "w")
+CORNERS = {"nw": "Upper left corner", "ne": "Upper right corner", "se": "Lower right corner", "sw": "Lower left corner"}
+HANDLES = "".join(f'<i class="handle" data-handle="{edge}"></i>' for edge in EDGES) + "".join(
+    f'<button type="button" class="handle" data-handle="{corner}" aria-label="{name}"></button>'
+    for corner, name in CORNERS.items()
+)
 ORIGINAL_ALT = "The original picture"
 TEMPLATE = """
 <div class="tools">
@@ -67,7 +74,9 @@ TEMPLATE = """
     1:1 <kbd>?</kbd> keys</p>
   <div class="chooser" hidden>
     <div class="box" tabindex="0" role="group" aria-label="Part of the picture. Arrow keys move it, with Shift they
-      resize it, Enter uses it, and Escape leaves."></div>
+      resize it, Enter uses it, and Escape leaves.">{handles}</div>
+    <p class="tag how" aria-hidden="true">Drag to move it, or a corner or edge to resize it.<span> Arrow keys as
+      well.</span></p>
     <p class="choice">
       <button type="button" class="use"></button>
       <button type="button" class="cancel">Cancel</button>
@@ -94,7 +103,9 @@ def light_table(elem_id: str, invitation: str) -> gr.HTML:
         f"<dt>{' '.join(f'<kbd>{key}</kbd>' for key in names.split())}</dt><dd>{action}</dd>"
         for names, action in KEYS.items()
     )
-    template = TEMPLATE.format(elem_id=elem_id, invitation=html.escape(invitation), keys=keys, icon=FULL_SCREEN_ICON)
+    template = TEMPLATE.format(
+        elem_id=elem_id, invitation=html.escape(invitation), keys=keys, icon=FULL_SCREEN_ICON, handles=HANDLES
+    )
     return gr.HTML(
         html_template=template,
         js_on_load=SCRIPT,

@@ -300,12 +300,13 @@ function place() {
       const [side, inset] = divider && i ? ["right", wide - stop] : ["left", start];
       const room = (front !== null ? stop - start : i ? stop - x : x - start) - 20; // on its own side of the divider
       tag.hidden = view.peek || (front !== null && front !== i) || room < 40;
-      Object.assign(tag.style, { top: `${upper + 10}px`, [side]: `${inset + 10}px`, maxWidth: `${room}px` });
+      const across = side === "left" ? inset + 10 : -inset - 10;
+      Object.assign(tag.style, { [side]: 0, translate: `${across}px ${upper + 10}px`, maxWidth: `${room}px` });
     });
     if (!divider) continue;
     divider.hidden = slide.hidden = cover !== null;
     Object.assign(divider.style, { transform: `translateX(${x}px)`, top: `${upper}px`, height: `${lower - upper}px` });
-    Object.assign(slide.style, { left: `${from - 14}px`, width: `${to - from + 28}px` });
+    Object.assign(slide.style, { translate: `${from - 14}px`, width: `${to - from + 28}px` });
     slide.value = 100 * view.divide;
   }
   const first = frames.find((frame) => frame.root.clientWidth);
