@@ -10,9 +10,10 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pytest
-from visitor import SILENT, VISIT
+from visitor import SILENT, VISIT, visit
 
 from residae import compare
+from residae.baselines import CODECS
 from residae.compare import CURVE_QUALITIES, OURS, REFINED, CodecResult, Comparison, RatePoint, measures_ssimulacra2
 from residae.engine import Engine
 from residae.errors import ResidaeError
@@ -26,7 +27,7 @@ from residae.ui.state import CurrentResult
 from residae.ui.tabs import equal_bytes
 from residae.ui.tabs.equal_bytes import Curves, EqualBytesTab
 from residae.ui.text import verdict
-from residae.ui.work import cancel, supersede
+from residae.ui.work import Work, cancel, supersede
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def equal() -> EqualBytesTab:
 def test_exact_copies(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:
     """WebP keeps a picture of one color exactly in few bytes."""
     flat = shown(np.full((192, 192), 255, np.uint8))
-    first, *rest = equal.refresh("equal", flat, None, VISIT, SILENT)
+    _, first, *rest = equal.refresh("equal", flat, None, VISIT, SILENT)
     assert "WebP <small>method 6</small></th><td>" in first[equal.figures]
     assert "∞ dB" in first[equal.figures]
     assert "<svg" in rest[-3][equal.chart]
@@ -73,6 +74,7 @@ def test_what_is_still_being_measured_differs_from_what_is_not(
 ) -> None:
     updates = equal.refresh("equal", shown(smooth(40, 60, 0)[..., 0]), None, VISIT, SILENT)
     with closing(updates):
+        next(updates)
         first = next(updates)[equal.figures]
         if stopped:
             cancel(VISIT)
@@ -152,7 +154,7 @@ def test_going_back_to_a_result_measures_nothing_again(
     assert kept[equal.chart] == before[equal.curves].draw()
     assert after[equal.compared] == back
     assert after[equal.refined].interactive
-    (again,) = equal.measure_again(back, VISIT, SILENT)
+    *_, again = equal.measure_again(back, VISIT, SILENT)
     assert "It is measured again." in again[equal.status]
 
 
@@ -167,12 +169,12 @@ def test_a_curve_is_as_long_as_a_public_page_allows(
     enough = 40 * 60 * (6 + 3)  # pixels, for one larger scale
     monkeypatch.setattr(work, "shares", lambda: Shares(1e9, enough))
     updates = [*equal.refresh("equal", picture, None, VISIT, SILENT)]
-    assert len([update for update in updates if equal.chart in update]) == 1 + len(CURVE_QUALITIES) + 1
+    assert len([update for update in updates if equal.chart in update]) == 1 + 1 + len(CURVE_QUALITIES) + 1
     assert equal.compared in updates[-1]
-    assert len([*equal.refresh("equal", picture, None, VISIT, SILENT)]) > 2, "a shorter curve is not kept for others"
+    assert len([*equal.refresh("equal", picture, None, VISIT, SILENT)]) > 3, "a shorter curve is not kept for others"
     monkeypatch.setattr(work, "PIXELS_USED", Account())
     monkeypatch.setattr(compare, "CURVE_RATE", 0.0)
-    assert len([*equal.refresh("equal", picture, None, VISIT, SILENT)]) > 2
+    assert len([*equal.refresh("equal", picture, None, VISIT, SILENT)]) > 3
     decoded = picture.encoding.work(decodes=1 + len(CURVE_QUALITIES))
     assert work.PIXELS_USED.used(VISIT.request.scope["visitor"]) == pytest.approx(decoded), (
         "scales that are not needed are free"
@@ -181,7 +183,7 @@ def test_a_curve_is_as_long_as_a_public_page_allows(
 
 def test_a_picture_that_is_too_long_for_a_codec(equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult]) -> None:
     with closing(equal.refresh("equal", shown(np.zeros((16_384, 1), np.uint8)), None, VISIT, SILENT)) as updates:
-        first = next(updates)
+        _, first = next(updates), next(updates)
     assert 'WebP <small>method 6</small></th><td colspan="5">cannot make a file this small' in first[equal.figures]
     assert "AVIF <small>speed 6</small></th><td>" in first[equal.figures]
 
@@ -190,7 +192,7 @@ def test_ssimulacra2_follows_the_other_figures(
     equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult], smooth: Callable[[int, int, int], Pixels]
 ) -> None:
     pixels = smooth(40, 60, 0)[..., 0]
-    first, second, *_ = equal.refresh("equal", shown(pixels), None, VISIT, SILENT)
+    _, first, second, *_ = equal.refresh("equal", shown(pixels), None, VISIT, SILENT)
     for table, measured in ((first[equal.figures], False), (second[equal.figures], True)):
         cells = re.findall(r"<td>([^<]*)</td></tr>", table)
         assert len(cells) == table.count("<tr><th scope") - 1 - table.count("colspan")
@@ -214,7 +216,7 @@ def test_avif_at_its_best_comes_last_and_goes_without_a_share(
 
     picture = shown(smooth(60, 90, 0)[..., 0])
     monkeypatch.setattr(equal_bytes, "with_best_speed", at_its_best)
-    first, *_, best, _ = equal.refresh("equal", picture, None, VISIT, SILENT)
+    _, first, *_, best, _ = equal.refresh("equal", picture, None, VISIT, SILENT)
     assert "AVIF <small>" in first[equal.figures]
     for place in (equal.figures, equal.status):
         assert "AVIF at its best" in best[place]
@@ -238,8 +240,24 @@ def test_superseded_work_ends_at_once(
         return finished[-1]
 
     monkeypatch.setattr(pipeline.engine, "decode", stopped)
-    assert list(equal.refresh("equal", picture, None, VISIT, SILENT)) == [{equal.status: gr.skip()}]
+    begun, *rest = equal.refresh("equal", picture, None, VISIT, SILENT)
+    assert begun[equal.compared] is None
+    assert rest == [{equal.status: gr.skip()}]
     assert finished == []
+
+
+def test_the_two_pictures_that_are_there_are_shown_before_the_others(
+    equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult], smooth: Callable[[int, int, int], Pixels]
+) -> None:
+    """Even before it is the turn of the comparison."""
+    there = {"path": "reconstruction.png"}
+    picture = replace(shown(smooth(40, 60, 0)[..., 0]), reconstruction=there)
+    with Work(visit("another")), closing(equal.refresh("equal", picture, None, VISIT, SILENT)) as updates:
+        begun = next(updates)
+    original, ours, *others = begun[equal.table]["panes"]
+    assert (original["name"], ours["name"], ours["picture"]) == ("Original", OURS, there)
+    assert [(pane["name"], pane["picture"]) for pane in others] == [(name, None) for name in CODECS]
+    assert [view["name"] for view in begun[equal.table]["views"]] == ["Pictures"]
 
 
 def test_the_verdict_is_about_rounded_figures() -> None:

@@ -84,6 +84,10 @@ class RecentlyUsed(Generic[Key, Value]):
             self._values[key] = kept = self._values.pop(key)
             return kept[0]
 
+    def __contains__(self, key: Key) -> bool:
+        """Whether a value is kept."""
+        return key in self._values
+
     def keep(self, key: Key, value: Value, size: int) -> None:
         """Keep a value of so many bytes, unless it alone is too many.
 

@@ -139,7 +139,12 @@ function stack(panes, divided) {
   const frame = frameOf(panes);
   frame.tags = panes.map(() => make("b", { className: "tag", hidden: true })); // until place() has put it there, as what follows
   frame.root.append(...frame.tags);
-  if (!divided) return [frame, make("figure", {}, frame.root)];
+  if (!divided && panes.length > 1) {
+    frame.chips = make("div", { className: "chips" }, ...panes.map((_, i) => make("button", { type: "button", onclick: () => bring(i) })));
+    frame.chips.role = "group";
+    frame.chips.ariaLabel = "Picture in front";
+  }
+  if (!divided) return [frame, make("figure", {}, frame.root, frame.chips ?? "")];
   frame.divider = make("div", { className: "divider", hidden: true });
   frame.slide = make("input", { type: "range", min: 0, max: 100, step: 0.5, className: "wipe", hidden: true });
   frame.slide.oninput = () => divide(frame.slide.value / 100);
@@ -221,6 +226,7 @@ function finish(current, shown) {
       const caption = difference ? `${difference[0]} ${difference[1 + i]}` : frame.panes[i].caption;
       tag.textContent = [frame.panes[i].name, caption].filter(Boolean).join(" · ");
     });
+    frame.chips?.childNodes.forEach((chip, i) => { chip.textContent = frame.panes[i].name; });
     frame.slide?.setAttribute("aria-label", `Divide between ${shown[0].name} on the left and ${shown.at(-1).name} on the right`);
     if (frame.caption) [frame.caption.children[0].textContent, frame.caption.children[1].textContent] = [frame.panes[0].name, frame.panes[0].caption || ""];
   }
@@ -303,6 +309,7 @@ function place() {
       const across = side === "left" ? inset + 10 : -inset - 10;
       Object.assign(tag.style, { [side]: 0, translate: `${across}px ${upper + 10}px`, maxWidth: `${room}px` });
     });
+    if (frame.chips) press(frame.chips, front);
     if (!divider) continue;
     divider.hidden = slide.hidden = cover !== null;
     Object.assign(divider.style, { transform: `translateX(${x}px)`, top: `${upper}px`, height: `${lower - upper}px` });
@@ -334,11 +341,15 @@ const divide = (share) => {
   Object.assign(view, { divide: Math.min(1, Math.max(0, share)), front: null });
   place();
 };
+/** Show one of the pictures that lie on one another. */
+const bring = (front) => {
+  view.front = front;
+  place();
+};
 const blink = () => {
   const { tags, divider } = frames[0] ?? {};
   if (!tags) return;
-  view.front = ((view.front ?? (divider ? -1 : 0)) + 1) % tags.length;
-  place();
+  bring(((view.front ?? (divider ? -1 : 0)) + 1) % tags.length);
 };
 const peek = (on) => {
   if (!original() || view.peek === on) return;

@@ -46,6 +46,7 @@ NOTE = (
     f"of up to one megapixel are encoded again by {AVIF} at {CODECS[AVIF].at_effort(BEST_SPEED).description}, its "
     f"best; the table shows the better result, and the chart keeps {CODECS[AVIF].description}."
 )
+DECODED_ALT = "The picture decoded by {}"
 DOING = "Comparing the codecs."
 ADD_REFINED = "Add refined curve"
 NO_FILE = "The unquantized latent has no file to compare with: choose a quality or a file size."
@@ -101,7 +102,7 @@ class EqualBytesTab:
             progress: From Gradio; it shows the progress in `status`.
 
         Yields:
-            Updates of `outputs`, as the measurements come.
+            Updates of `outputs`, as the measurements come: the original and our reconstruction first.
         """
         work = Work(request, progress, DOING, Priority.BACKGROUND)
         yield from report_errors(self.status, self._compare(work, request, current, None))
@@ -179,6 +180,12 @@ class EqualBytesTab:
         compared: Callable[[], CurrentResult | None] | None,
     ) -> Iterator[Updates]:
         """Compare the current result, unless it is what `compared` returns once it is this work's turn."""
+        if (
+            current
+            and current.compressed
+            and not (compared and (current == compared() or _key(current) in COMPARISONS))
+        ):
+            yield {**self._unfinished(), self.table: self._begun(current), self.figures: "", self.chart: ""}
         with work:
             shown = newest(request, self.current, current)
             if shown is None or (compared and shown == compared()):
@@ -245,6 +252,14 @@ class EqualBytesTab:
         """That nothing is compared, so that a comparison that ends early starts again."""
         return {self.compared: None, self.curves: None, self.refined: gr.Button(ADD_REFINED, interactive=False)}
 
+    def _begun(self, current: CurrentResult) -> dict[str, Any]:
+        """The pictures that are there before anything is compared, and the places of the others."""
+        original = reference(current.picture(), current.color)
+        ours = pane(OURS, DECODED_ALT.format(OURS), None, decibels(current.psnr)) | {"picture": current.reconstruction}
+        others = [pane(name, f"{name} is not compared yet.", None) for name in CODECS]
+        panes = [pane("Original", ORIGINAL_ALT, original, measured=True), ours, *others]
+        return table(panes, [{"name": "Pictures", "panes": [*range(len(panes))]}], original.shape[:2], 1, original=0)
+
     def _side_by_side(self, current: CurrentResult, comparison: Comparison, measuring: bool = False) -> Updates:
         """The pictures and error maps of all codecs, the table, which may still be measured, and the verdict."""
         original, size = comparison.original, comparison.results[0].bytes
@@ -258,8 +273,7 @@ class EqualBytesTab:
                 pictures.append(pane(result.name, sentence, None))
                 continue
             caption = decibels(result.psnr)
-            alt = f"The picture decoded by {result.name}"
-            decoded = pane(result.name, alt, result.pixels, caption, measured=True)
+            decoded = pane(result.name, DECODED_ALT.format(result.name), result.pixels, caption, measured=True)
             pictures.append(decoded | {"facts": codec_facts(result, current)})
             errors.append(error_pane(result.name, original, result.pixels, scale, caption))
         views: list[dict[str, Any]] = [
