@@ -250,14 +250,32 @@ def test_the_two_pictures_that_are_there_are_shown_before_the_others(
     equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult], smooth: Callable[[int, int, int], Pixels]
 ) -> None:
     """Even before it is the turn of the comparison."""
-    there = {"path": "reconstruction.png"}
-    picture = replace(shown(smooth(40, 60, 0)[..., 0]), reconstruction=there)
+    served = {"path": "original.png"}, {"path": "reconstruction.png"}
+    picture = replace(shown(smooth(40, 60, 0)[..., 0]), original=served[0], reconstruction=served[1])
     with Work(visit("another")), closing(equal.refresh("equal", picture, None, VISIT, SILENT)) as updates:
         begun = next(updates)
-    original, ours, *others = begun[equal.table]["panes"]
-    assert (original["name"], ours["name"], ours["picture"]) == ("Original", OURS, there)
+    original, ours, *others, _ = begun[equal.table]["panes"]
+    assert (original["name"], ours["name"]) == ("Original", OURS)
+    assert (original["picture"], ours["picture"]) == served
+    assert begun[equal.table]["size"] == [60, 40]
     assert [(pane["name"], pane["picture"]) for pane in others] == [(name, None) for name in CODECS]
-    assert [view["name"] for view in begun[equal.table]["views"]] == ["Pictures"]
+    views = {view["name"]: view["panes"] for view in begun[equal.table]["views"]}
+    assert views["In place"] == [0, 1], "the view that was chosen stays"
+    assert {*views} == {"Pictures", "In place", "Errors"}
+
+
+def test_no_list_of_a_light_table_gets_shorter_within_an_event(
+    equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult], smooth: Callable[[int, int, int], Pixels]
+) -> None:
+    """Gradio would delete the wrong elements from those within other lists."""
+    updates = equal.refresh("equal", shown(smooth(40, 60, 0)), None, VISIT, SILENT)
+    with closing(updates):
+        begun, first = next(updates)[equal.table], next(updates)[equal.table]
+    missing = sum(pane["picture"] is None for pane in first["panes"])
+    assert missing > 1, "choose a harder case"
+    assert len(first["panes"]) >= len(begun["panes"])
+    for before, after in zip(begun["views"], first["views"], strict=True):
+        assert len(after["panes"]) >= len(before["panes"]), after["name"]
 
 
 def test_the_verdict_is_about_rounded_figures() -> None:

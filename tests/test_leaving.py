@@ -272,7 +272,7 @@ def test_work_of_a_tab_ends_in_the_middle_of_decoding(
     assert (len(begun), len(finished)) == (1, 0)
 
 
-@pytest.mark.parametrize(("begin", "steps"), [(compare, 2), (edit, 2), (measure_channels, 1), (open_files, 2)])
+@pytest.mark.parametrize(("begin", "steps"), [(compare, 3), (edit, 2), (measure_channels, 1), (open_files, 2)])
 def test_work_of_a_tab_ends_between_two_updates(begin: Begin, steps: int, current: CurrentResult) -> None:
     updates = begin(current)
     for _ in range(steps):

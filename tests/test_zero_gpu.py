@@ -147,9 +147,11 @@ live = follow("refinement", refining.refine(shown, *RATE, 5, VISIT, SILENT))
 ended = follow("stopped refinement", end(lambda: cancel(VISIT), refining.refine(shown, *RATE, 50, VISIT, SILENT)))
 follow("refinement of one who left", end(leave, refining.refine(shown, *RATE, 50, VISIT, SILENT)))
 compared = follow("curves", comparing.refresh("equal", shown, None, VISIT, SILENT))
-follow("curves of one who left", end(leave, comparing.measure_again(shown, VISIT, SILENT)))
+again = comparing.measure_again(shown, VISIT, SILENT)
+next(again)  # what is there before anything is compared
+follow("curves of one who left", end(leave, again))
 curves = [len([update for update in live if refining.controls.refine.curve in update])]
-curves.append(len([update for update in compared if comparing.chart in update]))
+curves.append(len([update for update in compared if update.get(comparing.chart)]))
 
 facts = spaces.RECORD | operations | {
     "handlers": handlers,

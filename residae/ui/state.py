@@ -24,7 +24,8 @@ class CurrentResult:
         psnr: Of the decoded picture, dB.
         seconds: That decoding took.
         steps: Of refinement that the file has had.
-        reconstruction: The decoded picture as the page serves it, by `png_file`; None where it is not served.
+        original: The picture at working size as the page serves it, by `png_file`; None where it is not served.
+        reconstruction: The decoded picture in the same way.
     """
 
     settings: Settings
@@ -33,6 +34,7 @@ class CurrentResult:
     psnr: float
     seconds: float = 0.0
     steps: int = 0
+    original: dict[str, Any] | None = None
     reconstruction: dict[str, Any] | None = None
 
     @property

@@ -125,7 +125,8 @@ function columns(count) {
 function frameOf(panes) {
   const frame = { root: make("div", { className: "frame" }), panes, pictures: [] };
   if (!panes[0].picture) {
-    frame.root.append(make("p", { className: "absent", textContent: panes[0].alt }));
+    frame.absent = make("p", { className: "absent" });
+    frame.root.append(frame.absent);
     return frame;
   }
   frame.pictures = panes.map((pane) => make("img", {
@@ -221,6 +222,7 @@ function finish(current, shown) {
   for (const frame of frames) {
     frame.preview?.remove();
     frame.preview = null;
+    if (frame.absent) frame.absent.textContent = frame.panes[0].alt;
     const [difference] = current.name === A_AND_B ? differing(shown) : [];
     frame.tags?.forEach((tag, i) => {
       const caption = difference ? `${difference[0]} ${difference[1 + i]}` : frame.panes[i].caption;

@@ -48,6 +48,7 @@ NOTE = (
 )
 DECODED_ALT = "The picture decoded by {}"
 DOING = "Comparing the codecs."
+NO_ERRORS = "The errors appear here with the pictures of all codecs."
 ADD_REFINED = "Add refined curve"
 NO_FILE = "The unquantized latent has no file to compare with: choose a quality or a file size."
 
@@ -253,12 +254,16 @@ class EqualBytesTab:
         return {self.compared: None, self.curves: None, self.refined: gr.Button(ADD_REFINED, interactive=False)}
 
     def _begun(self, current: CurrentResult) -> dict[str, Any]:
-        """The pictures that are there before anything is compared, and the places of the others."""
-        original = reference(current.picture(), current.color)
+        """The pictures that are there before anything is compared, and the places of the others.
+
+        No list in it is longer than in `_side_by_side`, which follows in the same event: Gradio sends what has changed
+        since, and deletes the wrong elements where it deletes several from a list within a list.
+        """
+        original = pane("Original", ORIGINAL_ALT, None, measured=True) | {"picture": current.original}
         ours = pane(OURS, DECODED_ALT.format(OURS), None, decibels(current.psnr)) | {"picture": current.reconstruction}
-        others = [pane(name, f"{name} is not compared yet.", None) for name in CODECS]
-        panes = [pane("Original", ORIGINAL_ALT, original, measured=True), ours, *others]
-        return table(panes, [{"name": "Pictures", "panes": [*range(len(panes))]}], original.shape[:2], 1, original=0)
+        pictures = [original, ours, *(pane(name, f"{name} is not compared yet.", None) for name in CODECS)]
+        errors, size = [pane("", NO_ERRORS, None)], (current.encoding.height, current.encoding.width)
+        return table([*pictures, *errors], _views(pictures, errors), size, 1, original=0)
 
     def _side_by_side(self, current: CurrentResult, comparison: Comparison, measuring: bool = False) -> Updates:
         """The pictures and error maps of all codecs, the table, which may still be measured, and the verdict."""
@@ -276,14 +281,9 @@ class EqualBytesTab:
             decoded = pane(result.name, DECODED_ALT.format(result.name), result.pixels, caption, measured=True)
             pictures.append(decoded | {"facts": codec_facts(result, current)})
             errors.append(error_pane(result.name, original, result.pixels, scale, caption))
-        views: list[dict[str, Any]] = [
-            {"name": "Pictures", "panes": [*range(len(pictures))]},
-            {"name": "In place", "panes": [i for i, shown in enumerate(pictures) if shown["picture"]], "stack": True},
-            {"name": "Errors", "panes": [*range(len(pictures), len(pictures) + len(errors))], "key": True},
-        ]
+        shown = table([*pictures, *errors], _views(pictures, errors), original.shape[:2], scale, original=0, result=1)
         return {
-            self.table: table([*pictures, *errors], views, original.shape[:2], scale, original=0, result=1)
-            | {"subject": subject(current)},
+            self.table: shown | {"subject": subject(current)},
             self.status: verdict(comparison),
             self.figures: comparison_table(comparison, measuring),
         }
@@ -312,6 +312,15 @@ class Curves:
         encoding, file = self.subject.encoding, self.subject.compressed
         rate = bits_per_pixel(len(file.data), encoding.width, encoding.height) if file else None
         return charts.rate_distortion_chart(curves, rate)
+
+
+def _views(pictures: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The views of a light table whose panes are these pictures, of which some may be missing, then these errors."""
+    return [
+        {"name": "Pictures", "panes": [*range(len(pictures))]},
+        {"name": "In place", "panes": [i for i, shown in enumerate(pictures) if shown["picture"]], "stack": True},
+        {"name": "Errors", "panes": [*range(len(pictures), len(pictures) + len(errors))], "key": True},
+    ]
 
 
 def refined_steps(shown: CurrentResult) -> int:

@@ -429,8 +429,9 @@ class OverviewTab:
         """
         pipeline, compressed = get_pipeline(settings.checkpoint), report.compressed
         table = report_table(report, error_scale=error_scale)
-        of_result = report.psnr, report.decoding.seconds, steps, table["panes"][table["result"]]["picture"]
-        result = CurrentResult(settings, report.encoding, compressed, *of_result)
+        served = (table["panes"][table[role]]["picture"] for role in ("original", "result"))
+        of_result = report.psnr, report.decoding.seconds, steps
+        result = CurrentResult(settings, report.encoding, compressed, *of_result, *served)
         table |= describe(result)
         table["settings"] = {"checkpoint": settings.checkpoint, **named_settings(settings)}
         bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
