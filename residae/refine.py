@@ -8,6 +8,9 @@ where lambda is the quality's own (`residae.rate_model`) and the encoded pixels 
 which lambda is meant. It does so by stochastic Gumbel annealing (Yang, Bamler and Mandt 2020, arXiv:2006.04240): Adam
 moves continuous symbols, and each step rounds them at random to one of the two nearest whole numbers, more and more
 surely to the nearer one. The result is an ordinary file, which takes no longer to decode.
+
+Within a number of bytes, what counts is the error alone: lambda is raised where the file gets smaller than the one
+without refinement, so that the bytes that are saved go into less error.
 """
 
 import math
@@ -38,6 +41,9 @@ START_TEMPERATURE, ANNEALING = 0.5, 3.0  # the temperature falls by exp(-3)
 FULL_NOISE_STEPS = 80  # from which on there is all of the paper's noise: fewer steps do not average it out
 MEASURE_INTERVAL = 5  # steps; J is measured by a decode, which takes about half a step
 FEW_STEPS, FEW_INTERVAL = 20, 2  # up to so many it is measured more often, or there would be few files to choose from
+# Within a number of bytes, lambda is raised by this power of the factor by which the file is too small, each time it is
+# measured. Never below the quality's own: the first steps may make a file larger, the others make it smaller again.
+LAMBDA_RESPONSE, MAX_LAMBDA_FACTOR = 4.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -86,13 +92,14 @@ def refine(
         quality: 0 to 100; lowered as far as `max_bytes` asks.
         steps: Each takes as long as two to three decodes.
         measure: Decodes a file, and returns its pixels and their PSNR in dB.
-        max_bytes: Size that the file must not exceed.
+        max_bytes: Size that the file must not exceed; None to let J alone decide.
         seed: Of the random rounding. The same arguments give the same file.
         progress: Called with the share done, in (0, 1]; it may raise to stop the work.
 
     Yields:
         The step before the first, and each step that is done. The best file is the one with the smallest J of those
-        measured; the one without refinement is the first of them.
+        measured; the one without refinement is the first of them. With `max_bytes`, it is the one with the smallest
+        error among those within them and with no larger J than that without refinement.
 
     Raises:
         SizeError: No file is within `max_bytes`.
@@ -125,9 +132,8 @@ def refine(
         symbols = [problem.rounded(level) for problem in problems]
         return codec.write(symbols, height, width, level / 100, scale)
 
-    def compress_within() -> Compressed | None:
+    def within_limit(compressed: Compressed) -> Compressed | None:
         """The file of the symbols as they are now, of a lower level if need be; None if all are larger than allowed."""
-        compressed = compress(level)
         if max_bytes is None or len(compressed.data) <= max_bytes:
             return compressed
         try:
@@ -135,7 +141,8 @@ def refine(
         except SizeError:
             return None
 
-    best = candidate(plain)
+    best = start = candidate(plain)
+    lambda_factor = 1.0
     yield best.after(0, measured=True)
     optimizer = torch.optim.Adam([problem.symbols for problem in problems], LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)
@@ -146,13 +153,19 @@ def refine(
         temperature = START_TEMPERATURE * math.exp(-ANNEALING * step / steps)
         optimizer.zero_grad()
         for number, problem in enumerate(problems):
-            start, stop = (step + (number + i) / len(problems) for i in (0, 1))
-            problem.backward(temperature, noise, generator, between(progress, start / steps, stop / steps))
+            begin, end = (step + (number + i) / len(problems) for i in (0, 1))
+            share = between(progress, begin / steps, end / steps)
+            problem.backward(temperature, noise, lambda_factor, generator, share)
         optimizer.step()
         done = step + 1
         is_measured = done % interval == 0 or done == steps
-        if is_measured and (compressed := compress_within()):
-            best = min(best, candidate(compressed), key=lambda one: one.cost)
+        if is_measured:
+            compressed = compress(level)
+            if max_bytes is not None:
+                too_small = len(plain.data) / len(compressed.data)
+                lambda_factor = min(max(1.0, lambda_factor * too_small**LAMBDA_RESPONSE), MAX_LAMBDA_FACTOR)
+            if (fitting := within_limit(compressed)) and (found := candidate(fitting)).cost <= start.cost:
+                best = min(best, found, key=lambda one: one.cost if max_bytes is None else -one.psnr)
         yield best.after(done, is_measured)
 
 
@@ -198,13 +211,21 @@ class _Problem:
         wanted, own = (channel_gains(self._plane_index, one, self._tables) for one in (level, self._level))
         return round_symbols(self.symbols.detach().cpu().numpy() * (wanted / own))
 
-    def backward(self, temperature: float, noise: float, generator: torch.Generator, progress: Progress | None) -> None:
-        """Add the gradient at symbols rounded at random to that of `symbols`."""
+    def backward(
+        self,
+        temperature: float,
+        noise: float,
+        lambda_factor: float,
+        generator: torch.Generator,
+        progress: Progress | None,
+    ) -> None:
+        """Add the gradient at symbols rounded at random to that of `symbols`; the error counts by `lambda_factor`."""
         rounded = round_stochastically(self.symbols, temperature, noise, generator)
         latent = (rounded / self._gain + self._mean).detach()
         gradient = error_gradient(self._decoder, latent, self._shape, self._plane, progress) / self._gain
         bits = estimate_bits(rounded[None], *self._weights)
-        torch.autograd.backward([rounded, bits], [self._error_weight * gradient, torch.ones_like(bits)])
+        weight = lambda_factor * self._error_weight
+        torch.autograd.backward([rounded, bits], [weight * gradient, torch.ones_like(bits)])
 
 
 def round_stochastically(symbols: Tensor, temperature: float, noise: float, generator: torch.Generator) -> Tensor:

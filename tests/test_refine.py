@@ -231,6 +231,18 @@ def test_a_limit_of_bytes_is_kept_by_a_lower_quality(
     assert psnr_of(pipeline, picture, refined) > psnr_of(pipeline, picture, plain)
 
 
+def test_bytes_that_refinement_saves_go_into_less_error() -> None:
+    """With weights that are trained; where refinement saves bytes, within a limit it uses them."""
+    pipeline, picture = shipped_pipeline(), Picture(golden_picture().pixels[96:224, 96:224], (), None)
+    encoding = pipeline.encode(picture, color=False, scale=1.5)
+    plain = pipeline.write(encoding, 30)
+    free, limited = (pipeline.refine(picture, encoding, 30, 10, max_bytes=n) for n in (None, len(plain.data)))
+    assert len(free.data) < 0.97 * len(plain.data)
+    assert len(free.data) < len(limited.data) <= len(plain.data)
+    assert psnr_of(pipeline, picture, limited) > psnr_of(pipeline, picture, free) + 0.05
+    assert cost(pipeline, picture, limited) < cost(pipeline, picture, plain)
+
+
 def test_symbols_that_no_quality_brings_below_the_limit(
     pipeline: Pipeline, picture: Picture, encoding: Encoding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
