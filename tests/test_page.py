@@ -946,7 +946,7 @@ def test_axe_finds_nothing_in_what_lies_over_the_page(page: Page) -> None:
     open_tab(page, "Overview")
     expect(figure(page, "PSNR")).to_be_visible()
     page.locator("#tour").click()
-    expect(page.get_by_role("dialog", name="Guided start")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Tour")).to_be_visible()
     assert axe_findings(page) == set()
     page.keyboard.press("Escape")
     page.locator("#figures dt").first.focus()

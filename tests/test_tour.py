@@ -1,4 +1,4 @@
-"""The guided start and the explanations of figures, on a page that has no more than the places that they point to."""
+"""The tour and the explanations of figures, on a page that has no more than the places that they point to."""
 
 from collections.abc import Iterator
 
@@ -37,7 +37,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def test_the_tour_comes_by_itself_once_and_without_the_focus(page: Page) -> None:
-    tour = page.get_by_role("dialog", name="Guided start")
+    tour = page.get_by_role("dialog", name="Tour")
     expect(tour).to_have_count(0)
     page.locator("#compare").evaluate("(node) => { node.hidden = true; }")  # by a link to another tab
     page.evaluate(SHOW_FIGURES, FIGURES)
@@ -56,7 +56,7 @@ def test_the_tour_comes_by_itself_once_and_without_the_focus(page: Page) -> None
 
 def test_the_tour_is_walked_by_keyboard_and_returns_the_focus(page: Page) -> None:
     height = page.evaluate("document.documentElement.scrollHeight")
-    button, tour = page.locator("#tour"), page.get_by_role("dialog", name="Guided start")
+    button, tour = page.locator("#tour"), page.get_by_role("dialog", name="Tour")
     button.focus()
     page.keyboard.press("Enter")
     titles = []
@@ -84,7 +84,7 @@ def test_the_tour_is_walked_by_keyboard_and_returns_the_focus(page: Page) -> Non
 def test_the_tour_closes_where_a_tab_is_opened_by_keyboard(page: Page) -> None:
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<button role=tab>Latent lab</button>')")
     page.locator("#tour").click()
-    tour = page.get_by_role("dialog", name="Guided start")
+    tour = page.get_by_role("dialog", name="Tour")
     expect(tour).to_be_visible()
     page.get_by_role("tab").focus()
     expect(tour).to_be_visible()

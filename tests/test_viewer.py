@@ -179,6 +179,12 @@ def test_every_view_of_the_picture_has_a_key(page: Page) -> None:
         table.get_by_role("button", name="Keys").click()
         expect(table.locator(".help")).to_be_visible(visible=opened)
         assert expanded(page, "#compare .keys-button") == opened
+    page.locator("#theme").press("?")  # from anywhere
+    expect(table.locator(".help")).to_be_visible()
+    table.locator(".help").get_by_role("button", name="Close").click()
+    expect(table.locator(".help")).to_be_hidden()
+    page.get_by_label("number input for Quality").press("?")  # where it is typed
+    expect(table.locator(".help")).to_be_hidden()
     table.locator(".stage").focus()
     page.keyboard.press("v")
     expect(table.locator(".frame")).to_have_count(2)

@@ -40,7 +40,7 @@ def heading(checkpoint: str = "", device: str = "", ratio: float | None = None) 
     title = f"<h1>Residae</h1><p>What a {bottleneck} keeps of a picture</p>"
     model = f'<button type="button" id="open-model" title="Open The model">{html.escape(checkpoint)}</button>'
     names = f"{model}<span>{html.escape(device)}</span>" if checkpoint else ""
-    tour = '<button type="button" id="tour" aria-label="Guided start" title="Guided start">?</button>'
+    tour = '<button type="button" id="tour" title="What the page shows, in five steps">Tour</button>'
     theme = '<button type="button" id="theme" aria-label="Light or dark" title="Light or dark">◐</button>'
     return f'<header>{title}<p class="device">{names}</p>{tour}{theme}</header>'
 

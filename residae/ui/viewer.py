@@ -20,7 +20,7 @@ from residae.ui import static
 from residae.ui.store import save_result
 
 SCRIPT = "".join(map(static.read, ("viewer.js", "crop.js")))
-KEYS = {  # what viewer.js does at each, as the list under "Keys" says it
+KEYS = {  # what viewer.js does at each, as the list under "?" says it
     "F": "Full screen, and back",
     "Space": "Hold: show the original. With a pointer, press the picture and hold still.",
     "0": "Fit the picture",
@@ -30,7 +30,7 @@ KEYS = {  # what viewer.js does at each, as the list under "Keys" says it
     "Shift ← →": "Move the divider",
     "B": "Blink: swap the pictures in place",
     "V": "Next view",
-    "?": "This list",
+    "?": "This list, from anywhere on the page",
 }
 FULL_SCREEN_ICON = (
     '<svg viewBox="0 0 14 14" width="14" height="14" fill="none" stroke="currentColor" stroke-width="1.6" '
@@ -62,7 +62,8 @@ TEMPLATE = """
       title="100 %: one pixel of the picture for one of the page (1)">1:1</button>
     <button type="button" class="full-screen" aria-pressed="false" aria-label="Full screen"
       title="Full screen (F)">{icon}</button>
-    <button type="button" class="keys-button" popovertarget="{elem_id}-keys" title="Keys (?)">Keys</button>
+    <button type="button" class="keys-button" popovertarget="{elem_id}-keys" aria-label="Keys"
+      title="Keys (?)">?</button>
   </div>
 </div>
 <div class="surface">
@@ -87,7 +88,9 @@ TEMPLATE = """
 <div class="key"></div>
 <dl class="differences numbers" aria-label="What differs between A and B" hidden></dl>
 <div class="help" id="{elem_id}-keys" popover role="dialog" tabindex="-1" aria-label="Keys of the viewer">
-  <h2>Keys</h2><dl>{keys}</dl>
+  <button type="button" class="close" popovertarget="{elem_id}-keys" popovertargetaction="hide" aria-label="Close"
+    title="Close (Esc)">×</button>
+  <h2>Keys of the viewer</h2><dl>{keys}</dl>
 </div>
 """
 

@@ -1,4 +1,4 @@
-// The guided start: five steps on the page itself. It opens by itself once, and again by the "?" of the heading.
+// The guided start: five steps on the page itself. It opens by itself once, and again by "Tour" in the heading.
 {
   const SEEN = "residae-tour-seen"; // in localStorage
   const STEPS = [
@@ -19,7 +19,7 @@
     card = make("div", { className: "tour" }, make("h2"), make("p"),
       make("div", { className: "tour-foot" }, make("span", { className: "tour-count" }), button("skip", "Skip", finish), button("back", "Back", () => show(step - 1)), button("next", "Next", next)));
     card.setAttribute("role", "dialog");
-    card.setAttribute("aria-label", "Guided start");
+    card.setAttribute("aria-label", "Tour");
     card.setAttribute("aria-live", "polite");
     ring.ariaHidden = "true";
     for (const node of [ring, card]) node.popover = "manual";

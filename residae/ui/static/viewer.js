@@ -517,7 +517,7 @@ stage.addEventListener("wheel", (event) => {
   zoomTo(scaleOf(frame) * Math.exp(-event.deltaY / 200), frame, within(event, frame));
 }, { passive: false });
 
-// Keys: while the focus is in the light table, or the pointer is on it and the focus is nowhere
+// Keys: while the focus is in the light table, or the pointer is on it and the focus is nowhere; "?" everywhere
 
 const KEYS = {
   ArrowLeft: (shift) => shift ? divide(view.divide - 0.02) : pan(-40, 0),
@@ -535,9 +535,15 @@ const KEYS = {
   " ": () => peek(true),
   "?": () => $(".keys-button").click(),
 };
+/** Whether "?" is pressed outside of all light tables and of text, and this table, as the first that is seen, lists the keys. */
+const isAsked = ({ key, target }) => {
+  const stages = [...document.querySelectorAll(".light-table .stage")].filter((one) => one.checkVisibility());
+  const isElsewhere = !target.closest(".light-table, textarea, input:not([type=range], [type=radio], [type=checkbox])");
+  return key === "?" && isElsewhere && stages[0] === stage && !(target === document.body && stages.some((one) => one.matches(":hover")));
+};
 document.addEventListener("keydown", (event) => {
   const inside = element.contains(event.target), pointed = event.target === document.body && stage.matches(":hover");
-  if (!frames.length || !(inside || pointed) || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!frames.length || !(inside || pointed || isAsked(event)) || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape" && isFull() && !document.fullscreenElement) return showFull(false);
   if (event.target.closest("button") && [" ", "Enter"].includes(event.key)) return;
   if (event.target.matches("input") && event.key.startsWith("Arrow") && !event.shiftKey) return; // the divider's own
