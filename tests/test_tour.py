@@ -81,6 +81,52 @@ def test_the_tour_is_walked_by_keyboard_and_returns_the_focus(page: Page) -> Non
     expect(tour).to_be_hidden()
 
 
+def test_the_card_stands_beside_what_it_explains_and_not_on_the_picture(page: Page) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    places = {
+        "compare": (312, 136, 768, 512),
+        "journey": (312, 660, 768, 68),
+        "figures": (312, 740, 768, 40),
+        "mosaic": (1096, 96, 320, 304),
+        "error": (1096, 412, 320, 284),
+    }
+    for name, (left, top, width, height) in places.items():
+        style = f"position: absolute; left: {left}px; top: {top}px; width: {width}px; height: {height}px"
+        page.locator(f"#{name}").evaluate("(node, style) => { node.style.cssText = style; }", style)
+    page.locator("#compare .surface").evaluate("(node) => { node.style.height = '100%'; }")
+    page.locator("#tour").click()
+    card = page.get_by_role("dialog", name="Tour")
+    for step, name in enumerate(places):
+        expect(card.get_by_text(f"{step + 1} of 5")).to_be_visible()
+        box = card.bounding_box()
+        assert box
+        for covered in {name, "compare"}:
+            left, top, width, height = places[covered]
+            across = min(box["x"] + box["width"], left + width) - max(box["x"], left)
+            down = min(box["y"] + box["height"], top + height) - max(box["y"], top)
+            assert min(across, down) <= 0, (name, covered, box)
+        expect(card.get_by_role("button", name="Skip")).to_be_visible(visible=step < 4)
+        card.locator(".next").click()
+
+
+def test_the_tour_speaks_of_touch_where_a_finger_is_the_pointer(browser: Browser) -> None:
+    for by_finger in (True, False):
+        context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=by_finger, is_mobile=by_finger)
+        page = context.new_page()
+        page.route("**/*", lambda route: route.fulfill(body=DOCUMENT, content_type="text/html; charset=utf-8"))
+        page.goto(ADDRESS)
+        page.locator("#tour").click()
+        card = page.get_by_role("dialog", name="Tour")
+        texts = ""
+        for step in range(5):
+            expect(card.get_by_text(f"{step + 1} of 5")).to_be_visible()
+            texts += card.inner_text()
+            card.locator(".next").click()
+        for word in ("Space", "Point at", "Press"):
+            assert (word in texts) != by_finger, word
+        context.close()
+
+
 def test_the_tour_closes_where_a_tab_is_opened_by_keyboard(page: Page) -> None:
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<button role=tab>Latent lab</button>')")
     page.locator("#tour").click()

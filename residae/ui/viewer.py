@@ -71,8 +71,11 @@ TEMPLATE = """
     aria-label="Pictures. Press question mark for the keys." aria-keyshortcuts="F Space 0 1 + - B V ?"></div>
   <b class="tag peek">Original</b>
   <div class="readout" hidden></div>
-  <p class="hint" aria-hidden="true"><kbd>Space</kbd> original <kbd>F</kbd> full screen <kbd>0</kbd> fit <kbd>1</kbd>
-    1:1 <kbd>?</kbd> keys</p>
+  <p class="hint" aria-hidden="true">
+    <span class="keys"><kbd>Space</kbd> original <kbd>F</kbd> full screen <kbd>0</kbd> fit <kbd>1</kbd> 1:1 <kbd>?</kbd>
+      keys</span>
+    <span class="touch">Hold: original. Two fingers: zoom.</span>
+  </p>
   <div class="chooser" hidden>
     <div class="box" tabindex="0" role="group" aria-label="Part of the picture. Arrow keys move it, with Shift they
       resize it, Enter uses it, and Escape leaves.">{handles}</div>

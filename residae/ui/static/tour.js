@@ -1,13 +1,18 @@
 // The guided start: five steps on the page itself. It opens by itself once, and again by "Tour" in the heading.
 {
   const SEEN = "residae-tour-seen"; // in localStorage
+  // Where, the title, the text, and the text where a finger is the pointer, if that is another
+  const SIDES = "Left of the divider is the original, right of it the reconstruction. Drag the divider";
+  const FIGURES = ["How close the reconstruction is, and how large its file.", "All figures follow the quality or the size of the file that you choose."];
+  const CHANNELS = ["The channels of the latent, with the share of the bits that each takes below it.", "one to change it in the Latent lab."];
   const STEPS = [
-    ["#compare .surface", "Before and after", "Left of the divider is the original, right of it the reconstruction. Drag the divider; hold the picture or Space to see the original alone."],
+    ["#compare .surface", "Before and after", `${SIDES}; hold Space or the picture to see the original alone.`, `${SIDES}; touch and hold the picture to see the original alone.`],
     ["#journey", "What is left", "The samples of the picture, the numbers that the encoder makes of them, and the bytes of the file: three counts as bars on one scale."],
-    ["#figures", "What it costs", "How close the reconstruction is, and how large its file. Touch a name or point at it to read what it means. All figures follow the quality or the size of the file that you choose."],
-    ["#mosaic", "What the decoder gets", "The channels of the latent, with the share of the bits that each takes below it. Press one to change it in the Latent lab."],
-    ["#error", "What is lost", "The error of each pixel, in gray levels. Press the map to see it large."],
+    ["#figures", "What it costs", FIGURES.join(" Point at a name to read what it means. "), FIGURES.join(" Tap a name to read what it means. ")],
+    ["#mosaic", "What the decoder gets", CHANNELS.join(" Press "), CHANNELS.join(" Tap ")],
+    ["#error", "What is lost", "The error of each pixel, in gray levels. Press the map to see it large.", "The error of each pixel, in gray levels. Tap the map to see it large."],
   ];
+  const byFinger = matchMedia("(pointer: coarse)"), inOneColumn = matchMedia("(max-width: 860px)");
   const GAP = 12; // CSS pixels
   let step = -1, card, ring, before = null, begun = 0; // where the page was scrolled to
 
@@ -32,27 +37,41 @@
     Object.assign(ring.style, { left: `${box.left - 4}px`, top: `${box.top - 4}px`, width: `${box.width + 8}px`, height: `${box.height + 8}px` });
     const { offsetWidth: wide, offsetHeight: high } = card, { innerWidth, innerHeight } = window;
     const keep = (at, most) => Math.max(GAP, Math.min(at, most - GAP));
-    const places = [ // right, left, below, above, and where nothing has room, over its lower end
-      [box.right + GAP, box.top], [box.left - wide - GAP, box.top], [box.left, box.bottom + GAP], [box.left, box.top - high - GAP],
-      [box.left + GAP, Math.min(box.bottom, innerHeight) - high - GAP],
-    ];
-    const fits = ([x, y]) => x >= 0 && x + wide <= innerWidth && y + high >= 0 && y + high <= innerHeight;
-    const [x, y] = places.slice(0, 4).find(fits) || places[4];
-    Object.assign(card.style, { left: `${keep(x, innerWidth - wide)}px`, top: `${keep(y, innerHeight - high)}px` });
+    const across = [box.left, box.right - wide].map((x) => keep(x, innerWidth - wide)), down = [box.top, box.bottom - high].map((y) => keep(y, innerHeight - high));
+    const fits = ([x, y]) => x >= 0 && x + wide <= innerWidth && y >= 0 && y + high <= innerHeight;
+    const places = [box.right + GAP, box.left - wide - GAP].flatMap((x) => down.map((y) => [x, y]))
+      .concat([box.bottom + GAP, box.top - high - GAP].flatMap((y) => across.map((x) => [x, y]))).filter(fits);
+    const inside = [keep(box.left + GAP, innerWidth - wide), keep(Math.min(box.bottom, innerHeight) - high - GAP, innerHeight - high)]; // where nothing beside it has room
+    const costs = places.map(([x, y]) => covered({ left: x, top: y, right: x + wide, bottom: y + high }));
+    const [x, y] = places[costs.indexOf(Math.min(...costs))] ?? inside;
+    Object.assign(card.style, { left: `${x}px`, top: `${y}px` });
+  }
+
+  /** How much a card at this place covers of what the tour explains: most of all of the picture, then of what comes next. */
+  function covered(place) {
+    return STEPS.reduce((sum, [selector], i) => {
+      const box = document.querySelector(selector)?.getBoundingClientRect();
+      if (!box || i === step) return sum;
+      const side = (from, to) => Math.max(0, Math.min(place[to], box[to]) - Math.max(place[from], box[from]));
+      return sum + side("left", "right") * side("top", "bottom") * (i === 0 ? 4 : i === step + 1 ? 3 : 1);
+    }, 0);
   }
 
   function show(wanted, forward = wanted >= step) {
     while (STEPS[wanted] && !document.querySelector(STEPS[wanted][0])?.getClientRects().length) wanted += forward ? 1 : -1;
     if (!STEPS[wanted]) return close();
     step = wanted;
-    const [, title, text] = STEPS[step], box = target().getBoundingClientRect();
+    const [, title, text, touched] = STEPS[step], box = target().getBoundingClientRect(), isLast = step === STEPS.length - 1;
     card.children[0].textContent = title;
-    card.children[1].textContent = text;
+    card.children[1].textContent = (byFinger.matches && touched) || text;
     card.querySelector(".tour-count").textContent = `${step + 1} of ${STEPS.length}`;
     card.querySelector(".back").disabled = step === 0;
-    card.querySelector(".next").textContent = step === STEPS.length - 1 ? "Done" : "Next";
+    card.querySelector(".skip").disabled = isLast;
+    card.querySelector(".next").textContent = isLast ? "Done" : "Next";
     for (const node of [ring, card]) if (!node.matches(":popover-open")) node.showPopover();
-    if (box.top < 0 || box.bottom > innerHeight) target().scrollIntoView({ block: box.height > innerHeight / 2 ? "start" : "center" });
+    const stuck = Number.parseFloat(getComputedStyle(target()).scrollMarginTop); // where the picture stays over the page
+    const below = inOneColumn.matches && step > 0 ? card.offsetHeight + 2 * GAP : 0; // for the card, so that it covers no picture
+    if (box.top < stuck || box.bottom + below > innerHeight) target().scrollIntoView({ block: "start" });
     place();
   }
 
