@@ -25,6 +25,7 @@ SERIES: tuple[tuple[str, str], ...] = (  # color, path of the mark about (0, 0)
     ("#7a5cd6", "M0 5.5L5 -4H-5z"),
 )
 
+MIN_PSNR_SPAN = 4  # dB, of the axis of a chart of rates, also for a single point
 DECADES = 5  # of the histogram's axis: from 100 % of the pixels down to 10^-5 of them, 0.001 %
 
 
@@ -150,7 +151,10 @@ def channel_chart(bits: Floats | None, losses: Sequence[float] | None) -> str:
 
 
 def rate_distortion_chart(
-    curves: Mapping[str, Sequence[tuple[float, float]]], marked: float | None, width: int | None = None
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    marked: float | None,
+    width: int | None = None,
+    reach: Sequence[float] = (),
 ) -> str:
     """PSNR against rate on a logarithmic axis: a line for each codec, whose name is at the right where the line ends.
 
@@ -159,6 +163,7 @@ def rate_distortion_chart(
             again after the last of SERIES; an empty curve keeps its own. Points of infinite PSNR are not drawn.
         marked: The rate of the current file, or None.
         width: Of the SVG in pixels, to stand within another; None for the full width of a place in HTML.
+        reach: Rates that the axis has as well, so that it need not change when there are points at them.
 
     Returns:
         An SVG, or an empty text if there is no point.
@@ -168,8 +173,10 @@ def rate_distortion_chart(
     if not points:
         return ""
     rates, decibels = zip(*points, strict=True)
-    rates = (*rates, marked or rates[0])
-    rate_ticks, psnr_ticks = _log_ticks(min(rates), max(rates)), _ticks(min(decibels), max(decibels))
+    rates = (*rates, *reach, marked or rates[0])
+    room = max(0, (MIN_PSNR_SPAN - max(decibels) + min(decibels)) / 2)
+    psnr_ticks = _ticks(min(decibels) - room, max(decibels) + room)
+    rate_ticks = _log_ticks(min(rates), max(rates))
     named_curves = [(html.escape(name), curve) for name, curve in curves.items()]
     series = [(*style, *named) for style, named in zip(itertools.cycle(SERIES), named_curves, strict=False) if named[1]]
     left, top, height, line = 30, 30, 252, 16  # pixels

@@ -244,3 +244,12 @@ def test_network_diagram_keeps_everything_inside() -> None:
             assert x + wide <= width
             assert y >= 0
             assert y + high <= height
+
+
+def test_rate_distortion_chart_of_a_point_has_the_axes_of_the_curves_to_come() -> None:
+    svg = charts.rate_distortion_chart({"Residae": [(0.1, 30.0)]}, 0.1, reach=(0.07, 1.0))
+    numbers = [float(text) for text in texts(svg) if text.replace(".", "").isdigit()]
+    rates = [number for number in numbers if number <= 1]
+    decibels = [number for number in numbers if number > 1]
+    assert min(rates) < 0.1 < max(rates) == 1
+    assert max(decibels) - min(decibels) >= 4

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from residae import heatmaps
+from residae.baselines import CODECS
 from residae.codec import FileInfo
-from residae.compare import Comparison
+from residae.compare import OURS, Comparison
 from residae.geometry import STRIDE
 from residae.metrics import bits_per_pixel
 from residae.pipeline import Encoding, Reconstruction
 
 MAX_NAME = 40  # characters of a file name
 MINUS = "\N{MINUS SIGN}"
+COMPARED = ("Bytes", "PSNR", "SSIM", "MS-SSIM", "SSIMULACRA2")  # of each codec
 AS_MANY = "just as many"
 
 
@@ -321,20 +323,43 @@ def comparison_table(comparison: Comparison, measuring: bool = False) -> str:
     Returns:
         HTML.
     """
-    names = ("Codec", "Bytes", "PSNR", "SSIM", "MS-SSIM", "SSIMULACRA2")
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
     rows = ""
     for result in comparison.results:
         if result.pixels is None:
-            cells = f'<td colspan="{len(names) - 1}">cannot make a file this small</td>'
+            cells = f'<td colspan="{len(COMPARED)}">cannot make a file this small</td>'
         else:
             perceptual = f"{result.ssimulacra2:.1f}".replace("-", "−")
             if math.isnan(result.ssimulacra2):
                 perceptual = "…" if measuring else "–"
             figures = (decibels(result.psnr), similarity(result.ssim), similarity(result.ms_ssim), perceptual)
             cells = "".join(f"<td>{figure}</td>" for figure in (f"{result.bytes:,}", *figures))
-        effort = f" <small>{result.effort}</small>" if result.effort else ""
-        rows += f'<tr><th scope="row">{result.name}{effort}</th>{cells}</tr>'
+        rows += _codec_row(result.name, result.effort, cells)
+    return _codec_table(rows)
+
+
+def comparison_begun(size: int, psnr: float) -> str:
+    """The table of `comparison_table` before anything is compared.
+
+    Args:
+        size: Of our file, in bytes.
+        psnr: Of ours, in dB.
+
+    Returns:
+        HTML.
+    """
+    ours = f"<td>{size:,}</td><td>{decibels(psnr)}</td>" + "<td>–</td>" * (len(COMPARED) - 2)
+    rows = _codec_row(OURS, "", ours)
+    for name, codec in CODECS.items():
+        rows += _codec_row(name, codec.description, "<td>–</td>" * len(COMPARED))
+    return _codec_table(rows)
+
+
+def _codec_row(name: str, effort: str, cells: str) -> str:
+    return f'<tr><th scope="row">{name}{f" <small>{effort}</small>" if effort else ""}</th>{cells}</tr>'
+
+
+def _codec_table(rows: str) -> str:
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Codec", *COMPARED))
     return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 

@@ -17,6 +17,7 @@ const MAX_PREVIEW = 2e6; // pixels of what is drawn: more would take too long
 
 const EMPTY = { panes: [], views: [], size: [3, 2], key: {} };
 const A_AND_B = "A | B";
+const ADVICE = "Press a picture and hold to see the original. All pictures zoom and move together.";
 const onPhone = matchMedia("(max-width: 520px)");
 let table = EMPTY; // `props.value`, and the result that is kept as A
 const value = () => table;
@@ -122,6 +123,15 @@ function columns(count) {
   return best;
 }
 
+/** Lay the frames out. Cells that the last row has left say how to look at so many pictures. */
+function arrange() {
+  const count = frames.length, each = columns(count), left = (each - count % each) % each, advice = $(".advice");
+  stage.style.gridTemplateColumns = `repeat(${each}, minmax(0, 1fr))`;
+  if (!advice) return;
+  advice.hidden = !left;
+  advice.style.gridColumn = left ? `span ${left}` : "";
+}
+
 function frameOf(panes) {
   const frame = { root: make("div", { className: "frame" }), panes, pictures: [] };
   if (!panes[0].picture) {
@@ -194,6 +204,7 @@ function build() {
   const made = stacked ? [stack(shown, current.wipe)] : shown.map(single);
   frames = made.map(([frame]) => frame);
   stage.replaceChildren(...made.map(([, figure]) => figure));
+  if (frames.length > 2 && original()) stage.append(make("p", { className: "advice", textContent: ADVICE }));
   finish(current, shown);
 }
 
@@ -232,7 +243,7 @@ function finish(current, shown) {
     frame.slide?.setAttribute("aria-label", `Divide between ${shown[0].name} on the left and ${shown.at(-1).name} on the right`);
     if (frame.caption) [frame.caption.children[0].textContent, frame.caption.children[1].textContent] = [frame.panes[0].name, frame.panes[0].caption || ""];
   }
-  stage.style.gridTemplateColumns = `repeat(${columns(frames.length)}, minmax(0, 1fr))`;
+  arrange();
   place();
 }
 
@@ -566,7 +577,7 @@ help.addEventListener("toggle", ({ newState }) => { if (newState === "open") hel
   button.onclick = () => { view.signed = i === 1 && !(onPhone.matches && view.signed); build(); }; // a phone has room for the second alone
 });
 new ResizeObserver(() => {
-  if (frames.length > 1) stage.style.gridTemplateColumns = `repeat(${columns(frames.length)}, minmax(0, 1fr))`;
+  if (frames.length > 1) arrange();
   place();
 }).observe(stage);
 

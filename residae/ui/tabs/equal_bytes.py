@@ -35,7 +35,7 @@ from residae.ui.cache import COMPARISONS, ComparisonKey
 from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS
 from residae.ui.state import CurrentResult
-from residae.ui.text import comparison_table, decibels, duration, note, verdict
+from residae.ui.text import comparison_begun, comparison_table, decibels, duration, note, verdict
 from residae.ui.viewer import ORIGINAL_ALT, empty_table, error_pane, light_table, pane, table
 from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors
 
@@ -186,7 +186,7 @@ class EqualBytesTab:
             and current.compressed
             and not (compared and (current == compared() or _key(current) in COMPARISONS))
         ):
-            yield {**self._unfinished(), self.table: self._begun(current), self.figures: "", self.chart: ""}
+            yield self._begun(current)
         with work:
             shown = newest(request, self.current, current)
             if shown is None or (compared and shown == compared()):
@@ -253,17 +253,26 @@ class EqualBytesTab:
         """That nothing is compared, so that a comparison that ends early starts again."""
         return {self.compared: None, self.curves: None, self.refined: gr.Button(ADD_REFINED, interactive=False)}
 
-    def _begun(self, current: CurrentResult) -> dict[str, Any]:
-        """The pictures that are there before anything is compared, and the places of the others.
+    def _begun(self, current: CurrentResult) -> Updates:
+        """What there is before anything is compared: the original, ours, its figures, and the places of the others.
 
-        No list in it is longer than in `_side_by_side`, which follows in the same event: Gradio sends what has changed
-        since, and deletes the wrong elements where it deletes several from a list within a list.
+        No list of the table is longer than in `_side_by_side`, which follows in the same event: Gradio sends what has
+        changed since, and deletes the wrong elements where it deletes several from a list within a list.
         """
         original = pane("Original", ORIGINAL_ALT, None, measured=True) | {"picture": current.original}
         ours = pane(OURS, DECODED_ALT.format(OURS), None, decibels(current.psnr)) | {"picture": current.reconstruction}
         pictures = [original, ours, *(pane(name, f"{name} is not compared yet.", None) for name in CODECS)]
         errors, size = [pane("", NO_ERRORS, None)], (current.encoding.height, current.encoding.width)
-        return table([*pictures, *errors], _views(pictures, errors), size, 1, original=0)
+        assert current.compressed
+        bytes_of_file = len(current.compressed.data)
+        point = RatePoint(bits_per_pixel(bytes_of_file, size[1], size[0]), current.psnr)
+        points: dict[str, tuple[RatePoint, ...]] = dict.fromkeys((OURS, *CODECS), ())
+        return {
+            **self._unfinished(),
+            self.table: table([*pictures, *errors], _views(pictures, errors), size, 1, original=0),
+            self.figures: comparison_begun(bytes_of_file, current.psnr),
+            self.chart: Curves(current, points | {REFINED if current.steps else OURS: (point,)}).draw(),
+        }
 
     def _side_by_side(self, current: CurrentResult, comparison: Comparison, measuring: bool = False) -> Updates:
         """The pictures and error maps of all codecs, the table, which may still be measured, and the verdict."""
@@ -311,7 +320,7 @@ class Curves:
         curves = {name: [(p.bits_per_pixel, p.psnr) for p in rising(curve)] for name, curve in self.points.items()}
         encoding, file = self.subject.encoding, self.subject.compressed
         rate = bits_per_pixel(len(file.data), encoding.width, encoding.height) if file else None
-        return charts.rate_distortion_chart(curves, rate)
+        return charts.rate_distortion_chart(curves, rate, reach=(rate / 1.5, CURVE_RATE) if rate else ())
 
 
 def _views(pictures: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
