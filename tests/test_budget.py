@@ -229,7 +229,7 @@ def test_a_thousand_small_files_of_large_pictures_are_refused_as_a_whole(
     with gr.Blocks():
         tab = FilesTab()
     monkeypatch.setattr(pipeline.engine, "decode", None)
-    _, refused = tab.decode([str(path)] * 1000, "tiny", VISIT, SILENT)
+    _, refused = tab.decode([str(path)] * 1000, "tiny", (), VISIT, SILENT)
     assert "takes about 4 hours; this page allows 2 minutes" in refused[tab.status]
     assert "choose fewer or smaller files" in refused[tab.status]
 

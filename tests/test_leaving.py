@@ -240,7 +240,7 @@ def open_files(current: CurrentResult) -> Iterator[Updates]:
     path.write_bytes(current.compressed.data)
     with gr.Blocks():
         tab = FilesTab()
-    return tab.decode([str(path)] * 3, "tiny", VISIT, SILENT)
+    return tab.decode([str(path)] * 3, "tiny", (), VISIT, SILENT)
 
 
 def compress_batch(current: CurrentResult) -> Iterator[Updates]:

@@ -2,9 +2,10 @@
 
 import html
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -16,7 +17,16 @@ from residae.ui.budget import ShareError, file_work
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, status_line
 from residae.ui.state import CurrentResult
 from residae.ui.store import get_pipeline, read_upload, save_result
-from residae.ui.text import alert, channel_sentence, counted, file_figures, note, short_name
+from residae.ui.text import (
+    alert,
+    channel_sentence,
+    counted,
+    file_figures,
+    join_names,
+    kilobytes,
+    note,
+    short_name,
+)
 from residae.ui.viewer import light_table, pane, table
 from residae.ui.work import Left, Stopped, Updates, Work, report_errors, supersede_background
 
@@ -30,7 +40,8 @@ class FilesTab:
     """The tab Files.
 
     Shows the pictures in `.rae` files, what their headers say, and which channels take the bits; the pictures can be
-    downloaded as PNG. It holds no state. Uploading files decodes them, and a button decodes the file of the Overview.
+    downloaded as PNG. It holds the names of the files that it shows. Uploading files decodes them, and a button decodes
+    the file of the Overview.
     """
 
     def __init__(self) -> None:
@@ -40,7 +51,7 @@ class FilesTab:
         self.status = status_line("files-status", note(NOTE))
         self.table = light_table("opened", "Pictures decoded from .rae files appear here.")
         self.figures = gr.HTML(elem_id="opened-figures", apply_default_css=False)
-        self.pictures = gr.File(label="The pictures, as PNG", file_count="multiple", visible=False, elem_id="pictures")
+        self.shown = gr.State(())
 
     def wire(self, checkpoint: gr.Dropdown, current: gr.State) -> None:
         """Connect the events.
@@ -50,20 +61,21 @@ class FilesTab:
             current: The result that the Overview shows.
         """
         decoding: dict[str, Any] = {
-            "outputs": [self.upload, self.table, self.figures, self.pictures, self.status],
+            "outputs": [self.upload, self.table, self.figures, self.shown, self.status],
             "show_progress_on": self.status,
             "trigger_mode": "multiple",  # files that come while others are decoded would otherwise be lost
             **NETWORK_EVENT,
         }
         for event, decode, inputs in (
-            (self.upload.upload, self.decode, [self.upload, checkpoint]),
-            (self.open_current.click, self.decode_current, [current]),
+            (self.upload.upload, self.decode, [self.upload, checkpoint, self.shown]),
+            (self.open_current.click, self.decode_current, [current, self.shown]),
         ):
             event(supersede_background, **QUICK_EVENT).then(decode, inputs, **decoding)
 
     def decode_current(
         self,
         current: CurrentResult | None,
+        shown: Sequence[str],
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
@@ -71,6 +83,7 @@ class FilesTab:
 
         Args:
             current: The result that the Overview shows; None before the first.
+            shown: As in `decode`.
             request: From Gradio; it names the session.
             progress: From Gradio; it shows the progress in `status`.
 
@@ -78,16 +91,18 @@ class FilesTab:
             As `decode`; a sentence in `status` where there is no file.
         """
         if current is None or current.compressed is None:
-            yield {self.status: alert("The Overview has no file: choose a quality or a file size there.")}
+            refused = alert("The Overview has no file: choose a quality or a file size there.")
+            yield {self.status: refused + still_showing(shown)}
             return
         name = f"{short_name(Path(current.settings.path).stem)}.rae"
         path = save_result(current.compressed.data, name)
-        yield from self.decode([path], current.settings.checkpoint, request, progress)
+        yield from self.decode([path], current.settings.checkpoint, shown, request, progress)
 
     def decode(
         self,
         paths: list[str],
         checkpoint: str,
+        shown: Sequence[str],
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
@@ -96,20 +111,21 @@ class FilesTab:
         Args:
             paths: Paths of the uploaded files.
             checkpoint: Name of the checkpoint that they are decoded with.
+            shown: Names of the files that the tab shows, which stay if none of these can be decoded.
             request: From Gradio; it names the session.
             progress: From Gradio; it shows the progress in `status`.
 
         Yields:
-            An empty `upload`, the light table and the figures after each file, then `status` and the pictures as PNG;
-            these also where the work is ended early, unless the visitor left.
+            An empty `upload`, the light table, the figures and the names after each file, then `status`, also where the
+            work is ended early, unless the visitor left.
         """
         work = Work(request, progress, "Decoding.", advice="fewer or smaller files")
-        yield from report_errors(self.status, self._decode_each(paths, checkpoint, work))
+        yield from report_errors(self.status, self._decode_each(paths, checkpoint, shown, work))
 
-    def _decode_each(self, paths: list[str], checkpoint: str, work: Work) -> Iterator[Updates]:
+    def _decode_each(self, paths: list[str], checkpoint: str, shown: Sequence[str], work: Work) -> Iterator[Updates]:
         panes: list[dict[str, object]] = []
         views: list[dict[str, object]] = []
-        figures, files, alerts, stopped = "", [], "", False
+        figures, alerts, stopped = "", "", False
         yield {self.upload: None}
         try:
             with work:
@@ -128,10 +144,11 @@ class FilesTab:
                         continue
                     views.append({"name": name, "panes": [len(panes)], "size": [info.width, info.height]})
                     panes.append(opened := pane(short_name(Path(path).stem), f"The picture in {name}", decoding.pixels))
-                    files.append(opened["picture"]["path"])
-                    figures += f"<h3>{html.escape(name)}</h3>" + file_figures(info, pipeline.ratio)
+                    figures += file_heading(name, opened["picture"]["path"]) + file_figures(info, pipeline.ratio)
                     figures += draw_channels(data, checkpoint)
-                    yield {self.table: table(panes, views, (info.height, info.width), 1), self.figures: figures}
+                    names = tuple(str(view["name"]) for view in views)
+                    pictures = table(panes, views, (info.height, info.width), 1)
+                    yield {self.table: pictures, self.figures: figures, self.shown: names}
                     work.give_way()
         except Left:
             raise  # nobody takes the opened ones
@@ -139,12 +156,32 @@ class FilesTab:
             stopped = True
         except ShareError as error:
             alerts += alert(error)
-        done = f"<p>{counted(len(files), 'file')} opened.</p>" if files else ""
+        done = f"<p>{counted(len(views), 'file')} opened.</p>" if views else ""
         if stopped:
-            done = f"<p>Stopped: {len(files)} of {counted(len(paths), 'file')} opened.</p>"
-        yield {self.status: done + alerts}
-        if files:
-            yield {self.pictures: gr.File(files, visible=True)}
+            done = f"<p>Stopped: {len(views)} of {counted(len(paths), 'file')} opened.</p>"
+        yield {self.status: done + alerts + ("" if views else still_showing(shown))}
+
+
+def still_showing(names: Sequence[str]) -> str:
+    """What stays where no file was opened, as HTML; empty where nothing does.
+
+    Args:
+        names: Of the files that are shown.
+    """
+    return f"<p>Still showing {html.escape(join_names(names))}.</p>" if names else ""
+
+
+def file_heading(name: str, png: str) -> str:
+    """The name of a file, beside a link to its picture, as HTML.
+
+    Args:
+        name: Of the file.
+        png: Path of the picture, which the page serves.
+    """
+    size, address = kilobytes(Path(png).stat().st_size), f"gradio_api/file={quote(png)}"
+    saved = html.escape(f"{Path(name).stem}.png")
+    link = f'<a class="download-link" href="{address}" download="{saved}">Save as PNG, {size}</a>'
+    return f'<div class="opened"><h3>{html.escape(name)}</h3>{link}</div>'
 
 
 def distinct(name: str, taken: Collection[object]) -> str:
