@@ -70,6 +70,21 @@ def test_a_result_is_computed_once_and_its_encoding_serves_every_rate() -> None:
     assert report(scale=chosen.encoding.scale, quality=50).encoding is not first.encoding
 
 
+@pytest.mark.usefixtures("nothing_kept")
+@pytest.mark.parametrize(("width", "same"), [(60, True), (CPU_SIDE + 16, False)])
+@pytest.mark.parametrize("first", [CPU_SIDE, FULL_SIZE])
+def test_a_picture_that_is_small_enough_is_computed_once_for_both_working_sizes(
+    width: int, same: bool, first: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (width, 40)).save(path)
+    settings = Settings(str(path), "tiny", side=first)
+    other = replace(settings, side=FULL_SIZE if first == CPU_SIDE else CPU_SIDE)
+    report = reconstruct(settings, None)
+    assert (reconstruct(other, None) is report) == same
+    assert (reconstruct(replace(other, quality=30), None).encoding is report.encoding) == same
+
+
 def test_what_was_not_used_for_longest_is_dropped() -> None:
     kept: RecentlyUsed[str, str] = RecentlyUsed(10)
     a, b, c = "abc"

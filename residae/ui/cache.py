@@ -198,9 +198,23 @@ def reconstruct(settings: Settings, work: Work | None) -> Reconstruction:
 
 
 def kept_report(settings: Settings) -> Reconstruction | None:
-    """The result with these settings, if it was made before and is still kept."""
-    report = REPORTS.get(settings)
-    return report and _keep_report(settings, report)
+    """The result with these settings, if it was made before and is still kept.
+
+    That of a picture smaller than CPU_SIDE is the same at full size.
+    """
+    if report := REPORTS.get(settings):
+        return _keep_report(settings, report)
+    other = replace(settings, side=CPU_SIDE if settings.side == FULL_SIZE else FULL_SIZE)
+    report = REPORTS.get(other) if settings.side in (CPU_SIDE, FULL_SIZE) else None
+    if report is None or not is_small(report.encoding):
+        return None
+    _keep_encoding(settings, report.encoding)
+    return _keep_report(settings, report)
+
+
+def is_small(encoding: Encoding) -> bool:
+    """Whether a picture is encoded at its own size whichever working size is chosen."""
+    return max(encoding.height, encoding.width) < CPU_SIDE  # one of just this size may have been reduced to it
 
 
 def _keep_report(settings: Settings, report: Reconstruction) -> Reconstruction:

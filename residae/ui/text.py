@@ -196,18 +196,23 @@ def report_figures(report: Reconstruction, refining: float = 0.0, with_ssim: boo
     return definition_list(rows)
 
 
-def report_sentences(report: Reconstruction, max_bytes: int | None = None, chooses_scale: bool = False) -> str:
+def report_sentences(
+    report: Reconstruction, max_bytes: int | None = None, chooses_scale: bool = False, is_full_size: bool = False
+) -> str:
     """Where the error is, how a limit on the size of the file was used, and the notices about the picture.
 
     Args:
         report: The reconstruction that is shown.
         max_bytes: The limit that its file was made for; None if there was none.
         chooses_scale: Whether the share of numbers was chosen by that limit.
+        is_full_size: Whether to say that the picture is at its full size at the smaller working size as well.
 
     Returns:
         HTML.
     """
     sentences = [error_sentence(report), *report.notices]
+    if is_full_size:
+        sentences.append("The picture is at its full size in either case.")
     if report.compressed and max_bytes is not None:
         quality, kept = report.compressed.quality, share_kept(network_ratio(report.encoding), report.encoding.scale)
         if quality == 100 and len(report.compressed.data) < 0.9 * max_bytes:

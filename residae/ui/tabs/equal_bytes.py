@@ -31,7 +31,7 @@ from residae.pipeline import STEP_WORK, network_pixels, reference
 from residae.progress import between
 from residae.ui.actions import codec_facts, subject
 from residae.ui.budget import ShareError
-from residae.ui.cache import COMPARISONS, ComparisonKey
+from residae.ui.cache import COMPARISONS, FULL_SIZE, ComparisonKey, is_small
 from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS
 from residae.ui.state import CurrentResult
@@ -340,7 +340,8 @@ def refined_steps(shown: CurrentResult) -> int:
 def _key(shown: CurrentResult) -> ComparisonKey:
     """What a comparison is made from. A refined file has the settings of the one before."""
     assert shown.compressed
-    return shown.settings, shown.compressed.data
+    settings = replace(shown.settings, side=FULL_SIZE) if is_small(shown.encoding) else shown.settings
+    return settings, shown.compressed.data
 
 
 def _affordable(scales: list[float], shown: CurrentResult, work: Work) -> list[float]:

@@ -16,7 +16,7 @@ from residae.pipeline import STEP_WORK, Decoding, Reconstruction
 from residae.progress import CANCELLATION, between, uncancellable
 from residae.ui import cache
 from residae.ui.actions import describe, facts
-from residae.ui.cache import EXAMPLES, Settings, open_at_size
+from residae.ui.cache import EXAMPLES, FULL_SIZE, Settings, open_at_size
 from residae.ui.components import stop_button
 from residae.ui.controls import QUALITY, Controls, named_settings, read_settings
 from residae.ui.maps import channel_mosaic, error_overview, error_value, mosaic_value
@@ -435,6 +435,8 @@ class OverviewTab:
         table |= describe(result)
         table["settings"] = {"checkpoint": settings.checkpoint, **named_settings(settings)}
         bits = pipeline.channel_bits(compressed).sum(0) if compressed else None
+        asked = settings.side == FULL_SIZE != cache.default_side(settings.checkpoint)
+        is_full_size = asked and settings.box is None and cache.is_small(report.encoding)
         yield {
             self.controls.size_alert: "",
             self.current: result,
@@ -442,7 +444,7 @@ class OverviewTab:
             self.table: table,
             self.journey: journey(report),
             self.figures: report_figures(report, refining, with_ssim=False),
-            self.status: report_sentences(report, settings.max_bytes, settings.scale == "auto"),
+            self.status: report_sentences(report, settings.max_bytes, settings.scale == "auto", is_full_size),
             self.mosaic: mosaic_value(pipeline.stored(report.encoding, compressed).latents[0], bits),
             self.error: error_value(table, heatmaps.luma_error(report.original, report.decoding.pixels)),
             **self.controls.refine.offer(result),
