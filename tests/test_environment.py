@@ -11,6 +11,7 @@ import pytest
 
 from residae.errors import ResidaeError
 from residae.ui.environment import Address, read_environment
+from residae.ui.theme import head
 
 
 def test_local_addresses_bypass_a_proxy() -> None:
@@ -63,3 +64,10 @@ def test_a_port_that_is_taken_is_an_error(host: str) -> None:
 def test_an_address_of_another_machine_is_an_error() -> None:
     with pytest.raises(ResidaeError, match=r"cannot be served at 192\.0\.2\.1, port 7999"):
         read_environment({"GRADIO_SERVER_PORT": "7999", "GRADIO_SERVER_NAME": "192.0.2.1"})
+
+
+def test_the_foot_leads_to_the_code_where_its_address_is_known() -> None:
+    assert not head(None).startswith("<meta")
+    assert head("owner/name").startswith(
+        '<meta name="residae-code" content="https://huggingface.co/spaces/owner/name/tree/main">'
+    )

@@ -28,7 +28,7 @@ from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline, Reconstruction
 
 PATIENCE = 120_000  # ms; the machine may be busy
-IN_GRADIO = ('aria-label="common.upload"',)  # a button around a file input, in gr.File once it holds files
+IN_GRADIO = ('aria-label="Choose more files"',)  # a button around a file input, in gr.File once it holds files
 LAYOUT_SHIFT = """
 localStorage.setItem('residae-tour-seen', '1');
 window.shifts = [];
@@ -207,6 +207,10 @@ def test_a_first_visit_shows_the_result_of_an_example(page: Page) -> None:
     expect(page.locator("#examples img")).to_have_count(5)
     expect(page.locator("#examples [aria-current=true] img")).to_have_attribute("alt", "Scene")
     assert not page.evaluate("[...document.querySelectorAll('footer img')].some((icon) => icon.checkVisibility())")
+    for name in ("Scene", "Texture", "Flowers", "Chart", "Page"):  # as screen readers find them
+        expect(page.locator("#examples").get_by_role("button", name=name, exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Drop, paste or choose a picture", exact=True)).to_be_visible()
+    expect(page.locator("footer")).to_contain_text("About the model")
     expect(page.locator("#journey li").nth(1)).to_contain_text("64× fewer, 128× with halved chroma")
     expect(page.locator("#mosaic .tile")).to_have_count(4)
     for tile in page.locator("#mosaic .tile").all():
@@ -526,6 +530,10 @@ def test_the_file_can_be_downloaded_and_opened_again(
     assert np.square(difference).mean() < 1
     expect(page.locator("#files-status [role=alert]")).to_contain_text("cut.rae: The file is damaged or cut short")
     expect(page.locator("#files-status")).to_contain_text("1 file opened.")
+    with page.expect_download() as download:
+        page.locator("#opened-figures").get_by_role("link", name="Save as PNG").click()
+    assert download.value.suggested_filename == f"{file.stem}.png"
+    assert open_picture(download.value.path()).width == read_info(file.read_bytes()).width
 
     open_tab(page, "Latent lab")  # which still shows what it did
     expect(page.locator("#measure-status")).to_contain_text("Measured on luma")

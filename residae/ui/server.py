@@ -1,5 +1,6 @@
 """The server of the page, with weights loaded."""
 
+import os
 import socket
 import threading
 from contextlib import suppress
@@ -17,7 +18,7 @@ from residae.ui.guard import LAUNCH_OPTIONS, QUEUE_OPTIONS
 from residae.ui.page import build
 from residae.ui.sessions import keep_sessions_small
 from residae.ui.store import get_pipeline
-from residae.ui.theme import CSS, HEAD, THEME
+from residae.ui.theme import CSS, THEME, head
 from residae.ui.zero_gpu import ON_ZERO_GPU
 
 LOST_SECONDS = 30  # without an acknowledgment, after which a connection is lost; Gradio sends something every 15
@@ -43,7 +44,7 @@ def serve(address: Address, mcp: bool = False) -> None:
     shares()  # an error in the setting is better found now
     _load_checkpoints()
     host = f"[{address.host}]" if ":" in address.host else address.host  # as in a URL
-    look = {"theme": THEME, "css": CSS, "head": HEAD, "footer_links": ["api", "gradio"]}
+    look = {"theme": THEME, "css": CSS, "head": head(os.environ.get("SPACE_ID")), "footer_links": ["api", "gradio"]}
     place = {"server_name": host, "server_port": address.port, "prevent_thread_lock": True}
     page = build().queue(**QUEUE_OPTIONS)
     try:

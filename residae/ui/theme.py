@@ -1,5 +1,7 @@
 """How the page looks: its theme, style sheets and script. The theme has the colors; `page.css` has the sizes."""
 
+import html
+
 import gradio as gr
 
 from residae.ui import static
@@ -53,3 +55,16 @@ CSS = "".join(map(static.read, ("page.css", "viewer.css", "tabs.css")))
 # What dom.js and session.js declare is also used by the scripts of the page's own components, which run later.
 _SCRIPTS = ("dom.js", "session.js", "page.js", "drop.js", "tour.js", "explain.js")
 HEAD = f"<script>{''.join(map(static.read, _SCRIPTS))}</script>"
+
+
+def head(space: str | None) -> str:
+    """What the page has in its head: its scripts, and the address of the code, to which its foot leads.
+
+    Args:
+        space: The Space that serves the page, as OWNER/NAME, whose files are the code; None where it is no Space, and
+            no address is known.
+    """
+    if not space:
+        return HEAD
+    address = html.escape(f"https://huggingface.co/spaces/{space}/tree/main")
+    return f'<meta name="residae-code" content="{address}">{HEAD}'

@@ -37,6 +37,30 @@ document.addEventListener("residae-shown", async () => {
   const name = residae.overview?.picture();
   markExample((example) => example.querySelector("img").alt.toLowerCase() === name?.toLowerCase());
 });
+// Gradio names an upload, and the pictures of a gallery, by words of its own: screen readers hear those that are seen.
+const nameAsSeen = () => {
+  for (const upload of document.querySelectorAll(".upload-container")) {
+    const label = upload.closest(".block").querySelector("[data-testid=block-label]"), onPhone = getComputedStyle(label, "::after").content;
+    upload.ariaLabel = onPhone.startsWith('"') ? JSON.parse(onPhone) : label.textContent.trim();
+  }
+  for (const picture of document.querySelectorAll(":is(#examples, #others) button img")) picture.closest("button").ariaLabel = picture.alt;
+  for (const icon of document.querySelectorAll(".icon-button:has(.upload-container)")) icon.ariaLabel = icon.title = "Choose more files";
+};
+let naming = 0; // at most once a frame
+const nameSoon = () => {
+  cancelAnimationFrame(naming);
+  naming = requestAnimationFrame(nameAsSeen);
+};
+new MutationObserver(nameSoon).observe(document.documentElement, { childList: true, subtree: true });
+addEventListener("resize", nameSoon); // a phone has fewer words
+// The foot leads to the code, where its address is known, else to what is said of the model.
+residae.find("footer").then((footer) => {
+  const code = document.querySelector("meta[name=residae-code]")?.content;
+  const link = code ? make("a", { href: code, target: "_blank", rel: "noopener", textContent: "Code" })
+    : make("button", { type: "button", textContent: "About the model", onclick: () => document.querySelector("#tab-model-button").click() });
+  link.className = "about";
+  footer?.prepend(link, make("span", { textContent: "·" }));
+});
 // The row of tabs, which on a phone has more than it shows, fades out on the side where there is more.
 document.addEventListener("scroll", ({ target }) => {
   if (!target.matches?.(".tab-wrapper")) return;
