@@ -82,7 +82,7 @@ def test_an_edit_is_shown_beside_the_result_without_edits(lab: LabTab, state: La
         assert [pane["name"] for pane in divided] == ["Unedited", "Edited"]
         np.testing.assert_array_equal(open_picture(divided[0]["picture"]["path"]).pixels, pixels)
         assert table["panes"][table["original"]]["name"] == "Original"
-        assert "channels muted 1" in table["panes"][table["result"]]["facts"]["Edits"]
+        assert "Channels muted 1" in table["panes"][table["result"]]["facts"]["Edits"]
         assert path.stat().st_mtime > 0  # it is served as long as the picture beside it
 
     path.unlink()  # an hour later

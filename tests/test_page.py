@@ -502,6 +502,8 @@ def test_baselines_at_equal_bytes(page: Page, report: Reconstruction, tmp_path: 
     sheet = (tmp_path / "sheet.html").read_text(encoding="utf-8")
     assert len(re.findall(r'<img alt="[^"]+" src="data:image/png;base64,', sheet)) == 1 + 2 * len(present)
     assert all(f'<th scope="row">{name}' in sheet for name in (OURS, *CODECS))
+    assert len(re.findall(r"<td>[\d,.]+ : 1</td><td>[\d.]+ dB", sheet)) == len(present)  # beside the bytes
+    assert all(f"<b>Error of {result.name}</b>" in sheet for result in present)
     assert "PSNR in dB against bits per pixel, by codec" in sheet
     expect(page.get_by_role("img", name="PSNR in dB against bits per pixel, by codec")).to_contain_text(OURS)
     page.evaluate(
@@ -860,7 +862,7 @@ def test_a_stopped_batch_keeps_finished_files(
 def test_color_has_three_planes(page: Page) -> None:
     page.get_by_label("Color", exact=True).check()
     expect(page.locator("#journey li").nth(1)).to_contain_text("64× fewer, 128× with halved chroma")
-    page.wait_for_function("residae.overview.panes().b.facts?.Mode === 'color'")  # with the figures
+    page.wait_for_function("residae.overview.panes().b.facts?.Mode === 'Color'")  # with the figures
     open_tab(page, "Latent lab")
     expect(page.locator("#lab-status")).to_contain_text(figure(page, "PSNR").inner_text())
     page.get_by_label("Red chroma", exact=True).check()

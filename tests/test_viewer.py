@@ -286,14 +286,18 @@ def test_any_two_results_are_compared_as_a_and_b(page: Page, tmp_path: Path) -> 
     download.value.save_as(tmp_path / "sheet.html")
     sheet = (tmp_path / "sheet.html").read_text(encoding="utf-8")
     inlined = re.findall(r'src="data:image/png;base64,([^"]+)"', sheet)
-    assert len(inlined) == 4
+    assert len(inlined) == 5
+    assert re.findall("<figcaption><b>([^<]+)</b>", sheet) == ["Original", "A", "B", "Error of A", "Error of B"]
+    assert sheet.count(">Absolute error in gray levels") == 2  # each error has its scale
+    assert re.search("<h1>scene, compressed with Residae</h1><p>Two versions .* checkpoint tiny, made both.</p>", sheet)
+    assert re.search(r"Raw pixels : file</th><td>[\d,.]+ : 1</td><td>[\d,.]+ : 1</td>", sheet)
     assert not re.findall(r'(?:src|href)="(?!data:)', sheet)
     np.testing.assert_array_equal(
         np.asarray(Image.open(io.BytesIO(base64.b64decode(inlined[0]))).convert("RGB")), open_picture(paths()[0]).pixels
     )
     assert re.search("Quality</th><td>80</td><td>20", sheet)
-    assert re.findall("<th>([^<]+)</th>", sheet)[2:8] == ["PSNR", "SSIM", "File", "Rate", "Codec", "Checkpoint"]
-    assert sheet.index("Mode</th><td>color<") < sheet.index("</main>")  # beside the pictures, which leave a quarter
+    assert re.findall("<th>([^<]+)</th>", sheet)[2:8] == ["PSNR", "SSIM", "File", "Raw pixels : file", "Rate", "Codec"]
+    assert sheet.index("Mode</th><td>Color<") < sheet.index("</main>")  # beside the pictures, which leave a quarter
 
     own = {"Latent lab": ("#edited", "Divided"), "Equal bytes": ("#baselines", "Pictures")}
     for tab, (other, view) in own.items():
@@ -575,7 +579,7 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     expect(page.locator("#actions-bar .message")).to_contain_text("It does not contain your picture.")
     page.get_by_role("tab", name="Latent lab").click()
     page.get_by_role("button", name="Mute channel 1", exact=True).click()
-    page.wait_for_function("residae.table.panes().b?.facts?.Edits === 'channels muted 1'")
+    page.wait_for_function("residae.table.panes().b?.facts?.Edits === 'Channels muted 1'")
     page.locator("#actions-bar").get_by_role("button", name="Share").click()
     message = page.locator("#actions-bar .message")
     expect(message).to_contain_text("It does not contain your picture or the edits of the latent.")

@@ -28,6 +28,7 @@ from residae.ui.text import (
     dismissible,
     join_names,
     network_ratio,
+    ratio,
     share_kept,
     short_name,
     similarity,
@@ -231,11 +232,11 @@ def setting_facts(current: CurrentResult) -> dict[str, str]:
     return {
         "Codec": OURS,
         "Checkpoint": current.settings.checkpoint,
-        "Mode": "color" if current.color else "gray",
+        "Mode": "Color" if current.color else "Gray",
         "Quality": _quality(current.quality),
         "Picture": f"{encoding.width:,} × {encoding.height:,} px",
         "Numbers kept": share_kept(network_ratio(encoding), encoding.scale),
-        "Refined": counted(current.steps, "step") if current.steps else "no",
+        "Refined": counted(current.steps, "step") if current.steps else "No",
     }
 
 
@@ -259,7 +260,7 @@ def edited_facts(current: CurrentResult, report: Reconstruction, edits: Edits) -
         "noise": edits.noise,
     }
     named = ", ".join(f"{name} {value:g}" for name, value in changes.items() if value)
-    return facts(current, report) | {"Quality": _quality(current.quality), "Edits": named or "none"}
+    return facts(current, report) | {"Quality": _quality(current.quality), "Edits": named.capitalize() or "None"}
 
 
 def codec_facts(result: CodecResult, current: CurrentResult) -> dict[str, str]:
@@ -273,7 +274,7 @@ def codec_facts(result: CodecResult, current: CurrentResult) -> dict[str, str]:
         As `facts`.
     """
     codec = f"{result.name}, {result.effort}" if result.effort else result.name
-    others = {"Codec": codec, "Mode": "color" if current.color else "gray"}
+    others = {"Codec": codec, "Mode": "Color" if current.color else "Gray"}
     return {
         **(setting_facts(current) if result.name == OURS else others),
         **size_facts(result.bytes, result.pixels),
@@ -290,11 +291,12 @@ def size_facts(size: int, pixels: Any) -> dict[str, str]:
         pixels: (H, W) or (H, W, 3).
 
     Returns:
-        Text with the size in bytes and the rate in bits per pixel.
+        Text with the size in bytes, the compression ratio, and the rate in bits per pixel.
     """
     height, width = pixels.shape[:2]
-    return {"File": f"{size:,} bytes", "Rate": f"{bits_per_pixel(size, width, height):.3f} bpp"}
+    rate = f"{bits_per_pixel(size, width, height):.3f} bpp"
+    return {"File": f"{size:,} bytes", "Raw pixels : file": ratio(pixels.size, size), "Rate": rate}
 
 
 def _quality(quality: float | None) -> str:
-    return "unquantized" if quality is None else f"{quality:g}"
+    return "Unquantized" if quality is None else f"{quality:g}"

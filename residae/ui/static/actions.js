@@ -50,36 +50,60 @@ function rows() {
   return a ? residae.table.facts([a, b]) : Object.entries(b.facts || {});
 }
 
-const FIRST = ["Rate", "File", "SSIM", "PSNR"]; // what a reader looks for, backwards
+const FIRST = ["Rate", "Raw pixels : file", "File", "SSIM", "PSNR"]; // what a reader looks for, backwards
 const byInterest = ([a], [b]) => FIRST.indexOf(b) - FIRST.indexOf(a);
 
-/** The table and the chart of all codecs, as HTML; none where the light table is not that of Equal bytes. */
-function comparison() {
+/** The table of all codecs with their compression ratios, and their chart, as HTML; none where the light table is not that of Equal bytes. */
+function comparison(panes) {
   if (!residae.table.isIn("baselines")) return "";
-  return [...document.querySelectorAll("#baselines-figures table, #curves svg[role=img]")].map((node) => node.outerHTML).join("");
+  const table = document.querySelector("#baselines-figures table")?.cloneNode(true), chart = document.querySelector("#curves svg[role=img]");
+  for (const row of table?.rows ?? []) {
+    const [name, bytes] = row.cells, pane = panes.find((one) => one.facts && one.name === name.firstChild.textContent.trim());
+    if (bytes.colSpan > 1) bytes.colSpan++; // in place of all figures
+    else bytes.after(make(bytes.localName, { textContent: bytes.localName === "th" ? "Raw pixels : file" : pane?.facts["Raw pixels : file"] ?? "–" }));
+  }
+  for (const node of table?.querySelectorAll("[tabindex]") ?? []) node.removeAttribute("tabindex"); // there is nothing to explain them
+  return [table, chart].filter(Boolean).map((node) => node.outerHTML).join("");
+}
+
+/** What a sheet shows, as a sentence. */
+function introduction(b, a, codecs) {
+  const network = `Residae’s neural network, checkpoint ${residae.overview.settings().checkpoint},`, { facts = {} } = b;
+  if (codecs) return `This picture by ${network} and by other codecs in no more bytes than its file has, with the error of each.`;
+  if (a) return `Two versions of this picture, A and B, with the error of each; ${network} made ${a.facts.Checkpoint ? "both" : "B"}.`;
+  const from = facts.Edits ? "its edited latent" : facts.File ? `a file of ${facts.File}` : "its latent, which was not quantized";
+  return `This picture, what ${network} rebuilds of it from ${from}, and the error.`;
 }
 
 /** One page of HTML with everything in it: all pictures, error maps, settings and figures. */
 async function sheet() {
-  const { a, b, error, all } = residae.table.panes(), bar = residae.table.key().replace("<svg", "<svg color='#555'");
-  const names = new Map(a ? [[a, "A"], [b, "B"], [error, "Error of B"]] : []);
+  const { a, b, error, all } = residae.table.panes(), table = comparison(all), key = residae.table.key();
+  const names = new Map(a ? [[a, "A"], [b, "B"], [error, "Error of B"]] : table ? [] : [[error, "Error"]]);
   const shown = all.filter((pane) => pane.picture);
   if (a) shown.splice(1, 0, a); // after the original
-  const figures = await Promise.all(shown.map(async (pane) =>
-    `<figure><img alt="${escaped(pane.alt)}" src="${await dataUrl(await blobOf(pane.picture.url))}"><figcaption>${escaped(names.get(pane) ?? (pane.signed ? pane.alt : pane.name))}</figcaption>${pane.signed ? bar : ""}</figure>`));
+  if (a?.error) shown.splice(shown.indexOf(error), 0, a.error);
+  const figures = await Promise.all(shown.map(async (pane) => {
+    const name = names.get(pane) ?? (pane.signed ? `Error of ${pane.name}` : pane.name);
+    const image = `<img alt="${escaped(pane.alt)}" src="${await dataUrl(await blobOf(pane.picture.url))}">`;
+    return `<figure>${image}<figcaption><b>${escaped(name)}</b> ${escaped(pane.caption ?? "")}</figcaption>${pane.signed ? pane.key ?? key : ""}</figure>`;
+  }));
   const head = a ? "<tr><td></td><th>A</th><th>B</th></tr>" : "";
   const body = rows().sort(byInterest).map(([name, ...values]) =>
     `<tr${values.length > 1 && values[0] !== values[1] ? " class='differs'" : ""}><th>${escaped(name)}</th>${values.map((v) => `<td>${escaped(v)}</td>`).join("")}</tr>`).join("");
-  const title = `Residae: ${escaped(stem())}`;
+  figures.splice(a ? 1 : figures.length, 0, `<table>${head}${body}</table>`); // beside the original, so that A and B are beside each other
+  const title = `${escaped(stem())}, compressed with Residae`;
   return new Blob([`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${title}</title>
 <style>
 :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }
-body { max-width: 1400px; margin: 0 auto; padding: 24px; } h1 { font-size: 1.35rem; margin: 0 0 16px; }
-main { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 20px; } figure { margin: 0; } img { display: block; width: 100%; height: auto; }
-figcaption { padding: 6px 0; font-weight: 600; } table { border-collapse: collapse; margin-top: 20px; } main table { align-self: start; margin: 0; } tr { border-bottom: 1px solid #8884; }
-th, td { text-align: left; padding: 5px 28px 5px 0; font-weight: 400; } td { font-weight: 600; } .differs td { color: #2563eb; }
-@media (prefers-color-scheme: dark) { .differs td { color: #7db0ff; } } @media (max-width: 700px) { main { grid-template-columns: 1fr; } }
-</style><h1>${title}</h1><main>${figures.join("")}<table>${head}${body}</table></main>${comparison()}</html>`], { type: "text/html" });
+body { max-width: 1400px; margin: 0 auto; padding: 24px; } h1 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 4px; } header p { max-width: 75ch; margin: 0 0 20px; text-wrap: pretty; }
+main { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 20px; } figure { margin: 0; break-inside: avoid; } img { display: block; width: 100%; height: auto; }
+figcaption { padding: 6px 0; } figure svg, section svg { display: block; max-width: 100%; overflow: visible; print-color-adjust: exact; }
+table { border-collapse: collapse; break-inside: avoid; } main table { align-self: start; } tr { border-bottom: 1px solid #8884; }
+th, td { text-align: left; padding: 5px 28px 5px 0; font-weight: 400; white-space: nowrap; } td { font-weight: 600; } .differs td { color: #2563eb; } section { display: grid; gap: 28px; margin-top: 28px; } section :is(th, td) + :is(th, td) { text-align: right; padding: 5px 0 5px 28px; } section th small { opacity: 0.7; }
+@media (prefers-color-scheme: dark) { .differs td { color: #7db0ff; } }
+@media (max-width: 700px) { main { grid-template-columns: 1fr; } main :is(th, td) { padding-right: 16px; } section { overflow-x: auto; } }
+@media print { :root { color-scheme: light; font-size: 11px; } body { padding: 0; color: #000; background: #fff; } .differs td { color: #2563eb; } }
+</style><header><h1>${title}</h1><p>${escaped(introduction(b, a, table))}</p></header><main>${figures.join("")}</main>${table && `<section>${table}</section>`}</html>`], { type: "text/html" });
 }
 
 const ACTIONS = {

@@ -25,7 +25,7 @@
 
     /** Keep a result as A in place of the one before; null to keep none. */
     keep(result) {
-      if (this.kept) URL.revokeObjectURL(this.kept.pane.picture.url);
+      for (const { url } of this.kept ? [this.kept.pane.picture, this.kept.pane.error.picture, this.kept.pane.error.signed] : []) URL.revokeObjectURL(url);
       this.kept = result;
       document.dispatchEvent(new Event("residae-kept"));
     },

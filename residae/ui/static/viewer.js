@@ -74,12 +74,14 @@ async function keep(tell = say, pane = given().panes[given().result]) {
     wanted = { url: pane.picture.url, tell };
     return tell("It is kept as A once its figures are measured.");
   }
-  const { subject, size, result, panes, settings, refined } = given();
-  const blob = await blobOf(pane.picture.url).catch(() => null); // so that it outlives the server's file
-  if (!blob) return tell("The picture is no longer on the server. Change a setting to make it again.");
-  const picture = { url: URL.createObjectURL(blob) };
+  const { subject, size, result, panes, settings, refined, key: keys } = given();
+  const error = panes.find((one) => one.signed && (one.name === pane.name || pane === panes[result]));
+  const copied = ({ url }) => blobOf(url).then((blob) => ({ url: URL.createObjectURL(blob) })); // so that it outlives the server's file
+  const copies = await Promise.all([pane.picture, error.picture, error.signed].map(copied)).catch(() => null);
+  if (!copies) return tell("The picture is no longer on the server. Change a setting to make it again.");
+  const [picture, absolute, signed] = copies, maps = { name: "A", alt: "Error of A", keys, picture: absolute, signed };
   const known = pane === panes[result] && settings && !refined ? settings : null;
-  residae.keep({ subject, size, pane: { ...pane, name: "A", picture, signed: null, measured: true }, settings: known });
+  residae.keep({ subject, size, pane: { ...pane, name: "A", picture, error: maps, signed: null, measured: true }, settings: known });
   if (pane === panes[result] && !residae.first) tell("Kept as A. Change a setting, and the result is B.");
 }
 document.addEventListener("residae-kept", () => {
@@ -94,7 +96,7 @@ document.addEventListener("residae-kept", () => {
 /** The facts of A and B, each as [name, A, B]. */
 const facts = ([a, b]) => [...new Set([a, b].flatMap(({ facts }) => Object.keys(facts || {})))]
   .map((name) => [name, a.facts?.[name] ?? "–", b.facts?.[name] ?? "–"]);
-const differing = (panes) => panes.every((pane) => pane.facts) ? facts(panes).filter(([, a, b]) => a !== b) : [];
+const differing = (panes) => panes.every((pane) => pane.facts) ? facts(panes).filter(([name, a, b]) => a !== b && name !== "Raw pixels : file") : []; // which says what the bytes do
 
 /** Show what differs between A and B; null hides it. While the figures of B are measured, what was shown last stays. */
 function showDifferences(panes) {
@@ -601,8 +603,9 @@ residae.tables.push({
   key: () => given().key[view.signed ? "signed" : "absolute"],
   facts,
   panes: () => { // what is kept as A, what this table shows, what both are made from, the error of what it shows, and all panes
-    const all = given().panes.map((pane) => ({ ...pane, picture: pictureOf(pane) }));
-    return { a: isComparable() ? residae.kept.pane : null, b: all[given().result], original: original(), error: all.find((pane) => pane.signed), all };
+    const all = given().panes.map((pane) => ({ ...pane, picture: pictureOf(pane) })), { error: maps, ...kept } = residae.kept?.pane ?? {};
+    const error = maps && { ...maps, picture: pictureOf(maps), key: maps.keys[view.signed ? "signed" : "absolute"] };
+    return { a: isComparable() ? { ...kept, error } : null, b: all[given().result], original: original(), error: all.find((pane) => pane.signed), all };
   },
   state: () => {
     const { signed, zoom, x, y, divide } = view, round = (number) => Number(number.toFixed(4));
