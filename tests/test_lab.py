@@ -21,7 +21,7 @@ from residae.pipeline import Pipeline
 from residae.ui import previews, store, tabs
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.state import CurrentResult
-from residae.ui.tabs.lab import MAX_GAIN, PLANES, LabState, LabTab, prepare
+from residae.ui.tabs.lab import MAX_GAIN, PLANES, UNMEASURED, LabState, LabTab, draw_channels, prepare
 from residae.ui.viewer import png_file
 from residae.ui.work import Updates, Work, supersede, supersede_background
 
@@ -94,6 +94,24 @@ def test_the_mixer_scales_by_as_much_as_the_server_takes(lab: LabTab) -> None:
     script = lab.mixer.js_on_load
     assert f"const MAX_GAIN = {MAX_GAIN};" in script
     assert re.findall(r"\bmax: (\w+)", script) == ["MAX_GAIN"]
+
+
+def test_what_is_not_measured_has_a_sentence_in_place_of_an_axis(lab: LabTab, state: LabState) -> None:
+    before, after = draw_channels(state), draw_channels(state, [0.5] * len(GAINS))
+    assert UNMEASURED in before
+    assert "lost when muted, dB" not in before
+    assert UNMEASURED not in after
+    assert "lost when muted, dB" in after
+
+
+def test_the_lab_shows_the_picture_without_edits_until_there_is_one_from_the_latent(
+    lab: LabTab, state: LabState, pipeline: Pipeline
+) -> None:
+    picture = png_file(pipeline.decode(state.whole).pixels, "reconstruction.png")
+    current = replace(state.current, reconstruction=picture)
+    first, *_ = lab.refresh("lab", current, None, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    assert [pane["picture"] for pane in first[lab.table]["panes"]] == [picture]
+    assert first[lab.channel]["panes"][0]["caption"].startswith("quantized values, without a unit: mean")
 
 
 def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> None:

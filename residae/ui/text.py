@@ -275,11 +275,17 @@ def channel_sentence(bits: Any) -> str:
     return f"<p>{html.escape(heatmaps.where_bits(bits))}</p>"
 
 
-def channel_figures(values: Any) -> str:
-    """Statistics of the (h, w) values of a channel."""
-    statistics = heatmaps.channel_statistics(values)
+def channel_figures(values: Any, quality: float | None) -> str:
+    """Statistics of the (h, w) values of a channel, which are numbers without a unit.
+
+    Args:
+        values: As the decoder gets them.
+        quality: At which they were quantized; None if they were not.
+    """
+    statistics, kind = heatmaps.channel_statistics(values), "unquantized" if quality is None else "quantized"
     figures = (
-        f"mean {statistics.mean:,.4g}, standard deviation {statistics.standard_deviation:,.4g}, "
+        f"{kind} values, without a unit: mean {statistics.mean:,.4g}, "
+        f"standard deviation {statistics.standard_deviation:,.4g}, "
         f"range {statistics.minimum:,.4g} to {statistics.maximum:,.4g}"
     )
     return figures.replace("-", MINUS)

@@ -33,6 +33,7 @@ Updates = dict[Any, Any]  # the new value of each component that changes
 PROGRESS_INTERVAL = 0.2  # seconds between two messages: each costs the browser time, perhaps on the same processor
 PATIENCE = 60.0  # seconds without anyone who listens, after which work ends
 RETURN_SECONDS = 2.0  # the same for work that begins after its listeners were lost; it may be of a visitor who returns
+SOON = 1.0  # seconds that are left, below which they are not said: it would be over when it is read
 ETA_DELAY = 2.0  # seconds before a remaining time is estimated: earlier estimates were several times too high
 
 
@@ -146,7 +147,8 @@ class Work:
             Superseded, Cancelled, ShareError: As `check`.
         """
         self.check()
-        self._tell(share, f"{self._doing} {self._estimate if left is None else f'About {duration(left)} left'}")
+        time_left = f"About {duration(left)} left" if left is not None and left >= SOON else ""
+        self._tell(share, f"{self._doing} {self._estimate if left is None else time_left}".rstrip())
 
     def cancel(self, reason: type[Stopped]) -> None:
         """Ask the work to end, at which `check` raises the reason. Work that was cancelled for good stays so."""

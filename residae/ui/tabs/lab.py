@@ -36,6 +36,7 @@ MAX_GAIN = 2.0
 SCRIPT = f"const MAX_GAIN = {MAX_GAIN};\n" + static.read("mixer.js")
 PREVIEWS: RecentlyUsed[tuple[Encoding, Edits, Encoding | None], Pixels] = RecentlyUsed(16 * 10**6)
 MEASURED_SIDE = 256  # pixels, at least, at which channels are muted in turn
+UNMEASURED = "Muting each channel in turn shows how much luma PSNR is lost without it."
 NOTE = (
     "M mutes a channel, S (solo) mutes all others, and the slider scales its deviation from its mean, in luma and "
     "chroma alike. Each tile has its own color scale; on one scale for all, vivid tiles vary most. The percentage is "
@@ -227,7 +228,8 @@ class LabTab:
             drawn = chosen_plane(edited)
             channels = {self.chart: draw_channels(edited), self.measured: ""}
             planes = gr.Radio([*edited.planes], value=drawn)
-            yield {self.state: edited, self.plane: planes, **channels, **self._in_plane(edited, drawn, index)}
+            first = {self.table: unedited_table(shown)} if state is None and is_served(shown) else {}
+            yield {self.state: edited, self.plane: planes, **channels, **first, **self._in_plane(edited, drawn, index)}
             yield from self._decode(edited, edits, blend_path, between(running, 0.2, 1))
             if (chosen := chosen_plane(edited)) != drawn:  # pressed before there was a state to show it by
                 yield {self.plane: chosen, **self._in_plane(edited, chosen, index)}
@@ -261,7 +263,7 @@ class LabTab:
     def _table(self, state: LabState, report: Reconstruction, edits: Edits) -> dict[str, Any]:
         """The edited picture beside the one without edits, or beside the original where that was deleted."""
         shown, unedited = report_table(report, "Edited"), state.current.reconstruction
-        if unedited and renew_result(unedited["path"]):
+        if unedited and is_served(state.current):
             shown = beside_unedited(shown, unedited)
         return shown | {"subject": subject(state.current), "edited": bool(edits)}
 
@@ -434,7 +436,7 @@ class LabTab:
         values = latent[index]
         pixels = heatmaps.latent_channel(values)
         name = f"Channel {index + 1}" + (f" of {plane.lower()}" if len(state.planes) > 1 else "")
-        panes = [pane(name, f"{name} of the latent, enlarged", pixels, channel_figures(values))]
+        panes = [pane(name, f"{name} of the latent, enlarged", pixels, channel_figures(values, state.current.quality))]
         return {self.channel: table(panes, [{"name": name, "panes": [0]}], pixels.shape[:2], 1)}
 
 
@@ -446,11 +448,30 @@ def beside_unedited(shown: dict[str, Any], picture: dict[str, Any]) -> dict[str,
         picture: The reconstruction without edits, as the page serves it.
     """
     original, edited, error = shown["panes"]
-    alt = "The picture rebuilt from its latent without edits"
-    unedited = {"name": "Unedited", "alt": alt, "picture": picture, "caption": "", "measured": True}
+    unedited = unedited_pane(picture)
     divided, side_by_side, error_alone = shown["views"]
     views = [divided | {"panes": [1, 2]}, side_by_side | {"panes": [1, 2]}, error_alone | {"panes": [3]}]
     return shown | {"panes": [original, unedited, edited, error], "views": views, "result": 2}
+
+
+def unedited_pane(picture: dict[str, Any]) -> dict[str, Any]:
+    """A pane, as by `pane`, with the reconstruction without edits, as the page serves it."""
+    alt = "The picture rebuilt from its latent without edits"
+    return {"name": "Unedited", "alt": alt, "picture": picture, "caption": "", "measured": True}
+
+
+def unedited_table(current: CurrentResult) -> dict[str, Any]:
+    """A light table with the picture of a result that `is_served`, until there is one from an edited latent."""
+    assert current.reconstruction
+    panes = [unedited_pane(current.reconstruction)]
+    views = [{"name": "Unedited", "panes": [0], "stack": True}]
+    size = current.encoding.height, current.encoding.width
+    return table(panes, views, size, 1) | {"subject": subject(current)}
+
+
+def is_served(current: CurrentResult) -> bool:
+    """Whether the page still serves the picture of a result, which is then kept for as long as a new one."""
+    return current.reconstruction is not None and renew_result(current.reconstruction["path"])
 
 
 def fitting_edits(current: CurrentResult, gains: tuple[float, ...], blend: float, step: float, noise: float) -> Edits:
@@ -504,11 +525,13 @@ def draw_channels(state: LabState, losses: Sequence[float] = ()) -> str:
         losses: (C,) loss of luma PSNR in dB, not a number where it is not measured; empty where none is.
 
     Returns:
-        HTML. The chart has room for all losses before they are measured.
+        HTML. Before losses are measured, a sentence has the room of their chart, with the button that measures them.
     """
-    bits, channels = channel_bits(state), state.current.pipeline.latent_channels
-    sentence = channel_sentence(bits) if bits is not None else ""
-    return sentence + charts.channel_chart(bits, losses or [math.nan] * channels)
+    bits = channel_bits(state)
+    sentence, shares = (channel_sentence(bits), charts.channel_chart(bits, None)) if bits is not None else ("", "")
+    if losses:
+        return sentence + charts.channel_chart(bits, losses)
+    return f'{sentence}{shares}<p class="unmeasured">{UNMEASURED}</p>'
 
 
 def prepare(current: CurrentResult, progress: Progress | None) -> LabState:
