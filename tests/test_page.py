@@ -1001,6 +1001,58 @@ def test_the_figures_stand_in_one_row(page: Page, width: int) -> None:
     assert len({place["y"] for place in places if place}) == 1
 
 
+def test_what_can_be_done_is_in_the_first_screen_of_a_small_laptop(page: Page) -> None:
+    open_tab(page, "Overview")
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.evaluate("scrollTo(0, 0)")
+    bottoms = {}
+    for part in ("#actions", "#compare .stage", "#figures", "#error"):
+        box = page.locator(part).bounding_box()
+        assert box
+        bottoms[part] = box["y"] + box["height"]
+        assert part != "#compare .stage" or box["height"] >= 390  # three quarters of an example
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    assert max(bottoms.values()) <= 720, bottoms
+
+
+@pytest.mark.parametrize("width", [820, 1100, 1440])
+def test_figures_of_many_digits_move_nothing(page: Page, width: int) -> None:
+    """As where the processor has other work, and the times are long."""
+    open_tab(page, "Overview")
+    page.set_viewport_size({"width": width, "height": 1000})
+    place = page.locator("#status").bounding_box()
+    page.evaluate(
+        """() => {
+          const longer = { Picture: "1,024 × 1,024 px", "Encode · decode": "13.6 s · 17.9 s" };
+          for (const name of document.querySelectorAll("#figures dt"))
+            name.nextElementSibling.textContent = longer[name.textContent] ?? name.nextElementSibling.textContent;
+        }"""
+    )
+    assert page.locator("#status").bounding_box() == place
+    row = page.locator("#figures dl").evaluate("(row) => [row.scrollWidth, row.clientWidth]")
+    assert row[0] <= row[1]
+    page.set_viewport_size({"width": 1440, "height": 1000})
+
+
+def test_what_is_touched_is_as_high_as_a_finger_needs(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    for tab, targets in (
+        (
+            "Overview",
+            "#controls input[type=range], #figures dt, [data-explanation], #scale [tabindex], #error .kinds *",
+        ),
+        ("Latent lab", "#edits-row input[type=range], #mixer input[type=range], #mixer button"),
+    ):
+        open_tab(page, tab)
+        expect(page.locator("#figures dt" if tab == "Overview" else "#mixer .strip").first).to_be_visible()
+        low = page.locator(targets).evaluate_all(
+            """(nodes) => nodes.filter((node) => node.checkVisibility() && node.getBoundingClientRect().height < 24)
+              .map((node) => node.outerHTML.slice(0, 120))"""
+        )
+        assert low == []
+    page.set_viewport_size({"width": 1440, "height": 1000})
+
+
 @pytest.mark.parametrize("tab", ["Files", "Batch", "The model"])
 def test_a_picture_chosen_in_a_tab_that_does_not_show_it_opens_the_overview(page: Page, tab: str) -> None:
     open_tab(page, tab)
