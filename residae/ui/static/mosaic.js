@@ -16,16 +16,18 @@ function tile(index) {
 }
 
 function arrange() {
-  // In the number of columns at which tiles are largest, or nearly so and fill the width: the box keeps its size, whatever shape the picture has
+  // In the number of columns at which tiles are largest, or nearly so in full rows: the box keeps its size, whatever shape the picture has
   const [count, height, width] = props.value?.shape || [16, 2, 3], box = tiles.getBoundingClientRect();
   let best = [1, 0];
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
     const across = (box.width - GAP * (columns - 1)) / columns, down = (box.height - GAP * (rows - 1)) / rows - FOOT;
-    const size = Math.min(across, down * width / height);
-    if (size > (size === across ? 0.9 : 1) * best[1]) best = [columns, size];
+    const size = Math.min(across, down * width / height), empty = columns * rows - count;
+    if (size > (empty ? 1.1 : 0.999) * best[1]) best = [columns, size];
   }
   tiles.style.gridTemplateColumns = `repeat(${best[0]}, ${best[1]}px)`;
+  const wide = best[0] * (best[1] + GAP);
+  tiles.style.justifyContent = wide > 0.85 * box.width ? "" : "center"; // in the middle, where the height is the limit
   tiles.style.setProperty("--tile", `${best[1] * height / width}px`);
   document.body.style.setProperty("--channel-shape", width / height); // also of the mixer's strips, before their pictures are there
 }
