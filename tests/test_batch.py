@@ -20,7 +20,7 @@ from residae.codec import read_info
 from residae.image import Pixels, open_picture, write_png
 from residae.ui import cache
 from residae.ui.cache import Settings
-from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv, compress_one, draw_table
+from residae.ui.tabs.batch import COLUMNS, BatchTab, as_csv, compress_one, draw_table, progress_note
 from residae.ui.text import MAX_NAME, short_name
 from residae.ui.work import Cancelled, Left, Stopped, Work
 
@@ -137,6 +137,13 @@ def test_the_table_has_a_line_for_each_note_and_escapes_what_others_wrote() -> N
     assert cells == ["1,024", "683", "12,345", "0.141", "∞", "–", "0.5", "1.2", *["–"] * 8]
     assert len(re.findall('<th scope="col">', table)) == 9
     assert re.findall('<td colspan="9"><p class="note">(.*?)</p>', table) == ["Changed &amp; shrunk.", "No picture."]
+
+
+def test_a_picture_without_a_file_is_counted_and_marked_as_failed() -> None:
+    done, failed = ["a.png", 60, 40, 700, 2.3, 30.0, 0.9, 0.1, 0.1, ""], ["b.png", *[None] * 8, "No picture."]
+    assert progress_note([done], 2) == "<p>1 of 2 compressed.</p>"
+    assert progress_note([done, failed], 2) == "<p>1 compressed, 1 failed.</p>"
+    assert re.findall("<tbody([^>]*)>", draw_table([done, failed])) == ["", ' class="failed"']
 
 
 def test_negative_numbers_stay_numbers() -> None:

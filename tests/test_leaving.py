@@ -298,7 +298,7 @@ def test_a_batch_ends_while_it_gives_way_between_two_pictures(current: CurrentRe
         rest = [*updates]
         is_over.set()
         other.result()
-    assert "1 of 3 done" in str(one)
+    assert "1 of 3 compressed." in str(one)
     assert rest == []  # nobody takes the finished ones
 
 

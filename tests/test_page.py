@@ -330,7 +330,7 @@ def test_nothing_moves(
     expect(visit.locator("#batch tr")).to_have_count(2)
     assert_still("pictures of a batch")
     visit.locator("#batch-run").click()
-    expect(visit.locator("#batch-status")).to_contain_text("2 of 2 done.")
+    expect(visit.locator("#batch-status")).to_contain_text("2 compressed.")
     assert_still("batch")
     open_tab(visit, "The model")
     visit.locator("#diagram svg:visible .stage.latent").click()
@@ -553,7 +553,7 @@ def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path
     drop(page, folder / "a.png", folder / "b.png", tmp_path / "c.png")  # while Batch is open
     expect(page.locator("#batch tr")).to_have_count(3)
     page.get_by_role("button", name="Compress all").click()
-    expect(page.locator("#batch-status")).to_contain_text("3 of 3 done, 1 of them without a file.")
+    expect(page.locator("#batch-status")).to_contain_text("2 compressed, 1 failed.")
     expect(page.locator("#batch-table")).to_contain_text("not a picture")
     page.locator("#batch-table thead").get_by_text("PSNR, dB").hover()
     expect(page.get_by_role("tooltip")).to_contain_text("signal-to-noise")
@@ -851,7 +851,7 @@ def test_a_stopped_batch_keeps_finished_files(
     expect(page.locator("#model-figures")).to_contain_text("GFLOP")
     open_tab(page, "Batch")
     page.locator(".work:has(#batch-status) .stop").click()
-    expect(page.locator("#batch-status")).to_contain_text("Stopped after 1 of 2.")
+    expect(page.locator("#batch-status")).to_contain_text("Stopped: 1 of 2 compressed.")
     with page.expect_download() as download:
         page.locator("#batch-zip").click()
     download.value.save_as(tmp_path / "taken.zip")

@@ -162,7 +162,7 @@ class BatchTab:
                 except Left:
                     return  # nobody takes the finished ones
                 except Stopped:
-                    yield {self.status: f"<p>Stopped after {len(rows)} of {len(pictures)}.</p>"}
+                    yield {self.status: progress_note(rows, len(pictures), "Stopped: ")}
                 except ShareError as error:
                     yield {self.status: progress_note(rows, len(pictures)) + alert(error)}
             file.seek(0)
@@ -175,15 +175,22 @@ class BatchTab:
             }
 
 
-def progress_note(rows: list[list[Any]], pictures: int) -> str:
-    """How many pictures are done, and how many of these have no file, as HTML.
+def progress_note(rows: list[list[Any]], pictures: int, beginning: str = "") -> str:
+    """How many pictures are compressed, and how many failed, as HTML.
 
     Args:
         rows: Of the pictures that are done, their cells as COLUMNS.
         pictures: How many there are.
+        beginning: Of the sentence.
     """
-    failed = sum(row[COLUMNS.index("Bytes")] is None for row in rows)
-    return f"<p>{len(rows)} of {pictures} done{f', {failed} of them without a file' if failed else ''}.</p>"
+    failed = sum(map(is_failed, rows))
+    compressed = f"{len(rows) - failed}" if len(rows) == pictures else f"{len(rows) - failed} of {pictures}"
+    return f"<p>{beginning}{compressed} compressed{f', {failed} failed' if failed else ''}.</p>"
+
+
+def is_failed(row: list[Any]) -> bool:
+    """Whether a row, with its cells as COLUMNS, is of a picture that has no file."""
+    return row[COLUMNS.index("Bytes")] is None
 
 
 def draw_table(rows: list[list[Any]]) -> str:
@@ -195,9 +202,11 @@ def draw_table(rows: list[list[Any]]) -> str:
     name, *figures, _ = COLUMNS
     head = "".join(f'<th scope="col">{column}</th>' for column in (name, *figures))
     body = ""
-    for name, *values, note_text in rows:
+    for row in rows:
+        name, *values, note_text = row
         cells = "".join(f"<td>{figure(value, spec)}</td>" for value, spec in zip(values, FORMATS, strict=True))
-        body += f'<tbody><tr><th scope="row">{html.escape(name)}</th>{cells}</tr>'
+        kind = ' class="failed"' if is_failed(row) else ""
+        body += f'<tbody{kind}><tr><th scope="row">{html.escape(name)}</th>{cells}</tr>'
         if note_text:
             body += f'<tr><td colspan="{1 + len(figures)}">{note(note_text)}</td></tr>'
         body += "</tbody>"
