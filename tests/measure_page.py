@@ -91,7 +91,7 @@ def measure(browser: Browser, address: str, rounds: int) -> None:
     for color in ("Gray", "Color"):
         page.get_by_role("tab", name="Overview").click()
         page.get_by_label(color, exact=True).check()
-        page.wait_for_function("text => residae.overview.panes().b.facts?.Color === text", arg=color)
+        page.wait_for_function("text => residae.overview.panes().b.facts?.Mode === text", arg=color)
         previews, wholes = [], []
         for quality in range(20, 20 + rounds):  # none was shown before
             previews.append(page.evaluate(ANSWER, ["compare", DRAG.format(quality), "preview"]))
