@@ -53,7 +53,7 @@ def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pi
     asked = gr.EventData(None, {"gains": GAINS})
     assert lab.read_gains(state, 0, 0, 0, EXAMPLES[1], asked, VISIT)[lab.preview] is None  # there is no picture yet
     before = (0.5,) * len(GAINS)
-    *_, first = lab.refresh("lab", state.current, state, PLANES[0], 0, before, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    *_, first, _ = lab.refresh("lab", state.current, state, PLANES[0], 0, before, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     small = lab.read_gains(first[lab.state], 0, 0, 0, EXAMPLES[1], asked, VISIT)
     assert small[lab.gains] == GAINS
     change = open_picture(base64.b64decode(small[lab.preview]["change"].partition(",")[2])).pixels
@@ -61,13 +61,17 @@ def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pi
     was, now = (decode_edited(pipeline, state.preview, Edits(gains))[1].pixels for gains in (before, GAINS))
     assert (was != now).any()
     np.testing.assert_allclose(was + 2 * (change - 128.0), now, atol=1)  # from the edits that are shown
-    _, whole = lab.refresh("lab", state.current, state, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    _, whole, measured = lab.refresh(
+        "lab", state.current, state, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT
+    )
     assert whole[lab.table]["size"] == [2 * PREVIEW_SIDE + 1, 160]
     exact = open_picture(Path(whole[lab.table]["panes"][1]["picture"]["path"])).pixels
     report = reconstruct_edited(pipeline, state.current.picture(), state.whole, Edits(GAINS))
     np.testing.assert_array_equal(exact, report.decoding.pixels)
     assert lab.status not in small  # the figures are those of the whole
     assert f"{report.psnr:.2f} dB" in whole[lab.status]
+    assert "facts" not in whole[lab.table]["panes"][1]
+    assert measured[lab.table]["panes"][1]["facts"]["SSIM"] == f"{report.ssim:.4f}"  # it takes longer than the others
 
 
 def test_an_edit_is_shown_beside_the_result_without_edits(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:
@@ -86,7 +90,7 @@ def test_an_edit_is_shown_beside_the_result_without_edits(lab: LabTab, state: La
         assert path.stat().st_mtime > 0  # it is served as long as the picture beside it
 
     path.unlink()  # an hour later
-    *_, whole = lab.refresh("lab", current, None, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    *_, whole, _ = lab.refresh("lab", current, None, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert [pane["name"] for pane in whole[lab.table]["panes"]] == ["Original", "Edited", "Error"]
 
 
@@ -142,7 +146,7 @@ def test_a_plane_that_is_chosen_while_the_lab_loads_is_shown(
 
 
 def test_without_edits_the_picture_is_the_unedited_one(lab: LabTab, state: LabState) -> None:
-    _, whole = lab.refresh("lab", state.current, state, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    _, whole, _ = lab.refresh("lab", state.current, state, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert "the same as unedited" in whole[lab.status]
 
 
@@ -164,18 +168,19 @@ def test_edits_that_are_shown_are_not_decoded_again(lab: LabTab, state: LabState
     def edit(gains: tuple[float, ...], blend: float = 0, other: str = EXAMPLES[1]) -> list[Updates]:
         nonlocal state
         updates = list(lab.refresh("lab", state.current, state, PLANES[0], 0, gains, 0, 0, blend, other, VISIT, SILENT))
-        state = updates[-1].get(lab.state, state)
+        for update in updates:
+            state = update.get(lab.state, state)
         return updates
 
     nothing = [{lab.preview: None}]  # one that was shown of an edit that was undone
-    assert len(edit(GAINS)) == 2
+    assert len(edit(GAINS)) == 3
     assert edit(GAINS) == nothing
     assert edit(GAINS, other=EXAMPLES[0]) == nothing  # not blended in
-    assert len(edit(GAINS, 0.5)) == 3  # with a preview, for which the other picture had to be encoded
+    assert len(edit(GAINS, 0.5)) == 4  # with a preview, for which the other picture had to be encoded
     assert edit(GAINS, 0.5) == nothing
-    assert len(edit(GAINS, 0.7)) == 2
-    assert len(edit(GAINS, 0.5, EXAMPLES[0])) == 3
-    assert len(edit(())) == 2
+    assert len(edit(GAINS, 0.7)) == 3
+    assert len(edit(GAINS, 0.5, EXAMPLES[0])) == 4
+    assert len(edit(())) == 3
 
 
 @pytest.mark.parametrize(("blend", "encodes"), [(0, 0), (0.5, 1)])
@@ -184,7 +189,7 @@ def test_a_picture_to_blend_in_is_charged_also_where_the_current_result_is_new(
 ) -> None:
     charged: list[float] = []
     monkeypatch.setattr(Work, "charge", lambda self, pixels, on_gpu: charged.append(pixels))
-    *_, last = lab.refresh("lab", state.current, None, PLANES[0], 0, (), 0, 0, blend, EXAMPLES[1], VISIT, SILENT)
+    *_, last, _ = lab.refresh("lab", state.current, None, PLANES[0], 0, (), 0, 0, blend, EXAMPLES[1], VISIT, SILENT)
     assert charged == [state.current.encoding.work(encodes=encodes, decodes=1)]
     assert (last[lab.state].blend is not None) == bool(blend)
 
@@ -205,7 +210,7 @@ def test_channels_are_not_measured_beyond_the_visitor_s_share(
 @pytest.mark.parametrize("trouble", ["stopped", "refused"])
 def test_work_that_failed_is_done_again(trouble: str, lab: LabTab, state: LabState, tmp_path: Path) -> None:
     """Otherwise the preview or the error message would stay."""
-    (*_, first) = lab.refresh("lab", state.current, state, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    (*_, first, _) = lab.refresh("lab", state.current, state, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     other = str(tmp_path / "missing.png") if trouble == "refused" else EXAMPLES[1]
     updates = lab.refresh("lab", state.current, first[lab.state], PLANES[0], 0, (), 0, 0, 0.5, other, VISIT, SILENT)
     begun = next(updates)
@@ -214,7 +219,7 @@ def test_work_that_failed_is_done_again(trouble: str, lab: LabTab, state: LabSta
         supersede(VISIT)
     assert lab.table not in list(updates)[-1]
     updates = lab.refresh("lab", state.current, begun[lab.state], PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
-    (*_, again) = updates
+    (*_, again, _) = updates
     assert "the same as unedited" in again[lab.status]
 
 
@@ -264,7 +269,7 @@ def test_a_tab_that_was_left_at_work_starts_again(lab: LabTab, state: LabState) 
     shown = state.current
     halfway = next(refresh(None))[lab.state]
     supersede(VISIT)
-    *_, last = refresh(halfway)
+    *_, last, _ = refresh(halfway)
     assert lab.table in last
     assert list(refresh(last[lab.state])) == [{lab.preview: None}]  # the whole is shown already
 
@@ -272,6 +277,6 @@ def test_a_tab_that_was_left_at_work_starts_again(lab: LabTab, state: LabState) 
 def test_an_edit_takes_up_the_current_result(lab: LabTab, state: LabState) -> None:
     """It may have superseded the work that was to do so; and the gains may be those of another checkpoint."""
     for gains, fitting in ((GAINS, GAINS), ((0.0,) * 3, ())):
-        *_, last = lab.refresh("lab", state.current, None, PLANES[0], 0, gains, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        *_, last, _ = lab.refresh("lab", state.current, None, PLANES[0], 0, gains, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
         assert last[lab.state].current == state.current
         assert last[lab.state].edits == Edits(fitting)

@@ -136,7 +136,8 @@ def leave():
     let_go(VISIT.session_hash)
 
 only_the_network = True
-state = follow("edit", edit(None, 0.5))[-1][editing.state]
+*_, edited, _ = follow("edit", edit(None, 0.5))
+state = edited[editing.state]
 follow("another edit", edit(state, 0.7))
 follow("channels", editing.measure_channels(state, VISIT, SILENT))
 for endpoint in (endpoints.reconstruct, endpoints.map_error):

@@ -14,7 +14,7 @@ from residae.edit import Edits, channel_losses, decode_edited, encode_other
 from residae.errors import ResidaeError
 from residae.image import Picture, Pixels, fit
 from residae.pipeline import Encoding, Reconstruction, network_pixels
-from residae.progress import Progress, between
+from residae.progress import Progress, between, uncancellable
 from residae.ui import static
 from residae.ui.actions import edited_facts, subject
 from residae.ui.cache import EXAMPLES, RecentlyUsed, open_at_size
@@ -200,7 +200,7 @@ class LabTab:
 
         Yields:
             Updates of the outputs of `refresh_event`: for a new result the channels, then a preview if there could be
-            none before, then the picture.
+            none before, then the picture, then its figures.
         """
 
         def work() -> Iterator[Updates]:
@@ -254,11 +254,15 @@ class LabTab:
         part = between(progress, 0.1, 1)
         edited, decoding, blend = decode_edited(pipeline, state.whole, edits, other or state.blend, part)
         report = pipeline.measure(current.picture(), edited, None, decoding)
+        shown = self._table(state, report, edits)
         yield {
             self.state: replace(state, edits=edits, blend=blend, shown=(edits, state.blend_preview)),
-            self.table: with_facts(self._table(state, report, edits), edited_facts(current, report, edits)),
+            self.table: shown,
             self.status: edited_sentence(report, current.psnr),
         }
+        with uncancellable():
+            measured = edited_facts(current, report, edits)  # SSIM takes longer than all before but the decoder
+        yield {self.table: with_facts(shown, measured)}
 
     def _table(self, state: LabState, report: Reconstruction, edits: Edits) -> dict[str, Any]:
         """The edited picture beside the one without edits, or beside the original where that was deleted."""
