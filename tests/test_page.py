@@ -26,6 +26,7 @@ from residae.examples import paths
 from residae.image import open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline, Reconstruction
+from residae.ui.tabs.batch import NOTE
 
 PATIENCE = 120_000  # ms; the machine may be busy
 IN_GRADIO = ('aria-label="Choose more files"',)  # a button around a file input, in gr.File once it holds files
@@ -552,6 +553,7 @@ def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path
     (tmp_path / "c.png").write_text("no picture")
     drop(page, folder / "a.png", folder / "b.png", tmp_path / "c.png")  # while Batch is open
     expect(page.locator("#batch tr")).to_have_count(3)
+    expect(page.locator("#batch-status")).to_have_text(NOTE)  # in place of the error, which no longer holds
     page.get_by_role("button", name="Compress all").click()
     expect(page.locator("#batch-status")).to_contain_text("2 compressed, 1 failed.")
     expect(page.locator("#batch-table")).to_contain_text("not a picture")

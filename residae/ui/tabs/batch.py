@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import json
 import math
 import tempfile
 import zipfile
@@ -34,6 +35,9 @@ ADVICE = "fewer pictures, a smaller working size, or fewer steps"
 NOTE = (
     f"Uses the settings on this page. Up to {MAX_PICTURES} pictures at a time. When you stop, the finished ones are "
     "kept."
+)
+DISMISS_ALERT = (
+    f"""(status) => status.includes('role="alert"') ? {json.dumps(note(NOTE))} : status"""  # of the attempt before
 )
 
 
@@ -70,6 +74,8 @@ class BatchTab:
             checkpoint: The choice of checkpoint of the tab The model.
             settings: The components that `read_settings` reads, from `color` to `size`.
         """
+        again = [self.upload.upload, *(setting.input for setting in settings)]
+        gr.on(again, None, self.status, self.status, js=DISMISS_ALERT, **QUICK_EVENT)
         self.run.click(supersede_background, **QUICK_EVENT).then(
             self.compress_all,
             [self.upload, checkpoint, *settings, self.refine],
