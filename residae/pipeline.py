@@ -483,7 +483,7 @@ class Pipeline:
             quality: 0 to 100; lowered as far as `max_bytes` asks.
             steps: Each takes as long as two to three decodes. 0 gives the file of `write`, 20 give most of the gain.
             progress: Called with the share done, in (0, 1]; it may raise to stop the work.
-            max_bytes: Size that the file must not exceed.
+            max_bytes: Size that the file must not exceed; within it the smallest error is the best.
             seed: Of the random rounding. The same arguments give the same file.
 
         Yields:

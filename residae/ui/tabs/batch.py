@@ -36,9 +36,8 @@ NOTE = (
     f"Uses the settings on this page. Up to {MAX_PICTURES} pictures at a time. When you stop, the finished ones are "
     "kept."
 )
-DISMISS_ALERT = (
-    f"""(status) => status.includes('role="alert"') ? {json.dumps(note(NOTE))} : status"""  # of the attempt before
-)
+# An error of the attempt before gives way to the note
+DISMISS_ALERT = f"""(status) => status.includes('role="alert"') ? {json.dumps(note(NOTE))} : status"""
 
 
 class BatchTab:
