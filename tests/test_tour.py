@@ -11,6 +11,11 @@ from residae.ui.text import definition_list, explained, heading
 ADDRESS = "http://tour.test/"
 COUNT = explained("32× fewer", "16 × 2 = 32.")
 FIGURES = definition_list({"PSNR": "33 dB", "Rate": "0.19 bpp"})
+SHIFTS = """
+window.shifts = [];
+const note = ({ value }) => window.shifts.push(value); // after input as well
+new PerformanceObserver((list) => list.getEntries().forEach(note)).observe({ type: "layout-shift", buffered: true });
+"""
 SHOW_FIGURES = "html => { document.querySelector('#figures').innerHTML = html; }"
 STYLE = static.read("page.css") + static.read("tabs.css")
 SCRIPT = "".join(map(static.read, ("dom.js", "session.js", "tour.js", "explain.js")))
@@ -107,6 +112,28 @@ def test_the_card_stands_beside_what_it_explains_and_not_on_the_picture(page: Pa
             assert min(across, down) <= 0, (name, covered, box)
         expect(card.get_by_role("button", name="Skip")).to_be_visible(visible=step < 4)
         card.locator(".next").click()
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1440, 900)])
+def test_the_tour_walks_without_layout_shift(page: Page, width: int, height: int) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    page.evaluate(SHOW_FIGURES, FIGURES)
+    card = page.get_by_role("dialog", name="Tour")
+    expect(card).to_be_visible()
+    page.evaluate(SHIFTS)
+    places = set()
+    for step in range(5):
+        expect(card.get_by_text(f"{step + 1} of 5")).to_be_visible()
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)))")
+        box, ring = card.bounding_box(), page.locator(".tour-ring").bounding_box()
+        assert box
+        assert ring
+        assert all(ring[side] % 1 == 0 and box[side] % 1 == 0 for side in ("x", "y"))  # or it would be blurred
+        places.add((box["x"], box["y"]))
+        card.locator(".next").click()
+    expect(card).to_be_hidden()
+    assert len(places) > 1
+    assert page.evaluate("shifts.reduce((sum, value) => sum + value, 0)") < 0.02
 
 
 def test_the_tour_speaks_of_touch_where_a_finger_is_the_pointer(browser: Browser) -> None:

@@ -34,7 +34,9 @@
   function place() {
     const box = step >= 0 && target()?.getBoundingClientRect();
     if (!box) return;
-    Object.assign(ring.style, { left: `${box.left - 4}px`, top: `${box.top - 4}px`, width: `${box.width + 8}px`, height: `${box.height + 8}px` });
+    const edges = [box.left - 4, box.top - 4, box.right + 4, box.bottom + 4].map(Math.round);
+    move(ring, edges[0], edges[1]);
+    Object.assign(ring.style, { width: `${edges[2] - edges[0]}px`, height: `${edges[3] - edges[1]}px` });
     const { offsetWidth: wide, offsetHeight: high } = card, { innerWidth, innerHeight } = window;
     const keep = (at, most) => Math.max(GAP, Math.min(at, most - GAP));
     const across = [box.left, box.right - wide].map((x) => keep(x, innerWidth - wide)), down = [box.top, box.bottom - high].map((y) => keep(y, innerHeight - high));
@@ -44,7 +46,12 @@
     const inside = [keep(box.left + GAP, innerWidth - wide), keep(Math.min(box.bottom, innerHeight) - high - GAP, innerHeight - high)]; // where nothing beside it has room
     const costs = places.map(([x, y]) => covered({ left: x, top: y, right: x + wide, bottom: y + high }));
     const [x, y] = places[costs.indexOf(Math.min(...costs))] ?? inside;
-    Object.assign(card.style, { left: `${x}px`, top: `${y}px` });
+    move(card, Math.round(x), Math.round(y));
+  }
+
+  /** By a translation, which the browser does not count as layout shift; in whole pixels, or text and lines would blur. */
+  function move(node, x, y) {
+    node.style.translate = `${x}px ${y}px`;
   }
 
   /** How much a card at this place covers of what the tour explains: most of all of the picture, then of what comes next. */
