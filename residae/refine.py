@@ -38,7 +38,9 @@ from residae.rate_model import PLANE_WEIGHTS, estimate_bits, lagrange_multiplier
 
 LEARNING_RATE = 0.18  # symbols; it falls along half a cosine
 START_TEMPERATURE, ANNEALING = 0.5, 3.0  # the temperature falls by exp(-3)
-FULL_NOISE_STEPS = 80  # from which on there is all of the paper's noise: fewer steps do not average it out
+# Of the paper's noise; fewer steps average out less of it. More would move the many symbols near 0 of smooth pictures,
+# which so many steps do not bring back.
+NOISE, NOISE_STEPS = 0.25, 20
 MEASURE_INTERVAL = 5  # steps; J is measured by a decode, which takes about half a step
 FEW_STEPS, FEW_INTERVAL = 20, 2  # up to so many it is measured more often, or there would be few files to choose from
 # Within a number of bytes, lambda is raised by this power of the factor by which the file is too small, each time it is
@@ -146,7 +148,7 @@ def refine(
     yield best.after(0, measured=True)
     optimizer = torch.optim.Adam([problem.symbols for problem in problems], LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)
-    noise = min(1, steps / FULL_NOISE_STEPS)
+    noise = NOISE * min(1, steps / NOISE_STEPS)
     interval = FEW_INTERVAL if steps <= FEW_STEPS else MEASURE_INTERVAL
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / steps)) / 2

@@ -161,6 +161,27 @@ def test_rounding_gets_surer_as_it_cools() -> None:
     assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("steps", [10, 20, 40, 200])
+def test_symbols_near_0_stay_there(
+    pipeline: Pipeline, picture: Picture, encoding: Encoding, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first: dict[str, float] = {}
+
+    def round_and_note(
+        symbols: torch.Tensor, temperature: float, noise: float, generator: torch.Generator
+    ) -> torch.Tensor:
+        first.update(temperature=temperature, noise=noise)
+        return round_stochastically(symbols, temperature, noise, generator)
+
+    monkeypatch.setattr("residae.refine.round_stochastically", round_and_note)
+    for step in pipeline.refinement(picture, encoding, QUALITY, steps):
+        if step.step == 1:
+            break
+    near = torch.full((10_000,), 0.2)
+    rounded = round_stochastically(near, **first, generator=torch.Generator().manual_seed(0))
+    assert (rounded.round() != 0).float().mean() < 0.005
+
+
 # Files
 
 
