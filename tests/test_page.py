@@ -675,6 +675,33 @@ def test_every_tab_works_at_another_scale_with_a_refined_file(
     wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
 
 
+@pytest.mark.parametrize("width", [1440, 820, 390])
+def test_a_size_that_is_too_small_is_refused_below_its_field(page: Page, report: Reconstruction, width: int) -> None:
+    """Without an edge over the field, whose number is to be changed, and in which all of it is read."""
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.get_by_role("radio", name="File size").check()
+    field, alert = page.get_by_label("At most, kB"), page.locator("#size-alert [role=alert]")
+    expect(page.locator("#status")).to_contain_text("of the numbers, at quality")
+    field.fill("100000.5")
+    assert field.evaluate("(field) => field.scrollWidth <= field.clientWidth")
+    field.fill("0")  # which counts as one byte
+    field.scroll_into_view_if_needed()
+    places = [page.locator(part).bounding_box() for part in ("#scale", "#refine")]
+    field.press("Enter")
+    expect(alert).to_contain_text("choose a larger file size")
+    above, below = field.bounding_box(), page.locator("#size-alert .alert").bounding_box()
+    assert above
+    assert below
+    assert 0 <= below["y"] - (above["y"] + above["height"]) < 16
+    assert [page.locator(part).bounding_box() for part in ("#scale", "#refine")] == places
+    page.locator("#size-alert").get_by_role("button", name="Dismiss").click()
+    expect(alert).to_have_count(0)
+    assert [page.locator(part).bounding_box() for part in ("#scale", "#refine")] == places
+    page.get_by_role("radio", name="Quality").check()
+    wait_for_number(figure(page, "PSNR"), report.psnr, 0.02)
+    page.set_viewport_size({"width": 1440, "height": 1000})
+
+
 def test_a_quality_that_still_waits_when_refine_is_pressed_is_the_one_that_is_refined(
     page: Page, report: Reconstruction
 ) -> None:
