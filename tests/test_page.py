@@ -1142,6 +1142,23 @@ def test_keyboard_focus_is_visible(page: Page) -> None:
     assert {"upload", "examples", "color", "side", "rate", "quality", "scale"} <= seen
 
 
+def test_the_picture_that_stays_hides_what_is_scrolled_below_it(page: Page) -> None:
+    page.set_viewport_size({"width": 820, "height": 1000})
+    open_tab(page, "Latent lab")
+    expect(page.locator("#edited .frame img").first).to_be_visible()
+    names = page.locator("#edits-row").get_by_text(re.compile("^(Rounding step|Noise|Blend)$"))
+    expect(names).to_have_count(3)
+    for name in names.all():
+        name.evaluate("(node) => scrollBy({ top: node.getBoundingClientRect().top - 200, behavior: 'instant' })")
+        on_top = """(node) => {
+          const { x, y, width, height } = node.getBoundingClientRect();
+          return [y, Boolean(document.elementFromPoint(x + width / 2, y + height / 2).closest("#edited"))];
+        }"""
+        assert name.evaluate(on_top) == [pytest.approx(200, abs=2), True]
+    page.evaluate("scrollTo(0, 0)")
+    page.set_viewport_size({"width": 1440, "height": 1000})
+
+
 def test_the_browser_reports_no_error(page: Page, browser_errors: list[str]) -> None:
     assert page.title() == "Residae"
     assert browser_errors == []
