@@ -533,6 +533,13 @@ def test_the_file_can_be_downloaded_and_opened_again(
     assert np.square(difference).mean() < 1
     expect(page.locator("#files-status [role=alert]")).to_contain_text("cut.rae: The file is damaged or cut short")
     expect(page.locator("#files-status")).to_contain_text("1 file opened.")
+    for width in (1440, 1000, 870, 820, 700, 390):
+        page.set_viewport_size({"width": width, "height": 1000})
+        figures = page.locator("#opened-figures dd").all()
+        ends = [box["x"] + box["width"] for box in map(Locator.bounding_box, figures) if box]
+        assert len(ends) == len(figures)
+        assert max(ends) <= width - 12, "none is cut at the edge"
+    page.set_viewport_size({"width": 1440, "height": 1000})
     with page.expect_download() as download:
         page.locator("#opened-figures").get_by_role("link", name="Save as PNG").click()
     assert download.value.suggested_filename == f"{file.stem}.png"
