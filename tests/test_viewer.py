@@ -162,11 +162,15 @@ def test_every_view_of_the_picture_has_a_key(page: Page) -> None:
     page.keyboard.press("Shift+ArrowRight")
     assert placed(page)["divided"]
 
+    behind = page.locator("#journey")
+    place = behind.bounding_box()
     page.keyboard.press("f")
     expect(table.locator(".full-screen")).to_have_attribute("aria-pressed", "true")
-    assert page.evaluate("document.querySelector('#compare .surface').clientHeight > innerHeight * 0.9")
+    page.wait_for_function("document.querySelector('#compare .surface').clientHeight > innerHeight * 0.9")
+    assert behind.bounding_box() == place
     page.keyboard.press("f")
     expect(table.locator(".full-screen")).to_have_attribute("aria-pressed", "false")
+    assert behind.bounding_box() == place
     page.keyboard.press("?")
     keys = table.locator(".help kbd").all_inner_texts()
     assert {"F", "Space", "0", "1", "+", MINUS, "B", "V", "?"} <= {*keys}

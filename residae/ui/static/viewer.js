@@ -400,16 +400,21 @@ function pan(dx, dy) {
 }
 
 const isFull = () => element.hasAttribute("data-full");
+const room = make("div"); // stands in the place of the table that fills the screen, so that nothing behind it moves
 const showFull = (full) => {
+  if (full) {
+    room.style.cssText = `flex: none; height: ${element.offsetHeight}px`;
+    element.before(room);
+  } else room.remove();
   element.toggleAttribute("data-full", full);
   fullButton.setAttribute("aria-pressed", String(full));
   document.body.classList.toggle("behind-full", full);
   stage.focus({ preventScroll: true });
 };
 const toggleFull = () => {
-  if (document.fullscreenElement) document.exitFullscreen();
-  else if (element.requestFullscreen && !isFull()) element.requestFullscreen().then(() => showFull(true), () => showFull(true));
-  else showFull(!isFull()); // a phone without full screen for elements fills its window instead
+  if (document.fullscreenElement) return document.exitFullscreen();
+  showFull(!isFull());
+  if (isFull()) element.requestFullscreen?.().catch(() => {}); // or it fills the window alone, as on a phone without it
 };
 document.addEventListener("fullscreenchange", () => { if (!document.fullscreenElement && isFull()) showFull(false); });
 
