@@ -581,6 +581,13 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     expect(figure(page, "Picture")).to_have_text("30 × 20 px")
     page.locator("#actions-bar").get_by_role("button", name="Share").click()
     expect(page.locator("#actions-bar .message")).to_contain_text("It does not contain your picture.")
+    page.locator("#actions-bar").get_by_role("button", name="Keep as A").click()
+    page.locator("#actions-bar").get_by_role("button", name="Share").click()
+    expect(page.locator("#actions-bar .message")).to_contain_text("The link is on the clipboard.")
+    again = visit(context, page.evaluate("navigator.clipboard.readText()"))  # B is what A is: no other result follows
+    expect(again.locator("#compare .message")).to_contain_text("sender's own picture")
+    again.close()
+    page.locator("#actions-bar").get_by_role("button", name="Leave A | B").click()
     page.get_by_role("tab", name="Latent lab").click()
     page.get_by_role("button", name="Mute channel 1", exact=True).click()
     page.wait_for_function("residae.table.panes().b?.facts?.Edits === 'Channels muted 1'")

@@ -179,15 +179,17 @@ document.addEventListener("residae-shown", () => {
   for (const one of element.querySelectorAll("button")) one.disabled = !residae.table;
 });
 
-// A link with an A: keep the first result, and go on with the other settings
-let keeping = false;
+// A link with an A: keep the first result, and go on with the other settings, if there are any: it may have been shared before one was changed
+let keeping = false, isAlsoB = false;
 const result = () => residae.overview?.panes().b;
 document.addEventListener("residae-shown", async () => {
   if (!residae.first || keeping || !result()?.facts) return;
   keeping = true;
   await residae.overview.keep();
+  isAlsoB = Object.entries(residae.first).every(([name, value]) => residae.link?.[name] === value);
   residae.first = null;
-  trigger("restore");
+  if (isAlsoB) document.dispatchEvent(new Event("residae-shown")); // no other result will come
+  else trigger("restore");
 });
 
 // Where A cannot be made, the link goes on with B; a picture that is chosen meanwhile has nothing to do with A
@@ -204,7 +206,7 @@ for (const [type, place] of [["change", "#upload"], ["click", "#examples button"
 /** Open the tab of a link, and restore its view when the first result is there, or the one after A. */
 async function follow(link) {
   const tab = link.tab && `#tab-${CSS.escape(link.tab)}`;
-  const isThere = () => result() && !residae.first && residae.overview.settings() !== residae.kept?.settings; // not that of A
+  const isThere = () => result() && !residae.first && (isAlsoB || residae.overview.settings() !== residae.kept?.settings); // not that of A
   const open = async () => {
     (await residae.find(`${tab}-button`))?.click(); // the tabs may be built after this
     await residae.find(`${tab} .block`); // and so may what is in them
