@@ -96,7 +96,8 @@ def service(checkpoint: Path, others: Path, tmp_path_factory: pytest.TempPathFac
     app = f"{code}import app; app.main()"
     with serving(tmp_path_factory.mktemp("app"), checkpoint, app, **HOSTILE) as service:
         yield service
-    assert "Traceback" not in service.log.read_text().replace(" refused.\nTraceback", "")
+    log = service.log.read_text().replace(" refused.\nTraceback", "")
+    assert "Traceback" not in log, log
 
 
 @pytest.fixture(scope="module")

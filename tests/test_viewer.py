@@ -35,7 +35,8 @@ def address(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     expect.set_options(timeout=PATIENCE)
     with serving(tmp_path_factory.mktemp("app"), checkpoint) as service:
         yield f"{service.address}/"
-    assert "Traceback" not in service.log.read_text()
+    log = service.log.read_text()
+    assert "Traceback" not in log, log
 
 
 @pytest.fixture(scope="module")
