@@ -44,6 +44,7 @@ async function draw() {
   heading.textContent = `${count} ${count === 1 ? "channel" : "channels"}`;
   caption.textContent = `${count} × ${height} × ${width} numbers`;
   legend.textContent = `${shares ? "Bars: share of the bits. " : ""}Press a channel to edit it.`;
+  tiles.toggleAttribute("data-unshared", !shares);
   const rows = image.naturalHeight / count;
   [...tiles.children].forEach((button, i) => {
     const canvas = Object.assign(button.firstChild, { width: image.naturalWidth, height: rows });
