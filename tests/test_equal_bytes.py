@@ -264,6 +264,25 @@ def test_the_two_pictures_that_are_there_are_shown_before_the_others(
     assert {*views} == {"Pictures", "In place", "Errors"}
 
 
+def test_a_comparison_that_ends_while_another_event_waits_is_shown_by_that_again(
+    equal: EqualBytesTab,
+    shown: Callable[[Pixels], CurrentResult],
+    smooth: Callable[[int, int, int], Pixels],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which has taken the pictures of the codecs away before its turn."""
+    picture, compared = shown(smooth(40, 60, 0)[..., 0]), dict[gr.State, CurrentResult]()
+    monkeypatch.setattr(equal_bytes, "newest", lambda _, component, value: compared.get(component, value))
+    waiting = equal.refresh("equal", picture, None, VISIT, SILENT)
+    begun = next(waiting)
+    *_, last = equal.refresh("equal", picture, None, VISIT, SILENT)
+    compared[equal.compared] = last[equal.compared]
+    again, *_ = waiting
+    assert begun[equal.figures].count("<td>–") > again[equal.figures].count("<td>–")
+    assert [pane["name"] for pane in again[equal.table]["panes"]][:7] == ["Original", OURS, *CODECS]
+    assert all(pane["picture"] for pane in again[equal.table]["panes"][:2])
+
+
 def test_no_list_of_a_light_table_gets_shorter_within_an_event(
     equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult], smooth: Callable[[int, int, int], Pixels]
 ) -> None:

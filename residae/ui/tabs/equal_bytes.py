@@ -181,15 +181,14 @@ class EqualBytesTab:
         compared: Callable[[], CurrentResult | None] | None,
     ) -> Iterator[Updates]:
         """Compare the current result, unless it is what `compared` returns once it is this work's turn."""
-        if (
-            current
-            and current.compressed
-            and not (compared and (current == compared() or _key(current) in COMPARISONS))
-        ):
-            yield self._begun(current)
+        begun = current if current and current.compressed else None
+        if begun and compared and (begun == compared() or _key(begun) in COMPARISONS):
+            begun = None
+        if begun:
+            yield self._begun(begun)
         with work:
             shown = newest(request, self.current, current)
-            if shown is None or (compared and shown == compared()):
+            if shown is None or (compared and shown == compared() and not begun):  # what was begun hides it
                 return
             if shown.compressed is None:
                 emptied = {self.table: empty_table(NO_FILE), self.status: "", self.figures: "", self.chart: ""}
