@@ -255,6 +255,13 @@ def test_nothing_moves(
         "name => residae.overview.picture() === name && residae.overview.panes().b.facts", arg=Path(paths()[1]).stem
     )
     assert_still("example")
+    for index in (4, 0):  # of another shape, and back
+        visit.locator("#examples button").nth(index).click()
+        visit.wait_for_function(
+            "name => residae.overview.picture() === name && residae.overview.panes().b.facts",
+            arg=Path(paths()[index]).stem,
+        )
+        assert_still("example of another shape")
     visit.set_input_files("#upload input[type=file]", photograph)
     wait_for_facts(Picture="384 × 256 px")
     assert_still("picture")

@@ -25,10 +25,15 @@ function arrange() {
     const size = Math.min(across, down * width / height), empty = columns * rows - count;
     if (size > (empty ? 1.1 : 0.999) * best[1]) best = [columns, size];
   }
-  tiles.style.gridTemplateColumns = `repeat(${best[0]}, ${best[1]}px)`;
-  const wide = best[0] * (best[1] + GAP);
-  tiles.style.justifyContent = wide > 0.85 * box.width ? "" : "center"; // in the middle, where the height is the limit
-  tiles.style.setProperty("--tile", `${best[1] * height / width}px`);
+  // By a translation, which is no layout shift where the next picture has another shape; in whole pixels, or numbers would blur
+  const [columns, size] = best, wide = columns * (size + GAP) - GAP, isFilled = wide > 0.85 * box.width && columns > 1;
+  const step = isFilled ? (box.width - size) / (columns - 1) : size + GAP, left = isFilled ? 0 : (box.width - wide) / 2; // in the middle, where the height is the limit
+  tiles.style.setProperty("--tile-width", `${size}px`);
+  tiles.style.setProperty("--tile-height", `${size * height / width}px`);
+  [...tiles.children].forEach(({ style }, i) => {
+    const x = left + step * (i % columns), y = (size * height / width + FOOT + GAP) * Math.floor(i / columns);
+    style.translate = `${Math.floor(x)}px ${Math.floor(y)}px`;
+  });
   document.body.style.setProperty("--channel-shape", width / height); // also of the mixer's strips, before their pictures are there
 }
 
