@@ -314,6 +314,10 @@ def test_nothing_moves(
         assert_still(tab)
         assert visit.get_by_role("tab").evaluate_all(TAB_PLACES) == tab_places, f"{tab} moved the tabs beside it"
 
+    open_tab(visit, "Equal bytes")
+    expect(visit.locator("#baselines .frame").first).to_be_visible()
+    assert_still("Equal bytes again")
+    open_tab(visit, "Overview")
     visit.get_by_role("button", name="Histogram").click()
     expect(visit.locator("#error .histogram svg").first).to_be_visible()
     assert_still("histogram")

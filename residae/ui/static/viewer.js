@@ -127,6 +127,7 @@ function columns(count) {
 
 /** Lay the frames out. Cells that the last row has left say how to look at so many pictures. */
 function arrange() {
+  if (!stage.clientWidth) return; // in a tab that is closed: as it was, until it is open again
   const count = frames.length, each = columns(count), left = (each - count % each) % each, advice = $(".advice");
   stage.style.gridTemplateColumns = `repeat(${each}, minmax(0, 1fr))`;
   if (!advice) return;
