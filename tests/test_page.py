@@ -306,6 +306,15 @@ def test_nothing_moves(
         if tab == "Latent lab":
             visit.locator("#measure").click()
             expect(visit.locator("#measure-status")).to_contain_text("Measured on luma")
+            visit.get_by_label("number input for Blend").fill("0.5")
+            visit.get_by_label("number input for Blend").press("Enter")
+            expect(visit.locator("#lab-status")).to_contain_text("than unedited")
+            visit.set_input_files("#other input[type=file]", folder / "README.md")
+            expect(visit.locator("#lab-status [role=alert]")).to_be_visible()
+            assert_still("refusal in the Latent lab")
+            visit.locator("#reset").click()
+            expect(visit.locator("#lab-status")).to_contain_text("the same as unedited")
+            assert_still("reset")
             visit.locator("#edited").get_by_role("button", name="A | B").click()
         if tab == "Equal bytes":
             expect(visit.locator("#curves svg").first).to_be_visible()
