@@ -455,6 +455,29 @@ def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> No
     )
 
 
+def test_what_differs_is_as_high_as_the_figures_on_a_phone(phone: Page) -> None:
+    place = phone.locator("#status").bounding_box()
+    scrolled = phone.evaluate("scrollY")
+    phone.locator("#actions-bar").get_by_role("button", name="Keep as A").click()
+    set_quality(phone, 30)
+    differences = phone.locator("#comparison .differences")
+    expect(differences.locator("> div").filter(has_text="Quality")).to_have_text(re.compile("80.*30"))
+    differences.evaluate(  # as many as a trained network has: two rows
+        """(list, names) => list.append(...names.map((name) => {
+          const cell = list.lastElementChild.cloneNode(true);
+          cell.querySelector("dt").textContent = name;
+          return cell;
+        }))""",
+        ["PSNR", "SSIM", "File", "Raw pixels : file", "Rate", "Encode · decode"],
+    )
+    phone.evaluate("(y) => scrollTo(0, y)", scrolled)
+    tops = differences.locator("> div").evaluate_all("(cells) => cells.map((cell) => cell.offsetTop)")
+    assert len(set(tops)) == 2
+    assert phone.locator("#status").bounding_box() == place
+    phone.locator("#actions-bar").get_by_role("button", name="Leave A | B").click()
+    set_quality(phone, 80)
+
+
 def test_two_pictures_beside_each_other_take_the_width(phone: Page, page: Page) -> None:
     for visit in (page, phone):
         table = visit.locator("#compare")
