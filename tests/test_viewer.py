@@ -478,6 +478,22 @@ def test_what_differs_is_as_high_as_the_figures_on_a_phone(phone: Page) -> None:
     set_quality(phone, 80)
 
 
+def test_a_and_b_and_crop_have_room_beside_the_views_on_a_phone(phone: Page) -> None:
+    table, bar = phone.locator("#compare"), phone.locator("#actions-bar")
+    row = "(row) => [row.clientWidth, row.scrollWidth]"
+    table.locator(".crop").evaluate("(button) => { button.hidden = false; }")  # as of a large picture
+    shown, needed = table.locator(".views").evaluate(row)
+    assert needed <= shown
+    table.locator(".crop").evaluate("(button) => { button.hidden = true; }")
+    bar.get_by_role("button", name="Keep as A").click()
+    for view in ("A | B", "Divided", "Side by side", "Error"):
+        table.get_by_role("button", name=view, exact=True).click()
+        shown, needed = table.locator(".views").evaluate(row)
+        assert needed <= shown, view
+    table.get_by_role("button", name="Divided").click()
+    bar.get_by_role("button", name="Leave A | B").click()
+
+
 def test_two_pictures_beside_each_other_take_the_width(phone: Page, page: Page) -> None:
     for visit in (page, phone):
         table = visit.locator("#compare")
