@@ -130,6 +130,9 @@ function arrange() {
   if (!stage.clientWidth) return; // in a tab that is closed: as it was, until it is open again
   const count = frames.length, each = columns(count), left = (each - count % each) % each, advice = $(".advice");
   stage.style.gridTemplateColumns = `repeat(${each}, minmax(0, 1fr))`;
+  const wide = stage.clientWidth / each; // of a column: what is too narrow for a caption has a shorter one, or one of two lines
+  stage.toggleAttribute("data-narrow", wide < 220);
+  stage.toggleAttribute("data-narrower", wide < 176);
   if (!advice) return;
   advice.hidden = !left;
   advice.style.gridColumn = left ? `span ${left}` : "";
