@@ -508,6 +508,8 @@ def test_baselines_at_equal_bytes(page: Page, report: Reconstruction, tmp_path: 
     assert "AVIF" in unable, "choose a harder case, which AVIF's best speed does not change"
     expect(page.locator("#baselines .absent").first).to_contain_text("cannot compress this picture to")
     expect(page.locator("#baselines-status")).to_contain_text("At ")
+    expect(page.locator("#baselines").get_by_role("button", name="Keep Residae as A")).to_be_visible()
+    expect(page.locator("#baselines").get_by_role("button", name="Keep Original as A")).to_be_hidden()
     page.locator("#baselines").get_by_role("button", name="Errors").click()
     present = [result for result in comparison.results if result.pixels is not None]
     expect(page.locator("#baselines .frame img")).to_have_count(len(present))

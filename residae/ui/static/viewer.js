@@ -172,10 +172,9 @@ function stack(panes, divided) {
 function single(pane) {
   const frame = frameOf([pane]);
   frame.caption = make("figcaption", {}, make("b"), make("span"));
-  if (pane.facts && pane.picture) {
-    const button = make("button", { type: "button", className: "keep", textContent: "Keep as A", onclick: () => keep(say, frame.panes[0]) });
-    button.setAttribute("aria-label", `Keep ${pane.name} as A`);
-    frame.caption.append(button);
+  if (pane.picture) {
+    frame.keep = make("button", { type: "button", className: "keep", textContent: "Keep as A", onclick: () => keep(say, frame.panes[0]) });
+    frame.caption.append(frame.keep);
   }
   return [frame, make("figure", {}, frame.root, frame.caption)];
 }
@@ -248,6 +247,10 @@ function finish(current, shown) {
     frame.chips?.childNodes.forEach((chip, i) => { chip.textContent = frame.panes[i].name; });
     frame.slide?.setAttribute("aria-label", `Divide between ${shown[0].name} on the left and ${shown.at(-1).name} on the right`);
     if (frame.caption) [frame.caption.children[0].textContent, frame.caption.children[1].textContent] = [frame.panes[0].name, frame.panes[0].caption || ""];
+    if (frame.keep) {
+      frame.keep.hidden = !frame.panes[0].facts; // in a comparison they come after the picture
+      frame.keep.setAttribute("aria-label", `Keep ${frame.panes[0].name} as A`);
+    }
   }
   arrange();
   place();
