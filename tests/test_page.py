@@ -1173,18 +1173,6 @@ def test_keyboard_focus_is_visible(page: Page) -> None:
     assert {"upload", "examples", "color", "side", "rate", "quality", "scale"} <= seen
 
 
-def test_arrows_choose_within_a_choice_and_tab_leaves_it(page: Page) -> None:
-    colors = page.locator("#color input[type=radio]")
-    expect(colors.first).to_be_checked()
-    colors.first.focus()
-    for key, chosen in (("ArrowRight", colors.last), ("ArrowLeft", colors.first)):
-        page.keyboard.press(key)
-        expect(chosen).to_be_focused()
-        expect(chosen).to_be_checked()
-    page.keyboard.press("Tab")
-    expect(page.locator("#color :focus")).to_have_count(0)
-
-
 def test_the_picture_that_stays_hides_what_is_scrolled_below_it(page: Page) -> None:
     page.set_viewport_size({"width": 820, "height": 1000})
     open_tab(page, "Latent lab")

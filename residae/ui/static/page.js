@@ -37,16 +37,11 @@ document.addEventListener("residae-shown", async () => {
   const name = residae.overview?.picture();
   markExample((example) => example.querySelector("img").alt.toLowerCase() === name?.toLowerCase());
 });
-// Gradio names an upload, and the pictures of a gallery, by words of its own: screen readers hear those that are seen. It gives each
-// radio button of a choice a name of its own as well.
+// Gradio names an upload, and the pictures of a gallery, by words of its own: screen readers hear those that are seen.
 const nameAsSeen = () => {
   for (const upload of document.querySelectorAll(".upload-container")) {
     const label = upload.closest(".block").querySelector("[data-testid=block-label]"), onPhone = getComputedStyle(label, "::after").content;
     upload.ariaLabel = onPhone.startsWith('"') ? JSON.parse(onPhone) : label.textContent.trim();
-  }
-  for (const choice of document.querySelectorAll("fieldset")) { // one name for all: Tab leads to the chosen one, and arrows to the others
-    const radios = choice.querySelectorAll("input[type=radio]");
-    for (const radio of radios) radio.name = radios[0].name;
   }
   for (const picture of document.querySelectorAll(":is(#examples, #others) button img")) picture.closest("button").ariaLabel = picture.alt;
   for (const icon of document.querySelectorAll(".icon-button:has(.upload-container)")) icon.ariaLabel = icon.title = "Choose more files";
