@@ -219,9 +219,9 @@ def report_sentences(
             limit = f"Quality 100 with {kept} of the numbers takes only {kilobytes(len(report.compressed.data))}."
         elif chooses_scale:
             limit = f"Of files up to {kilobytes(max_bytes)}, one with {kept} of the numbers, "
-            limit += f"at quality {quality:g}, should have the least error."
+            limit += f"at quality {round(quality, 1):g}, should have the least error."
         else:
-            limit = f"With {kept} of the numbers, quality {quality:g} is the highest "
+            limit = f"With {kept} of the numbers, quality {round(quality, 1):g} is the highest "
             limit += f"in at most {kilobytes(max_bytes)}."
         sentences.insert(1, limit)
     return f"<p>{html.escape(' '.join(sentences))}</p>"
