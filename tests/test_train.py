@@ -237,6 +237,20 @@ def test_tables_are_fitted_to_pictures_at_several_scales(
     np.testing.assert_array_equal(plain.gains, fitted.gains)
 
 
+def test_a_run_fits_tables_to_enlarged_pictures_whatever_its_crops_were(
+    clock: SimpleNamespace, start: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales: list[float] = []
+    enlarge = tables_module.enlarge_middle
+    monkeypatch.setattr(
+        tables_module, "enlarge_middle", lambda plane, scale: scales.append(scale) or enlarge(plane, scale)
+    )
+    train(
+        pictures, tmp_path / "run", tmp_path / "output", Recipe(**SHORT | {"minutes": 2.5, "scaled_share": 0.0}), start
+    )
+    assert sum(scale > 1 for scale in scales) >= len(scales) // 5 > 0
+
+
 def test_the_middle_of_a_plane_is_enlarged() -> None:
     plane = np.random.default_rng(0).random((30, 40), np.float32)
     assert enlarge_middle(plane, 1.0) is plane

@@ -18,7 +18,7 @@ from residae.engine import preferred_float
 from residae.model import ResidualAutoencoder
 from residae.train.data import Crops, choose_pictures
 from residae.train.rate import RateDistortion, normalized_loss
-from residae.train.recipe import Recipe
+from residae.train.recipe import SCALED_SHARE, Recipe
 from residae.train.records import Log, check_output, claim, sign_output
 from residae.train.tables import fit_tables
 from residae.train.training import Training, initialize
@@ -167,7 +167,8 @@ def train(
         checkpoint = training.checkpoint(output.name, crops)
         sign_output(output, run, recipe, training.step, training.minutes)
         checkpoint.save(output)
-        fitted = fit_tables(checkpoint, folder, TABLE_PICTURES, device, recipe.scaled_share, recipe.max_scale)
+        scaled_share = max(SCALED_SHARE, recipe.scaled_share)  # the codec enlarges pictures, whatever the crops were
+        fitted = fit_tables(checkpoint, folder, TABLE_PICTURES, device, scaled_share, recipe.max_scale)
         write_tables(output, fitted.arrays())
         if held_out:
             row = {"step": str(training.step), "minutes": f"{recipe.minutes:.2f}"}
