@@ -140,8 +140,36 @@ def luma_error(original: Pixels, reconstruction: Pixels) -> NDArray[np.float32]:
     return _luma(reconstruction) - _luma(original)
 
 
+def color_map(signed: bool) -> Pixels:
+    """The colors of error maps, as `diverging` and `sequential` give them.
+
+    Args:
+        signed: As in `error_map`.
+    """
+    return diverging() if signed else sequential()
+
+
 def error_map(original: Pixels, reconstruction: Pixels, signed: bool, scale: float) -> Pixels:
     """Show the error of every pixel as a color.
+
+    Args:
+        original: (H, W) or (H, W, 3).
+        reconstruction: Of the same shape.
+        signed: As in `error_levels`.
+        scale: As in `error_levels`.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: Shapes differ.
+    """
+    picture: Pixels = color_map(signed)[error_levels(original, reconstruction, signed, scale)]
+    return picture
+
+
+def error_levels(original: Pixels, reconstruction: Pixels, signed: bool, scale: float) -> Pixels:
+    """The error of every pixel as the index of its color, of which a PNG is smaller and sooner written than of colors.
 
     Args:
         original: (H, W) or (H, W, 3).
@@ -151,21 +179,21 @@ def error_map(original: Pixels, reconstruction: Pixels, signed: bool, scale: flo
         scale: The error in gray levels at which the color saturates; above 0. One below MIN_MAP_SCALE counts as that.
 
     Returns:
-        (H, W, 3) uint8.
+        (H, W) uint8, of the rows of `color_map`.
 
     Raises:
         ValueError: Shapes differ.
     """
     _check(original, reconstruction)
     scale = max(scale, MIN_MAP_SCALE)
-    picture = np.empty((*original.shape[:2], 3), np.uint8)
+    levels = np.empty(original.shape[:2], np.uint8)
     for rows in bands(*original.shape[:2]):
         if signed:
-            picture[rows] = _diverge(luma_error(original[rows], reconstruction[rows]) / scale)
+            levels[rows] = _diverging_level(luma_error(original[rows], reconstruction[rows]) / scale)
         else:
             error = np.sqrt(_squared_error(original[rows], reconstruction[rows]))
-            picture[rows] = sequential()[np.rint(np.minimum(error / scale, 1) * 255).astype(np.uint8)]
-    return picture
+            levels[rows] = np.rint(np.minimum(error / scale, 1) * 255).astype(np.uint8)
+    return levels
 
 
 def change(before: Pixels, after: Pixels, share: float = 1.0) -> Pixels:
@@ -409,8 +437,13 @@ def _block_sums(x: Floats, side: int) -> Floats:
 
 def _diverge(x: Floats) -> Pixels:
     """The diverging color of each value, clipped to -1 .. 1."""
-    picture: Pixels = diverging()[np.rint(np.clip(x, -1, 1) * 127 + 127).astype(np.uint8)]
+    picture: Pixels = diverging()[_diverging_level(x)]
     return picture
+
+
+def _diverging_level(x: Floats) -> Pixels:
+    """The index of that color."""
+    return np.rint(np.clip(x, -1, 1) * 127 + 127).astype(np.uint8)
 
 
 def _enlarge(picture: Pixels, short_side: int, long_side: int) -> Pixels:

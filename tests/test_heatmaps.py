@@ -1,10 +1,13 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from residae import heatmaps
+from residae.image import open_picture, write_png
+from residae.ui.viewer import error_pane
 
 Picture = NDArray[np.uint8]
 
@@ -62,6 +65,15 @@ def test_error_map_is_signed_and_saturates_at_the_scale(channels: tuple[int, ...
     absolute = heatmaps.error_map(original, reconstruction, False, 8)
     assert (absolute == heatmaps.sequential()[[255, 255, 0, 255, 255]]).all()
     assert (heatmaps.error_map(original, reconstruction, False, 16)[0, 1] == heatmaps.sequential()[128]).all()
+
+
+def test_the_page_serves_error_maps_as_few_bytes_of_the_same_colors() -> None:
+    original, reconstruction = np.random.default_rng(0).integers(0, 256, (2, 60, 80, 3), np.uint8)
+    pane = error_pane("Error", original, reconstruction, 64)
+    for role, signed in (("picture", False), ("signed", True)):
+        expected, file = heatmaps.error_map(original, reconstruction, signed, 64), Path(pane[role]["path"])
+        np.testing.assert_array_equal(open_picture(file).pixels, expected)
+        assert file.stat().st_size < 0.7 * len(write_png(expected, compress_level=1))
 
 
 def test_color_error_is_the_root_mean_square_over_channels() -> None:

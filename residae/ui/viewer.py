@@ -134,17 +134,18 @@ def served_file(data: bytes, name: str) -> dict[str, Any]:
     return {"path": save_result(data, name), "orig_name": name, "meta": {"_type": "gradio.FileData"}}
 
 
-def png_file(pixels: Pixels, name: str) -> dict[str, Any]:
+def png_file(pixels: Pixels, name: str, colors: Pixels | None = None) -> dict[str, Any]:
     """A PNG that the page can fetch.
 
     Args:
         pixels: (H, W) or (H, W, 3) uint8.
         name: As in `served_file`, with the suffix .png.
+        colors: As in `write_png`.
 
     Raises:
         ResidaeError: The file cannot be written.
     """
-    return served_file(write_png(pixels, compress_level=1), name)
+    return served_file(write_png(pixels, compress_level=1, colors=colors), name)
 
 
 def pane(name: str, alt: str, pixels: Pixels | None, caption: str = "", measured: bool = False) -> dict[str, Any]:
@@ -177,9 +178,12 @@ def error_pane(name: str, original: Pixels, decoded: Pixels, scale: float, capti
     Returns:
         As `pane` with the absolute map, and the other one as `signed`.
     """
-    absolute, signed = (heatmaps.error_map(original, decoded, kind, scale) for kind in (False, True))
-    alt = f"{name}: map of the error at each pixel"
-    return pane(name, alt, absolute, caption) | {"signed": png_file(signed, "error-signed.png")}
+    absolute, signed = (
+        png_file(heatmaps.error_levels(original, decoded, kind, scale), file, heatmaps.color_map(kind))
+        for kind, file in ((False, "error.png"), (True, "error-signed.png"))
+    )
+    shown = pane(name, f"{name}: map of the error at each pixel", None, caption)
+    return shown | {"picture": absolute, "signed": signed}
 
 
 def table(
