@@ -18,7 +18,7 @@ from service import serving
 
 from residae import heatmaps
 from residae.examples import paths
-from residae.image import open_picture, write_png
+from residae.image import MAX_FILE_BYTES, open_picture, write_png
 from residae.pipeline import Pipeline
 
 PATIENCE = 60_000  # ms; the machine may be busy
@@ -740,6 +740,33 @@ def test_a_phone_shows_what_this_is_and_that_there_are_more_tabs(phone: Page) ->
     expect(phone.locator("#stage-output img").first).to_be_in_viewport(ratio=0.9)
     phone.get_by_role("tab", name="Overview").click()
     phone.evaluate("scrollTo(0, 0)")
+
+
+def test_too_large_files_are_refused_where_other_errors_of_their_upload_are(page: Page, tmp_path: Path) -> None:
+    large, small = tmp_path / "a & b.png", tmp_path / "small.png"
+    with large.open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    small.write_bytes(write_png(np.zeros((16, 16), np.uint8)))
+    for upload, place, tab in (
+        ("#upload", "#alert", "Overview"),
+        ("#other", "#lab-status", "Latent lab"),
+        ("#rae", "#files-status", "Files"),
+        ("#batch", "#batch-status", "Batch"),
+    ):
+        page.get_by_role("tab", name=tab).click()
+        if tab == "Latent lab":
+            expect(page.locator(place)).to_contain_text("unedited")  # and is not written anew
+        refused, chooser = page.locator(f"{place} [role=alert]"), page.locator(f"{upload} input[type=file]")
+        chooser.set_input_files(large)
+        expect(refused).to_have_text("The file is larger than the limit of 30 MB: choose a smaller one.")
+        assert chooser.evaluate("(input) => input.files.length") == 0
+    chooser.set_input_files([small, large])
+    expect(refused).to_contain_text("No file was taken, for a & b.png is larger")
+    expect(page.locator("#batch")).not_to_contain_text("small.png")
+    expect(page.get_by_test_id("toast-body")).to_have_count(0)  # Gradio's own, in a corner of the window
+    page.get_by_role("tab", name="Overview").click()
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.locator("#alert [role=alert]")).to_have_count(0)
 
 
 def test_every_example_can_be_chosen_on_a_phone(phone: Page) -> None:

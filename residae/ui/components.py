@@ -1,5 +1,6 @@
 """Components that several tabs use, and options that their events share."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ import gradio as gr
 
 from residae.ui import static
 from residae.ui.cache import EXAMPLES
+from residae.ui.text import alert, dismissible
 from residae.ui.work import cancel
 
 NumberT = TypeVar("NumberT", gr.Slider, gr.Number)
@@ -76,7 +78,8 @@ def status_line(elem_id: str, value: str = "") -> gr.HTML:
         The line, without the button.
     """
     with gr.Row(elem_classes=["work"], equal_height=False):
-        status = gr.HTML(value, elem_id=elem_id, elem_classes=["status"], apply_default_css=False)
+        script, classes = show_refusals(alert("{}")), ["status"]
+        status = gr.HTML(value, js_on_load=script, elem_id=elem_id, elem_classes=classes, apply_default_css=False)
         stop_button()
     return status
 
@@ -84,6 +87,18 @@ def status_line(elem_id: str, value: str = "") -> gr.HTML:
 def stop_button() -> None:
     """A button that stops the work of the session. The page shows it while there is progress beside it."""
     gr.Button("Stop", size="sm", min_width=64, scale=0, elem_classes=["stop"]).click(cancel, **QUICK_EVENT)
+
+
+def show_refusals(shown: str) -> str:
+    """A script by which a component shows why `drop.js` refuses a file that was to be uploaded.
+
+    Args:
+        shown: The value that it has then, with {} for the sentence.
+    """
+    return f"""
+    document.addEventListener("residae-refused", ({{ detail }}) => {{
+      if (element.closest(detail.place)) props.value = {json.dumps(shown)}.replace("{{}}", () => detail.sentence);
+    }});"""
 
 
 def alert_bar(elem_id: str) -> gr.HTML:
@@ -101,7 +116,7 @@ def alert_bar(elem_id: str) -> gr.HTML:
       if (!detail) return;
       element.querySelector(".alert").scrollIntoView({ block: "nearest" });
       document.dispatchEvent(new CustomEvent("residae-alert", { detail }));
-    });"""
+    });""" + show_refusals(dismissible("{}"))
     return gr.HTML("", js_on_load=script, elem_id=elem_id, elem_classes=["alert-bar"], apply_default_css=False)
 
 

@@ -4,6 +4,7 @@ import html
 
 import gradio as gr
 
+from residae.image import MAX_FILE_BYTES
 from residae.ui import static
 
 _COLORS = {  # light, dark; without a tint, because pictures are judged beside them
@@ -54,7 +55,7 @@ THEME = gr.themes.Base(
 CSS = "".join(map(static.read, ("page.css", "viewer.css", "tabs.css")))
 # What dom.js and session.js declare is also used by the scripts of the page's own components, which run later.
 _SCRIPTS = ("dom.js", "session.js", "page.js", "drop.js", "tour.js", "explain.js")
-HEAD = f"<script>{''.join(map(static.read, _SCRIPTS))}</script>"
+HEAD = f"<script>const MAX_FILE_BYTES = {MAX_FILE_BYTES};\n{''.join(map(static.read, _SCRIPTS))}</script>"
 
 
 def head(space: str | None) -> str:
