@@ -742,6 +742,15 @@ def test_a_phone_shows_what_this_is_and_that_there_are_more_tabs(phone: Page) ->
     phone.evaluate("scrollTo(0, 0)")
 
 
+def test_fingers_tap_and_mice_press(phone: Page, page: Page) -> None:
+    for visit, word in ((phone, "Press"), (page, "Tap")):
+        for tab in ("Latent lab", "Files", "Batch", "The model", "Overview"):
+            visit.get_by_role("tab", name=tab).click()
+            expect(visit.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+            said = visit.locator("#stage").inner_text()
+            assert not re.search(rf"\b{word}\b", said, re.IGNORECASE), f"{tab}: {said}"
+
+
 def test_too_large_files_are_refused_where_other_errors_of_their_upload_are(page: Page, tmp_path: Path) -> None:
     large, small = tmp_path / "a & b.png", tmp_path / "small.png"
     with large.open("wb") as file:

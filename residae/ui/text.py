@@ -63,6 +63,16 @@ def note(message: str) -> str:
     return f'<p class="note">{html.escape(message)}</p>'
 
 
+def by_pointer(with_mouse: str, with_finger: str) -> str:
+    """Words for a mouse or a pen, and others for a finger, of which the page shows those for the pointer in use.
+
+    Args:
+        with_mouse: HTML.
+        with_finger: HTML.
+    """
+    return f'<span class="by-mouse">{with_mouse}</span><span class="by-finger">{with_finger}</span>'
+
+
 def explained(term: str, explanation: str) -> str:
     """A term with an explanation, which `explain.js` shows while the term has the focus or the pointer.
 

@@ -4,6 +4,8 @@ const make = (tag, attributes = {}, ...children) => {
   node.append(...children);
   return node;
 };
+/** Whether a finger is the pointer, to which "Tap" is said in the place of "Press"; page.css does the same for text of the server. */
+const byFinger = () => matchMedia("(pointer: coarse)").matches;
 /** Names as a list with "or". */
 const either = (names) => new Intl.ListFormat("en", { type: "disjunction" }).format(names);
 const percent = (share) => share > 0 && share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`;

@@ -1,6 +1,5 @@
 // The mosaic of channels. maps.py describes `props.value`.
 const tiles = element.querySelector(".tiles"), heading = element.querySelector("h2"), caption = element.querySelector(".caption"), legend = element.querySelector(".note");
-const byFinger = matchMedia("(pointer: coarse)");
 const GAP = 6, FOOT = 7; // pixels between tiles, and below a tile for the bar
 let round = 0;
 
@@ -49,7 +48,7 @@ async function draw() {
   if (current !== round) return; // newer channels are loading
   heading.textContent = `${count} ${count === 1 ? "channel" : "channels"}`;
   caption.textContent = `${count} × ${height} × ${width} numbers`;
-  legend.textContent = `${shares ? "Bars: share of the bits. " : ""}${byFinger.matches ? "Tap" : "Press"} a channel to edit it.`;
+  legend.textContent = `${shares ? "Bars: share of the bits. " : ""}${byFinger() ? "Tap" : "Press"} a channel to edit it.`;
   tiles.toggleAttribute("data-unshared", !shares);
   const rows = image.naturalHeight / count;
   [...tiles.children].forEach((button, i) => {

@@ -12,7 +12,7 @@
     ["#mosaic", "What the decoder gets", CHANNELS.join(" Press "), CHANNELS.join(" Tap ")],
     ["#error", "What is lost", "The error of each pixel, in gray levels. Press the map to see it large.", "The error of each pixel, in gray levels. Tap the map to see it large."],
   ];
-  const byFinger = matchMedia("(pointer: coarse)"), inOneColumn = matchMedia("(max-width: 860px)");
+  const inOneColumn = matchMedia("(max-width: 860px)");
   const GAP = 12; // CSS pixels
   let step = -1, card, ring, before = null, begun = 0; // where the page was scrolled to
 
@@ -70,7 +70,7 @@
     step = wanted;
     const [, title, text, touched] = STEPS[step], box = target().getBoundingClientRect(), isLast = step === STEPS.length - 1;
     card.children[0].textContent = title;
-    card.children[1].textContent = (byFinger.matches && touched) || text;
+    card.children[1].textContent = (byFinger() && touched) || text;
     card.querySelector(".tour-count").textContent = `${step + 1} of ${STEPS.length}`;
     card.querySelector(".back").disabled = step === 0;
     card.querySelector(".skip").disabled = isLast;

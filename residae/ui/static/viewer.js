@@ -17,7 +17,7 @@ const MAX_PREVIEW = 2e6; // pixels of what is drawn: more would take too long
 
 const EMPTY = { panes: [], views: [], size: [3, 2], key: {} };
 const A_AND_B = "A | B";
-const ADVICE = "Press a picture and hold to see the original. All pictures zoom and move together.";
+const ADVICE = "Hold a picture to see the original. All pictures zoom and move together.";
 const onPhone = matchMedia("(max-width: 520px)");
 let table = EMPTY; // `props.value`, and the result that is kept as A
 const value = () => table;

@@ -22,7 +22,7 @@ from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, s
 from residae.ui.previews import preview_channel, preview_value
 from residae.ui.state import CurrentResult
 from residae.ui.store import renew_result
-from residae.ui.text import channel_figures, channel_sentence, edited_sentence, note
+from residae.ui.text import by_pointer, channel_figures, channel_sentence, edited_sentence
 from residae.ui.viewer import light_table, pane, png_file, report_table, table, with_facts
 from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors, supersede_background
 from residae.ui.zero_gpu import ON_ZERO_GPU
@@ -40,7 +40,7 @@ UNMEASURED = "Muting each channel in turn shows how much luma PSNR is lost witho
 NOTE = (
     "M mutes a channel, S (solo) mutes all others, and the slider scales its deviation from its mean, in luma and "
     "chroma alike. Each tile has its own color scale; on one scale for all, vivid tiles vary most. The percentage is "
-    "the channel's share of the bits, luma and chroma together. Press a tile to enlarge it."
+    "the channel’s share of the bits, luma and chroma together."
 )
 
 
@@ -94,7 +94,7 @@ class LabTab:
         self.plane = segments([(name, name) for name in PLANES], PLANES[0], "Plane", "plane", container=False)
         self.mixer = gr.HTML(html_template=TEMPLATE, js_on_load=SCRIPT, apply_default_css=False, elem_id="mixer")
         with gr.Row():
-            gr.HTML(note(NOTE))
+            gr.HTML(f'<p class="note">{NOTE} {by_pointer("Press", "Tap")} a tile to enlarge it.</p>')
             self.reset = gr.Button("Reset", size="sm", elem_id="reset", scale=0)
         with gr.Row(elem_id="edits-row"):
             self.step = slider(0, 3, value=0, step=0.1, label="Rounding step", info="In standard deviations")
@@ -109,7 +109,7 @@ class LabTab:
                 self.measure = gr.Button("Measure what each channel is worth", size="sm", elem_id="measure")
                 self.measured = status_line("measure-status")
             with gr.Column(min_width=320):
-                self.channel = light_table("channel", "Press a tile to enlarge its channel.")
+                self.channel = light_table("channel", "One channel of the latent appears here, enlarged.")
         edits = [self.gains, self.step, self.noise, self.blend, self.blend_path]
         self.refresh_event: dict[str, Any] = {
             "fn": self.refresh,

@@ -23,18 +23,21 @@ from residae.ui.cache import Settings
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, scripted_card, status_line
 from residae.ui.state import CurrentResult
 from residae.ui.store import default_checkpoint, get_pipeline
-from residae.ui.text import alert, counted, definition_list, note
+from residae.ui.text import alert, by_pointer, counted, definition_list, note
 from residae.ui.viewer import png_file
 from residae.ui.work import Priority, Updates, Work, newest, report_errors, supersede_background
 
 DIAGRAM_TEMPLATE = f"""
-<div class="head"><h2>The network</h2><span class="caption">Of a picture of {SIDE} × {SIDE} · press a stage</span></div>
+<div class="head">
+  <h2>The network</h2>
+  <span class="caption">Of a picture of {SIDE} × {SIDE} · {by_pointer("press", "tap")} a stage</span>
+</div>
 <div class="drawings"></div>
 """
 DOING = "Running the network up to this stage."
 STAGE_TEMPLATE = """
 <div class="head"><h2>What a stage does</h2><span class="caption"></span></div>
-<p class="note" aria-live="polite">Press a stage to see what it makes of the picture that is shown.</p>
+<p class="note" aria-live="polite">What a stage makes of the picture appears here.</p>
 <div class="tiles"></div>
 """
 
