@@ -694,6 +694,10 @@ def test_what_a_map_opens_is_brought_into_view(phone: Page) -> None:
     expect(other).to_have_attribute("aria-current", "true")
     expect(last).to_have_attribute("aria-current", "false")
     expect(phone.locator("#channel .stage")).to_be_in_viewport(ratio=0.9)
+    picture, channel = phone.locator("#edited").bounding_box(), phone.locator("#channel").bounding_box()
+    assert picture
+    assert channel
+    assert 0 <= channel["y"] - picture["y"] - picture["height"] < 20  # without a part of what is above it
     phone.get_by_role("tab", name="Overview").click()
 
 

@@ -30,7 +30,8 @@ function strip(number) {
   look.onclick = () => {
     trigger("select", { index: number - 1 });
     mark(number - 1);
-    document.querySelector("#channel").scrollIntoView({ block: "nearest" });
+    const channel = document.querySelector("#channel"), isCovered = getComputedStyle(document.querySelector("#edited")).position === "sticky";
+    channel.scrollIntoView({ block: isCovered ? "start" : "nearest" }); // right below the picture, where that stays in the window
   };
   const toggle = (letter, action) => {
     const button = make("button", { type: "button", textContent: letter, ariaPressed: "false", ariaLabel: `${action} channel ${number}` });
