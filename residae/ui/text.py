@@ -318,7 +318,7 @@ def file_figures(info: FileInfo, ratio: float) -> str:
             "Rate": f"{info.bits_per_pixel:.3f} bpp",
             "Quality": f"{info.quality:g}",
             "Numbers kept": share_kept(ratio, info.scale),
-            "Planes": " + ".join(f"{size:,}" for size in info.plane_bytes) + " bytes",
+            "Planes, bytes": " + ".join(f"{size:,}" for size in info.plane_bytes),
             "Checkpoint": html.escape(info.name),
             "Fingerprint": info.fingerprint,
         }

@@ -32,7 +32,7 @@
   let tip, shown = null;
   const NAMES = "[data-explanation], .numbers dt, table.figures thead th, #scale [data-testid=block-info]";
   const named = (node) => node.closest?.(NAMES);
-  const textOf = (name) => name.dataset.explanation ?? TEXTS[name.textContent.trim().replace(/, (s|dB|bpp)$/, "")];
+  const textOf = (name) => name.dataset.explanation ?? TEXTS[name.textContent.trim().replace(/, (s|dB|bpp|bytes)$/, "")];
 
   function show(name) {
     const text = textOf(name);
