@@ -13,6 +13,7 @@ let loading = 0, hinted = 0;
 let refreshing = Promise.resolve(); // settled when the pictures that load now are shown
 let previews = 0;
 let previewing = false; // whether a preview is drawn over the result
+const BESIDE = 130, LOW = 60; // CSS pixels of the room for a name beside a picture, and for one below it
 const MAX_PREVIEW = 2e6; // pixels of what is drawn: more would take too long
 
 const EMPTY = { panes: [], views: [], size: [3, 2], key: {} };
@@ -323,13 +324,14 @@ function place() {
       });
     });
     const upper = Math.max(top, 0), lower = Math.min(top + h, high);
-    const [start, stop] = to - from < 320 ? [0, wide] : [from, to]; // names of a narrow picture begin beside it
+    const [start, stop] = to - from < 320 ? [Math.max(0, from - BESIDE), Math.min(wide, to + BESIDE)] : [from, to]; // names of a narrow picture begin beside it
+    const line = lower - upper < LOW && lower + LOW < high ? lower : upper; // and those of a low one below it
     tags.forEach((tag, i) => {
       const [side, inset] = divider && i ? ["right", wide - stop] : ["left", start];
       const room = (front !== null ? stop - start : i ? stop - x : x - start) - 20; // on its own side of the divider
       tag.hidden = view.peek || (front !== null && front !== i) || room < 40;
       const across = side === "left" ? inset + 10 : -inset - 10;
-      Object.assign(tag.style, { [side]: 0, translate: `${across}px ${upper + 10}px`, maxWidth: `${room}px` });
+      Object.assign(tag.style, { [side]: 0, translate: `${across}px ${line + 10}px`, maxWidth: `${room}px` });
     });
     if (frame.chips) press(frame.chips, front);
     if (!divider) continue;
