@@ -785,6 +785,11 @@ def test_too_large_files_are_refused_where_other_errors_of_their_upload_are(page
 def test_every_example_can_be_chosen_on_a_phone(phone: Page) -> None:
     choose_example(phone, len(paths()) - 1)
     expect(phone.locator("#examples img").last).to_be_in_viewport(ratio=1)
+    row = phone.locator("#examples .grid-container")
+    for left, before, after in (("0", "0px", "32px"), ("node.scrollWidth", "32px", "0px")):
+        row.evaluate(f"(node) => {{ node.scrollLeft = {left}; }}")
+        for name, width in (("--before", before), ("--after", after)):  # as the row of tabs fades out
+            expect(row).to_have_css(name, width)
 
 
 def test_two_fingers_zoom_the_viewer_alone_and_a_file_is_taken_anywhere(phone: Page) -> None:

@@ -61,9 +61,9 @@ residae.find("footer").then((footer) => {
   link.className = "about";
   footer?.prepend(link, make("span", { textContent: "·" }));
 });
-// The row of tabs, which on a phone has more than it shows, fades out on the side where there is more.
+// The rows of tabs and of examples, which on a phone have more than they show, fade out on the side where there is more.
 document.addEventListener("scroll", ({ target }) => {
-  if (!target.matches?.(".tab-wrapper")) return;
+  if (!target.matches?.(".tab-wrapper, #examples .grid-container")) return;
   target.toggleAttribute("data-scrolled", target.scrollLeft > 1);
   target.toggleAttribute("data-at-end", target.scrollLeft + target.clientWidth >= target.scrollWidth - 1);
 }, true);
