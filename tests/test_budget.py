@@ -92,7 +92,7 @@ def test_the_expected_time_is_said_until_the_remaining_time_is_known(monkeypatch
     monkeypatch.setenv(budget.VARIABLE, "0")
     with Work(VISIT, progress, "Decoding.") as running:
         running.charge(5e6)
-    assert told.pop() == "Decoding. About 50 s left"
+    assert told.pop() == "Decoding. About 50 s left."
     with Work(VISIT, progress, "Comparing.") as running:
         running.charge(5e6, is_all=False)  # other codecs take their time as well, which nobody knows yet
     assert not told
@@ -107,8 +107,8 @@ def test_the_expected_time_is_said_until_the_remaining_time_is_known(monkeypatch
         running(0.25)
     assert told == [
         "Decoding.",
-        *["Decoding. About 50 s left; this page allows 2 minutes"] * 2,
-        "Decoding. About 30 s left",
+        *["Decoding. About 50 s left; this page allows 2 minutes."] * 2,
+        "Decoding. About 30 s left.",
     ]
 
 

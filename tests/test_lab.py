@@ -115,7 +115,7 @@ def test_the_lab_shows_the_picture_without_edits_until_there_is_one_from_the_lat
     current = replace(state.current, reconstruction=picture)
     first, *_ = lab.refresh("lab", current, None, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
     assert [pane["picture"] for pane in first[lab.table]["panes"]] == [picture]
-    assert first[lab.channel]["panes"][0]["caption"].startswith("quantized values, without a unit: mean")
+    assert first[lab.channel]["panes"][0]["caption"].startswith("Quantized values, without a unit: mean")
 
 
 def test_a_newer_edit_supersedes_an_older_one(lab: LabTab, state: LabState) -> None:

@@ -186,14 +186,14 @@ def test_a_refinement_shows_its_steps_and_stop_keeps_the_best_file(
     assert refined.settings == shown.settings
     assert refined.psnr > shown.psnr
     assert refined.compressed.data != shown.compressed.data
-    assert "after 5 steps" in picture[card.status]
+    assert "after 5\N{NO-BREAK SPACE}steps" in picture[card.status]
     assert [*change_rate(tab, refined, 1, QUALITY, 80, 10)] == [{tab.status: gr.skip()}]  # it stays
 
     running = tab.refine(shown, 1, QUALITY, 80, 10, 100, VISIT, SILENT)
     next(running)
     cancel(VISIT)
     *_, picture, _ = running
-    done = int(re.findall(r"after (\d+) step", picture[card.status])[0])
+    done = int(re.findall(r"after (\d+)\sstep", picture[card.status])[0])
     assert done < 20
     assert picture[tab.current].psnr >= shown.psnr
 

@@ -625,7 +625,7 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     page.locator("#actions-bar").get_by_role("button", name="Share").click()
     expect(page.locator("#actions-bar .message")).to_contain_text("The link is on the clipboard.")
     again = visit(context, page.evaluate("navigator.clipboard.readText()"))  # B is what A is: no other result follows
-    expect(again.locator("#compare .message")).to_contain_text("sender's own picture")
+    expect(again.locator("#compare .message")).to_contain_text("sender’s own picture")
     again.close()
     page.locator("#actions-bar").get_by_role("button", name="Leave A | B").click()
     page.get_by_role("tab", name="Latent lab").click()
@@ -637,7 +637,7 @@ def test_a_link_restores_what_is_shown_and_settings_are_remembered(
     link = page.evaluate("navigator.clipboard.readText()")
     again = visit(context, f"{link}&quality=1e9&side=nonsense&cropped=1".replace("checkpoint=", "checkpoint=other-"))
     message = again.locator("#edited .message")
-    for words in ("sender's own picture, the part", "or the edits of the latent.", "The checkpoint other-"):
+    for words in ("sender’s own picture, the part", "or the edits of the latent.", "The checkpoint other-"):
         expect(message).to_contain_text(words)
     assert message.evaluate("(node) => node.scrollWidth <= node.clientWidth"), "a long message takes several lines"
     expect(again.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")

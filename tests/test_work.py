@@ -117,8 +117,8 @@ def test_the_remaining_time_is_estimated_after_a_while(begin: Begin, clock: Simp
         for clock.now, share in ((1, 0.01), (10, 0.5), (1000, 0.75)):
             report(share)
         clock.now = 0
-    assert messages[:3] == [None, "About 10 s left", "About 6 minutes left"]
-    assert messages[3:] == ["Decoding.", "Decoding. About 10 s left", "Decoding. About 6 minutes left"]
+    assert messages[:3] == [None, "About 10 s left.", "About 6 minutes left."]
+    assert messages[3:] == ["Decoding.", "Decoding. About 10 s left.", "Decoding. About 6 minutes left."]
     clock.now = 2000
     doing(0.9999)
     assert messages[-1] == "Decoding.", "it would be over when it is read"

@@ -19,6 +19,7 @@ from residae.pipeline import Encoding, Reconstruction
 
 MAX_NAME = 40  # characters of a file name
 MINUS = "\N{MINUS SIGN}"
+NBSP = "\N{NO-BREAK SPACE}"
 COMPARED = ("Bytes", "PSNR", "SSIM", "MS-SSIM", "SSIMULACRA2")  # of each codec
 AS_MANY = "just as many"
 
@@ -234,7 +235,8 @@ def report_sentences(
             limit = f"With {kept} of the numbers, quality {round(quality, 1):g} is the highest "
             limit += f"in at most {kilobytes(max_bytes)}."
         sentences.insert(1, limit)
-    return f"<p>{html.escape(' '.join(sentences))}</p>"
+    text = html.escape(" ".join(sentences)).replace(" × ", f"{NBSP}×{NBSP}")  # so that a size stays in one line
+    return f"<p>{text}</p>"
 
 
 def error_sentence(report: Reconstruction) -> str:
@@ -272,9 +274,9 @@ def refinement_sentence(steps: int, gain: float, change: float) -> str:
     """
     sign = "+" if gain >= 0 else MINUS
     size = "the same size" if abs(change) < 0.0005 else f"{abs(change):.1%} {'more' if change > 0 else 'fewer'} bytes"
-    sentence = f"<p>{sign}{abs(gain):.2f} dB at {size}, after {counted(steps, 'step')}. "
+    sentence = f"<p>{sign}{abs(gain):.2f} dB at {size}, after {counted(steps, 'step').replace(' ', NBSP)}. "
     sentence += "Changing a setting discards it.</p>"
-    return sentence.replace("%", "\N{NO-BREAK SPACE}%")
+    return sentence.replace("%", f"{NBSP}%")
 
 
 # Channels
@@ -292,7 +294,7 @@ def channel_figures(values: Any, quality: float | None) -> str:
         values: As the decoder gets them.
         quality: At which they were quantized; None if they were not.
     """
-    statistics, kind = heatmaps.channel_statistics(values), "unquantized" if quality is None else "quantized"
+    statistics, kind = heatmaps.channel_statistics(values), "Unquantized" if quality is None else "Quantized"
     figures = (
         f"{kind} values, without a unit: mean {statistics.mean:,.4g}, "
         f"standard deviation {statistics.standard_deviation:,.4g}, "

@@ -147,7 +147,7 @@ class Work:
             Superseded, Cancelled, ShareError: As `check`.
         """
         self.check()
-        time_left = f"About {duration(left)} left" if left is not None and left >= SOON else ""
+        time_left = f"About {duration(left)} left." if left is not None and left >= SOON else ""
         self._tell(share, f"{self._doing} {self._estimate if left is None else time_left}".rstrip())
 
     def cancel(self, reason: type[Stopped]) -> None:
@@ -202,7 +202,7 @@ class Work:
         self._pixels, self._pictures = total, max(pictures, self._pictures)
         if is_all and estimate > ETA_DELAY and total == pixels:  # later charges are for parts of work that has begun
             allowed = f"; this page allows {duration(limits.seconds)}" if limits else ""
-            self._estimate = f"About {duration(estimate)} left{allowed}"
+            self._estimate = f"About {duration(estimate)} left{allowed}."
             self._told = -math.inf  # this is said, whatever was said just before
             self._tell(0, f"{self._doing} {self._estimate}")
 
@@ -237,7 +237,7 @@ class Work:
         """While others have their turns."""
         self._begun = math.inf
         self.check()
-        self._tell(0, f"Waiting: {ahead} {'request comes' if ahead == 1 else 'requests come'} first")
+        self._tell(0, f"Waiting: {ahead} {'request comes' if ahead == 1 else 'requests come'} first.")
 
     def _tell(self, share: float, message: str) -> None:
         now = time.monotonic()

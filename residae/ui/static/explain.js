@@ -17,7 +17,7 @@
     Quality: "How finely the latent was rounded, 0 to 100.",
     Planes: "Bytes of luma, and in color of the two chroma planes of half its width and height.",
     Checkpoint: "The weights and tables that wrote the file.",
-    Name: "Name of the picture's file.",
+    Name: "Name of the picture’s file.",
     Width: "Width of the picture in the file, in pixels.",
     Height: "Height of the picture in the file, in pixels.",
     Encode: "Time that encoding took in the network, in seconds.",

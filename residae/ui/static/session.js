@@ -4,7 +4,7 @@
   const steps = (count) => `${count} ${count === 1 ? "step" : "steps"}`;
   // What a link cannot restore, by its parameter: what its sender and who opens it call it, and what the latter can do
   const NOT_IN_LINKS = [
-    { name: "picture", is: (value) => value === "own", sent: "your picture", opened: () => "its sender's own picture", advice: "Open yours, and the settings of the link apply." },
+    { name: "picture", is: (value) => value === "own", sent: "your picture", opened: () => "its sender’s own picture", advice: "Open yours, and the settings of the link apply." },
     { name: "cropped", is: Boolean, sent: "the crop", opened: () => "the part of the picture that its sender chose", advice: "Choose one with Crop." },
     { name: "refined", is: Number, sent: "the refinement", opened: (value) => `the refinement in ${steps(Number(value))}`, advice: "Start Refine with as many for the same file." },
     { name: "edited", is: Boolean, sent: "the edits of the latent", opened: () => "the edits of the latent", advice: "" },
