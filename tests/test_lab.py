@@ -50,7 +50,7 @@ def lab() -> LabTab:
 
 
 def test_an_edit_shows_a_preview_then_the_whole(lab: LabTab, state: LabState, pipeline: Pipeline) -> None:
-    asked = gr.EventData(None, {"gains": GAINS})
+    asked = list(GAINS)
     assert lab.read_gains(state, 0, 0, 0, EXAMPLES[1], asked, VISIT)[lab.preview] is None  # there is no picture yet
     before = (0.5,) * len(GAINS)
     *_, first, _ = lab.refresh("lab", state.current, state, PLANES[0], 0, before, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)

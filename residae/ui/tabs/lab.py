@@ -139,8 +139,10 @@ class LabTab:
         }
         mixed: dict[str, Any] = {
             "fn": self.read_gains,
-            "inputs": [self.state, *others],
+            "inputs": [self.state, *others, self.mixer],
             "outputs": [self.gains, self.preview],
+            "js": "(...values) => [...values.slice(0, -1), residae.gains()]",
+            "trigger_mode": "always_last",  # the data of an event would be those of the first
         }
         self.mixer.input(**mixed, **QUICK_EVENT).then(**decode)
         gr.on([self.step.release, self.noise.release, self.blend.release], **preview, **QUICK_EVENT).then(**decode)
@@ -153,7 +155,7 @@ class LabTab:
         cleared.then(supersede_background, **QUICK_EVENT).then(**decode)
         shown = [self.state, self.plane]
         planes = [self.chosen_plane, self.mixer, self.channel]
-        self.plane.input(self.show_plane, [*shown, self.index], planes, **QUICK_EVENT)
+        self.plane.input(self.show_plane, [*shown, self.index], planes, trigger_mode="always_last", **QUICK_EVENT)
         gr.on([self.mixer.select, mosaic.select], self.enlarge, shown, [self.index, self.channel], **QUICK_EVENT)
         self.measure.click(
             self.measure_channels,
@@ -336,7 +338,7 @@ class LabTab:
         noise: float,
         blend: float,
         blend_path: str,
-        event: gr.EventData,
+        gains: list[float],
         request: gr.Request,
     ) -> Updates:
         """Take up the gains that the mixer sends, within their bounds, and show a preview of them.
@@ -347,14 +349,14 @@ class LabTab:
             noise: Value of its slider, as in `Edits`.
             blend: Value of its slider, as in `Edits`.
             blend_path: Path of the picture to blend in.
-            event: The change of the mixer; its `gains` are those of each channel, which are clipped to 0 to MAX_GAIN.
+            gains: Those of each channel in the mixer, which are clipped to 0 to MAX_GAIN.
             request: From Gradio; it names the session.
 
         Returns:
             Updates of `gains` and `preview`.
         """
-        gains = tuple(min(max(float(gain), 0.0), MAX_GAIN) for gain in event.gains)
-        return {self.gains: gains, **self.show_preview(state, gains, step, noise, blend, blend_path, request)}
+        taken = tuple(min(max(float(gain), 0.0), MAX_GAIN) for gain in gains)
+        return {self.gains: taken, **self.show_preview(state, taken, step, noise, blend, blend_path, request)}
 
     def show_preview(
         self,
