@@ -1179,6 +1179,39 @@ def test_keyboard_focus_is_visible(page: Page) -> None:
     assert {"upload", "examples", "color", "side", "rate", "quality", "scale"} <= seen
 
 
+def test_arrows_choose_within_a_choice_and_tab_leaves_it(page: Page) -> None:
+    open_tab(page, "Overview")
+    stops = [""]
+    page.locator("#theme").focus()
+    while stops[-1] != "refine-start":
+        page.keyboard.press("Tab")
+        stops.append(page.evaluate("(a => a.type === 'radio' ? a.closest('.block').id : a.id)(document.activeElement)"))
+    assert [stops.count(choice) for choice in ("color", "side", "rate", "scale")] == [1, 1, 1, 1]
+    journey = page.locator("#journey")
+    color = page.get_by_role("radio", name="Color", exact=True)
+    color.check()
+    color.focus()
+    expect(journey).to_contain_text("halved chroma")
+    for key, name in (("Right", "Gray"), ("Down", "Color"), ("Up", "Gray"), ("Left", "Color")):  # each draws it again
+        page.keyboard.press(f"Arrow{key}")
+        chosen = page.get_by_role("radio", name=name, exact=True)
+        expect(chosen).to_be_focused()
+        expect(chosen).to_be_checked()
+        answer = expect(journey)
+        (answer.to_contain_text if name == "Color" else answer.not_to_contain_text)("halved chroma")
+    page.locator("#scale :checked").focus()
+    for _ in range(3):  # faster than a result comes
+        page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="Auto")).to_be_focused()
+    expect(page.get_by_role("radio", name="File size")).to_be_checked()  # by the server, which draws it again
+    for _ in ("its explanation", "the size", "the rate"):
+        page.keyboard.press("Shift+Tab")
+    expect(page.get_by_role("radio", name="File size")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("radio", name="Quality")).to_be_focused()
+    expect(page.locator("#scale label").first.get_by_role("radio")).to_be_checked()
+
+
 def test_the_picture_that_stays_hides_what_is_scrolled_below_it(page: Page) -> None:
     page.set_viewport_size({"width": 820, "height": 1000})
     open_tab(page, "Latent lab")

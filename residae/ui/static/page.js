@@ -53,6 +53,14 @@ const nameSoon = () => {
 };
 new MutationObserver(nameSoon).observe(document.documentElement, { childList: true, subtree: true });
 addEventListener("resize", nameSoon); // a phone has fewer words
+// Gradio gives each radio button a name of its own, and another whenever it draws it. With one name for all of a choice, Tab leads
+// to the chosen one and arrows to the others.
+new MutationObserver(() => {
+  for (const radio of document.querySelectorAll("fieldset.block input[type=radio]")) {
+    const { id } = radio.closest("fieldset");
+    if (radio.name !== id) radio.name = id; // at once: keys may follow each other faster than frames
+  }
+}).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["name"] });
 // The foot leads to the code, where its address is known, else to what is said of the model.
 residae.find("footer").then((footer) => {
   const code = document.querySelector("meta[name=residae-code]")?.content;
