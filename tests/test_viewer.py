@@ -196,6 +196,28 @@ def test_every_view_of_the_picture_has_a_key(page: Page) -> None:
     table.get_by_role("button", name="Divided").click()
 
 
+def test_the_focus_stays_where_the_viewer_is_drawn_anew(page: Page) -> None:
+    viewer = page.locator("#compare")
+    side_by_side = viewer.get_by_role("button", name="Side by side")
+    side_by_side.press("Enter")
+    expect(side_by_side).to_have_attribute("aria-pressed", "true")
+    expect(side_by_side).to_be_focused()
+    viewer.get_by_role("button", name="Keep Reconstruction as A").press("Enter")
+    expect(viewer.get_by_role("button", name="A | B")).to_have_attribute("aria-pressed", "true")
+    expect(viewer.locator(".stage")).to_be_focused()  # where the button was
+    page.locator("#actions .keep").press("Enter")
+    expect(viewer.get_by_role("button", name="Divided")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_menu_closes_where_tab_leaves_it(page: Page) -> None:
+    export, menu = page.locator("#actions .save"), page.locator("#actions .menu")
+    export.press("Enter")
+    expect(menu.get_by_role("button").first).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(menu).to_be_hidden()
+    expect(export).to_have_attribute("aria-expanded", "false")
+
+
 def test_values_under_the_pointer_are_those_of_the_files(page: Page, pipeline: Pipeline) -> None:
     picture = open_picture(paths()[0])
     frame, readout = page.locator("#compare .frame"), page.locator("#compare .readout")

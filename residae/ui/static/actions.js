@@ -128,6 +128,7 @@ function openMenu() {
   menu.querySelector("button").focus();
 }
 menu.addEventListener("toggle", (event) => button("save").setAttribute("aria-expanded", String(event.newState === "open")));
+menu.addEventListener("focusout", ({ relatedTarget }) => { if (relatedTarget && !menu.contains(relatedTarget)) menu.hidePopover(); }); // by Tab
 button("save").onclick = openMenu;
 for (const item of menu.querySelectorAll("button")) item.onclick = async () => {
   menu.hidePopover();

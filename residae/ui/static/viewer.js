@@ -76,14 +76,15 @@ async function keep(tell = say, pane = given().panes[given().result]) {
     return tell("It is kept as A once its figures are measured.");
   }
   const { subject, size, result, panes, settings, refined, key: keys } = given();
-  const error = panes.find((one) => one.signed && (one.name === pane.name || pane === panes[result]));
+  const isResult = pane.picture.url === panes[result].picture.url; // not `===` of the panes, which Gradio makes anew with no change of them
+  const error = panes.find((one) => one.signed && (one.name === pane.name || isResult));
   const copied = ({ url }) => blobOf(url).then((blob) => ({ url: URL.createObjectURL(blob) })); // so that it outlives the server's file
   const copies = await Promise.all([pane.picture, error.picture, error.signed].map(copied)).catch(() => null);
   if (!copies) return tell("The picture is no longer on the server. Change a setting to make it again.");
   const [picture, absolute, signed] = copies, maps = { name: "A", alt: "Error of A", keys, picture: absolute, signed };
-  const known = pane === panes[result] && settings && !refined ? settings : null;
+  const known = isResult && settings && !refined ? settings : null;
   residae.keep({ subject, size, pane: { ...pane, name: "A", picture, error: maps, signed: null, measured: true }, settings: known });
-  if (pane === panes[result] && !residae.first) tell("Kept as A. Change a setting, and the result is B.");
+  if (isResult && !residae.first) tell("Kept as A. Change a setting, and the result is B.");
 }
 document.addEventListener("residae-kept", () => {
   const leaving = !residae.kept && view.name === A_AND_B;
@@ -180,7 +181,16 @@ function single(pane) {
   return [frame, make("figure", {}, frame.root, frame.caption)];
 }
 
+/** Draw the views and the pictures anew, and leave the focus on what has taken the place of what had it. */
 function build() {
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  draw();
+  if (!focused || focused.isConnected) return;
+  const nameOf = (node) => node.className + (node.ariaLabel ?? node.textContent), name = nameOf(focused);
+  ([...element.querySelectorAll(focused.localName)].find((node) => nameOf(node) === name) ?? stage).focus({ preventScroll: true });
+}
+
+function draw() {
   const { panes, views } = value(), current = currentView();
   element.toggleAttribute("data-empty", !panes.length);
   element.toggleAttribute("data-peekable", Boolean(original()));
