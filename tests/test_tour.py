@@ -51,6 +51,8 @@ def test_the_tour_comes_by_itself_once_and_without_the_focus(page: Page) -> None
     page.locator("#compare").evaluate("(node) => { node.hidden = false; }")
     expect(tour.get_by_text("1 of 5")).to_be_visible()
     assert page.evaluate("document.activeElement === document.body")
+    page.keyboard.press("Tab")
+    expect(tour.get_by_role("button", name="Skip")).to_be_focused()
     page.mouse.click(380, 10)  # outside of it
     expect(tour).to_be_hidden()
     page.reload()
@@ -82,8 +84,14 @@ def test_the_tour_is_walked_by_keyboard_and_returns_the_focus(page: Page) -> Non
     assert page.evaluate("document.documentElement.scrollHeight") == height
     page.keyboard.press("Enter")
     expect(tour).to_be_visible()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")  # back to the first step, which has nothing before it
+    expect(tour.get_by_text("1 of 5")).to_be_visible()
+    expect(tour.get_by_role("button", name="Next")).to_be_focused()
     page.keyboard.press("Escape")
     expect(tour).to_be_hidden()
+    expect(button).to_be_focused()
 
 
 def test_the_card_stands_beside_what_it_explains_and_not_on_the_picture(page: Page) -> None:

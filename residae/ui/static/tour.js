@@ -28,7 +28,7 @@
     card.setAttribute("aria-live", "polite");
     ring.ariaHidden = "true";
     for (const node of [ring, card]) node.popover = "manual";
-    (document.querySelector(".gradio-container") || document.body).append(ring, card);
+    (document.querySelector(".gradio-container") || document.body).prepend(ring, card); // where Tab leads first
   }
 
   function place() {
@@ -74,6 +74,7 @@
     card.querySelector(".tour-count").textContent = `${step + 1} of ${STEPS.length}`;
     card.querySelector(".back").disabled = step === 0;
     card.querySelector(".skip").disabled = isLast;
+    if (document.activeElement?.disabled) card.querySelector(".next").focus({ preventScroll: true });
     card.querySelector(".next").textContent = isLast ? "Done" : "Next";
     for (const node of [ring, card]) if (!node.matches(":popover-open")) node.showPopover();
     const stuck = Number.parseFloat(getComputedStyle(target()).scrollMarginTop); // where the picture stays over the page
