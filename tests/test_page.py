@@ -624,8 +624,9 @@ def test_maps_lead_to_the_viewer_and_to_the_lab(page: Page) -> None:
         "aria-pressed", "true"
     )
     page.locator("#compare").get_by_role("button", name="Divided").click()
-    page.locator("#mosaic .tile").nth(2).click()
+    page.locator("#mosaic .tile").nth(2).press("Enter")
     expect(page.locator("#channel figcaption")).to_contain_text("Channel 3")
+    expect(page.get_by_role("group", name="Channel 3").get_by_role("button").first).to_be_focused()
     expect(page.get_by_role("tab", name="Latent lab")).to_have_attribute("aria-selected", "true")
 
 
@@ -1210,6 +1211,16 @@ def test_arrows_choose_within_a_choice_and_tab_leaves_it(page: Page) -> None:
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_role("radio", name="Quality")).to_be_focused()
     expect(page.locator("#scale label").first.get_by_role("radio")).to_be_checked()
+
+
+def test_the_focus_stays_at_an_upload_that_is_drawn_anew(page: Page, photograph: Path) -> None:
+    open_tab(page, "Overview")
+    upload = page.locator("#upload .upload-container")
+    before = upload.element_handle()
+    upload.focus()
+    page.set_input_files("#upload input[type=file]", photograph)
+    page.wait_for_function("(node) => !node.isConnected", arg=before)
+    expect(upload).to_be_focused()
 
 
 def test_the_picture_that_stays_hides_what_is_scrolled_below_it(page: Page) -> None:

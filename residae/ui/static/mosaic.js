@@ -11,6 +11,8 @@ function tile(index) {
     const strip = await residae.find(`#mixer .strip:nth-child(${index + 1})`, "lab");
     document.dispatchEvent(new CustomEvent("residae-channel", { detail: index }));
     strip?.scrollIntoView({ block: "nearest" });
+    const look = await residae.find(`#mixer .strips:not([inert]) .strip:nth-child(${index + 1}) button`); // it may take a moment
+    if (document.activeElement === document.body) look?.focus({ preventScroll: true }); // the tile is in a tab that is closed now
   };
   return button;
 }

@@ -46,10 +46,17 @@ const nameAsSeen = () => {
   for (const picture of document.querySelectorAll(":is(#examples, #others) button img")) picture.closest("button").ariaLabel = picture.alt;
   for (const icon of document.querySelectorAll(".icon-button:has(.upload-container)")) icon.ariaLabel = icon.title = "Choose more files";
 };
+// Gradio draws an upload anew once files are chosen: the focus, which is nowhere then, comes back.
+let uploading = null; // the block at whose upload files were chosen, until the focus goes elsewhere
+document.addEventListener("change", ({ target }) => { if (target.closest(".upload-container")?.contains(document.activeElement)) uploading = target.closest(".block"); });
+document.addEventListener("focusin", ({ target }) => { if (!uploading?.contains(target)) uploading = null; });
 let naming = 0; // at most once a frame
 const nameSoon = () => {
   cancelAnimationFrame(naming);
-  naming = requestAnimationFrame(nameAsSeen);
+  naming = requestAnimationFrame(() => {
+    nameAsSeen();
+    if (document.activeElement === document.body) uploading?.querySelector(".upload-container")?.focus({ preventScroll: true });
+  });
 };
 new MutationObserver(nameSoon).observe(document.documentElement, { childList: true, subtree: true });
 addEventListener("resize", nameSoon); // a phone has fewer words
