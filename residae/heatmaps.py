@@ -5,6 +5,7 @@ Errors are in gray levels, 0 to 255. A signed error is reconstruction - original
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -384,9 +385,12 @@ def where_bits(bits: Floats) -> str:
 
 
 def _channels(indices: NDArray[np.integer]) -> str:
-    """The numbers of channels in words, counted from 1: `channels 1, 3 and 7`."""
-    *first, last = (str(index + 1) for index in sorted(indices))
-    return f"channels {', '.join(first)} and {last}" if first else f"channel {last}"
+    """The numbers of channels in words, counted from 1: `channels 1, 3 to 5 and 7`."""
+    numbers = np.sort(indices) + 1
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    *first, last = chain.from_iterable([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run) for run in runs)
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"channel{'s' if len(numbers) > 1 else ''} {listed}"
 
 
 def _squared_error(original: Pixels, reconstruction: Pixels) -> NDArray[np.float32]:

@@ -236,6 +236,10 @@ def test_where_bits_names_the_busy_and_the_empty() -> None:
     assert (
         heatmaps.where_bits(some) == "Half of the bits are in channels 1 and 4. Channels 2, 3 and 6 are nearly empty."
     )
+    one = np.array([0, 9, 0, 0, 0, 0])
+    assert heatmaps.where_bits(one).endswith(" Channels 1 and 3 to 6 are nearly empty.")
+    assert heatmaps.where_bits(one[::-1]).endswith(" Channels 1 to 4 and 6 are nearly empty.")
+    assert heatmaps.where_bits(np.sort(one)).endswith(" Channels 1 to 5 are nearly empty.")
     assert "nan" not in heatmaps.where_bits(np.zeros(4))
 
 
