@@ -370,7 +370,8 @@ def results_chart(checkpoint: str) -> str:
         points = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in means.curves.items()}
         title = "Measured quality"
         if means.settings:
-            title += f", also with {' and '.join(map(html.escape, means.settings))}"
+            settings = html.escape(" and ".join(means.settings))
+            title += f", also with {settings.replace(' steps', ' steps of refinement')}"
         heading = f'<h2>{title}</h2><span class="caption">{html.escape(means.title)}</span>'
         chart = charts.rate_distortion_chart(points, None)
         cards += f'<div class="card"><div class="head">{heading}</div>{chart}</div>'
