@@ -19,6 +19,7 @@ from residae.ui.refinement import RefineCard, seconds_left
 from residae.ui.tabs.batch import BatchTab, draw_table
 from residae.ui.text import (
     comparison_table,
+    duration,
     fewer,
     file_figures,
     heading,
@@ -119,6 +120,11 @@ def test_how_a_limit_was_used_is_said_in_the_words_and_digits_of_the_controls(
 def test_the_time_of_a_refinement_follows_from_its_steps(times: list[float], left: float | None) -> None:
     """But for the first of them, which takes longer."""
     assert seconds_left(times, 5) == left
+
+
+def test_times_are_said_no_finer_than_they_are_known() -> None:
+    said = {0.04: "0.1 s", 2.9: "2.9 s", 60: "60 s", 112: "2 minutes", 1000: "17 minutes", 9000: "2 hours"}
+    assert {seconds: duration(seconds) for seconds in said} == said
 
 
 def test_scripts_of_components_hold_no_copy_of_what_the_page_declares() -> None:

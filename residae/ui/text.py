@@ -426,7 +426,7 @@ def duration(seconds: float) -> str:
     """Such as `0.4 s`, `12 s`, `3 minutes` or `5 hours`."""
     if seconds < 3:
         return f"{max(seconds, 0.1):.1f} s"
-    if seconds < 120:
+    if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"
 
