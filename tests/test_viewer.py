@@ -592,6 +592,42 @@ def test_every_rate_and_every_width_has_the_same_rows(page: Page) -> None:
     page.set_viewport_size({"width": 1440, "height": 900})
 
 
+def test_fingers_tap_and_mice_press(phone: Page, page: Page) -> None:
+    for visit, word in ((phone, "Press"), (page, "Tap")):
+        for tab in ("Latent lab", "Files", "Batch", "The model", "Overview"):
+            visit.get_by_role("tab", name=tab).click()
+            expect(visit.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+            said = visit.locator("#stage").inner_text()
+            assert not re.search(rf"\b{word}\b", said, re.IGNORECASE), f"{tab}: {said}"
+
+
+def test_too_large_files_are_refused_where_other_errors_of_their_upload_are(page: Page, tmp_path: Path) -> None:
+    large, small = tmp_path / "a & b.png", tmp_path / "small.png"
+    with large.open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    small.write_bytes(write_png(np.zeros((16, 16), np.uint8)))
+    for upload, place, tab in (
+        ("#upload", "#alert", "Overview"),
+        ("#other", "#lab-status", "Latent lab"),
+        ("#rae", "#files-status", "Files"),
+        ("#batch", "#batch-status", "Batch"),
+    ):
+        page.get_by_role("tab", name=tab).click()
+        if tab == "Latent lab":
+            expect(page.locator(place)).to_contain_text("unedited")  # and is not written anew
+        refused, chooser = page.locator(f"{place} [role=alert]"), page.locator(f"{upload} input[type=file]")
+        chooser.set_input_files(large)
+        expect(refused).to_have_text("The file is larger than the limit of 30 MB: choose a smaller one.")
+        assert chooser.evaluate("(input) => input.files.length") == 0
+    chooser.set_input_files([small, large])
+    expect(refused).to_contain_text("No file was taken, for a & b.png is larger")
+    expect(page.locator("#batch")).not_to_contain_text("small.png")
+    expect(page.get_by_test_id("toast-body")).to_have_count(0)  # Gradio's own, in a corner of the window
+    page.get_by_role("tab", name="Overview").click()
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.locator("#alert [role=alert]")).to_have_count(0)
+
+
 def test_a_link_whose_first_result_cannot_be_made_goes_on_with_the_second(
     context: BrowserContext, address: str
 ) -> None:
@@ -766,42 +802,6 @@ def test_a_phone_shows_what_this_is_and_that_there_are_more_tabs(phone: Page) ->
     expect(phone.locator("#stage-output img").first).to_be_in_viewport(ratio=0.9)
     phone.get_by_role("tab", name="Overview").click()
     phone.evaluate("scrollTo(0, 0)")
-
-
-def test_fingers_tap_and_mice_press(phone: Page, page: Page) -> None:
-    for visit, word in ((phone, "Press"), (page, "Tap")):
-        for tab in ("Latent lab", "Files", "Batch", "The model", "Overview"):
-            visit.get_by_role("tab", name=tab).click()
-            expect(visit.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
-            said = visit.locator("#stage").inner_text()
-            assert not re.search(rf"\b{word}\b", said, re.IGNORECASE), f"{tab}: {said}"
-
-
-def test_too_large_files_are_refused_where_other_errors_of_their_upload_are(page: Page, tmp_path: Path) -> None:
-    large, small = tmp_path / "a & b.png", tmp_path / "small.png"
-    with large.open("wb") as file:
-        file.truncate(MAX_FILE_BYTES + 1)
-    small.write_bytes(write_png(np.zeros((16, 16), np.uint8)))
-    for upload, place, tab in (
-        ("#upload", "#alert", "Overview"),
-        ("#other", "#lab-status", "Latent lab"),
-        ("#rae", "#files-status", "Files"),
-        ("#batch", "#batch-status", "Batch"),
-    ):
-        page.get_by_role("tab", name=tab).click()
-        if tab == "Latent lab":
-            expect(page.locator(place)).to_contain_text("unedited")  # and is not written anew
-        refused, chooser = page.locator(f"{place} [role=alert]"), page.locator(f"{upload} input[type=file]")
-        chooser.set_input_files(large)
-        expect(refused).to_have_text("The file is larger than the limit of 30 MB: choose a smaller one.")
-        assert chooser.evaluate("(input) => input.files.length") == 0
-    chooser.set_input_files([small, large])
-    expect(refused).to_contain_text("No file was taken, for a & b.png is larger")
-    expect(page.locator("#batch")).not_to_contain_text("small.png")
-    expect(page.get_by_test_id("toast-body")).to_have_count(0)  # Gradio's own, in a corner of the window
-    page.get_by_role("tab", name="Overview").click()
-    page.get_by_role("button", name="Dismiss").click()
-    expect(page.locator("#alert [role=alert]")).to_have_count(0)
 
 
 def test_every_example_can_be_chosen_on_a_phone(phone: Page) -> None:
