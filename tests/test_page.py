@@ -473,7 +473,8 @@ def test_the_lab_decodes_the_edited_latent(
         page.get_by_role("button", name="Mute channel 1").click()
     for channel in (3, 4):
         page.get_by_role("button", name=f"Mute channel {channel}").click()
-    held[0].continue_()
+    with page.expect_request(lambda request: "[0,1,0,0]" in (request.post_data or "")):
+        held[0].continue_()
     wait_for_number(status, muted.psnr, 0.02)
     expect(page.get_by_role("group", name="Channel 3")).to_have_class(re.compile("silent"))
 
