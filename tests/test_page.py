@@ -1181,6 +1181,15 @@ def test_keyboard_focus_is_visible(page: Page) -> None:
     assert {"upload", "examples", "color", "side", "rate", "quality", "scale"} <= seen
 
 
+def test_the_focus_is_visible_at_fields_that_gradio_gives_no_outline(page: Page) -> None:
+    for tab, name in (("Batch", "#batch-refine input"), ("The model", "#checkpoint input")):
+        open_tab(page, tab)
+        field = page.locator(name)
+        field.focus()
+        expect(field).to_have_css("outline-style", "solid")
+        field.press("Escape")  # closes the list of checkpoints
+
+
 def test_arrows_choose_within_a_choice_and_tab_leaves_it(page: Page) -> None:
     open_tab(page, "Overview")
     stops = [""]
