@@ -76,7 +76,7 @@ async function keep(tell = say, pane = given().panes[given().result]) {
     return tell("It is kept as A once its figures are measured.");
   }
   const { subject, size, result, panes, settings, refined, key: keys } = given();
-  const isResult = pane.picture.url === panes[result].picture.url; // not `===` of the panes, which Gradio makes anew with no change of them
+  const isResult = pane.picture.url === panes[result].picture.url; // the objects need not be the same
   const error = panes.find((one) => one.signed && (one.name === pane.name || isResult));
   const copied = ({ url }) => blobOf(url).then((blob) => ({ url: URL.createObjectURL(blob) })); // so that it outlives the server's file
   const copies = await Promise.all([pane.picture, error.picture, error.signed].map(copied)).catch(() => null);
