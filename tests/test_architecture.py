@@ -61,7 +61,7 @@ LAYERS = (  # lowest first; a module may import what is in the layers below its 
     {"residae.train.__main__"},
     {"residae.ui", "residae.ui.static", "residae.ui.tabs"},
     {"residae.ui.mcp", "residae.ui.theme", "residae.ui.turns", "residae.ui.text", "residae.ui.environment"},
-    {"residae.ui.budget", "residae.ui.sessions"},
+    {"residae.ui.budget", "residae.ui.sessions", "residae.ui.stream"},
     {"residae.ui.zero_gpu"},
     {"residae.ui.store"},
     {"residae.ui.work"},

@@ -19,6 +19,7 @@ turns.py       whose turn it is in front of the model
 budget.py      how much work one request and one visitor may ask for
 state.py       what a session remembers
 sessions.py    sessions of Gradio: small ones, and which are forgotten first
+stream.py      how the steps of an event reach the browser
 store.py       pipelines in memory, uploads and results on disk
 cache.py       what is kept so that it is there at once
 guard.py       what the server accepts from strangers

@@ -8,6 +8,7 @@ from residae.ui.components import NETWORK_EVENT, QUICK_EVENT
 from residae.ui.controls import Controls, choose_example, describe
 from residae.ui.endpoints import add_endpoints
 from residae.ui.guard import MAX_FILE_AGE, SWEEP_INTERVAL
+from residae.ui.stream import Blocks
 from residae.ui.tabs.batch import BatchTab
 from residae.ui.tabs.equal_bytes import EqualBytesTab
 from residae.ui.tabs.files import FilesTab
@@ -21,7 +22,7 @@ from residae.ui.work import supersede, supersede_background, supersede_requested
 def build() -> gr.Blocks:
     """The page, ready to launch."""
     cleanup = (SWEEP_INTERVAL, MAX_FILE_AGE)
-    with gr.Blocks(title="Residae", analytics_enabled=False, delete_cache=cleanup, fill_width=True) as blocks:
+    with Blocks(title="Residae", analytics_enabled=False, delete_cache=cleanup, fill_width=True) as blocks:
         page = Page()
         add_endpoints()  # before the page's own events, whose handlers would take their names
         page.wire(blocks)
