@@ -466,8 +466,15 @@ def test_the_lab_decodes_the_edited_latent(
     wait_for_number(page.get_by_role("group", name="Channel 3").locator(".share"), 100 * shares[2] / shares.sum(), 1)
 
     encoding = pipeline.stored(report.encoding, report.compressed)
-    muted = reconstruct_edited(pipeline, open_picture(photograph), encoding, Edits((1.0, 1.0, 0.0, 1.0)))
-    page.get_by_role("button", name="Mute channel 3").click()
+    muted = reconstruct_edited(pipeline, open_picture(photograph), encoding, Edits((0.0, 1.0, 0.0, 0.0)))
+    held = list[Route]()
+    page.route("**/run/predict", lambda route: held.append(route), times=1)  # until all are pressed
+    with page.expect_request("**/run/predict"):
+        page.get_by_role("button", name="Mute channel 1").click()
+    for channel in (3, 4):
+        page.get_by_role("button", name=f"Mute channel {channel}").click()
+    with page.expect_request(lambda request: "[0,1,0,0]" in (request.post_data or "")):
+        held[0].continue_()
     wait_for_number(status, muted.psnr, 0.02)
     expect(page.get_by_role("group", name="Channel 3")).to_have_class(re.compile("silent"))
 
