@@ -1223,6 +1223,50 @@ def test_arrows_choose_within_a_choice_and_tab_leaves_it(page: Page) -> None:
     expect(page.locator("#scale label").first.get_by_role("radio")).to_be_checked()
 
 
+def test_arrows_lead_from_tab_to_tab_and_enter_opens_one(page: Page) -> None:
+    open_tab(page, "Overview")
+    page.get_by_role("tab", name="Overview").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("tab", name="The model")).to_be_focused()
+    for key, name in (("ArrowRight", "Overview"), ("End", "The model"), ("ArrowLeft", "Batch"), ("Home", "Overview")):
+        page.keyboard.press(key)
+        expect(page.get_by_role("tab", name=name)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Overview", selected=True)).to_be_visible()  # each opened one begins to work
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("tab", name="Latent lab", selected=True)).to_be_focused()
+    page.keyboard.press("Tab")
+    assert page.evaluate("!document.activeElement.closest('[role=tablist]')")
+    page.keyboard.press("Shift+Tab")
+    expect(page.get_by_role("tab", name="Latent lab")).to_be_focused()
+
+
+def test_the_focus_goes_from_start_to_stop_and_back(page: Page) -> None:
+    open_tab(page, "Overview")
+    page.get_by_label("number input for Steps").fill("200")
+    page.get_by_label("number input for Steps").press("Enter")
+    page.locator("#refine-start").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#refine .stop")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#refine-start")).to_be_focused()
+    page.get_by_label("number input for Steps").fill("2")
+    page.get_by_label("number input for Steps").press("Enter")
+
+
+def test_an_example_is_chosen_while_another_still_is(page: Page) -> None:
+    open_tab(page, "Overview")
+    held = list[Route]()
+    page.route("**/run/predict", lambda route: held.append(route), times=1)  # until both are pressed
+    with page.expect_request("**/run/predict"):
+        page.locator("#examples button").nth(1).click()
+    with page.expect_response("**/run/predict"):
+        page.locator("#examples button").nth(2).click()
+    page.wait_for_function("(name) => residae.overview.picture() === name", arg=Path(paths()[2]).stem)
+    held[0].continue_()
+    page.wait_for_function("(name) => residae.overview.picture() === name", arg=Path(paths()[1]).stem)
+
+
 def test_the_focus_stays_at_an_upload_that_is_drawn_anew(page: Page, photograph: Path) -> None:
     open_tab(page, "Overview")
     upload = page.locator("#upload .upload-container")

@@ -46,28 +46,47 @@ const nameAsSeen = () => {
   for (const picture of document.querySelectorAll(":is(#examples, #others) button img")) picture.closest("button").ariaLabel = picture.alt;
   for (const icon of document.querySelectorAll(".icon-button:has(.upload-container)")) icon.ariaLabel = icon.title = "Choose more files";
 };
-// Gradio draws an upload anew once files are chosen: the focus, which is nowhere then, comes back.
-let uploading = null; // the block at whose upload files were chosen, until the focus goes elsewhere
-document.addEventListener("change", ({ target }) => { if (target.closest(".upload-container")?.contains(document.activeElement)) uploading = target.closest(".block"); });
-document.addEventListener("focusin", ({ target }) => { if (!uploading?.contains(target)) uploading = null; });
+// The focus comes back where what has it is drawn anew, as an upload is once files are chosen, or hidden: Stop takes the place of
+// Start, and leaves the focus where it was before.
+let pressed = null, place = null; // what had the focus last, but for Stop, and the part of the page around what has it
+const isSeen = (node) => node?.checkVisibility({ visibilityProperty: true }) && !node.disabled;
+document.addEventListener("pointerdown", () => { pressed = place = null; }, true);
+document.addEventListener("focusin", ({ target }) => {
+  if (!target.matches(".stop")) pressed = target;
+  place = target.closest("#refine, .block:has(.upload-container)");
+});
+const bringFocusBack = () => {
+  const { activeElement } = document;
+  if (activeElement !== document.body && isSeen(activeElement)) return;
+  const next = [...place?.querySelectorAll(".upload-container, .stop") ?? [], pressed].find(isSeen);
+  next?.focus({ preventScroll: true });
+};
 let naming = 0; // at most once a frame
 const nameSoon = () => {
   cancelAnimationFrame(naming);
   naming = requestAnimationFrame(() => {
     nameAsSeen();
-    if (document.activeElement === document.body) uploading?.querySelector(".upload-container")?.focus({ preventScroll: true });
+    bringFocusBack();
   });
 };
 new MutationObserver(nameSoon).observe(document.documentElement, { childList: true, subtree: true });
 addEventListener("resize", nameSoon); // a phone has fewer words
 // Gradio gives each radio button a name of its own, and another whenever it draws it. With one name for all of a choice, Tab leads
-// to the chosen one and arrows to the others.
-new MutationObserver(() => {
+// to the chosen one and arrows to the others. So they do among the tabs, which Enter opens.
+new MutationObserver(() => { // at once: keys may follow each other faster than frames
   for (const radio of document.querySelectorAll("fieldset.block input[type=radio]")) {
     const { id } = radio.closest("fieldset");
-    if (radio.name !== id) radio.name = id; // at once: keys may follow each other faster than frames
+    if (radio.name !== id) radio.name = id;
   }
-}).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["name"] });
+  for (const tab of document.querySelectorAll("[role=tab]")) tab.tabIndex = tab.ariaSelected === "true" ? 0 : -1;
+}).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["name", "aria-selected"] });
+document.addEventListener("keydown", (event) => {
+  const tabs = event.target.closest("[role=tablist]")?.querySelectorAll("[role=tab]") ?? [], at = [...tabs].indexOf(event.target);
+  const next = { ArrowLeft: at - 1, ArrowRight: (at + 1) % tabs.length, Home: 0, End: -1 }[event.key];
+  if (at < 0 || next === undefined) return;
+  event.preventDefault();
+  [...tabs].at(next).focus();
+});
 // The foot leads to the code, where its address is known, else to what is said of the model.
 residae.find("footer").then((footer) => {
   const code = document.querySelector("meta[name=residae-code]")?.content;

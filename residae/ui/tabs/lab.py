@@ -146,7 +146,8 @@ class LabTab:
         }
         self.mixer.input(**mixed, **QUICK_EVENT).then(**decode)
         gr.on([self.step.release, self.noise.release, self.blend.release], **preview, **QUICK_EVENT).then(**decode)
-        chosen = self.blend_examples.select(self.choose_blend, outputs=self.blend_path, **QUICK_EVENT)
+        each = {"trigger_mode": "multiple", **QUICK_EVENT}  # with data of its own, so that none can stand for another
+        chosen = self.blend_examples.select(self.choose_blend, outputs=self.blend_path, **each)
         chosen.then(supersede_background, **QUICK_EVENT).then(**decode)
         upload, path = self.blend_upload, self.blend_path
         upload.upload(lambda uploaded: (uploaded, None), upload, [path, upload], **QUICK_EVENT).then(**decode)
@@ -156,7 +157,7 @@ class LabTab:
         shown = [self.state, self.plane]
         planes = [self.chosen_plane, self.mixer, self.channel]
         self.plane.input(self.show_plane, [*shown, self.index], planes, trigger_mode="always_last", **QUICK_EVENT)
-        gr.on([self.mixer.select, mosaic.select], self.enlarge, shown, [self.index, self.channel], **QUICK_EVENT)
+        gr.on([self.mixer.select, mosaic.select], self.enlarge, shown, [self.index, self.channel], **each)
         self.measure.click(
             self.measure_channels,
             self.state,
