@@ -141,9 +141,11 @@ def test_going_back_to_a_result_measures_nothing_again(
     monkeypatch.setattr(equal_bytes, "compare", fail)
     unquantized = replace(picture, settings=replace(picture.settings, quality=None), compressed=None)
     (empty,) = equal.refresh("equal", unquantized, picture, VISIT, SILENT)
-    assert "choose a quality or a file size" in empty[equal.table]["invitation"]
-    assert not empty[equal.table]["panes"]
-    assert not any(empty[place] for place in (equal.status, equal.figures, equal.chart, equal.compared, equal.curves))
+    assert "choose a quality or a file size" in empty[equal.status]
+    assert [pane["name"] for pane in empty[equal.table]["panes"]] == ["Original", OURS]
+    assert empty[equal.figures].count("dB") == 1
+    assert "svg" not in empty[equal.chart]
+    assert not any(empty[place] for place in (equal.compared, equal.curves))
     assert not empty[equal.refined].interactive
     back = replace(picture)  # the same result, made again
     kept, after = equal.refresh("equal", back, None, VISIT, SILENT)

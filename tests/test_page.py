@@ -447,8 +447,15 @@ def test_the_unquantized_latent_scores_as_evaluate_does(
     page.get_by_label("One color scale for all channels").uncheck()
     assert (pixels(tiles[0]) == own[0]).all()
     open_tab(page, "Equal bytes")
-    expect(page.locator("#baselines .invitation")).to_contain_text("no file to compare with: choose a quality")
-    expect(page.locator("#baselines-status")).to_have_text("")
+    expect(page.locator("#baselines-status")).to_contain_text("no file to compare with: choose a quality")
+    expect(page.locator("#baselines .frame img")).to_have_count(2)
+    expect(page.locator("#baselines figcaption").nth(1)).to_contain_text(f"{unquantized.psnr:.2f} dB")
+    for place in ("#baselines-figures", "#curves"):  # no hole in the place of what needs a file
+        room = page.locator(place).bounding_box()
+        told = page.locator(f"{place} :is(table, .empty)").bounding_box()
+        assert room
+        assert told
+        assert told["height"] > 0.8 * room["height"], place
     open_tab(page, "Overview")
     page.get_by_role("radio", name="Quality").check()
     expect(figure(page, "Rate")).to_have_count(1)

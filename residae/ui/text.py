@@ -360,17 +360,18 @@ def comparison_table(comparison: Comparison, measuring: bool = False) -> str:
     return _codec_table(rows)
 
 
-def comparison_begun(size: int, psnr: float) -> str:
+def comparison_begun(size: int | None, psnr: float) -> str:
     """The table of `comparison_table` before anything is compared.
 
     Args:
-        size: Of our file, in bytes.
+        size: Of our file, in bytes; None without a file.
         psnr: Of ours, in dB.
 
     Returns:
         HTML.
     """
-    ours = f"<td>{size:,}</td><td>{decibels(psnr)}</td>" + "<td>–</td>" * (len(COMPARED) - 2)
+    cells = ("–" if size is None else f"{size:,}", decibels(psnr), *["–"] * (len(COMPARED) - 2))
+    ours = "".join(f"<td>{cell}</td>" for cell in cells)
     rows = _codec_row(OURS, "", ours)
     for name, codec in CODECS.items():
         rows += _codec_row(name, codec.description, "<td>–</td>" * len(COMPARED))

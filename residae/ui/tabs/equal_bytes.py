@@ -36,7 +36,7 @@ from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS
 from residae.ui.state import CurrentResult
 from residae.ui.text import comparison_begun, comparison_table, decibels, duration, note, verdict
-from residae.ui.viewer import ORIGINAL_ALT, empty_table, error_pane, light_table, pane, table
+from residae.ui.viewer import ORIGINAL_ALT, error_pane, light_table, pane, table
 from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors
 
 NOTE = (
@@ -51,6 +51,7 @@ DOING = "Comparing the codecs."
 NO_ERRORS = "The errors appear here with the pictures of all codecs."
 ADD_REFINED = "Add refined curve"
 NO_FILE = "The unquantized latent has no file to compare with: choose a quality or a file size."
+NO_CHART = "The chart starts from the bytes of a file."
 
 
 class EqualBytesTab:
@@ -191,8 +192,7 @@ class EqualBytesTab:
             if shown is None or (compared and shown == compared() and not begun):  # what was begun hides it
                 return
             if shown.compressed is None:
-                emptied = {self.table: empty_table(NO_FILE), self.status: "", self.figures: "", self.chart: ""}
-                yield {**self._unfinished(), **emptied}
+                yield self._without_file(shown)
                 return
             comparison = COMPARISONS.get(_key(shown)) if compared else None
             if comparison:
@@ -258,9 +258,7 @@ class EqualBytesTab:
         No list of the table is longer than in `_side_by_side`, which follows in the same event: Gradio sends what has
         changed since, and deletes the wrong elements where it deletes several from a list within a list.
         """
-        original = pane("Original", ORIGINAL_ALT, None, measured=True) | {"picture": current.original}
-        ours = pane(OURS, DECODED_ALT.format(OURS), None, decibels(current.psnr)) | {"picture": current.reconstruction}
-        pictures = [original, ours, *(pane(name, f"{name} is not compared yet.", None) for name in CODECS)]
+        pictures = [*_own(current), *(pane(name, f"{name} is not compared yet.", None) for name in CODECS)]
         errors, size = [pane("", NO_ERRORS, None)], (current.encoding.height, current.encoding.width)
         assert current.compressed
         bytes_of_file = len(current.compressed.data)
@@ -271,6 +269,17 @@ class EqualBytesTab:
             self.table: table([*pictures, *errors], _views(pictures, errors), size, 1, original=0),
             self.figures: comparison_begun(bytes_of_file, current.psnr),
             self.chart: Curves(current, points | {REFINED if current.steps else OURS: (point,)}).draw(),
+        }
+
+    def _without_file(self, current: CurrentResult) -> Updates:
+        """The original, what the unquantized latent gives, its PSNR, and why nothing is compared with it."""
+        pictures, size = _own(current), (current.encoding.height, current.encoding.width)
+        return {
+            **self._unfinished(),
+            self.table: table(pictures, _views(pictures)[:2], size, 1, original=0),
+            self.status: f"<p>{NO_FILE}</p>",
+            self.figures: comparison_begun(None, current.psnr),
+            self.chart: f'<p class="empty">{NO_CHART}</p>',
         }
 
     def _side_by_side(self, current: CurrentResult, comparison: Comparison, measuring: bool = False) -> Updates:
@@ -322,7 +331,14 @@ class Curves:
         return charts.rate_distortion_chart(curves, rate, reach=(rate / 1.5, CURVE_RATE) if rate else ())
 
 
-def _views(pictures: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _own(current: CurrentResult) -> list[dict[str, Any]]:
+    """The panes of the original and of our reconstruction, as the page serves both already."""
+    original = pane("Original", ORIGINAL_ALT, None, measured=True) | {"picture": current.original}
+    ours = pane(OURS, DECODED_ALT.format(OURS), None, decibels(current.psnr)) | {"picture": current.reconstruction}
+    return [original, ours]
+
+
+def _views(pictures: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
     """The views of a light table whose panes are these pictures, of which some may be missing, then these errors."""
     return [
         {"name": "Pictures", "panes": [*range(len(pictures))]},
