@@ -8,24 +8,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
 from residae.errors import ImageError
 from residae.pipeline import Pipeline, Reconstruction
-from residae.ui import cache, store
+from residae.ui import cache, store, viewer
 from residae.ui.cache import (
     CPU_SIDE,
     EXAMPLES,
     FULL_SIZE,
-    RecentlyUsed,
     Settings,
     default_side,
     open_at_size,
     reconstruct,
     warm_up,
 )
+from residae.ui.store import RecentlyUsed
 
 
 def test_a_small_picture_is_opened_once(tmp_path: Path) -> None:
@@ -83,6 +84,22 @@ def test_a_picture_that_is_small_enough_is_computed_once_for_both_working_sizes(
     report = reconstruct(settings, None)
     assert (reconstruct(other, None) is report) == same
     assert (reconstruct(replace(other, quality=30), None).encoding is report.encoding) == same
+
+
+def test_an_original_is_compressed_once_as_long_as_its_file_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewer, "ORIGINALS", RecentlyUsed(10))
+    written = []
+    write = viewer.write_png
+    monkeypatch.setattr(viewer, "write_png", lambda *args, **kwargs: written.append(args) or write(*args, **kwargs))
+    gray, other = np.zeros((20, 30), np.uint8), np.zeros((30, 20), np.uint8)
+    first, again = (viewer.original_pane(pixels)["picture"] for pixels in (gray, gray.copy()))
+    assert len(written) == 1
+    assert first == again
+    assert viewer.original_pane(other)["picture"] != first
+    Path(first["path"]).unlink()
+    assert viewer.original_pane(gray)["picture"] == first
+    assert Path(first["path"]).exists()
+    assert len(written) == 3
 
 
 def test_what_was_not_used_for_longest_is_dropped() -> None:

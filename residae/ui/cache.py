@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import residae.examples
 from residae.compare import Comparison
@@ -18,7 +18,7 @@ from residae.image.process import DecoderProcess
 from residae.pipeline import Encoding, Reconstruction, network_pixels
 from residae.progress import CANCELLATION, raise_if_cancelled
 from residae.quality import DEFAULT_QUALITY
-from residae.ui.store import default_checkpoint, get_pipeline
+from residae.ui.store import RecentlyUsed, default_checkpoint, get_pipeline
 from residae.ui.work import Work
 
 EXAMPLES = residae.examples.paths()
@@ -33,9 +33,6 @@ POLL_SECONDS = 0.2  # between two looks at whether whoever waits for the first r
 DECODER = DecoderProcess()  # opens every picture
 
 LOG = logging.getLogger(__name__)
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -66,43 +63,6 @@ class Settings:
     def of_encoding(self) -> "Settings":
         """The same settings without those on which the encoding does not depend."""
         return replace(self, quality=None, max_bytes=self.max_bytes if self.scale == "auto" else None)
-
-
-class RecentlyUsed(Generic[Key, Value]):
-    """Values by what they are made from. Beyond a number of bytes, those that were not used for longest are dropped."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._most = self._left = max_bytes
-        self._values: dict[Key, tuple[Value, int]] = {}  # with the size of each, the last used last
-        self._lock = threading.Lock()
-
-    def get(self, key: Key) -> Value | None:
-        """The value that was kept, if it still is."""
-        with self._lock:
-            if key not in self._values:
-                return None
-            self._values[key] = kept = self._values.pop(key)
-            return kept[0]
-
-    def __contains__(self, key: Key) -> bool:
-        """Whether a value is kept."""
-        return key in self._values
-
-    def keep(self, key: Key, value: Value, size: int) -> None:
-        """Keep a value of so many bytes, unless it alone is too many.
-
-        Args:
-            key: What the value is made from. It replaces a value that was kept for the same key.
-            value: What `get` returns. Threads share it, so nobody may change it.
-            size: Bytes that the value takes. One with more than `max_bytes` is not kept.
-        """
-        if size > self._most:
-            return
-        with self._lock:
-            self._left += self._values.pop(key, (None, 0))[1] - size
-            self._values[key] = value, size
-            while self._left < 0:
-                self._left += self._values.pop(next(iter(self._values)))[1]
 
 
 ComparisonKey = tuple[Settings, bytes]  # of the result, and its file

@@ -7,6 +7,7 @@ import secrets
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from gradio.utils import get_upload_folder
 
@@ -15,7 +16,47 @@ from residae.errors import CodecError, ResidaeError
 from residae.pipeline import Pipeline
 from residae.ui.zero_gpu import ON_ZERO_GPU, ZeroGpuPipeline
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
 _loading = threading.Lock()
+
+
+class RecentlyUsed(Generic[Key, Value]):
+    """Values by what they are made from. Beyond a number of bytes, those that were not used for longest are dropped."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._most = self._left = max_bytes
+        self._values: dict[Key, tuple[Value, int]] = {}  # with the size of each, the last used last
+        self._lock = threading.Lock()
+
+    def get(self, key: Key) -> Value | None:
+        """The value that was kept, if it still is."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values[key] = kept = self._values.pop(key)
+            return kept[0]
+
+    def __contains__(self, key: Key) -> bool:
+        """Whether a value is kept."""
+        return key in self._values
+
+    def keep(self, key: Key, value: Value, size: int) -> None:
+        """Keep a value of so many bytes, unless it alone is too many.
+
+        Args:
+            key: What the value is made from. It replaces a value that was kept for the same key.
+            value: What `get` returns. Threads share it, so nobody may change it.
+            size: Bytes that the value takes. One with more than `max_bytes` is not kept.
+        """
+        if size > self._most:
+            return
+        with self._lock:
+            self._left += self._values.pop(key, (None, 0))[1] - size
+            self._values[key] = value, size
+            while self._left < 0:
+                self._left += self._values.pop(next(iter(self._values)))[1]
 
 
 def default_checkpoint() -> str:

@@ -4,6 +4,7 @@ A custom component of HTML and the script `viewer.js`. Its value holds panes, ea
 of panes; `table` makes it.
 """
 
+import hashlib
 import html
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from residae import charts, heatmaps
 from residae.image import Pixels, write_png
 from residae.pipeline import Reconstruction
 from residae.ui import static
-from residae.ui.store import save_result
+from residae.ui.store import RecentlyUsed, renew_result, save_result
 
 SCRIPT = "".join(map(static.read, ("viewer.js", "crop.js")))
 KEYS = {  # what viewer.js does at each, as the list under "?" says it
@@ -44,6 +45,7 @@ HANDLES = "".join(f'<i class="handle" data-handle="{edge}"></i>' for edge in EDG
     for corner, name in CORNERS.items()
 )
 ORIGINAL_ALT = "The original picture"
+ORIGINALS: RecentlyUsed[tuple[tuple[int, ...], bytes], dict[str, Any]] = RecentlyUsed(1000)  # files, by their pixels
 TEMPLATE = """
 <div class="tools">
   <div class="views" role="group" aria-label="View"></div>
@@ -165,6 +167,23 @@ def pane(name: str, alt: str, pixels: Pixels | None, caption: str = "", measured
     return {"name": name, "alt": alt, "picture": picture, "caption": caption, "measured": measured}
 
 
+def original_pane(pixels: Pixels) -> dict[str, Any]:
+    """The picture that others are made from. Many results have the same one, which is compressed once.
+
+    Args:
+        pixels: (H, W) or (H, W, 3) uint8.
+
+    Returns:
+        As `pane`.
+    """
+    key = pixels.shape, hashlib.sha256(pixels.tobytes()).digest()
+    file = ORIGINALS.get(key)
+    if file is None or not renew_result(file["path"]):
+        file = png_file(pixels, "original.png")
+        ORIGINALS.keep(key, file, 1)
+    return pane("Original", ORIGINAL_ALT, None, measured=True) | {"picture": file}
+
+
 def error_pane(name: str, original: Pixels, decoded: Pixels, scale: float, caption: str = "") -> dict[str, Any]:
     """The error map of a reconstruction, absolute and signed; a button switches between the two.
 
@@ -236,8 +255,7 @@ def original_table(original: Pixels) -> dict[str, Any]:
     Args:
         original: (H, W) or (H, W, 3) uint8.
     """
-    shown = pane("Original", ORIGINAL_ALT, original, measured=True)
-    return table([shown], [{"name": "Original", "panes": [0], "stack": True}], original.shape[:2], 1)
+    return table([original_pane(original)], [{"name": "Original", "panes": [0], "stack": True}], original.shape[:2], 1)
 
 
 def report_table(
@@ -256,7 +274,7 @@ def report_table(
         jobs = [
             pool.submit(copy_context().run, job)
             for job in (
-                partial(pane, "Original", ORIGINAL_ALT, original, measured=True),
+                partial(original_pane, original),
                 partial(pane, name, "The picture rebuilt from its latent", decoded, measured=True),
                 partial(error_pane, "Error", original, decoded, scale),
             )

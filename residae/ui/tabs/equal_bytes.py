@@ -36,7 +36,7 @@ from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS
 from residae.ui.state import CurrentResult
 from residae.ui.text import comparison_begun, comparison_table, decibels, duration, note, verdict
-from residae.ui.viewer import ORIGINAL_ALT, error_pane, light_table, pane, table
+from residae.ui.viewer import ORIGINAL_ALT, error_pane, light_table, original_pane, pane, table
 from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors
 
 NOTE = (
@@ -287,7 +287,7 @@ class EqualBytesTab:
         original, size = comparison.original, comparison.results[0].bytes
         decoded_by_all = [result.pixels for result in comparison.results if result.pixels is not None]
         scale = max(heatmaps.error_scale(original, pixels) for pixels in decoded_by_all)
-        pictures = [pane("Original", ORIGINAL_ALT, original, measured=True)]
+        pictures = [original_pane(original)]
         errors = []
         for result in comparison.results:
             if result.pixels is None:

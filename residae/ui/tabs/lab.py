@@ -17,11 +17,11 @@ from residae.pipeline import Encoding, Reconstruction, network_pixels
 from residae.progress import Progress, between, uncancellable
 from residae.ui import static
 from residae.ui.actions import edited_facts, subject
-from residae.ui.cache import EXAMPLES, RecentlyUsed, open_at_size
+from residae.ui.cache import EXAMPLES, open_at_size
 from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, segments, slider, status_line
 from residae.ui.previews import preview_channel, preview_value
 from residae.ui.state import CurrentResult
-from residae.ui.store import renew_result
+from residae.ui.store import RecentlyUsed, renew_result
 from residae.ui.text import by_pointer, channel_figures, channel_sentence, edited_sentence
 from residae.ui.viewer import light_table, pane, png_file, report_table, table, with_facts
 from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors, supersede_background
