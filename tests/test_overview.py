@@ -106,7 +106,7 @@ def test_a_quality_that_is_being_chosen_is_previewed(
     assert tab.show_preview(shown, 1, QUALITY, 30, 10, VISIT) == {tab.preview: gr.skip()}
 
 
-@pytest.mark.parametrize(("seconds", "side"), [(0.0, 384), (0.05, 384), (1.0, 192), (4.0, 96), (60, 96)])
+@pytest.mark.parametrize(("seconds", "side"), [(0.0, 384), (0.05, 384), (1.0, 121), (4.0, 96), (60, 96)])
 def test_a_preview_is_as_large_as_time_allows(seconds: float, side: int) -> None:
     assert previews.preview_side(768, seconds) == pytest.approx(side, rel=0.25)
     assert previews.preview_side(60, seconds) == 60

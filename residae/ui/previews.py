@@ -16,7 +16,7 @@ from residae import heatmaps
 from residae.image import Pixels, write_png
 from residae.ui import static
 
-PREVIEW_SECONDS = 0.04  # that decoding a preview may take; the answer should be there in 0.1
+PREVIEW_SECONDS = 0.025  # that decoding a preview may take; the answer should be there in 0.1, and the rest takes 0.07
 QUALITY_SHARE = 0.6  # of the change by a quality, which loses more of a small picture than of a large one
 MIN_SIDE, MAX_SIDE = 96, 384  # pixels: below it nothing can be seen, above it sending takes too long
 

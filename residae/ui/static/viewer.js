@@ -277,9 +277,9 @@ function changed(picture, change) {
     context.drawImage(image, 0, 0, width, height);
     return context;
   });
-  const [levels, changes] = drawn.map((context) => context.getImageData(0, 0, width, height));
-  for (let i = 0; i < levels.data.length; i++) levels.data[i] += 2 * (changes.data[i] - 128);
-  drawn[0].putImageData(levels, 0, 0);
+  const [shown, changes] = drawn.map((context) => context.getImageData(0, 0, width, height)), levels = shown.data, steps = changes.data;
+  for (let i = 0; i < levels.length; i++) levels[i] += 2 * (steps[i] - 128);
+  drawn[0].putImageData(shown, 0, 0);
   return drawn[0].canvas;
 }
 
