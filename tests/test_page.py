@@ -504,6 +504,17 @@ def test_the_lab_decodes_the_edited_latent(
     expect(page.locator("#measure-status")).to_contain_text("Measured on luma")
     expect(status).to_contain_text("the same as unedited")
 
+    chosen, own = page.locator("#others .selected"), page.locator("#other")
+    expect(chosen).to_have_count(1)
+    page.set_input_files("#other input[type=file]", photograph)
+    expect(own.get_by_role("button", name=f"Blend with {photograph.name}")).to_be_visible()
+    expect(own).to_have_class(re.compile("chosen"))
+    expect(chosen).to_have_count(0)  # so that it can be chosen again
+    page.locator("#others button").nth(1).click()
+    expect(own.get_by_role("button", name="Or upload your own")).to_be_visible()
+    expect(own).not_to_have_class(re.compile("chosen"))
+    expect(chosen).to_have_count(1)
+
 
 def test_baselines_at_equal_bytes(page: Page, report: Reconstruction, tmp_path: Path) -> None:
     open_tab(page, "Equal bytes")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -42,6 +43,8 @@ NOTE = (
     "chroma alike. Each tile has its own color scale; on one scale for all, vivid tiles vary most. The percentage is "
     "the channel’s share of the bits, luma and chroma together."
 )
+BLEND_WITH = "Blend with {}"  # the name of a picture
+OWN_BLEND = "Or upload your own"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +104,8 @@ class LabTab:
             self.noise = slider(0, 3, value=0, step=0.1, label="Noise", info="In standard deviations")
             self.blend = slider(0, 1, value=0, step=0.05, label="Blend", info="With the picture chosen below")
         with gr.Row(elem_id="blend-row"):
-            self.blend_examples = example_gallery("Picture to blend with", "Blend with {}", "others", selected=1)
-            self.blend_upload = gr.File(label="Or upload your own", elem_id="other", height=84)
+            self.blend_examples = example_gallery("Picture to blend with", BLEND_WITH, "others", selected=1)
+            self.blend_upload = gr.File(label=OWN_BLEND, elem_id="other", height=84)
         with gr.Row():
             with gr.Column(min_width=320):
                 self.chart = gr.HTML(elem_id="channels", apply_default_css=False)
@@ -147,10 +150,10 @@ class LabTab:
         self.mixer.input(**mixed, **QUICK_EVENT).then(**decode)
         gr.on([self.step.release, self.noise.release, self.blend.release], **preview, **QUICK_EVENT).then(**decode)
         each = {"trigger_mode": "multiple", **QUICK_EVENT}  # with data of its own, so that none can stand for another
-        chosen = self.blend_examples.select(self.choose_blend, outputs=self.blend_path, **each)
+        upload, choice = self.blend_upload, [self.blend_path, self.blend_examples, self.blend_upload]
+        chosen = self.blend_examples.select(self.choose_blend, outputs=choice, **each)
         chosen.then(supersede_background, **QUICK_EVENT).then(**decode)
-        upload, path = self.blend_upload, self.blend_path
-        upload.upload(lambda uploaded: (uploaded, None), upload, [path, upload], **QUICK_EVENT).then(**decode)
+        upload.upload(self.take_blend, upload, choice, **QUICK_EVENT).then(**decode)
         controls = [self.gains, self.step, self.noise, self.blend, self.mixer]
         cleared = self.reset.click(self.clear, [self.state, self.plane], controls, **QUICK_EVENT)
         cleared.then(supersede_background, **QUICK_EVENT).then(**decode)
@@ -393,9 +396,21 @@ class LabTab:
                 return {self.preview: None if edits == shown.edits else preview_edits(shown, edits)}
         return {self.preview: gr.skip()}
 
-    def choose_blend(self, event: gr.SelectData) -> str:
-        """The path of the example to blend in."""
-        return EXAMPLES[int(event.index)]
+    def choose_blend(self, event: gr.SelectData) -> Updates:
+        """Choose an example to blend in, which is then marked by Gradio, and the upload no longer."""
+        return {
+            self.blend_path: EXAMPLES[int(event.index)],
+            self.blend_upload: gr.File(label=OWN_BLEND, elem_classes=[]),
+        }
+
+    def take_blend(self, uploaded: str) -> Updates:
+        """Choose an uploaded picture to blend in: the upload is marked in place of an example, and says its name."""
+        taken = gr.File(None, label=BLEND_WITH.format(Path(uploaded).name), elem_classes=["chosen"])
+        return {
+            self.blend_path: uploaded,
+            self.blend_examples: gr.Gallery(selected_index=None),
+            self.blend_upload: taken,
+        }
 
     def clear(self, state: LabState | None, plane: str) -> Updates:
         """Reset every edit.
