@@ -75,6 +75,14 @@ WRAPPED = """(labels) => [...document.querySelectorAll(labels)].filter((label) =
   }
   return lines.some((line) => line.top >= lines[0].bottom);
 }).map((label) => label.outerHTML.slice(0, 160))"""
+LISTED = """() => { // notes whether Gradio's list of files is seen in the upload of .rae files, each time there is one
+  const upload = document.querySelector("#rae");
+  window.listed = [];
+  new MutationObserver(() => {
+    const list = upload.querySelector(".file-preview-holder");
+    if (list) listed.push(list.checkVisibility({ visibilityProperty: true }));
+  }).observe(upload, { childList: true, subtree: true });
+}"""
 TABS = ("Overview", "Latent lab", "Equal bytes", "Files", "Batch", "The model")
 
 
@@ -581,6 +589,12 @@ def test_the_file_can_be_downloaded_and_opened_again(
     assert np.square(difference).mean() < 1
     expect(page.locator("#files-status [role=alert]")).to_contain_text("cut.rae: The file is damaged or cut short")
     expect(page.locator("#files-status")).to_contain_text("1 file opened.")
+    page.evaluate(LISTED)
+    page.set_input_files("#rae input[type=file]", file)
+    expect(page.locator("#files-status")).to_have_text("1 file opened.")
+    listed = page.evaluate("listed")
+    assert listed, "Gradio lists files no longer while they are taken"
+    assert not any(listed), "the list is cut, for the upload is lower"
     for width in (1440, 1000, 870, 820, 700, 390):
         page.set_viewport_size({"width": width, "height": 1000})
         figures = page.locator("#opened-figures dd").all()

@@ -30,6 +30,13 @@ PREVIEWED = """() => [...document.querySelectorAll("#compare .frame :is(img, can
 })"""  # pixels of the reconstruction, and of the preview over it
 
 
+BEYOND = """(captions) => captions.map((caption) => {
+  const room = caption.getBoundingClientRect(), parts = [...caption.children].filter((part) => part.innerText);
+  const places = parts.map((part) => part.getBoundingClientRect());
+  return places.flatMap(({ right, bottom }) => [right - room.right, bottom - room.bottom]);
+})"""  # by how much the parts of each caption reach beyond it, in CSS pixels
+
+
 @pytest.fixture(scope="module")
 def address(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     expect.set_options(timeout=PATIENCE)
@@ -59,6 +66,15 @@ def phone(browser: Browser, address: str) -> Iterator[Page]:
     clipboard = ["clipboard-read", "clipboard-write"]
     size = {"width": 390, "height": 844}
     context = browser.new_context(viewport=size, has_touch=True, is_mobile=True, permissions=clipboard)
+    context.set_default_timeout(PATIENCE)
+    yield visit(context, address)
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def shapes(browser: Browser, address: str) -> Iterator[Page]:
+    """The page to which pictures of unusual shapes are given."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(PATIENCE)
     yield visit(context, address)
     context.close()
@@ -94,6 +110,15 @@ def choose_example(page: Page, index: int) -> None:
     page.locator("#examples button").nth(index).click()
     name = Path(paths()[index]).stem
     page.wait_for_function("(name) => residae.overview.picture() === name && residae.table.panes().b.facts", arg=name)
+
+
+def show_picture(page: Page, pixels: np.ndarray, folder: Path) -> None:
+    """Upload a picture of these pixels, (H, W) or (H, W, 3) uint8, and wait for its result."""
+    height, width = pixels.shape[:2]
+    path = folder / f"{width}-{height}.png"
+    path.write_bytes(write_png(pixels))
+    page.set_input_files("#upload input[type=file]", path)
+    page.wait_for_function("(size) => residae.overview.panes().b.facts?.Picture === size", arg=f"{width} × {height} px")
 
 
 def axe_findings(page: Page) -> list[str]:
@@ -1016,3 +1041,65 @@ def test_the_frame_of_a_part_is_resized_by_its_handles_and_marks_the_work(
     expect(box).to_be_hidden()
     expect(crop).to_have_attribute("aria-pressed", "false")
     context.close()
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 400), (400, 20)])
+def test_names_lie_beside_low_and_narrow_pictures(shapes: Page, tmp_path: Path, height: int, width: int) -> None:
+    show_picture(shapes, np.zeros((height, width, 3), np.uint8), tmp_path)
+    picture = shapes.locator("#compare .frame img").first
+    names = shapes.locator("#compare .frame .tag:visible")
+    expect(names).to_have_text(["Original", "Reconstruction"])
+    shapes.wait_for_function(
+        "(shape) => { const { width, height } = document.querySelector('#compare .frame img').getBoundingClientRect();"
+        " return Math.abs(width / height / shape - 1) < 0.01; }",
+        arg=width / height,
+    )
+    seen, stage = picture.bounding_box(), shapes.locator("#compare .stage").bounding_box()
+    assert seen
+    assert stage
+    for name in map(Locator.bounding_box, names.all()):
+        assert name
+        apart = (
+            max(name["x"] - seen["x"] - seen["width"], seen["x"] - name["x"] - name["width"]),
+            max(name["y"] - seen["y"] - seen["height"], seen["y"] - name["y"] - name["height"]),
+        )
+        assert 0 <= max(apart) < 100, "beside it, and near"
+        assert stage["x"] <= name["x"] < name["x"] + name["width"] <= stage["x"] + stage["width"]
+
+
+def test_a_channel_of_one_value_has_an_edge(shapes: Page, tmp_path: Path) -> None:
+    """It is as light as the page, or the card, that it lies on."""
+    show_picture(shapes, np.full((16, 16), 128, np.uint8), tmp_path)
+    for scheme in ("light", "dark"):
+        shapes.emulate_media(color_scheme=scheme)
+        for tab, tile in (("Overview", "#mosaic .tile canvas"), ("Latent lab", "#mixer .look")):
+            shapes.get_by_role("tab", name=tab).click()
+            shapes.wait_for_function("document.querySelectorAll('#mosaic .tile').length === 4")
+            place = shapes.locator(tile).nth(1)  # the first one is enlarged, which a frame shows
+            expect(place).to_be_visible()
+            shapes.mouse.move(0, 0)
+            box = place.bounding_box()
+            assert box
+            clip = {"x": round(box["x"]) - 3, "y": round(box["y"] + box["height"] / 2), "width": 8, "height": 1}
+            line = np.asarray(Image.open(io.BytesIO(shapes.screenshot(clip=clip))).convert("L")).astype(int)[0]
+            assert abs(line[2:5] - line[0]).max() > 16, (scheme, tab, line)
+            assert abs(line[2:5] - line[-1]).max() > 16, (scheme, tab, line)
+    shapes.emulate_media(color_scheme="light")
+
+
+def test_captions_of_upright_pictures_are_whole_at_equal_bytes(shapes: Page, tmp_path: Path) -> None:
+    upright = np.ascontiguousarray(np.rot90(open_picture(paths()[0]).pixels[128:320, 192:480]))
+    show_picture(shapes, upright, tmp_path)
+    shapes.get_by_role("tab", name="Equal bytes").click()
+    expect(shapes.locator("#baselines-status")).to_contain_text("this network reaches")
+    expect(shapes.locator("#baselines .keep:visible").first).to_be_visible()
+    for width in (1440, 820, 390):
+        shapes.set_viewport_size({"width": width, "height": 900})
+        shapes.wait_for_function(
+            "document.querySelector('#baselines .stage').getBoundingClientRect().width < innerWidth"
+        )
+        captions = shapes.locator("#baselines figcaption").evaluate_all(BEYOND)
+        assert len(captions) > 3
+        assert max(max(beyond) for beyond in captions) <= 1, f"cut at {width}: {captions}"
+        heights = [box["height"] for box in map(Locator.bounding_box, shapes.locator("#baselines figure").all()) if box]
+        assert max(heights) - min(heights) <= 1, width
