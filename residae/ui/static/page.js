@@ -78,7 +78,10 @@ new MutationObserver(() => { // at once: keys may follow each other faster than 
     const { id } = radio.closest("fieldset");
     if (radio.name !== id) radio.name = id;
   }
-  for (const tab of document.querySelectorAll("[role=tab]")) tab.tabIndex = tab.ariaSelected === "true" ? 0 : -1;
+  for (const tab of document.querySelectorAll("[role=tab]")) {
+    const index = tab.ariaSelected === "true" ? 0 : -1;
+    if (tab.tabIndex !== index) tab.tabIndex = index; // which lets the browser compute styles where the tab has the focus
+  }
 }).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["name", "aria-selected"] });
 document.addEventListener("keydown", (event) => {
   const tabs = event.target.closest("[role=tablist]")?.querySelectorAll("[role=tab]") ?? [], at = [...tabs].indexOf(event.target);
