@@ -253,11 +253,7 @@ class EqualBytesTab:
         return {self.compared: None, self.curves: None, self.refined: gr.Button(ADD_REFINED, interactive=False)}
 
     def _begun(self, current: CurrentResult) -> Updates:
-        """What there is before anything is compared: the original, ours, its figures, and the places of the others.
-
-        No list of the table is longer than in `_side_by_side`, which follows in the same event: Gradio sends what has
-        changed since, and deletes the wrong elements where it deletes several from a list within a list.
-        """
+        """What there is before anything is compared: the original, ours, its figures, and the places of the others."""
         pictures = [*_own(current), *(pane(name, f"{name} is not compared yet.", None) for name in CODECS)]
         errors, size = [pane("", NO_ERRORS, None)], (current.encoding.height, current.encoding.width)
         assert current.compressed
