@@ -146,7 +146,7 @@ def test_going_back_to_a_result_measures_nothing_again(
     assert empty[equal.figures].count("dB") == 1
     assert "svg" not in empty[equal.chart]
     assert not any(empty[place] for place in (equal.compared, equal.curves))
-    assert not empty[equal.refined].interactive
+    assert not any(empty[button].interactive for button in (equal.refined, equal.again))
     back = replace(picture)  # the same result, made again
     kept, after = equal.refresh("equal", back, None, VISIT, SILENT)
     assert kept[equal.compared] is None  # until all is there
@@ -155,7 +155,7 @@ def test_going_back_to_a_result_measures_nothing_again(
     ]
     assert kept[equal.chart] == before[equal.curves].draw()
     assert after[equal.compared] == back
-    assert after[equal.refined].interactive
+    assert all(after[button].interactive for button in (equal.refined, equal.again))
     *_, again = equal.measure_again(back, VISIT, SILENT)
     assert "It is measured again." in again[equal.status]
 

@@ -75,7 +75,8 @@ class EqualBytesTab:
                     self.refined = gr.Button(ADD_REFINED, size="sm", interactive=False, elem_id="refined-curve")
                     self.again = gr.Button("Measure again", size="sm", elem_id="measure-again")
         self.curves = gr.State()
-        self.outputs = [*(self.compared, self.table, self.status, self.figures, self.chart, self.curves, self.refined)]
+        self.outputs = [self.compared, self.table, self.status, self.figures, self.chart]
+        self.outputs += [self.curves, self.refined, self.again]
         self.refresh_event: dict[str, Any] = {
             "fn": self.refresh,
             "inputs": [open_tab, current, self.compared],
@@ -210,7 +211,8 @@ class EqualBytesTab:
                 with suppress(ShareError):  # the button stays
                     yield from self._add_refined(shown, curves, work)
                     offer = added
-            yield {self.compared: shown, self.curves: curves, self.refined: offer}
+            able = gr.Button(interactive=True)
+            yield {self.compared: shown, self.curves: curves, self.refined: offer, self.again: able}
 
     def _measure(self, work: Work, shown: CurrentResult) -> Generator[Updates, None, Comparison]:
         """Compare a result that has a file, show each part when it is there, and keep and return all of it."""
@@ -265,6 +267,7 @@ class EqualBytesTab:
             self.table: table([*pictures, *errors], _views(pictures, errors), size, 1, original=0),
             self.figures: comparison_begun(bytes_of_file, current.psnr),
             self.chart: Curves(current, points | {REFINED if current.steps else OURS: (point,)}).draw(),
+            self.again: gr.Button(interactive=True),
         }
 
     def _without_file(self, current: CurrentResult) -> Updates:
@@ -276,6 +279,7 @@ class EqualBytesTab:
             self.status: f"<p>{NO_FILE}</p>",
             self.figures: comparison_begun(None, current.psnr),
             self.chart: f'<p class="empty">{NO_CHART}</p>',
+            self.again: gr.Button(interactive=False),
         }
 
     def _side_by_side(self, current: CurrentResult, comparison: Comparison, measuring: bool = False) -> Updates:
