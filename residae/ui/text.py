@@ -298,7 +298,7 @@ def channel_figures(values: Any, quality: float | None) -> str:
     figures = (
         f"{kind} values, without a unit: mean {statistics.mean:,.4g}, "
         f"standard deviation {statistics.standard_deviation:,.4g}, "
-        f"range {statistics.minimum:,.4g} to {statistics.maximum:,.4g}"
+        f"range{NBSP}{statistics.minimum:,.4g}{NBSP}to{NBSP}{statistics.maximum:,.4g}"
     )
     return figures.replace("-", MINUS)
 
