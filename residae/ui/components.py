@@ -17,6 +17,7 @@ NumberT = TypeVar("NumberT", gr.Slider, gr.Number)
 # Gradio lets these start at once, and each waits for its turn in `Work`: Gradio's own queue is not fair.
 NETWORK_EVENT: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private"}
 QUICK_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+EACH_EVENT = QUICK_EVENT | {"trigger_mode": "multiple"}  # each press counts, also before the one before is answered
 
 
 def slider(minimum: float, maximum: float, **options: Any) -> gr.Slider:

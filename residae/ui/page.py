@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from residae.ui.components import NETWORK_EVENT, QUICK_EVENT
+from residae.ui.components import EACH_EVENT, NETWORK_EVENT, QUICK_EVENT
 from residae.ui.controls import Controls, choose_example, describe
 from residae.ui.endpoints import add_endpoints
 from residae.ui.guard import MAX_FILE_AGE, SWEEP_INTERVAL
@@ -102,9 +102,8 @@ class Page:
         uploaded = controls.upload.upload(
             lambda path: (None, path, None, None), controls.upload, [controls.upload, *picture], **QUICK_EVENT
         )
-        each = {"trigger_mode": "multiple", **QUICK_EVENT}  # with data of its own, so that none can stand for another
-        chosen = controls.examples.select(choose_example, outputs=picture, **each)
-        cropped = overview.table.select(overview.choose_part, self.current, picture, **each)
+        chosen = controls.examples.select(choose_example, outputs=picture, **EACH_EVENT)
+        cropped = overview.table.select(overview.choose_part, self.current, picture, **EACH_EVENT)
         start = controls.actions.restore_event(self.source, checkpoint, controls.alert)
         visited, continued = blocks.load(**start), controls.actions.bar.restore(**start)
         visited.then(describe, checkpoint, controls.described, **QUICK_EVENT)
@@ -136,7 +135,7 @@ class Page:
         ):
             self._refresh_open_tab(event.then(**next_event))
         for name, tab in self.tabs.items():
-            self._refresh_open_tab(tab.select(lambda name=name: name, outputs=self.open_tab, **each))
+            self._refresh_open_tab(tab.select(lambda name=name: name, outputs=self.open_tab, **EACH_EVENT))
 
     def _refresh_open_tab(self, event: Any) -> None:
         """After the event, let each tab that shows the current result look whether it is open and outdated."""

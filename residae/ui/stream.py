@@ -37,7 +37,7 @@ class Blocks(gr.Blocks):
         """
         streams = self.pending_diff_streams[session_hash] if session_hash else {}
         before = None if final or simple_format else streams.get(run)
-        before = before and [*before]
+        before = before and [*before]  # Gradio writes the new values into the list
         values = super().handle_streaming_diffs(block_fn, data, session_hash, run, final, simple_format=True)
         if before is None:
             return values

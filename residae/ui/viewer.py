@@ -175,6 +175,9 @@ def original_pane(pixels: Pixels) -> dict[str, Any]:
 
     Returns:
         As `pane`.
+
+    Raises:
+        ResidaeError: The file cannot be written.
     """
     key = pixels.shape, hashlib.sha256(pixels.tobytes()).digest()
     file = ORIGINALS.get(key)

@@ -19,7 +19,15 @@ from residae.progress import Progress, between, uncancellable
 from residae.ui import static
 from residae.ui.actions import edited_facts, subject
 from residae.ui.cache import EXAMPLES, open_at_size
-from residae.ui.components import NETWORK_EVENT, QUICK_EVENT, example_gallery, segments, slider, status_line
+from residae.ui.components import (
+    EACH_EVENT,
+    NETWORK_EVENT,
+    QUICK_EVENT,
+    example_gallery,
+    segments,
+    slider,
+    status_line,
+)
 from residae.ui.previews import preview_channel, preview_value
 from residae.ui.state import CurrentResult
 from residae.ui.store import RecentlyUsed, renew_result
@@ -149,9 +157,8 @@ class LabTab:
         }
         self.mixer.input(**mixed, **QUICK_EVENT).then(**decode)
         gr.on([self.step.release, self.noise.release, self.blend.release], **preview, **QUICK_EVENT).then(**decode)
-        each = {"trigger_mode": "multiple", **QUICK_EVENT}  # with data of its own, so that none can stand for another
         upload, choice = self.blend_upload, [self.blend_path, self.blend_examples, self.blend_upload]
-        chosen = self.blend_examples.select(self.choose_blend, outputs=choice, **each)
+        chosen = self.blend_examples.select(self.choose_blend, outputs=choice, **EACH_EVENT)
         chosen.then(supersede_background, **QUICK_EVENT).then(**decode)
         upload.upload(self.take_blend, upload, choice, **QUICK_EVENT).then(**decode)
         controls = [self.gains, self.step, self.noise, self.blend, self.mixer]
@@ -160,7 +167,7 @@ class LabTab:
         shown = [self.state, self.plane]
         planes = [self.chosen_plane, self.mixer, self.channel]
         self.plane.input(self.show_plane, [*shown, self.index], planes, trigger_mode="always_last", **QUICK_EVENT)
-        gr.on([self.mixer.select, mosaic.select], self.enlarge, shown, [self.index, self.channel], **each)
+        gr.on([self.mixer.select, mosaic.select], self.enlarge, shown, [self.index, self.channel], **EACH_EVENT)
         self.measure.click(
             self.measure_channels,
             self.state,
