@@ -218,8 +218,7 @@ def test_measurements_beside_the_weights_are_drawn(
     rows += [replace(row, setting="0.1 bpp, 40 steps", psnr=31.0) for row in rows if row.codec == OURS]
     ResultsFile(folder / "results.tsv", resume=False, force=False).append(rows)
     chart = model.results_chart("measured")
-    assert "Measured quality, also with 40 steps of refinement" in chart
-    assert "Luma, mean of 2 pictures: 0, 1" in chart
+    assert "Luma, mean of 2 pictures: 0, 1; Residae also with 40 steps of refinement" in chart
     assert "30.00 dB at 1.125 bits per pixel" in chart
     model.get_curves.cache_clear()
     (folder / "results.tsv").write_text("something else\n")

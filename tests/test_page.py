@@ -26,6 +26,7 @@ from residae.examples import paths
 from residae.image import open_picture, write_png
 from residae.model import ResidualAutoencoder
 from residae.pipeline import Pipeline, Reconstruction
+from residae.results import PUBLISHED, Measurement, ResultsFile
 from residae.ui.tabs.batch import NOTE
 
 PATIENCE = 120_000  # ms; the machine may be busy
@@ -75,6 +76,13 @@ WRAPPED = """(labels) => [...document.querySelectorAll(labels)].filter((label) =
   }
   return lines.some((line) => line.top >= lines[0].bottom);
 }).map((label) => label.outerHTML.slice(0, 160))"""
+BEYOND = """() => [...document.querySelectorAll("main *")].filter((node) => { // the window, where nothing scrolls to it
+  const { left, right, width } = node.getBoundingClientRect();
+  if (!width || !node.checkVisibility() || (left >= 0 && right <= innerWidth)) return false;
+  for (let around = node.parentElement; !around.matches(".gradio-container"); around = around.parentElement)
+    if (getComputedStyle(around).overflowX !== "visible") return false;
+  return true;
+}).map((node) => node.outerHTML.slice(0, 160))"""
 LISTED = """() => { // notes whether Gradio's list of files is seen in the upload of .rae files, each time there is one
   const upload = document.querySelector("#rae");
   window.listed = [];
@@ -95,6 +103,12 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "six" / "README.md").write_text(
         "The card of six.\n\n## Brief\n\nA line.\n\n## Long\n\n" + "A paragraph.\n\n" * 40
     )
+    rows = [
+        Measurement("a", "a", 8, 8, f"{rate} bpp{steps}", OURS, bytes=round(8 * rate), psnr=30 + rate)
+        for rate in (0.5, 1.0)
+        for steps in ("", ", 20 steps", ", 40 steps")
+    ]
+    ResultsFile(folder / "six" / PUBLISHED, resume=False, force=False).append(rows)
     return folder
 
 
@@ -1166,7 +1180,10 @@ def test_everything_fits_the_width_of_a_tablet_and_a_phone(page: Page) -> None:
         page.set_viewport_size({"width": width, "height": height})
         for tab in TABS:
             open_tab(page, tab)
+            if tab == "The model":
+                expect(page.locator("#model-chart .caption")).to_contain_text("20 steps of refinement and 40 steps")
             assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+            assert page.evaluate(BEYOND) == [], tab
             assert page.evaluate(WRAPPED, LABELS) == [], tab
             for invitation in page.get_by_text("Drop File Here").all():  # Gradio's; the label says more
                 expect(invitation).to_be_hidden()

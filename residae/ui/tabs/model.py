@@ -14,6 +14,7 @@ import gradio as gr
 from residae import charts
 from residae.activations import OBSERVED_SIDE, StageOutput, observe
 from residae.checkpoint import PLACEHOLDER, Checkpoint, read_card
+from residae.compare import OURS
 from residae.errors import ResidaeError
 from residae.image import Picture, fit
 from residae.pipeline import Pipeline, network_pixels
@@ -368,11 +369,10 @@ def results_chart(checkpoint: str) -> str:
     cards = ""
     for means in published:
         points = {name: [(p.bits_per_pixel, p.psnr) for p in curve] for name, curve in means.curves.items()}
-        title = "Measured quality"
+        caption = means.title
         if means.settings:
-            settings = html.escape(" and ".join(means.settings))
-            title += f", also with {settings.replace(' steps', ' steps of refinement')}"
-        heading = f'<h2>{title}</h2><span class="caption">{html.escape(means.title)}</span>'
+            caption += f"; {OURS} also with {' and '.join(means.settings).replace(' steps', ' steps of refinement')}"
+        heading = f'<h2>Measured quality</h2><p class="caption">{html.escape(caption)}</p>'
         chart = charts.rate_distortion_chart(points, None)
         cards += f'<div class="card"><div class="head">{heading}</div>{chart}</div>'
     return cards
