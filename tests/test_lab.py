@@ -223,6 +223,20 @@ def test_work_that_failed_is_done_again(trouble: str, lab: LabTab, state: LabSta
     assert "the same as unedited" in again[lab.status]
 
 
+def test_a_file_that_is_no_picture_is_not_taken_to_blend_in(lab: LabTab, state: LabState, tmp_path: Path) -> None:
+    """Also where nothing is blended in, and nothing would be opened until something is."""
+    path = tmp_path / "holiday.png"
+    path.write_text("not a picture\n")
+    for given in (None, state):
+        refused = lab.take_blend(str(path), given, VISIT)
+        assert refused.keys() == {lab.blend_upload, lab.blend_alert}
+        assert "The file is not a picture" in refused[lab.blend_alert]
+        assert refused[lab.blend_upload].value is None
+        taken = lab.take_blend(EXAMPLES[0], given, VISIT)
+        assert taken[lab.blend_path] == EXAMPLES[0]
+        assert taken[lab.blend_alert] == ""
+
+
 def test_a_closed_tab_is_left_unchanged(lab: LabTab, state: LabState) -> None:
     """Gradio empties the outputs of a handler that yields nothing."""
     updates = lab.refresh("files", state.current, state, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)

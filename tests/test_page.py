@@ -332,7 +332,9 @@ def test_nothing_moves(
             visit.get_by_label("number input for Blend").press("Enter")
             expect(visit.locator("#lab-status")).to_contain_text("than unedited")
             visit.set_input_files("#other input[type=file]", folder / "README.md")
-            expect(visit.locator("#lab-status [role=alert]")).to_be_visible()
+            expect(visit.locator("#blend-alert [role=alert]")).to_be_in_viewport(ratio=1)  # not up at the picture
+            expect(visit.locator("#other")).not_to_have_class(re.compile("chosen"))
+            expect(visit.locator("#lab-status")).to_contain_text("than unedited")
             assert_still("refusal in the Latent lab")
             visit.locator("#reset").click()
             expect(visit.locator("#lab-status")).to_contain_text("the same as unedited")

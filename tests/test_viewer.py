@@ -633,13 +633,13 @@ def test_too_large_files_are_refused_where_other_errors_of_their_upload_are(page
     small.write_bytes(write_png(np.zeros((16, 16), np.uint8)))
     for upload, place, tab in (
         ("#upload", "#alert", "Overview"),
-        ("#other", "#lab-status", "Latent lab"),
+        ("#other", "#blend-alert", "Latent lab"),
         ("#rae", "#files-status", "Files"),
         ("#batch", "#batch-status", "Batch"),
     ):
         page.get_by_role("tab", name=tab).click()
         if tab == "Latent lab":
-            expect(page.locator(place)).to_contain_text("unedited")  # and is not written anew
+            expect(page.locator("#lab-status")).to_contain_text("unedited")
         refused, chooser = page.locator(f"{place} [role=alert]"), page.locator(f"{upload} input[type=file]")
         chooser.set_input_files(large)
         expect(refused).to_have_text("The file is larger than the limit of 30 MB: choose a smaller one.")

@@ -102,22 +102,24 @@ def show_refusals(shown: str) -> str:
     }});"""
 
 
-def alert_bar(elem_id: str) -> gr.HTML:
+def alert_bar(elem_id: str, of_result: bool = True) -> gr.HTML:
     """The place for an error of what was chosen, below what was chosen and over the controls that follow.
 
     It is empty, or has the value of `residae.ui.text.dismissible`, to which the page is scrolled where it is not seen.
 
     Args:
         elem_id: The id in the page.
+        of_result: Whether its errors are of a result that the Overview was to show, which other scripts wait for.
     """
-    script = """
-    element.onclick = (event) => { if (event.target.closest("button")) props.value = ""; };
-    watch("value", () => {
+    dispatch = 'document.dispatchEvent(new CustomEvent("residae-alert", { detail }));' if of_result else ""
+    script = f"""
+    element.onclick = (event) => {{ if (event.target.closest("button")) props.value = ""; }};
+    watch("value", () => {{
       const detail = element.querySelector("[role=alert]")?.textContent;
       if (!detail) return;
-      element.querySelector(".alert").scrollIntoView({ block: "nearest" });
-      document.dispatchEvent(new CustomEvent("residae-alert", { detail }));
-    });""" + show_refusals(dismissible("{}"))
+      element.querySelector(".alert").scrollIntoView({{ block: "nearest" }});
+      {dispatch}
+    }});""" + show_refusals(dismissible("{}"))
     return gr.HTML("", js_on_load=script, elem_id=elem_id, elem_classes=["alert-bar"], apply_default_css=False)
 
 

@@ -15,7 +15,7 @@
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   };
-  const PLACES = { upload: "#alert", rae: "#files-status", batch: "#batch-status", other: "#lab-status" }; // for errors of each upload
+  const PLACES = { upload: "#alert", rae: "#files-status", batch: "#batch-status", other: "#blend-alert" }; // for errors of each upload
   /** Say that files are too large for an upload, where its other errors are shown: Gradio would say it in a corner of the window. */
   const refuse = (upload, files, large) => {
     const limit = `larger than the limit of ${MAX_FILE_BYTES / 1e6}\u00a0MB`, names = new Intl.ListFormat("en").format(large.map(({ name }) => name));

@@ -18,11 +18,12 @@ from residae.pipeline import Encoding, Reconstruction, network_pixels
 from residae.progress import Progress, between, uncancellable
 from residae.ui import static
 from residae.ui.actions import edited_facts, subject
-from residae.ui.cache import EXAMPLES, open_at_size
+from residae.ui.cache import CPU_SIDE, EXAMPLES, open_at_size
 from residae.ui.components import (
     EACH_EVENT,
     NETWORK_EVENT,
     QUICK_EVENT,
+    alert_bar,
     example_gallery,
     segments,
     slider,
@@ -31,7 +32,7 @@ from residae.ui.components import (
 from residae.ui.previews import preview_channel, preview_value
 from residae.ui.state import CurrentResult
 from residae.ui.store import RecentlyUsed, renew_result
-from residae.ui.text import by_pointer, channel_figures, channel_sentence, edited_sentence
+from residae.ui.text import by_pointer, channel_figures, channel_sentence, dismissible, edited_sentence
 from residae.ui.viewer import light_table, pane, png_file, report_table, table, with_facts
 from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors, supersede_background
 from residae.ui.zero_gpu import ON_ZERO_GPU
@@ -114,6 +115,7 @@ class LabTab:
         with gr.Row(elem_id="blend-row"):
             self.blend_examples = example_gallery("Picture to blend with", BLEND_WITH, "others", selected=1)
             self.blend_upload = gr.File(label=OWN_BLEND, elem_id="other", height=84)
+        self.blend_alert = alert_bar("blend-alert", of_result=False)
         with gr.Row():
             with gr.Column(min_width=320):
                 self.chart = gr.HTML(elem_id="channels", apply_default_css=False)
@@ -157,10 +159,11 @@ class LabTab:
         }
         self.mixer.input(**mixed, **QUICK_EVENT).then(**decode)
         gr.on([self.step.release, self.noise.release, self.blend.release], **preview, **QUICK_EVENT).then(**decode)
-        upload, choice = self.blend_upload, [self.blend_path, self.blend_examples, self.blend_upload]
+        choice = [self.blend_path, self.blend_examples, self.blend_upload, self.blend_alert]
         chosen = self.blend_examples.select(self.choose_blend, outputs=choice, **EACH_EVENT)
         chosen.then(supersede_background, **QUICK_EVENT).then(**decode)
-        upload.upload(self.take_blend, upload, choice, **QUICK_EVENT).then(**decode)
+        uploaded = self.blend_upload.upload(self.take_blend, [self.blend_upload, self.state], choice, **QUICK_EVENT)
+        uploaded.then(**decode)
         controls = [self.gains, self.step, self.noise, self.blend, self.mixer]
         cleared = self.reset.click(self.clear, [self.state, self.plane], controls, **QUICK_EVENT)
         cleared.then(supersede_background, **QUICK_EVENT).then(**decode)
@@ -408,15 +411,36 @@ class LabTab:
         return {
             self.blend_path: EXAMPLES[int(event.index)],
             self.blend_upload: gr.File(label=OWN_BLEND, elem_classes=[]),
+            self.blend_alert: "",
         }
 
-    def take_blend(self, uploaded: str) -> Updates:
-        """Choose an uploaded picture to blend in: the upload is marked in place of an example, and says its name."""
+    def take_blend(self, uploaded: str, state: LabState | None, request: gr.Request) -> Updates:
+        """Choose an uploaded picture to blend in: the upload is marked in place of an example, and says its name.
+
+        It is opened at once, although `refresh` needs it only where `blend` is above 0. One that cannot be opened is
+        refused below the upload, and the choice remains.
+
+        Args:
+            uploaded: Path of the picture.
+            state: What the tab holds; None before its first result.
+            request: From Gradio; it names the session.
+
+        Returns:
+            Updates of the choice and of the place for an error below it.
+        """
+        try:
+            with Work(request, needs_turn=False):
+                open_at_size(uploaded, max(state.whole.height, state.whole.width) if state else CPU_SIDE)
+        except ResidaeError as error:
+            return {self.blend_upload: gr.File(None), self.blend_alert: dismissible(error)}
+        except Stopped:
+            return {self.blend_upload: gr.File(None)}
         taken = gr.File(None, label=BLEND_WITH.format(Path(uploaded).name), elem_classes=["chosen"])
         return {
             self.blend_path: uploaded,
             self.blend_examples: gr.Gallery(selected_index=None),
             self.blend_upload: taken,
+            self.blend_alert: "",
         }
 
     def clear(self, state: LabState | None, plane: str) -> Updates:
