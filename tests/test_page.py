@@ -83,6 +83,12 @@ BEYOND = """() => [...document.querySelectorAll("main *")].filter((node) => { //
     if (getComputedStyle(around).overflowX !== "visible") return false;
   return true;
 }).map((node) => node.outerHTML.slice(0, 160))"""
+CUT = """() => [ // labels that have little room on a small phone: the most that each is high, where that tells
+  ["header p:not(.device)", 32], ["#journey li > span", 20],
+  [":is(#upload, #rae) [data-testid=block-label]"], ["#batch-table"],
+].flatMap(([labels, most]) => [...document.querySelectorAll(labels)].filter((label) => label.checkVisibility() &&
+  (label.scrollWidth > label.clientWidth || label.getBoundingClientRect().height > (most ?? Infinity)))
+).map((label) => label.outerHTML.slice(0, 160))"""
 LISTED = """() => { // notes whether Gradio's list of files is seen in the upload of .rae files, each time there is one
   const upload = document.querySelector("#rae");
   window.listed = [];
@@ -1178,7 +1184,7 @@ def test_a_picture_chosen_in_a_tab_that_does_not_show_it_opens_the_overview(page
 
 def test_everything_fits_the_width_of_a_tablet_and_a_phone(page: Page) -> None:
     invitations = 0
-    for width, height in ((820, 1180), (390, 844)):
+    for width, height in ((820, 1180), (360, 740), (390, 844)):
         page.set_viewport_size({"width": width, "height": height})
         for tab in TABS:
             open_tab(page, tab)
@@ -1193,6 +1199,8 @@ def test_everything_fits_the_width_of_a_tablet_and_a_phone(page: Page) -> None:
             if width == 390:
                 parts = None if tab == TABS[0] else {"exclude": [["header"], ["#controls"]]}
                 assert axe_findings(page, parts) == set(), tab
+            if width == 360:
+                assert page.evaluate(CUT) == [], tab
     assert invitations
     open_tab(page, "Overview")
     tools = page.locator("#compare .tools").bounding_box()
@@ -1203,6 +1211,14 @@ def test_everything_fits_the_width_of_a_tablet_and_a_phone(page: Page) -> None:
     tops = [place["y"] for place in places if place]
     assert tops == sorted(tops)
     assert len(tops) == len(order)
+    page.set_viewport_size({"width": 844, "height": 390})  # held sideways
+    for tab, viewer in (("Overview", "#compare"), ("Latent lab", "#edited")):
+        open_tab(page, tab)
+        shown = page.locator(f"{viewer} .tools").bounding_box(), page.locator(f"{viewer} .surface").bounding_box()
+        assert shown[0]
+        assert shown[1]
+        assert shown[1]["y"] + shown[1]["height"] - shown[0]["y"] <= 390, tab  # all of it at once
+    open_tab(page, "Overview")
 
 
 def test_a_phone_without_full_screen_fills_its_window(page: Page) -> None:
