@@ -624,8 +624,10 @@ def test_the_file_can_be_downloaded_and_opened_again(
         assert len(ends) == len(figures)
         assert max(ends) <= width - 12, "none is cut at the edge"
     page.set_viewport_size({"width": 1440, "height": 1000})
+    link = page.locator("#opened-figures").get_by_role("link", name="Save as PNG")
+    assert link.evaluate("link => link.getBoundingClientRect().height") >= 24  # as a finger needs
     with page.expect_download() as download:
-        page.locator("#opened-figures").get_by_role("link", name="Save as PNG").click()
+        link.click()
     assert download.value.suggested_filename == f"{file.stem}.png"
     assert open_picture(download.value.path()).width == read_info(file.read_bytes()).width
 
@@ -1161,17 +1163,23 @@ def test_what_is_touched_is_as_high_as_a_finger_needs(page: Page) -> None:
     for tab, targets in (
         (
             "Overview",
-            "#controls input[type=range], #figures dt, [data-explanation], #scale [tabindex], #error .kinds *",
+            "#controls input[type=range], #figures dt, [data-explanation], #scale [tabindex], #error .kinds *, "
+            "#compare .keep, footer :is(button, a)",
         ),
         ("Latent lab", "#edits-row input[type=range], #mixer input[type=range], #mixer button"),
     ):
         open_tab(page, tab)
         expect(page.locator("#figures dt" if tab == "Overview" else "#mixer .strip").first).to_be_visible()
+        if tab == "Overview":
+            page.locator("#compare").get_by_role("button", name="Side by side", exact=True).click()
+            expect(page.locator("#compare .keep:visible")).not_to_have_count(0)
         low = page.locator(targets).evaluate_all(
             """(nodes) => nodes.filter((node) => node.checkVisibility() && node.getBoundingClientRect().height < 24)
               .map((node) => node.outerHTML.slice(0, 120))"""
         )
         assert low == []
+    open_tab(page, "Overview")
+    page.locator("#compare").get_by_role("button", name="Divided", exact=True).click()
     page.set_viewport_size({"width": 1440, "height": 1000})
 
 

@@ -175,7 +175,8 @@ function single(pane) {
   const frame = frameOf([pane]);
   frame.caption = make("figcaption", {}, make("b"), make("span"));
   if (pane.picture) {
-    frame.keep = make("button", { type: "button", className: "keep", textContent: "Keep as A", onclick: () => keep(say, frame.panes[0]) });
+    const onclick = () => keep(say, frame.panes[0]);
+    frame.keep = make("button", { type: "button", className: "keep", onclick }, "Keep", make("span", { textContent: "\u00a0as A" }));
     frame.caption.append(frame.keep);
   }
   return [frame, make("figure", {}, frame.root, frame.caption)];
