@@ -941,6 +941,22 @@ def test_a_part_is_worked_on_at_full_resolution(browser: Browser, address: str, 
     assert word
     middles = [box["y"] + box["height"] / 2 for box in (button, word)]
     assert middles[0] == pytest.approx(middles[1], abs=2), "the words are in one line"
+    tools, views = page.locator("#compare .tools"), page.locator("#compare .views button")
+    for width in (1440, 1280, 1181, 861, 820, 521):
+        page.set_viewport_size({"width": width, "height": 900})
+        for view in (*views.all()[1:], views.first):
+            view.click()
+            rows = tools.evaluate("(node) => [node.offsetHeight, node.scrollWidth - node.clientWidth]")
+            assert rows == [32, 0], f"the tools are in one row at {width}"
+    page.set_viewport_size({"width": 1280, "height": 900})
+    views.last.click()
+    signed = page.locator("#compare").get_by_role("button", name="Signed")
+    for pressed in ("true", "false"):  # alone, where there is no room for the other beside it
+        expect(page.locator("#compare").get_by_role("button", name="Absolute")).to_be_hidden()
+        signed.click()
+        expect(signed).to_have_attribute("aria-pressed", pressed)
+    page.set_viewport_size({"width": 1440, "height": 900})
+    views.first.click()
     whole.click()
     expect(figure(page, "Picture")).to_have_text("1,024 × 450 px")
 

@@ -1,6 +1,6 @@
 // The light table: pictures of one size under one zoom. viewer.py describes `props.value`.
 const $ = (selector) => element.querySelector(selector);
-const surface = $(".surface"), stage = $(".stage"), bar = $(".views"), maps = $(".maps"), readout = $(".readout"), key = $(".key");
+const tools = $(".tools"), surface = $(".surface"), stage = $(".stage"), bar = $(".views"), maps = $(".maps"), readout = $(".readout"), key = $(".key");
 const fitButton = $(".fit"), oneButton = $(".one"), fullButton = $(".full-screen"), help = $(".help");
 const say = sayIn($(".message"));
 const HOLD = 250; // ms of a press without movement, from which on the original is shown
@@ -19,7 +19,8 @@ const MAX_PREVIEW = 2e6; // pixels of what is drawn: more would take too long
 const EMPTY = { panes: [], views: [], size: [3, 2], key: {} };
 const A_AND_B = "A | B";
 const ADVICE = "Hold a picture to see the original. All pictures zoom and move together.";
-const onPhone = matchMedia("(max-width: 520px)");
+// What the tools do without, one after the other, until they fit in one row: a second one would move the picture
+const DISPENSABLE = ["scale", "room", "absolute", "steps", "words", "spaces"];
 let table = EMPTY; // `props.value`, and the result that is kept as A
 const value = () => table;
 const currentView = () => value().views.find((v) => v.name === view.name) || given().views[0];
@@ -601,8 +602,17 @@ $(".farther").onclick = () => zoomBy(1 / 1.25);
 $(".blink").onclick = blink;
 help.addEventListener("toggle", ({ newState }) => { if (newState === "open") help.focus(); }); // so that it is read out
 [...maps.children].forEach((button, i) => {
-  button.onclick = () => { view.signed = i === 1 && !(onPhone.matches && view.signed); build(); }; // a phone has room for the second alone
+  button.onclick = () => { view.signed = i === 1 && !(view.signed && !maps.firstElementChild.checkVisibility()); build(); }; // where there is room for the second alone
 });
+function fitTools() {
+  for (let without = 0; without <= DISPENSABLE.length; without++) {
+    tools.dataset.without = DISPENSABLE.slice(0, without).join(" ");
+    if (tools.scrollWidth <= tools.clientWidth) return;
+  }
+}
+new ResizeObserver(fitTools).observe(tools);
+const toolsChange = new MutationObserver(fitTools);
+for (const node of [bar, maps, $(".crop")]) toolsChange.observe(node, { childList: true, attributeFilter: ["hidden"] });
 new ResizeObserver(() => {
   if (frames.length > 1) arrange();
   place();
