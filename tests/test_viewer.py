@@ -1000,6 +1000,13 @@ def test_the_frame_of_a_part_is_resized_by_its_handles_and_marks_the_work(
             }"""
         )
 
+    page.locator("#compare").get_by_role("button", name="Error", exact=True).click()
+    expect(page.locator("#compare .key")).to_be_visible()
+    crop.click()
+    expect(page.locator("#compare .key")).to_be_hidden()  # it is where the buttons of the chooser come
+    page.keyboard.press("Escape")
+    expect(page.locator("#compare .key")).to_be_visible()
+    page.locator("#compare").get_by_role("button", name="Divided").click()
     crop.click()
     expect(page.locator("#compare .how")).to_contain_text("Drag to move it")
     assert edges() == pytest.approx([512, 0, 1536, 900], abs=4)
