@@ -4,9 +4,10 @@ import base64
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import numpy as np
@@ -23,7 +24,8 @@ from residae.ui.state import CurrentResult
 from residae.ui.tabs import overview
 from residae.ui.tabs.overview import OverviewTab
 from residae.ui.text import share_kept
-from residae.ui.work import Updates, Work, cancel, supersede
+from residae.ui.turns import POLL_SECONDS
+from residae.ui.work import Updates, Work, cancel, is_at_work, supersede
 
 
 @pytest.fixture
@@ -266,6 +268,30 @@ def others_at_work() -> Iterator[None]:
     """Another visitor's work has its turn in front of the model."""
     with Work(visit("another")):
         yield
+
+
+@pytest.mark.parametrize("quality", [80, 60])
+def test_a_rate_that_is_shown_already_waits_in_silence(
+    quality: float, tab: OverviewTab, show: Callable[..., CurrentResult]
+) -> None:
+    """Pressing Start leaves the number beside the slider, which counts as a release and waits for the refinement."""
+    shown, said = show(80), list[str]()
+
+    def progress(share: float, desc: str) -> None:
+        said.append(desc)
+
+    def change() -> list[Updates]:
+        rate = 1, QUALITY, quality, 10
+        return [*tab.change_rate(None, None, shown, "tiny", True, 0, *rate, VISIT, cast(Any, progress))]
+
+    with ThreadPoolExecutor() as pool:
+        with others_at_work():
+            updates = pool.submit(change)
+            while not is_at_work(VISIT):
+                time.sleep(0.01)
+            time.sleep(3 * POLL_SECONDS)  # in each of which it could say that it waits
+        assert (tab.table in updates.result()[0]) == (quality == 60)
+    assert ("Waiting: 1 request comes first." in said) == (quality == 60)
 
 
 def test_a_visit_opens_with_a_result_that_is_kept_while_others_compute(

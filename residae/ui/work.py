@@ -76,6 +76,7 @@ class Work:
         priority: What it takes to end it early.
         advice: What to choose so that it takes less, for the errors that say that it takes too much time or memory.
         needs_turn: Whether it needs the model. Work that shows what is kept already waits for nobody.
+        says_waiting: Whether the page is told that it waits for its turn.
     """
 
     def __init__(
@@ -86,13 +87,14 @@ class Work:
         priority: Priority = Priority.REQUESTED,
         advice: str = "a smaller working size",
         needs_turn: bool = True,
+        says_waiting: bool = True,
     ) -> None:
         self.session, self.event = str(request.session_hash), LocalContext.event_id.get(None)
         assert request.request  # Gradio has none where it calls a function by itself, which it does not here
         self.visitor: Visitor = request.request.scope["visitor"]
         self.priority = priority
         self._progress, self._doing, self._advice = progress, doing, advice
-        self._needs_turn = needs_turn
+        self._needs_turn, self._says_waiting = needs_turn, says_waiting
         self._reason: type[Stopped] | None = None
         self._heard = time.monotonic()  # when somebody last listened
         self._told = 0.0  # when the page was last told of progress
@@ -237,7 +239,8 @@ class Work:
         """While others have their turns."""
         self._begun = math.inf
         self.check()
-        self._tell(0, f"Waiting: {ahead} {'request comes' if ahead == 1 else 'requests come'} first.")
+        if self._says_waiting:
+            self._tell(0, f"Waiting: {ahead} {'request comes' if ahead == 1 else 'requests come'} first.")
 
     def _tell(self, share: float, message: str) -> None:
         now = time.monotonic()

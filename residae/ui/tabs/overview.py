@@ -189,8 +189,9 @@ class OverviewTab:
     ) -> Iterator[Updates]:
         """Compress and decode the picture of the current result at another rate. Only a new scale encodes it again.
 
-        Does nothing at the rate that it has: leaving the number beside the slider counts as a release. Reconstructs the
-        chosen picture where there is no result, because the first picture failed or was cancelled.
+        Does nothing at the rate that it has, for which it waits in silence: leaving the number beside the slider counts
+        as a release, also by pressing Start, and it then waits for the refinement. Reconstructs the chosen picture
+        where there is no result, because the first picture failed or was cancelled.
 
         Args:
             path: As in `reconstruct`.
@@ -211,7 +212,8 @@ class OverviewTab:
         """
 
         def work() -> Iterator[Updates]:
-            with Work(request, progress, "Compressing the picture.") as running:
+            changes = not is_at_rate(current, scale, rate, quality, size)
+            with Work(request, progress, "Compressing the picture.", says_waiting=changes) as running:
                 if shown := newest(request, self.current, current):
                     settings = at_rate(shown.settings, scale, rate, quality, size)
                 elif path:
@@ -242,7 +244,7 @@ class OverviewTab:
             size: As in `reconstruct`.
             request: From Gradio; it names the session.
         """
-        if current is None or at_rate(current.settings, scale, rate, quality, size) != current.settings:
+        if not is_at_rate(current, scale, rate, quality, size):
             supersede_requested(request)
 
     def show_preview(
@@ -467,3 +469,8 @@ def at_rate(settings: Settings, scale: Scale, rate: str, quality: float, size: f
     """
     of_picture = settings.path, settings.box, settings.checkpoint, settings.color, settings.side
     return read_settings(*of_picture, scale, rate, quality, size)
+
+
+def is_at_rate(current: CurrentResult | None, scale: Scale, rate: str, quality: float, size: float) -> bool:
+    """Whether there is a result, and it has the rate that the arguments stand for, which are as in `at_rate`."""
+    return current is not None and at_rate(current.settings, scale, rate, quality, size) == current.settings
