@@ -493,7 +493,18 @@ def test_what_is_shown_can_be_saved_and_copied(page: Page, tmp_path: Path) -> No
     table.get_by_role("button", name="Divided").click()
     bar.get_by_role("button", name="Export").click()
     page.get_by_role("button", name="Copy the figures").click()
-    expect(page.locator("#actions-bar .message")).to_contain_text("on the clipboard")
+    message = page.locator("#actions-bar .message")
+    expect(message).to_contain_text("on the clipboard")
+    bar.get_by_role("button", name="Export").click()
+    assert not message.is_visible(), "the menu would cover a part of it"
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 820, "height": 900})
+    bar.get_by_role("button", name="Export").click()
+    edges = [place.bounding_box() for place in (bar.locator(".menu"), bar)]
+    assert all(edges)
+    assert len({round(box["x"] + box["width"]) for box in edges if box}) == 1  # it ends where the buttons do
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 1440, "height": 900})
     assert f"PSNR\t{figure(page, 'PSNR').inner_text()}" in page.evaluate("navigator.clipboard.readText()")
     bar.get_by_role("button", name="Export").click()
     page.get_by_role("button", name="Copy the picture").click()

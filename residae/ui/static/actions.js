@@ -123,7 +123,8 @@ const ACTIONS = {
 function openMenu() {
   const box = button("save").getBoundingClientRect();
   menu.showPopover();
-  menu.style.left = `${Math.min(box.left, innerWidth - menu.offsetWidth - 8)}px`;
+  const fits = box.left + menu.offsetWidth <= innerWidth - 8; // or it ends where the button does
+  menu.style.left = `${fits ? box.left : Math.max(8, box.right - menu.offsetWidth)}px`;
   menu.style.top = `${Math.max(8, box.top - menu.offsetHeight - 6)}px`;
   menu.querySelector("button").focus();
 }
