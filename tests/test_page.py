@@ -610,6 +610,8 @@ def test_the_file_can_be_downloaded_and_opened_again(
     difference = pixels(page.locator("#opened .frame img")).astype(int) - gray(report.decoding.pixels)
     assert np.square(difference).mean() < 1
     expect(page.locator("#files-status [role=alert]")).to_contain_text("cut.rae: The file is damaged or cut short")
+    radii = "(node) => getComputedStyle(node).borderRadius"
+    assert page.locator("#files-status [role=alert]").evaluate(radii) == "4px"  # at each corner, as other errors
     expect(page.locator("#files-status")).to_contain_text("1 file opened.")
     page.evaluate(LISTED)
     page.set_input_files("#rae input[type=file]", file)
@@ -1257,12 +1259,25 @@ def test_keyboard_focus_is_visible(page: Page) -> None:
 
 
 def test_the_focus_is_visible_at_fields_that_gradio_gives_no_outline(page: Page) -> None:
-    for tab, name in (("Batch", "#batch-refine input"), ("The model", "#checkpoint input")):
+    for tab, name, outlined in (
+        ("Batch", "#batch-refine input", "#batch-refine input"),
+        ("The model", "#checkpoint input", "#checkpoint .wrap:has(input)"),  # the whole field
+    ):
         open_tab(page, tab)
         field = page.locator(name)
         field.focus()
-        expect(field).to_have_css("outline-style", "solid")
+        outlines = page.locator(f"{name}, {outlined}").evaluate_all(
+            "(nodes) => nodes.filter((node) => getComputedStyle(node).outlineStyle === 'solid').length"
+        )
+        assert outlines == 1
+        expect(page.locator(outlined)).to_have_css("outline-style", "solid")
         field.press("Escape")  # closes the list of checkpoints
+
+
+def test_buttons_have_the_color_of_the_text(page: Page) -> None:
+    open_tab(page, "Files")
+    color = page.locator("h1").first.evaluate("(node) => getComputedStyle(node).color")
+    expect(page.locator("#open-current")).to_have_css("color", color)
 
 
 def test_arrows_choose_within_a_choice_and_tab_leaves_it(page: Page) -> None:

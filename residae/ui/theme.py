@@ -30,6 +30,7 @@ _COLORS = {  # light, dark; without a tint, because pictures are judged beside t
     "button_secondary_background_fill": ("#e1e1e1", "#303030"),
     "button_secondary_background_fill_hover": ("#d3d3d3", "#3d3d3d"),
     "button_secondary_border_color": ("transparent", "transparent"),
+    "button_secondary_text_color": ("#1c1c1c", "#ededed"),
     "checkbox_background_color_selected": ("#1f5fe0", "#3f78e0"),
     "checkbox_border_color_selected": ("#1f5fe0", "#3f78e0"),
 }
