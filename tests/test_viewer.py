@@ -625,6 +625,10 @@ def test_every_rate_and_every_width_has_the_same_rows(page: Page) -> None:
         tools = page.locator("#compare .tools").bounding_box()
         assert tools
         assert tools["height"] < 40, width
+    page.set_viewport_size({"width": 1280, "height": 900})  # where the maps are as narrow as beside a picture they get
+    legend = page.locator("#mosaic .note")
+    expect(legend).to_have_text("Bars: share of bits. Press a channel to edit it.")
+    assert legend.evaluate("(node) => node.offsetHeight") == 16  # as it has where there is no file, and no bits
     page.set_viewport_size({"width": 1440, "height": 900})
 
 
