@@ -472,5 +472,13 @@ def at_rate(settings: Settings, scale: Scale, rate: str, quality: float, size: f
 
 
 def is_at_rate(current: CurrentResult | None, scale: Scale, rate: str, quality: float, size: float) -> bool:
-    """Whether there is a result, and it has the rate that the arguments stand for, which are as in `at_rate`."""
+    """Whether there is a result that has this rate already.
+
+    Args:
+        current: The result that the page shows; None before the first.
+        scale: As in `read_settings`.
+        rate: As in `read_settings`.
+        quality: As in `read_settings`.
+        size: As in `read_settings`.
+    """
     return current is not None and at_rate(current.settings, scale, rate, quality, size) == current.settings
