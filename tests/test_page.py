@@ -319,6 +319,11 @@ def test_nothing_moves(
     for view in ("Error", "Side by side", "Divided"):
         visit.locator("#compare").get_by_role("button", name=view, exact=True).click()
         assert_still(view)
+    for pressed in ("true", "false"):
+        visit.locator("#compare .full-screen").click()
+        expect(visit.locator("#compare .full-screen")).to_have_attribute("aria-pressed", pressed)
+        visit.wait_for_function("document.querySelector('#compare [data-moving]') === null")
+        assert_still(f"full screen {pressed}")
 
     tab_places = visit.get_by_role("tab").evaluate_all(TAB_PLACES)
     for tab, place, text in (

@@ -118,11 +118,11 @@ function showDifferences(panes) {
 
 function columns(count) {
   // The number that makes the pictures largest; empty places count against it
-  const [width, height] = sizeNow(), box = stage.getBoundingClientRect();
+  const [width, height] = sizeNow(), { offsetWidth: wide, offsetHeight: high } = stage; // without what animates it
   let best = 1, largest = 0;
   for (let n = 1; n <= count; n++) {
     const rows = Math.ceil(count / n), filled = count / (n * rows);
-    const area = Math.min(box.width / n / width, (box.height / rows - 22) / height) * filled ** 0.5;
+    const area = Math.min(wide / n / width, (high / rows - 22) / height) * filled ** 0.5;
     if (area > largest) [best, largest] = [n, area];
   }
   return best;
@@ -423,6 +423,7 @@ function pan(dx, dy) {
 const isFull = () => element.hasAttribute("data-full");
 const room = make("div"); // stands in the place of the table that fills the screen, so that nothing behind it moves
 const showFull = (full) => {
+  const from = element.getBoundingClientRect();
   if (full) {
     room.style.cssText = `flex: none; height: ${element.offsetHeight}px`;
     element.before(room);
@@ -431,7 +432,22 @@ const showFull = (full) => {
   fullButton.setAttribute("aria-pressed", String(full));
   document.body.classList.toggle("behind-full", full);
   stage.focus({ preventScroll: true });
+  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) moveFrom(from);
 };
+
+/** Grow, or shrink, from a place in the window to the place that the table has now. */
+function moveFrom(from) {
+  const to = element.getBoundingClientRect();
+  element.setAttribute("data-moving", "");
+  element.animate({
+    transformOrigin: ["0 0", "0 0"],
+    translate: [`${from.x - to.x}px ${from.y - to.y}px`, "0 0"],
+    scale: [`${from.width / to.width} ${from.height / to.height}`, "1 1"],
+  }, { duration: 120, easing: "ease-out" }).onfinish = () => {
+    element.removeAttribute("data-moving");
+    place(); // what is placed by boxes of the window, as the part to crop
+  };
+}
 const toggleFull = () => {
   if (document.fullscreenElement) return document.exitFullscreen();
   showFull(!isFull());
