@@ -150,28 +150,32 @@ def png_file(pixels: Pixels, name: str, colors: Pixels | None = None) -> dict[st
     return served_file(write_png(pixels, compress_level=1, colors=colors), name)
 
 
-def pane(name: str, alt: str, pixels: Pixels | None, caption: str = "", measured: bool = False) -> dict[str, Any]:
+def pane(
+    name: str, alt: str, picture: Pixels | dict[str, Any] | None, caption: str = "", measured: bool = False
+) -> dict[str, Any]:
     """One picture of a light table.
 
     Args:
         name: Shown below the picture.
-        alt: Describes the picture; shown in its place if there are no pixels.
-        pixels: (H, W) or (H, W, 3) uint8; None for a codec that cannot make a file this small.
+        alt: Describes the picture; shown in its place if there is none.
+        picture: (H, W) or (H, W, 3) uint8, or a file from `png_file`; None for a codec that cannot make a file this
+            small.
         caption: Shown beside the name.
         measured: Whether values under the pointer are read from this picture.
 
     Returns:
-        The arguments by name, with the PNG as `picture` in the place of the pixels.
+        The arguments by name, with a PNG as `picture` in the place of pixels.
     """
-    picture = png_file(pixels, f"{name.lower().replace(' ', '-')}.png") if pixels is not None else None
+    if not isinstance(picture, dict | None):
+        picture = png_file(picture, f"{name.lower().replace(' ', '-')}.png")
     return {"name": name, "alt": alt, "picture": picture, "caption": caption, "measured": measured}
 
 
-def original_pane(pixels: Pixels) -> dict[str, Any]:
+def original_pane(picture: Pixels | dict[str, Any] | None) -> dict[str, Any]:
     """The picture that others are made from. Many results have the same one, which is compressed once.
 
     Args:
-        pixels: (H, W) or (H, W, 3) uint8.
+        picture: As for `pane`.
 
     Returns:
         As `pane`.
@@ -179,12 +183,14 @@ def original_pane(pixels: Pixels) -> dict[str, Any]:
     Raises:
         ResidaeError: The file cannot be written.
     """
-    key = pixels.shape, hashlib.sha256(pixels.tobytes()).digest()
-    file = ORIGINALS.get(key)
-    if file is None or not renew_result(file["path"]):
-        file = png_file(pixels, "original.png")
-        ORIGINALS.keep(key, file, 1)
-    return pane("Original", ORIGINAL_ALT, None, measured=True) | {"picture": file}
+    if not isinstance(picture, dict | None):
+        key = picture.shape, hashlib.sha256(picture.tobytes()).digest()
+        file = ORIGINALS.get(key)
+        if file is None or not renew_result(file["path"]):
+            file = png_file(picture, "original.png")
+            ORIGINALS.keep(key, file, 1)
+        picture = file
+    return pane("Original", ORIGINAL_ALT, picture, measured=True)
 
 
 def error_pane(name: str, original: Pixels, decoded: Pixels, scale: float, caption: str = "") -> dict[str, Any]:
@@ -204,8 +210,7 @@ def error_pane(name: str, original: Pixels, decoded: Pixels, scale: float, capti
         png_file(heatmaps.error_levels(original, decoded, kind, scale), file, heatmaps.color_map(kind))
         for kind, file in ((False, "error.png"), (True, "error-signed.png"))
     )
-    shown = pane(name, f"{name}: map of the error at each pixel", None, caption)
-    return shown | {"picture": absolute, "signed": signed}
+    return pane(name, f"{name}: map of the error at each pixel", absolute, caption) | {"signed": signed}
 
 
 def table(

@@ -36,7 +36,7 @@ from residae.ui.components import NETWORK_EVENT, status_line
 from residae.ui.refinement import CPU_STEPS, GPU_STEPS
 from residae.ui.state import CurrentResult
 from residae.ui.text import comparison_begun, comparison_table, decibels, duration, note, verdict
-from residae.ui.viewer import ORIGINAL_ALT, error_pane, light_table, original_pane, pane, table
+from residae.ui.viewer import error_pane, light_table, original_pane, pane, table
 from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors
 
 NOTE = (
@@ -333,9 +333,8 @@ class Curves:
 
 def _own(current: CurrentResult) -> list[dict[str, Any]]:
     """The panes of the original and of our reconstruction, as the page serves both already."""
-    original = pane("Original", ORIGINAL_ALT, None, measured=True) | {"picture": current.original}
-    ours = pane(OURS, DECODED_ALT.format(OURS), None, decibels(current.psnr)) | {"picture": current.reconstruction}
-    return [original, ours]
+    ours = pane(OURS, DECODED_ALT.format(OURS), current.reconstruction, decibels(current.psnr))
+    return [original_pane(current.original), ours]
 
 
 def _views(pictures: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:

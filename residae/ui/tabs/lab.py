@@ -509,8 +509,7 @@ def beside_unedited(shown: dict[str, Any], picture: dict[str, Any]) -> dict[str,
 
 def unedited_pane(picture: dict[str, Any]) -> dict[str, Any]:
     """A pane, as by `pane`, with the reconstruction without edits, as the page serves it."""
-    alt = "The picture rebuilt from its latent without edits"
-    return {"name": "Unedited", "alt": alt, "picture": picture, "caption": "", "measured": True}
+    return pane("Unedited", "The picture rebuilt from its latent without edits", picture, measured=True)
 
 
 def unedited_table(current: CurrentResult) -> dict[str, Any]:
