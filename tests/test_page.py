@@ -653,6 +653,11 @@ def test_a_batch_gives_a_table_and_an_archive(page: Page, folder: Path, tmp_path
     (tmp_path / "c.png").write_text("no picture")
     drop(page, folder / "a.png", folder / "b.png", tmp_path / "c.png")  # while Batch is open
     expect(page.locator("#batch tr")).to_have_count(3)
+    buttons = page.locator("#batch .icon-button").evaluate_all(
+        "(all) => all.map((one) => one.getBoundingClientRect().width)"
+    )
+    assert len(buttons) == 2
+    assert min(buttons) >= 24, "as a finger needs"
     expect(page.locator("#batch-status")).to_have_text(NOTE)  # in place of the error, which no longer holds
     page.get_by_role("button", name="Compress all").click()
     expect(page.locator("#batch-status")).to_contain_text("2 compressed, 1 failed.")
@@ -848,6 +853,12 @@ def test_the_model_is_drawn_from_its_configuration(page: Page) -> None:
     stem.press("Enter")
     expect(page.get_by_alt_text(re.compile("Channel . of Encoder, stem"))).to_have_count(4)
     expect(stem).to_have_attribute("aria-pressed", "true")
+    figures = page.locator("#model-figures dt")
+    expect(figures).to_have_count(5)
+    for width in (820, 1440):
+        page.set_viewport_size({"width": width, "height": 1000})
+        tops = figures.evaluate_all("(names) => names.map((name) => name.getBoundingClientRect().top)")
+        assert len({*tops}) == 1, "the figures are in one row"
     expect(page.locator("#model-figures")).to_contain_text("GFLOP")
     expect(page.locator("#model-card")).to_have_text("This checkpoint has no model card.")
 
