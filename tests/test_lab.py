@@ -21,7 +21,17 @@ from residae.pipeline import Pipeline
 from residae.ui import previews, store, tabs
 from residae.ui.cache import EXAMPLES, Settings
 from residae.ui.state import CurrentResult
-from residae.ui.tabs.lab import MAX_GAIN, PLANES, UNMEASURED, LabState, LabTab, draw_channels, prepare
+from residae.ui.tabs.lab import (
+    MAX_GAIN,
+    MEASURE,
+    MEASURE_AGAIN,
+    PLANES,
+    UNMEASURED,
+    LabState,
+    LabTab,
+    draw_channels,
+    prepare,
+)
 from residae.ui.viewer import png_file
 from residae.ui.work import Updates, Work, supersede, supersede_background
 
@@ -106,6 +116,13 @@ def test_what_is_not_measured_has_a_sentence_in_place_of_an_axis(lab: LabTab, st
     assert "lost when muted, dB" not in before
     assert UNMEASURED not in after
     assert "lost when muted, dB" in after
+
+
+def test_the_button_says_whether_the_channels_of_this_result_were_measured(lab: LabTab, state: LabState) -> None:
+    *_, measured = lab.measure_channels(state, VISIT, SILENT)
+    assert measured[lab.measure] == MEASURE_AGAIN
+    another, *_ = lab.refresh("lab", state.current, None, PLANES[0], 0, (), 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+    assert another[lab.measure] == MEASURE
 
 
 def test_the_lab_shows_the_picture_without_edits_until_there_is_one_from_the_latent(
@@ -200,7 +217,7 @@ def test_channels_are_not_measured_beyond_the_visitor_s_share(
     *charts, last = lab.measure_channels(state, VISIT, SILENT)
     assert len(charts) == 4
     assert [update[lab.chart].count(" dB</title>") for update in charts] == [1, 2, 3, 4]  # none before it is measured
-    assert [*last] == [lab.measured]  # what an edit costs stays
+    assert [*last] == [lab.measure, lab.measured]  # what an edit costs stays
     assert "Measured on luma" in last[lab.measured]
     use_up(VISIT, monkeypatch)
     (refused,) = lab.measure_channels(state, VISIT, SILENT)

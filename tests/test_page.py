@@ -537,6 +537,7 @@ def test_the_lab_decodes_the_edited_latent(
     name = "By channel: share of the bits (%) and luma PSNR lost when muted (dB)"
     expect(page.get_by_role("img", name=name)).to_be_visible()
     expect(page.locator("#measure-status")).to_contain_text("Measured on luma")
+    expect(page.get_by_role("button", name="Measure again")).to_be_visible()
     expect(status).to_contain_text("the same as unedited")
 
     chosen, own = page.locator("#others .selected"), page.locator("#other")

@@ -46,6 +46,7 @@ MAX_GAIN = 2.0
 SCRIPT = f"const MAX_GAIN = {MAX_GAIN};\n" + static.read("mixer.js")
 PREVIEWS: RecentlyUsed[tuple[Encoding, Edits, Encoding | None], Pixels] = RecentlyUsed(16 * 10**6)
 MEASURED_SIDE = 256  # pixels, at least, at which channels are muted in turn
+MEASURE, MEASURE_AGAIN = "Measure what each channel is worth", "Measure again"
 UNMEASURED = "Muting each channel in turn shows how much luma PSNR is lost without it."
 NOTE = (
     "M mutes a channel, S (solo) mutes all others, and the slider scales its deviation from its mean, in luma and "
@@ -119,7 +120,7 @@ class LabTab:
         with gr.Row():
             with gr.Column(min_width=320):
                 self.chart = gr.HTML(elem_id="channels", apply_default_css=False)
-                self.measure = gr.Button("Measure what each channel is worth", size="sm", elem_id="measure")
+                self.measure = gr.Button(MEASURE, size="sm", elem_id="measure")
                 self.measured = status_line("measure-status")
             with gr.Column(min_width=320):
                 self.channel = light_table("channel", "One channel of the latent appears here, enlarged.")
@@ -135,6 +136,7 @@ class LabTab:
                 self.plane,
                 self.mixer,
                 self.chart,
+                self.measure,
                 self.measured,
                 self.channel,
             ],
@@ -174,7 +176,7 @@ class LabTab:
         self.measure.click(
             self.measure_channels,
             self.state,
-            [self.chart, self.measured],
+            [self.chart, self.measure, self.measured],
             show_progress_on=self.measured,
             **NETWORK_EVENT,
         )
@@ -242,7 +244,7 @@ class LabTab:
                 return
             edited = prepare(shown, between(running, 0, 0.2))
             drawn = chosen_plane(edited)
-            channels = {self.chart: draw_channels(edited), self.measured: ""}
+            channels = {self.chart: draw_channels(edited), self.measure: MEASURE, self.measured: ""}
             planes = gr.Radio([*edited.planes], value=drawn)
             first = {self.table: unedited_table(shown)} if state is None and is_served(shown) else {}
             yield {self.state: edited, self.plane: planes, **channels, **first, **self._in_plane(edited, drawn, index)}
@@ -324,7 +326,7 @@ class LabTab:
             progress: From Gradio; it shows the progress below the chart.
 
         Yields:
-            The chart after each channel, then a sentence below it.
+            The chart after each channel, then a sentence below it, and what the button does from then on.
         """
 
         def work() -> Iterator[Updates]:
@@ -341,7 +343,8 @@ class LabTab:
                 for channel, loss in enumerate(channel_losses(pipeline, picture, scale, running)):
                     losses[channel] = loss
                     yield {self.chart: draw_channels(state, losses)}
-                yield {self.measured: f"<p>Measured on luma at {side} px, without quantization.</p>"}
+                sentence = f"<p>Measured on luma at {side} px, without quantization.</p>"
+                yield {self.measure: MEASURE_AGAIN, self.measured: sentence}
 
         yield from report_errors(self.measured, work())
 
