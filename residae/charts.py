@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from residae.arrays import Floats
+from residae.arrays import Floats, Pixels
 from residae.heatmaps import diverging, round_scale, sequential
 
 # From Okabe and Ito, "Color universal design", 2008, darkened for contrast on white as well as on black. Each kind of
@@ -53,6 +53,28 @@ def color_bar(scale: float, signed: bool) -> str:
         labels[-1] = f"\N{GREATER-THAN OR EQUAL TO} {labels[-1]}"
         if signed:
             labels[0] = f"\N{LESS-THAN OR EQUAL TO} {labels[0]}"
+    return _color_bar(table, values, labels, title)
+
+
+def channel_bar(center: float, reach: float) -> str:
+    """The key to `heatmaps.latent_channel`.
+
+    Args:
+        center: As `heatmaps.channel_scale` returns it.
+        reach: As `heatmaps.channel_scale` returns it.
+
+    Returns:
+        An SVG of full width, 44 pixels high.
+    """
+    values = np.linspace(center - reach, center + reach, 5)
+    decimals = max(0, 2 - math.floor(math.log10(reach)))
+    labels = [f"{round(v, decimals) + 0:,.{decimals}f}".replace("-", "\N{MINUS SIGN}") for v in values]  # no minus zero
+    labels[0], labels[-1] = f"\N{LESS-THAN OR EQUAL TO} {labels[0]}", f"\N{GREATER-THAN OR EQUAL TO} {labels[-1]}"
+    return _color_bar(diverging(), values, labels, "Value of the channel: blue below its mean, orange above")
+
+
+def _color_bar(table: Pixels, values: Floats, labels: Sequence[str], title: str) -> str:
+    """The colors of a table from the first of these values to the last, with a label at each of them."""
     places = 100 * (values - values[0]) / (values[-1] - values[0])
     # A CSS background needs no id. The ids of SVG gradients would clash between bars, and fail if the first is hidden.
     stops = ", ".join(_hex(color) for color in table[np.linspace(0, len(table) - 1, 17).astype(int)])

@@ -288,8 +288,22 @@ def latent_channel(z_c: Floats) -> Pixels:
         (H, W, 3) uint8, enlarged by a whole factor until the short side has 512 pixels or the long side would exceed
         1,024.
     """
-    deviation = z_c - z_c.mean(dtype=np.float64)
-    return _enlarge(_diverge(deviation / (3 * float(deviation.std()) or 1.0)), 512, 1024)
+    center, reach = channel_scale(z_c)
+    return _enlarge(_diverge((z_c - center) / reach), 512, 1024)
+
+
+def channel_scale(z_c: Floats) -> tuple[float, float]:
+    """The color scale of `latent_channel`.
+
+    Args:
+        z_c: (h, w) floating point.
+
+    Returns:
+        The value in the middle, which is the mean, and how far from it the color saturates: three standard deviations,
+        or 1 if all values are equal.
+    """
+    center = z_c.mean(dtype=np.float64)
+    return float(center), 3 * float((z_c - center).std()) or 1.0
 
 
 def latent_strip(z: Floats) -> Pixels:

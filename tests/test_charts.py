@@ -33,6 +33,23 @@ def test_color_bar_is_labeled_in_gray_levels(scale: float, signed: bool, labels:
     assert all(f"#{end.tobytes().hex()}" in root.get("style", "") for end in ends)
 
 
+@pytest.mark.parametrize(
+    ("center", "reach", "labels"),
+    [
+        (0.04, 9.62, ["≤ −9.58", "−4.77", "0.04", "4.85", "≥ 9.66"]),
+        (-0.0001, 1.0, ["≤ −1.00", "−0.50", "0.00", "0.50", "≥ 1.00"]),
+        (250, 1200, ["≤ −950", "−350", "250", "850", "≥ 1,450"]),
+    ],
+)
+def test_channel_bar_is_labeled_in_values_of_the_channel(center: float, reach: float, labels: list[str]) -> None:
+    svg = charts.channel_bar(center, reach)
+    *ticks, caption = texts(svg)
+    assert ticks == labels
+    root = ElementTree.fromstring(svg)
+    assert root.get("aria-label") == caption
+    assert all(f"#{end.tobytes().hex()}" in root.get("style", "") for end in heatmaps.diverging()[[0, 127, -1]])
+
+
 def bars(svg: str) -> list[list[float]]:
     """Heights of the negative, zero and positive bars, in decades below 100 %."""
     paths = [element.get("d", "") for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("path")]

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from visitor import SILENT, VISIT, use_up
 
-from residae import heatmaps
+from residae import charts, heatmaps
 from residae.edit import Edits, decode_edited, reconstruct_edited
 from residae.image import Pixels, open_picture, write_png
 from residae.pipeline import Pipeline
@@ -273,6 +273,7 @@ def test_channels_are_of_the_plane_that_is_shown(lab: LabTab, state: LabState) -
     enlarged = pixels(pane["picture"])
     latent = state.whole.latents[2]
     np.testing.assert_array_equal(enlarged, heatmaps.latent_channel(latent[0]))
+    assert updates[lab.channel]["views"][0]["key"] == charts.channel_bar(*heatmaps.channel_scale(latent[0]))
     for channel, tile, strip in zip(latent, heatmaps.latent_tiles(latent), updates[lab.mixer]["strips"], strict=True):
         own, common = (pixels(strip[name]) for name in ("own", "common"))
         np.testing.assert_array_equal(own, heatmaps.latent_tiles(channel[None])[0])

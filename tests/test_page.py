@@ -532,6 +532,7 @@ def test_the_lab_decodes_the_edited_latent(
     page.get_by_role("button", name="Enlarge channel 2").click()
     values = report.encoding.latents[0][1]
     expect(page.locator("#channel figcaption")).to_contain_text(re.compile("Channel 2.*mean"))
+    expect(page.locator("#channel").get_by_role("img", name="Value of the channel")).to_be_visible()
     assert values.shape == (report.encoding.height // 16, report.encoding.width // 16)
     page.get_by_role("button", name="Measure what each channel is worth").click()
     name = "By channel: share of the bits (%) and luma PSNR lost when muted (dB)"

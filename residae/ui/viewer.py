@@ -226,7 +226,8 @@ def table(
     Args:
         panes: From `pane` and `error_pane`.
         views: Each with `name`, `panes` (indices) and, as needed, `wipe` (two panes under a divider), `stack` (any
-            number in one place, to blink), `key` (show the color scale) and `size` (of its pictures).
+            number in one place, to blink), `key` (True to show the color scale of errors, or the SVG of another one)
+            and `size` (of its pictures).
         size: (height, width) of the pictures.
         scale: Of the error maps, gray levels.
         original: Index of the pane that the others are made from. It is shown in their place while Space is held.

@@ -247,7 +247,8 @@ function finish(current, shown) {
   const { key: keys } = value();
   previewing = false;
   showDifferences(current.name === A_AND_B && shown);
-  key.innerHTML = current.key && keys && shown.some((pane) => pane.signed) ? keys[view.signed ? "signed" : "absolute"] || "" : "";
+  const keyOfErrors = shown.some((pane) => pane.signed) && keys?.[view.signed ? "signed" : "absolute"];
+  key.innerHTML = (current.key === true ? keyOfErrors : current.key) || "";
   for (const frame of frames) {
     frame.preview?.remove();
     frame.preview = null;

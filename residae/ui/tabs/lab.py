@@ -493,7 +493,8 @@ class LabTab:
         pixels = heatmaps.latent_channel(values)
         name = f"Channel {index + 1}" + (f" of {plane.lower()}" if len(state.planes) > 1 else "")
         panes = [pane(name, f"{name} of the latent, enlarged", pixels, channel_figures(values, state.current.quality))]
-        return {self.channel: table(panes, [{"name": name, "panes": [0]}], pixels.shape[:2], 1)}
+        views = [{"name": name, "panes": [0], "key": charts.channel_bar(*heatmaps.channel_scale(values))}]
+        return {self.channel: table(panes, views, pixels.shape[:2], 1)}
 
 
 def beside_unedited(shown: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
