@@ -26,6 +26,7 @@ from residae.ui.tabs.lab import (
     MEASURE,
     MEASURE_AGAIN,
     PLANES,
+    THUMBNAIL_SIDE,
     UNMEASURED,
     LabState,
     LabTab,
@@ -252,6 +253,7 @@ def test_a_file_that_is_no_picture_is_not_taken_to_blend_in(lab: LabTab, state: 
         taken = lab.take_blend(EXAMPLES[0], given, VISIT)
         assert taken[lab.blend_path] == EXAMPLES[0]
         assert taken[lab.blend_alert] == ""
+        assert 256 < max(pixels(taken[lab.blend_thumbnail]).shape) <= THUMBNAIL_SIDE  # in a format of any browser
 
 
 def test_a_closed_tab_is_left_unchanged(lab: LabTab, state: LabState) -> None:

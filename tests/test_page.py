@@ -547,7 +547,12 @@ def test_the_lab_decodes_the_edited_latent(
     expect(own.get_by_role("button", name=f"Blend with {photograph.name}")).to_be_visible()
     expect(own).to_have_class(re.compile("chosen"))
     expect(chosen).to_have_count(0)  # so that it can be chosen again
+    thumbnail = page.locator("#own-picture img")
+    expect(thumbnail).to_have_js_property("complete", value=True)
+    assert thumbnail.evaluate("(image) => image.naturalWidth") > 0
+    assert thumbnail.bounding_box() == own.bounding_box()
     page.locator("#others button").nth(1).click()
+    expect(thumbnail).to_have_count(0)
     expect(own.get_by_role("button", name="Or upload your own")).to_be_visible()
     expect(own).not_to_have_class(re.compile("chosen"))
     expect(chosen).to_have_count(1)

@@ -55,6 +55,8 @@ NOTE = (
 )
 BLEND_WITH = "Blend with {}"  # the name of a picture
 OWN_BLEND = "Or upload your own"
+THUMBNAIL = '{{#if value}}<img src="{{value.url}}" alt="">{{/if}}'
+THUMBNAIL_SIDE = 352  # pixels: twice the width of its place
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +117,9 @@ class LabTab:
             self.blend = slider(0, 1, value=0, step=0.05, label="Blend", info="With the picture chosen below")
         with gr.Row(elem_id="blend-row"):
             self.blend_examples = example_gallery("Picture to blend with", BLEND_WITH, "others", selected=1)
-            self.blend_upload = gr.File(label=OWN_BLEND, elem_id="other", height=84)
+            with gr.Column(min_width=0, elem_id="own"):
+                self.blend_thumbnail = gr.HTML(html_template=THUMBNAIL, apply_default_css=False, elem_id="own-picture")
+                self.blend_upload = gr.File(label=OWN_BLEND, elem_id="other", height=84)
         self.blend_alert = alert_bar("blend-alert", of_result=False)
         with gr.Row():
             with gr.Column(min_width=320):
@@ -161,7 +165,13 @@ class LabTab:
         }
         self.mixer.input(**mixed, **QUICK_EVENT).then(**decode)
         gr.on([self.step.release, self.noise.release, self.blend.release], **preview, **QUICK_EVENT).then(**decode)
-        choice = [self.blend_path, self.blend_examples, self.blend_upload, self.blend_alert]
+        choice = [
+            self.blend_path,
+            self.blend_examples,
+            self.blend_upload,
+            self.blend_thumbnail,
+            self.blend_alert,
+        ]
         chosen = self.blend_examples.select(self.choose_blend, outputs=choice, **EACH_EVENT)
         chosen.then(supersede_background, **QUICK_EVENT).then(**decode)
         uploaded = self.blend_upload.upload(self.take_blend, [self.blend_upload, self.state], choice, **QUICK_EVENT)
@@ -414,11 +424,12 @@ class LabTab:
         return {
             self.blend_path: EXAMPLES[int(event.index)],
             self.blend_upload: gr.File(label=OWN_BLEND, elem_classes=[]),
+            self.blend_thumbnail: None,
             self.blend_alert: "",
         }
 
     def take_blend(self, uploaded: str, state: LabState | None, request: gr.Request) -> Updates:
-        """Choose an uploaded picture to blend in: the upload is marked in place of an example, and says its name.
+        """Choose an uploaded picture to blend in: the upload shows it, and is marked in place of an example.
 
         It is opened at once, although `refresh` needs it only where `blend` is above 0. One that cannot be opened is
         refused below the upload, and the choice remains.
@@ -433,7 +444,8 @@ class LabTab:
         """
         try:
             with Work(request, needs_turn=False):
-                open_at_size(uploaded, max(state.whole.height, state.whole.width) if state else CPU_SIDE)
+                side = max(state.whole.height, state.whole.width) if state else CPU_SIDE
+                thumbnail = png_file(fit(open_at_size(uploaded, side), THUMBNAIL_SIDE).pixels, "thumbnail.png")
         except ResidaeError as error:
             return {self.blend_upload: gr.File(None), self.blend_alert: dismissible(error)}
         except Stopped:
@@ -443,6 +455,7 @@ class LabTab:
             self.blend_path: uploaded,
             self.blend_examples: gr.Gallery(selected_index=None),
             self.blend_upload: taken,
+            self.blend_thumbnail: thumbnail,
             self.blend_alert: "",
         }
 
