@@ -637,7 +637,9 @@ def test_the_file_can_be_downloaded_and_opened_again(
         ends = [box["x"] + box["width"] for box in map(Locator.bounding_box, figures) if box]
         assert len(ends) == len(figures)
         assert max(ends) <= width - 12, "none is cut at the edge"
-    page.set_viewport_size({"width": 1440, "height": 1000})
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator("#opened-figures dd").last).to_be_in_viewport(ratio=1)  # with the picture
     link = page.locator("#opened-figures").get_by_role("link", name="Save as PNG")
     assert link.evaluate("link => link.getBoundingClientRect().height") >= 24  # as a finger needs
     with page.expect_download() as download:

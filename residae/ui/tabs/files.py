@@ -48,7 +48,7 @@ class FilesTab:
         with gr.Row(elem_id="files-source"):
             self.upload = gr.File(label="Drop or choose .rae files", file_count="multiple", elem_id="rae", height=52)
             self.open_current = gr.Button("Open the Overview’s file", elem_id="open-current")
-        self.status = status_line("files-status", note(NOTE))
+            self.status = status_line("files-status", note(NOTE))
         self.table = light_table("opened", "Pictures decoded from .rae files appear here.")
         self.figures = gr.HTML(elem_id="opened-figures", apply_default_css=False)
         self.shown = gr.State(())
