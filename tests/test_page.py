@@ -1246,6 +1246,12 @@ def test_everything_fits_the_width_of_a_tablet_and_a_phone(page: Page) -> None:
     tops = [place["y"] for place in places if place]
     assert tops == sorted(tops)
     assert len(tops) == len(order)
+    page.set_viewport_size({"width": 820, "height": 1180})
+    ends = [
+        page.locator(part).evaluate("(node) => node.getBoundingClientRect().bottom")
+        for part in ("#rate-card", "#actions")
+    ]
+    assert ends[0] == ends[1]  # no room is left below Refine
     page.set_viewport_size({"width": 844, "height": 390})  # held sideways
     for tab, viewer in (("Overview", "#compare"), ("Latent lab", "#edited")):
         open_tab(page, tab)

@@ -51,13 +51,13 @@ class Controls:
                 self.size_alert = alert_bar("size-alert")
                 self.scale = segments(scale_choices(16), 1, "Numbers kept", "scale")
             self.refine = RefineCard()
-        with gr.Row(elem_id="actions"):
-            self.actions = Actions(
-                {
-                    **{"color": self.color, "side": self.side, "scale": self.scale},
-                    **{"rate": self.rate, "quality": self.quality, "size": self.size},
-                }
-            )
+            with gr.Row(elem_id="actions"):
+                self.actions = Actions(
+                    {
+                        **{"color": self.color, "side": self.side, "scale": self.scale},
+                        **{"rate": self.rate, "quality": self.quality, "size": self.size},
+                    }
+                )
         self.rates: list[Any] = [self.scale, self.rate, self.quality, self.size]
         self.described = [self.scale, self.refine.steps]
         self.settings = [self.color, self.side, *self.rates]
