@@ -33,6 +33,7 @@ from residae.ui.tabs.lab import (
     draw_channels,
     prepare,
 )
+from residae.ui.text import decibels
 from residae.ui.viewer import png_file
 from residae.ui.work import Updates, Work, supersede, supersede_background
 
@@ -91,13 +92,18 @@ def test_an_edit_is_shown_beside_the_result_without_edits(lab: LabTab, state: La
     path = Path(current.reconstruction["path"])
     os.utime(path, (0, 0))
     for shown in (replace(state, current=current), None):
-        *_, whole = lab.refresh("lab", current, shown, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        updates = lab.refresh("lab", current, shown, PLANES[0], 0, GAINS, 0, 0, 0, EXAMPLES[1], VISIT, SILENT)
+        *_, whole, measured = updates
         table = whole[lab.table]
         divided = [table["panes"][index] for index in table["views"][0]["panes"]]
         assert [pane["name"] for pane in divided] == ["Unedited", "Edited"]
+        assert divided[0]["caption"] == decibels(current.psnr)
+        for pane in table["panes"][2:]:  # also where the status is scrolled out of the window
+            assert f"<b>{pane['caption']}</b>" in whole[lab.status]
         np.testing.assert_array_equal(open_picture(divided[0]["picture"]["path"]).pixels, pixels)
         assert table["panes"][table["original"]]["name"] == "Original"
-        assert "Channels muted 1" in table["panes"][table["result"]]["facts"]["Edits"]
+        facts = measured[lab.table]["panes"][table["result"]]["facts"]
+        assert "Channels muted 1" in facts["Edits"]
         assert path.stat().st_mtime > 0  # it is served as long as the picture beside it
 
     path.unlink()  # an hour later

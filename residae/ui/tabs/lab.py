@@ -32,7 +32,7 @@ from residae.ui.components import (
 from residae.ui.previews import preview_channel, preview_value
 from residae.ui.state import CurrentResult
 from residae.ui.store import RecentlyUsed, renew_result
-from residae.ui.text import by_pointer, channel_figures, channel_sentence, dismissible, edited_sentence
+from residae.ui.text import by_pointer, channel_figures, channel_sentence, decibels, dismissible, edited_sentence
 from residae.ui.viewer import light_table, pane, png_file, report_table, table, with_facts
 from residae.ui.work import Priority, Stopped, Updates, Work, newest, report_errors, supersede_background
 from residae.ui.zero_gpu import ON_ZERO_GPU
@@ -294,9 +294,11 @@ class LabTab:
 
     def _table(self, state: LabState, report: Reconstruction, edits: Edits) -> dict[str, Any]:
         """The edited picture beside the one without edits, or beside the original where that was deleted."""
-        shown, unedited = report_table(report, "Edited"), state.current.reconstruction
-        if unedited and is_served(state.current):
-            shown = beside_unedited(shown, unedited)
+        shown = report_table(report, "Edited")
+        for one in shown["panes"][1:]:  # the status, which says it too, does not stay in the window of a phone
+            one["caption"] = decibels(report.psnr)
+        if is_served(state.current):
+            shown = beside_unedited(shown, state.current)
         return shown | {"subject": subject(state.current), "edited": bool(edits)}
 
     def _strips(self, state: LabState, plane: str, reset: float = 0) -> dict[str, Any]:
@@ -510,29 +512,29 @@ class LabTab:
         return {self.channel: table(panes, views, pixels.shape[:2], 1)}
 
 
-def beside_unedited(shown: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
+def beside_unedited(shown: dict[str, Any], current: CurrentResult) -> dict[str, Any]:
     """A light table that shows what edits change, without what the codec loses; the original is behind Space.
 
     Args:
         shown: From `report_table`.
-        picture: The reconstruction without edits, as the page serves it.
+        current: The result without edits, which `is_served`.
     """
     original, edited, error = shown["panes"]
-    unedited = unedited_pane(picture)
+    unedited = unedited_pane(current)
     divided, side_by_side, error_alone = shown["views"]
     views = [divided | {"panes": [1, 2]}, side_by_side | {"panes": [1, 2]}, error_alone | {"panes": [3]}]
     return shown | {"panes": [original, unedited, edited, error], "views": views, "result": 2}
 
 
-def unedited_pane(picture: dict[str, Any]) -> dict[str, Any]:
-    """A pane, as by `pane`, with the reconstruction without edits, as the page serves it."""
-    return pane("Unedited", "The picture rebuilt from its latent without edits", picture, measured=True)
+def unedited_pane(current: CurrentResult) -> dict[str, Any]:
+    """A pane, as by `pane`, with the picture of a result that `is_served`."""
+    alt, picture = "The picture rebuilt from its latent without edits", current.reconstruction
+    return pane("Unedited", alt, picture, decibels(current.psnr), measured=True)
 
 
 def unedited_table(current: CurrentResult) -> dict[str, Any]:
     """A light table with the picture of a result that `is_served`, until there is one from an edited latent."""
-    assert current.reconstruction
-    panes = [unedited_pane(current.reconstruction)]
+    panes = [unedited_pane(current)]
     views = [{"name": "Unedited", "panes": [0], "stack": True}]
     size = current.encoding.height, current.encoding.width
     return table(panes, views, size, 1) | {"subject": subject(current)}
