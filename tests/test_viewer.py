@@ -844,6 +844,13 @@ def test_a_phone_shows_what_this_is_and_that_there_are_more_tabs(phone: Page) ->
     phone.evaluate("scrollTo(0, 0)")
 
 
+def test_files_without_a_file_are_as_high_as_the_window_of_a_phone(phone: Page) -> None:
+    phone.get_by_role("tab", name="Files").click()
+    expect(phone.locator("#opened .invitation")).to_be_visible()
+    assert phone.evaluate("document.documentElement.scrollHeight") == 844
+    phone.get_by_role("tab", name="Overview").click()
+
+
 def test_every_example_can_be_chosen_on_a_phone(phone: Page) -> None:
     choose_example(phone, len(paths()) - 1)
     expect(phone.locator("#examples img").last).to_be_in_viewport(ratio=1)
