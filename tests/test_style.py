@@ -65,3 +65,5 @@ def test_figures_without_a_file_stand_where_they_do_with_one(page: Page, width: 
         show(page, width, f'<div id="result" style="{room}"><div id="figures">{definition_list(figures)}</div></div>')
         places.append([page.locator("dt").nth(i).evaluate("(node) => node.getBoundingClientRect().x") for i in (0, 1)])
     assert np.abs(np.subtract(*places)).max() <= 12
+    rows = page.locator("dt").evaluate_all("(nodes) => nodes.map((node) => node.getBoundingClientRect().y)")
+    assert min(map(rows.count, rows)) > 1, "a figure stands alone in its row"
