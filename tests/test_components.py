@@ -18,12 +18,14 @@ from residae.ui.page import build
 from residae.ui.refinement import RefineCard, seconds_left
 from residae.ui.tabs.batch import BatchTab, draw_table
 from residae.ui.text import (
+    NBSP,
     comparison_table,
     duration,
     fewer,
     file_figures,
     heading,
     journey,
+    refinement_sentence,
     report_figures,
     report_sentences,
     share_kept,
@@ -70,6 +72,19 @@ def test_every_figure_has_an_explanation(pipeline: Pipeline, picture: Picture) -
     figures = report_figures(report) + file_figures(info, pipeline.ratio) + tables
     names = {name.split(", ")[0] for name in re.findall(r'<(?:dt|th scope="col")>([^<]+)<', figures)}
     assert {"PSNR", "Fingerprint", "Codec", "Encode", "Numbers kept"} <= names <= explained()
+
+
+@pytest.mark.parametrize(
+    ("change", "size"),
+    [
+        (0, "the same size"),
+        (-0.0213, "2.1 % fewer bytes"),
+        (0.9994, "99.9 % more bytes"),
+        (15.679, "1,568 % more bytes"),
+    ],
+)
+def test_a_refinement_says_what_it_costs_to_a_sensible_precision(change: float, size: str) -> None:
+    assert f" dB at {size}, after" in refinement_sentence(3, 0.5, change).replace(NBSP, " ")
 
 
 @pytest.mark.parametrize(

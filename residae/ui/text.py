@@ -273,7 +273,8 @@ def refinement_sentence(steps: int, gain: float, change: float) -> str:
         HTML.
     """
     sign = "+" if gain >= 0 else MINUS
-    size = "the same size" if abs(change) < 0.0005 else f"{abs(change):.1%} {'more' if change > 0 else 'fewer'} bytes"
+    share = f"{abs(change):,.0%}" if abs(change) >= 1 else f"{abs(change):.1%}"
+    size = "the same size" if abs(change) < 0.0005 else f"{share} {'more' if change > 0 else 'fewer'} bytes"
     sentence = f"<p>{sign}{abs(gain):.2f} dB at {size}, after {counted(steps, 'step').replace(' ', NBSP)}. "
     sentence += "Changing a setting discards it.</p>"
     return sentence.replace("%", f"{NBSP}%")
