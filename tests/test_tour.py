@@ -61,6 +61,21 @@ def test_the_tour_comes_by_itself_once_and_without_the_focus(page: Page) -> None
     expect(tour).to_have_count(0)
 
 
+@pytest.mark.parametrize("width", [390, 320])
+def test_the_card_of_the_tour_is_as_wide_as_the_ring_on_a_phone(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.locator("body").evaluate("(body) => { body.style.margin = 0; }")
+    page.evaluate(
+        """document.querySelector(".gradio-container").style.cssText = "box-sizing: border-box; padding-inline: 12px";
+        document.querySelectorAll(".gradio-container > div").forEach((place) => { place.style.width = ""; })"""
+    )
+    page.evaluate(SHOW_FIGURES, FIGURES)
+    ring, card = page.locator(".tour-ring").bounding_box(), page.get_by_role("dialog", name="Tour").bounding_box()
+    assert ring
+    assert card
+    assert (card["x"], card["width"]) == (ring["x"], ring["width"])
+
+
 def test_the_tour_is_walked_by_keyboard_and_returns_the_focus(page: Page) -> None:
     height = page.evaluate("document.documentElement.scrollHeight")
     button, tour = page.locator("#tour"), page.get_by_role("dialog", name="Tour")

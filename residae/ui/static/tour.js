@@ -13,7 +13,7 @@
     ["#error", "What is lost", "The error of each pixel, in gray levels. Press the map to see it large.", "The error of each pixel, in gray levels. Tap the map to see it large."],
   ];
   const inOneColumn = matchMedia("(max-width: 860px)");
-  const GAP = 12; // CSS pixels
+  const GAP = 12, RING = 4; // CSS pixels between what is explained and the card, and by which the ring is larger
   let step = -1, card, ring, before = null, begun = 0; // where the page was scrolled to
 
   const target = () => document.querySelector(STEPS[step][0]);
@@ -34,16 +34,16 @@
   function place() {
     const box = step >= 0 && target()?.getBoundingClientRect();
     if (!box) return;
-    const edges = [box.left - 4, box.top - 4, box.right + 4, box.bottom + 4].map(Math.round);
+    const edges = [box.left - RING, box.top - RING, box.right + RING, box.bottom + RING].map(Math.round);
     move(ring, edges[0], edges[1]);
     Object.assign(ring.style, { width: `${edges[2] - edges[0]}px`, height: `${edges[3] - edges[1]}px` });
     const { offsetWidth: wide, offsetHeight: high } = card, { innerWidth, innerHeight } = window;
-    const keep = (at, most) => Math.max(GAP, Math.min(at, most - GAP));
-    const across = [box.left, box.right - wide].map((x) => keep(x, innerWidth - wide)), down = [box.top, box.bottom - high].map((y) => keep(y, innerHeight - high));
+    const keep = (at, most, least = GAP) => Math.max(least, Math.min(at, most - least));
+    const across = [edges[0], edges[2] - wide].map((x) => keep(x, innerWidth - wide, GAP - RING)), down = [box.top, box.bottom - high].map((y) => keep(y, innerHeight - high));
     const fits = ([x, y]) => x >= 0 && x + wide <= innerWidth && y >= 0 && y + high <= innerHeight;
     const places = [box.right + GAP, box.left - wide - GAP].flatMap((x) => down.map((y) => [x, y]))
       .concat([box.bottom + GAP, box.top - high - GAP].flatMap((y) => across.map((x) => [x, y]))).filter(fits);
-    const inside = [keep(box.left + GAP, innerWidth - wide), keep(Math.min(box.bottom, innerHeight) - high - GAP, innerHeight - high)]; // where nothing beside it has room
+    const inside = [keep(box.left + GAP, innerWidth - wide, GAP - RING), keep(Math.min(box.bottom, innerHeight) - high - GAP, innerHeight - high)]; // where nothing beside it has room
     const costs = places.map(([x, y]) => covered({ left: x, top: y, right: x + wide, bottom: y + high }));
     const [x, y] = places[costs.indexOf(Math.min(...costs))] ?? inside;
     move(card, Math.round(x), Math.round(y));
