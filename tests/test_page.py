@@ -1141,6 +1141,16 @@ def test_the_tabs_and_the_picture_stay_in_place_when_another_tab_is_opened(page:
     assert len(places) == 2
 
 
+@pytest.mark.parametrize("width", [540, 681, 861, 951])
+def test_what_the_bars_of_the_mosaic_are_is_said_in_one_line(page: Page, width: int) -> None:
+    open_tab(page, "Overview")
+    page.set_viewport_size({"width": width, "height": 1000})
+    place = page.locator("#mosaic .note").bounding_box()
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    assert place
+    assert place["height"] == 16
+
+
 @pytest.mark.parametrize("width", [1181, 1280, 1401])
 def test_the_figures_stand_in_one_row(page: Page, width: int) -> None:
     open_tab(page, "Overview")

@@ -50,7 +50,8 @@ async function draw() {
   if (current !== round) return; // newer channels are loading
   heading.textContent = `${count} ${count === 1 ? "channel" : "channels"}`;
   caption.textContent = `${count} × ${height} × ${width} numbers`;
-  legend.textContent = `${shares ? "Bars: share of bits. " : ""}${byFinger() ? "Tap" : "Press"} a channel to edit it.`;
+  const bars = shares ? ["Bars: ", make("span", { className: "wide", textContent: "share of " }), "bits. "] : [];
+  legend.replaceChildren(...bars, `${byFinger() ? "Tap" : "Press"} a channel to edit it.`);
   tiles.toggleAttribute("data-unshared", !shares);
   const rows = image.naturalHeight / count;
   [...tiles.children].forEach((button, i) => {
