@@ -67,3 +67,15 @@ def test_figures_without_a_file_stand_where_they_do_with_one(page: Page, width: 
     assert np.abs(np.subtract(*places)).max() <= 12
     rows = page.locator("dt").evaluate_all("(nodes) => nodes.map((node) => node.getBoundingClientRect().y)")
     assert min(map(rows.count, rows)) > 1, "a figure stands alone in its row"
+
+
+def test_the_comparison_and_the_figures_fit_the_smallest_phone(page: Page) -> None:
+    picture = np.zeros((8, 8), np.uint8)
+    ours = CodecResult(OURS, picture, 8_459, 33.53, 0.9067, 0.9719, -58.1)
+    figures = {"PSNR": "33.53 dB", "SSIM": "0.9067", "Rate": "0.172 bpp", "Raw pixels": "1,931 : 1"}
+    figures |= {"Source file": "10.6 : 1", "Picture": "768 × 512", "Encode · decode": "1.5 s · 1.6 s"}
+    table = comparison_table(Comparison(picture, (ours,)))
+    body = f'<div id="baselines-figures">{table}</div><div id="figures">{definition_list(figures)}</div>'
+    show(page, 320, f'<div style="margin: 12px">{body}</div>')
+    for place in page.locator("table, dl").all():
+        assert place.evaluate("(node) => node.scrollWidth") <= 296
