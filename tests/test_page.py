@@ -1241,6 +1241,11 @@ def test_everything_fits_the_width_of_a_tablet_and_a_phone(page: Page) -> None:
             for invitation in page.get_by_text("Drop File Here").all():  # Gradio's; the label says more
                 expect(invitation).to_be_hidden()
                 invitations += 1
+            if tab == "Equal bytes" and width < 520:
+                before, after = [page.locator(button).bounding_box() for button in ("#refined-curve", "#measure-again")]
+                assert before
+                assert after
+                assert before["y"] + before["height"] < after["y"], "each has a row, whatever it says"
             if width == 390:
                 parts = None if tab == TABS[0] else {"exclude": [["header"], ["#controls"]]}
                 assert axe_findings(page, parts) == set(), tab
