@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pytest
-from visitor import SILENT, VISIT, visit
+from visitor import SILENT, VISIT, add_refined, turns_between, visit
 
 from residae import compare
 from residae.baselines import CODECS
@@ -225,6 +225,16 @@ def test_avif_at_its_best_comes_last_and_goes_without_a_share(
     monkeypatch.setattr(equal_bytes, "with_best_speed", refuse)
     *_, last = equal.measure_again(picture, VISIT, SILENT)
     assert last[equal.compared] == picture
+
+
+def test_others_have_their_turns_between_two_measurements(
+    equal: EqualBytesTab, shown: Callable[[Pixels], CurrentResult], smooth: Callable[[int, int, int], Pixels]
+) -> None:
+    picture = shown(smooth(60, 90, 0)[..., 0])
+    *parts, _, _ = turns_between(equal.measure_again(picture, VISIT, SILENT))  # AVIF at its best follows at once
+    assert len(parts) > len(CURVE_QUALITIES)
+    assert all(parts)
+    assert all(turns_between(add_refined(picture)))
 
 
 def test_superseded_work_ends_at_once(

@@ -12,7 +12,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
-from visitor import SILENT, VISIT, use_up
+from visitor import SILENT, VISIT, turns_between, use_up
 
 from residae import charts, heatmaps
 from residae.edit import Edits, decode_edited, reconstruct_edited
@@ -216,6 +216,10 @@ def test_a_picture_to_blend_in_is_charged_also_where_the_current_result_is_new(
     *_, last, _ = lab.refresh("lab", state.current, None, PLANES[0], 0, (), 0, 0, blend, EXAMPLES[1], VISIT, SILENT)
     assert charged == [state.current.encoding.work(encodes=encodes, decodes=1)]
     assert (last[lab.state].blend is not None) == bool(blend)
+
+
+def test_others_have_their_turns_between_two_channels(lab: LabTab, state: LabState) -> None:
+    assert turns_between(lab.measure_channels(state, VISIT, SILENT)) == [True] * 4
 
 
 def test_channels_are_not_measured_beyond_the_visitor_s_share(

@@ -1,6 +1,7 @@
 """Handlers of the page, called directly, and the arguments that Gradio passes to them."""
 
 import math
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,24 @@ def silent(share: float, desc: str) -> None:
 
 
 SILENT: Any = silent
+
+
+def turns_between(updates: Iterator[Updates]) -> list[bool]:
+    """Whether another visitor, who asks for a turn when an update is there, has it before the next one is."""
+
+    def ask(asked: threading.Event, had: threading.Event) -> None:
+        with work.TURNS.turn(Visitor("there"), lambda ahead: asked.set()):
+            had.set()
+        asked.set()
+
+    turns: list[bool] = []
+    had = threading.Event()
+    for _ in updates:
+        turns.append(had.is_set())
+        asked, had = threading.Event(), threading.Event()
+        threading.Thread(target=ask, args=(asked, had)).start()
+        asked.wait(10)
+    return turns[1:]
 
 
 STEPS = 100  # of a refinement

@@ -146,6 +146,7 @@ class EqualBytesTab:
         for point in refined_curve(shown.pipeline, shown.picture(), shown.encoding, steps, work):
             points = sorted({*points, point}, key=lambda point: point.bits_per_pixel)
             yield {self.chart: replace(curves, points=curves.points | {REFINED: tuple(points)}).draw()}
+            work.give_way()
         if kept := COMPARISONS.get(_key(shown)):
             refined = replace(kept, curves=kept.curves | {REFINED: tuple(points)})
             COMPARISONS.keep(_key(shown), refined, refined.nbytes)
@@ -227,6 +228,7 @@ class EqualBytesTab:
             chart = {self.chart: Curves(shown, separate(first).curves).draw()}
             yield {**self._unfinished(), **self._side_by_side(shown, first, measures_ssimulacra2()), **chart}
             try:
+                work.give_way()
                 last = next(comparisons)
             except Stopped:
                 yield {self.figures: comparison_table(first)}
@@ -234,14 +236,15 @@ class EqualBytesTab:
             yield {self.figures: comparison_table(last)}
             larger = -len(CURVE_QUALITIES)  # scales that are measured, after these
             with suppress(ShareError):  # a shorter curve is no error
+                work.give_way()
                 for last in comparisons:
                     larger += 1
                     yield {self.chart: Curves(shown, separate(last).curves).draw()}
+                    work.give_way()
                 is_whole = scales == wanted or last.curves[OURS][-1].bits_per_pixel >= CURVE_RATE
             work.refund(_larger_work(shown, scales[max(larger, 0) :]))
         last = separate(last)
         try:
-            work.give_way()  # the last part is long, and without the network
             last = with_best_speed(last, between(work, 0.85, 1))
             yield self._side_by_side(shown, last)
         except ShareError:  # the default speed is no error

@@ -355,6 +355,7 @@ class LabTab:
                 for channel, loss in enumerate(channel_losses(pipeline, picture, scale, running)):
                     losses[channel] = loss
                     yield {self.chart: draw_channels(state, losses)}
+                    running.give_way()
                 sentence = f"<p>Measured on luma at {side} px, without quantization.</p>"
                 yield {self.measure: MEASURE_AGAIN, self.measured: sentence}
 
