@@ -44,7 +44,6 @@ HANDLES = "".join(f'<i class="handle" data-handle="{edge}"></i>' for edge in EDG
     f'<button type="button" class="handle" data-handle="{corner}" aria-label="{name}"></button>'
     for corner, name in CORNERS.items()
 )
-ORIGINAL_ALT = "The original picture"
 ORIGINALS: RecentlyUsed[tuple[tuple[int, ...], bytes], dict[str, Any]] = RecentlyUsed(1000)  # files, by their pixels
 TEMPLATE = """
 <div class="tools">
@@ -190,7 +189,7 @@ def original_pane(picture: Pixels | dict[str, Any] | None) -> dict[str, Any]:
             file = png_file(picture, "original.png")
             ORIGINALS.keep(key, file, 1)
         picture = file
-    return pane("Original", ORIGINAL_ALT, picture, measured=True)
+    return pane("Original", "The original picture", picture, measured=True)
 
 
 def error_pane(name: str, original: Pixels, decoded: Pixels, scale: float, caption: str = "") -> dict[str, Any]:

@@ -165,13 +165,7 @@ class LabTab:
         }
         self.mixer.input(**mixed, **QUICK_EVENT).then(**decode)
         gr.on([self.step.release, self.noise.release, self.blend.release], **preview, **QUICK_EVENT).then(**decode)
-        choice = [
-            self.blend_path,
-            self.blend_examples,
-            self.blend_upload,
-            self.blend_thumbnail,
-            self.blend_alert,
-        ]
+        choice = [self.blend_path, self.blend_examples, self.blend_upload, self.blend_thumbnail, self.blend_alert]
         chosen = self.blend_examples.select(self.choose_blend, outputs=choice, **EACH_EVENT)
         chosen.then(supersede_background, **QUICK_EVENT).then(**decode)
         uploaded = self.blend_upload.upload(self.take_blend, [self.blend_upload, self.state], choice, **QUICK_EVENT)
